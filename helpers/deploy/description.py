@@ -97,9 +97,8 @@ class Description:
             return f"{rule} {NAME} was edited: no escape rate is promised."
         asked, promised = self.asked_escape_rate, self.promised_escape_rate
         few = "" if promised <= asked + 1e-12 else f", too few for {100 * asked:g} %"
-        said = "On average" if self.rule == "expected" else "With 95 % confidence"
         return (
-            f"{rule} {said} at most {percent_up(promised)} % of the bad parts pass "
+            f"{rule} On average at most {percent_up(promised)} % of the bad parts pass "
             f"({self.held_out_bad_parts} bad parts were held out{few}). {self.caveat}"
         )
 

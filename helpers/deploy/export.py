@@ -160,15 +160,13 @@ class Checked(NamedTuple):
 
 
 def check_exported(folder: Path, images: Sequence[str], opened: Opened) -> Checked:
-    """Compare the scores, probabilities and verdicts of an exported model with this package's.
+    """Compare what an export's example.py answers, in a process of its own, with this package.
 
-    The export's example.py runs in a process of its own. The package computes in float32, as the
-    export does.
+    The package computes in float32, as the export does.
 
     Raises:
-        ExportError: the example stops with an error, no image can be compared, or only one of them
-            reads an image; or the difference is above `TOLERANCE`, or a verdict is not that of its
-            score: then the folder is removed.
+        ExportError: the example stops, or not the same images are read, or none. Or a difference is
+            above `TOLERANCE`, or a verdict is not that of its score: then the folder is removed.
     """
     command = [sys.executable, str(folder / "example.py"), *images]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -179,14 +177,12 @@ def check_exported(folder: Path, images: Sequence[str], opened: Opened) -> Check
     facts = dataclasses.replace(opened.facts, precision="no")
     expected = TrainedModel(opened._replace(facts=facts), torch.device("cpu")).predict(images)
     is_read = expected.score.notna()
-    if (one_reads := exported.score.notna() != is_read).any():
+    if (by_one := exported.score.notna() != is_read).any():
         raise ExportError(
-            f"{expected.file[one_reads].iloc[0]} is read by the export or by this package alone"
+            f"only the export or only this package reads {expected.file[by_one].iloc[0]}"
         )
     if not is_read.any():
-        raise ExportError(
-            f"{folder} is not checked: none of the images can be read ({expected.reason[0]})"
-        )
+        raise ExportError(f"{folder} is not checked: no image can be read ({expected.reason[0]})")
     exported, expected = exported[is_read], expected[is_read]
     columns = ["score", "probability"]
     difference = float((exported[columns] - expected[columns]).abs().max(axis=None))

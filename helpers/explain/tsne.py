@@ -10,7 +10,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from numpy.typing import ArrayLike
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
@@ -102,12 +101,10 @@ def figure(mapped: list[Mapped]) -> Figure:
     for ax, m in zip(axes.flat, mapped, strict=True):
         n = len(m.labels)
         look = {"s": np.clip(25_000 / n, 4, 30), "alpha": np.clip(3_000 / n, 0.35, 0.85)}
-        # small groups, good and bad in turn, so that neither class hides the other
-        for group in np.array_split(np.random.default_rng(0).permutation(n), min(20, n)):
-            for label, word in LABEL_NAMES.items():
-                x, y = m.plane[group[m.labels[group] == label]].T
-                look |= {"color": PALETTE[word], "marker": MARKERS[word]}
-                ax.scatter(x, y, **look, linewidths=0.3, edgecolors="white")
+        for label, word in LABEL_NAMES.items():  # bad parts, usually the fewer, over good ones
+            x, y = m.plane[m.labels == label].T
+            look |= {"color": PALETTE[word], "marker": MARKERS[word], "label": word}
+            ax.scatter(x, y, **look, linewidths=0.3, edgecolors="white")
         fitted = " to these labels" if (m.side, m.embedding) == ("train", "fine-tuned") else ""
         ax.set_title(
             f"{SIDES[m.side]}, {m.embedding}{fitted}\n"
@@ -116,11 +113,7 @@ def figure(mapped: list[Mapped]) -> Figure:
             fontsize=10,
         )
         ax.set(xticks=[], yticks=[])
-    names = [
-        Line2D([], [], linestyle="", color=PALETTE[word], marker=marker, label=word)
-        for word, marker in MARKERS.items()
-    ]
-    axes[0, -1].legend(handles=names, loc="upper left", bbox_to_anchor=(1.01, 1))
+    axes[0, -1].legend(loc="upper left", bbox_to_anchor=(1.01, 1))
     return drawn
 
 

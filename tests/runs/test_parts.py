@@ -183,7 +183,3 @@ def test_the_threshold_comes_from_validation_whatever_the_test_labels_say(run_pa
     files.save_csv(run_paths.split_csv, split)
     subject = parts.open_subject(run_paths, "cnn")
     assert set(subject.parts.id) == set(split.id[split.split == "val"])
-
-
-def test_embeddings_are_compared_only_if_both_are_there(run_paths):
-    assert parts.features_before_and_after(run_paths, "resnet18, other") == {}
