@@ -67,9 +67,10 @@ def test_what_is_here_already_stays_but_a_lock_does_not_count(inputs):
     assert attached.adopt(here) and here.run_json.is_file()
 
 
-def test_the_latest_of_several_is_taken_and_can_be_written(inputs):
+def test_the_latest_of_several_is_taken_and_can_be_written_but_no_other_run(inputs):
     _output(inputs / "a-later", started="2026-01-03 10:00:00")
     _output(inputs / "b-earlier", started="2026-01-02 10:00:00")
+    assert not attached.adopt(paths.RunPaths("other"))
     for file in inputs.rglob("*"):
         file.chmod(0o555 if file.is_dir() else 0o444)
     attached.adopt(here := paths.RunPaths("r"))
@@ -77,8 +78,8 @@ def test_the_latest_of_several_is_taken_and_can_be_written(inputs):
     assert {file.stat().st_mode & 0o200 for file in here.root.rglob("*")} == {0o200}
 
 
-def test_a_copy_that_breaks_off_leaves_no_run(inputs, monkeypatch):
-    _output(inputs / "series")
+def test_a_damaged_run_is_named_and_a_copy_that_breaks_off_leaves_none(inputs, monkeypatch):
+    root = _output(inputs / "series")
 
     def full(*_):
         raise OSError("No space left on device")
@@ -87,14 +88,9 @@ def test_a_copy_that_breaks_off_leaves_no_run(inputs, monkeypatch):
     with pytest.raises(files.ArtifactError, match="r cannot be written"):
         attached.adopt(paths.RunPaths("r"))
     assert os.listdir(paths.runs_root()) == []
-
-
-def test_other_runs_are_left_alone_and_a_damaged_one_is_named(inputs):
-    root = _output(inputs / "series", name="other")
-    assert not attached.adopt(paths.RunPaths("r"))
     (root / "run.json").write_text("{")
-    with pytest.raises(files.ArtifactError, match=r"series/data/runs/other/run\.json"):
-        attached.adopt(paths.RunPaths("other"))
+    with pytest.raises(files.ArtifactError, match=r"series/data/runs/r/run\.json"):
+        attached.adopt(paths.RunPaths("r"))
 
 
 def test_a_notebook_and_the_runner_look_at_the_attached_inputs_first(inputs, monkeypatch):

@@ -33,22 +33,15 @@ def test_a_caption_says_what_a_table_rests_on(run):
     )
 
 
-@pytest.mark.parametrize(
-    ("changed", "words"),
-    [
+def test_a_caption_says_how_the_images_were_split_and_what_the_record_lacks(run):
+    record = stages.load_run(run.paths)
+    for changed, words in (
         ({"split": "groups", "cross_fit": 5}, "groups kept apart, seed 4, 5 folds; backbone"),
-        ({"split_csv": "own.csv"}, "split by SPLIT_CSV, seed 4; backbone"),
-    ],
-)
-def test_a_caption_says_how_the_images_were_split(run, changed, words):
-    record = stages.load_run(run.paths)
-    record["stages"]["01_data_split"]["settings"] |= changed
-    files.save_json(run.paths.run_json, record)
-    assert words in captions.caption(run)
-
-
-def test_a_record_that_lacks_what_a_caption_needs_is_named(run):
-    record = stages.load_run(run.paths)
+        ({"split_csv": "mine.csv", "cross_fit": 0}, "split by SPLIT_CSV, seed 4; backbone"),
+    ):
+        record["stages"]["01_data_split"]["settings"] |= changed
+        files.save_json(run.paths.run_json, record)
+        assert words in captions.caption(run)
     del record["stages"]["01_data_split"]["caveats"]
     files.save_json(run.paths.run_json, record)
     with pytest.raises(files.ArtifactError, match=r"run\.json .*caveats"):

@@ -21,11 +21,9 @@ def refused(stage="01_data_split", preset="quick", **given) -> str:
 def test_a_given_value_wins_over_the_preset_and_the_preset_over_the_default():
     assert config.resolve("01_data_split", "quick", {}).image_size_px == 192  # the default
     assert config.resolve("01_data_split", "smoke", {}).image_size_px == 64  # the preset's
-    given = config.resolve("01_data_split", "smoke", {"image_size_px": 48})
+    given = config.resolve("01_data_split", "smoke", {"image_size_px": 48, "max_images": None})
     assert (given.image_size_px, given.val_per_class) == (48, 5)  # the rest of the preset stays
-    nothing = {"image_size_px": None, "max_images": None, "dataset": None}
-    settings = config.resolve("01_data_split", "smoke", nothing)
-    assert (settings.image_size_px, settings.max_images, settings.dataset) == (64, 240, "elpv")
+    assert given.max_images == 240
 
 
 @pytest.mark.parametrize("preset", config.PRESETS)
@@ -37,31 +35,13 @@ def test_every_preset_gives_settings_for_every_stage(stage, preset):
         settings.seed = 1
 
 
-def test_an_unknown_name_is_refused_with_the_nearest_one():
-    asked = "no cell of 03_finetuning has the parameter FBP_EPOCH; did you mean FBP_EPOCHS?"
-    assert refused("03_finetuning", fbp_epoch=3) == asked
-    asked = "no cell of 01_data_split has the parameter ZZZ (known: BAD, "
-    assert refused("01_data_split", zzz=None).startswith(asked)
-
-
-def test_a_stage_is_found_by_its_number_or_name_and_an_unknown_one_or_preset_is_refused():
+def test_a_stage_is_found_by_its_number_or_name_and_unknown_names_are_refused():
     assert {config.stage_name(text) for text in ("3", "03", "03_finetuning")} == {"03_finetuning"}
-    assert refused(preset="fast") == "PRESET='fast' is not one of smoke, quick, full, paper"
-    with pytest.raises(SettingsError, match=r"^no stage '99'; there are 01_data_split, "):
+    with pytest.raises(SettingsError, match="'99'"):
         config.stage_name("99")
-
-
-@pytest.mark.parametrize(
-    ("name", "value", "kind"),
-    [
-        ("val_per_class", True, "a whole number"),
-        ("test_fraction", float("nan"), "a finite number"),
-        ("skip_unreadable", 1, "True or False"),
-        ("dataset", True, "text"),
-    ],
-)
-def test_a_value_of_the_wrong_type_is_refused(name, value, kind):
-    assert refused(**{name: value}) == f"{name.upper()}={value!r} must be {kind}"
+    assert "PRESET='fast'" in refused(preset="fast")
+    assert "FBP_EPOCH; did you mean FBP_EPOCHS?" in refused("03_finetuning", fbp_epoch=3)
+    assert "ZZZ (known: BAD, " in refused("01_data_split", zzz=None)
 
 
 @pytest.mark.parametrize(
@@ -101,17 +81,27 @@ def test_a_value_of_the_command_line_is_a_number_only_if_one_is_asked_for(text, 
     assert config.parse_parameters([text]) == {name: value}
 
 
-def test_a_name_that_is_given_twice_is_refused_and_the_way_to_write_a_list_is_said():
-    with pytest.raises(SettingsError) as caught:
+def test_a_name_that_is_given_twice_is_refused():
+    with pytest.raises(SettingsError, match="BACKBONE is given twice"):
         config.parse_parameters(["SEED=1", "BACKBONE=resnet18", "BACKBONE=vgg11"])
-    assert str(caught.value) == (
-        '-p BACKBONE is given twice: give it once, a list as -p \'BACKBONE=["A", "B"]\''
-    )
 
 
-def test_a_cost_of_looking_again_needs_the_other_costs():
-    for stage in ("06_analysis", "07_your_part"):
-        assert refused(stage, review_cost=1.0).startswith("REVIEW_COST says nothing alone: give")
+@pytest.mark.parametrize("stage", ["06_analysis", "07_your_part"])
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"review_cost": 1.0}, "REVIEW_COST says nothing alone"),
+        ({"escape_cost": 20.0}, "give both ESCAPE_COST and FALSE_ALARM_COST"),
+        ({"false_alarm_cost": 20.0}, "give both ESCAPE_COST and FALSE_ALARM_COST"),
+    ],
+)
+def test_one_cost_alone_is_refused(stage, given, words):
+    assert words in refused(stage, **given)
+
+
+def test_two_ways_to_choose_what_is_looked_at_again_are_refused():
+    costs = {"escape_cost": 20.0, "false_alarm_cost": 2.0}
+    assert "REVIEW_SHARE" in refused("06_analysis", review_share=0.1, review_cost=1.0, **costs)
 
 
 def test_the_trainings_of_03_take_its_parameters():
@@ -125,6 +115,11 @@ def test_the_trainings_of_03_take_its_parameters():
 @pytest.mark.parametrize(
     ("stage", "name", "value", "problem"),
     [
+        ("01_data_split", "val_per_class", True, "must be a whole number"),
+        ("01_data_split", "test_fraction", float("nan"), "must be a finite number"),
+        ("01_data_split", "skip_unreadable", 1, "must be True or False"),
+        ("01_data_split", "dataset", True, "must be text"),
+        ("06_analysis", "review_share", 1.5, "must be at most 1"),
         ("03_finetuning", "epoch_images", 1, "must be 2 or more, or 0 for all"),
         ("02_features_baselines", "repeats", 1, "must be 2 or more, or 0 for none"),
         ("03_finetuning", "precision", "foo", "is not one of auto, bf16, fp16, no"),
@@ -137,7 +132,7 @@ def test_the_trainings_of_03_take_its_parameters():
         ("01_data_split", "good", '["a"', "is not a list in JSON (Expecting"),
     ],
 )
-def test_a_value_that_makes_no_sense_is_refused(stage, name, value, problem):
+def test_a_value_of_the_wrong_type_or_out_of_range_is_refused(stage, name, value, problem):
     assert refused(stage, **{name: value}).startswith(f"{name.upper()}={value!r} {problem}")
 
 
@@ -155,50 +150,37 @@ def test_every_number_has_a_smallest_value(stage):
 def test_the_smallest_and_the_largest_values_are_taken():
     split = config.resolve("01_data_split", "quick", {"max_images": 1, "seed": 2**32 - 1})
     assert (split.max_images, split.seed) == (1, 2**32 - 1)
-    given = {"momentum": 0.0, "gamma": 1.0, "epoch_images": 2, "keep": "last"}
+    given = {"momentum": 0.0, "gamma": 1.0, "epoch_images": 2}
     training = config.resolve("05_genotype_retraining", "quick", given).training
     assert (training.momentum, training.gamma, training.epoch_images) == (0.0, 1.0, 2)
-    assert training.keep == "last"
-
-
-@pytest.mark.parametrize(
-    ("given", "backbones"),
-    [
-        ("auto", ("auto",)),
-        ("timm/convnext_tiny", ("convnext_tiny",)),
-        ('["resnet18", "timm/resnet18", "vgg11"]', ("resnet18", "vgg11")),
-        (
-            ["efficientnet_lite0", "efficientnet_lite2"],
-            ("efficientnet_lite0", "efficientnet_lite2"),
-        ),
-    ],
-)
-def test_a_backbone_is_a_name_or_a_list_of_names(given, backbones):
-    for stage in ("02_features_baselines", "03_finetuning"):
-        assert config.resolve(stage, "quick", {"backbone": given}).backbone == backbones
 
 
 @pytest.mark.parametrize("stage", ["02_features_baselines", "03_finetuning"])
-def test_a_backbone_that_is_unknown_or_a_file_for_several_is_refused(stage):
-    said = refused(stage, backbone="resnet81")
-    assert said.startswith(
-        "BACKBONE='resnet81' cannot be used: 'resnet81' is not a backbone of timm"
-    )
-    said = refused(stage, backbone=["resnet18", "vgg"])
-    assert said.startswith(
-        "BACKBONE=['resnet18', 'vgg'] cannot be used: 'vgg' is not a backbone of"
-    )
-    assert refused(stage, backbone=[]) == "BACKBONE=[] names no backbone"
-    said = (
-        "BACKBONE='auto, vgg11' cannot have auto beside others: name all backbones, or auto alone"
-    )
-    assert refused(stage, backbone="auto, vgg11") == said
-    said = refused(stage, backbone=["vgg11", "vgg13"], weights="w.pth")
-    assert said.startswith(
-        "WEIGHTS='w.pth' is a file for one backbone, but BACKBONE names 2: leave"
-    )
+def test_a_backbone_is_a_name_or_a_list_of_names(stage):
+    for given, backbones in (
+        ("auto", ("auto",)),
+        ("timm/convnext_tiny", ("convnext_tiny",)),
+        ('["resnet18", "timm/resnet18", "vgg11"]', ("resnet18", "vgg11")),
+        (["resnet18", "vgg11"], ("resnet18", "vgg11")),
+    ):
+        assert config.resolve(stage, "quick", {"backbone": given}).backbone == backbones
     both = {"backbone": ["vgg11", "vgg13"], "weights": "random"}
     assert config.resolve(stage, "quick", both).weights == "random"
+
+
+@pytest.mark.parametrize("stage", ["02_features_baselines", "03_finetuning"])
+@pytest.mark.parametrize(
+    ("given", "problem"),
+    [
+        ({"backbone": "resnet81"}, "'resnet81' is not a backbone of timm"),
+        ({"backbone": ["resnet18", "vgg"]}, "'vgg' is not a backbone of timm"),
+        ({"backbone": []}, "BACKBONE=[] names no backbone"),
+        ({"backbone": "auto, vgg11"}, "BACKBONE='auto, vgg11' cannot have auto beside others"),
+        ({"backbone": ["vgg11", "vgg13"], "weights": "w.pth"}, "WEIGHTS='w.pth' is a file for one"),
+    ],
+)
+def test_a_backbone_that_is_unknown_or_a_file_for_several_is_refused(stage, given, problem):
+    assert problem in refused(stage, **given)
 
 
 def test_a_time_budget_is_not_what_a_result_depends_on():
@@ -209,15 +191,11 @@ def test_a_time_budget_is_not_what_a_result_depends_on():
 
 @pytest.mark.parametrize("stage", config.STAGES)
 def test_the_table_of_settings_says_what_each_is_for_and_marks_what_was_given(stage):
-    has_seed = "seed" in vars(config.resolve(stage, "quick", {}))
-    numbers = ("seed",) if has_seed else ("escape_cost", "false_alarm_cost")
-    table = config.settings_table(
-        config.resolve(stage, "quick", dict.fromkeys(numbers, 2)), "quick"
-    )
-    assert table.Setting.tolist() == [
-        f.name.upper() for f in dataclasses.fields(config.STAGES[stage])
-    ]
-    assert (table.Meaning.str.len() > 5).all()
+    names = [field.name for field in dataclasses.fields(config.STAGES[stage])]
+    numbers = ["seed"] if "seed" in names else ["escape_cost", "false_alarm_cost"]
+    given = config.resolve(stage, "quick", dict.fromkeys(numbers, 2))
+    table = config.settings_table(given, "quick")
+    assert table.Setting.str.lower().tolist() == names and (table.Meaning.str.len() > 5).all()
     marked = table[table.Value.str.contains("given")]
-    assert marked.Setting.str.lower().tolist() == [*numbers]
+    assert marked.Setting.str.lower().tolist() == numbers
     assert marked.Value.str.startswith("2").all()

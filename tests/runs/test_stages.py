@@ -31,21 +31,16 @@ def _scores(*ids):
 
 
 def test_predictions_that_only_an_earlier_call_made_are_removed_with_their_record(home):
-    for name in ("a", "b"):
+    model = Model("svm", "resnet18", "fbp", members=(Member(0, 0), Member(0, 1)))
+    for own in (Model("a"), model):
         run = _run()
         with edit_run(run.paths) as record:
             record.setdefault("stages", {})[run.name] = {}
-        run.add_model(Model(name), _scores("x", "y"))
+        run.add_model(own, _scores("x", "y"))
         run.finish()
-    assert not run.paths.predictions("a").exists() and run.paths.predictions("b").exists()
-    assert [*load_run(run.paths)["models"]] == ["b"]
-
-
-def test_a_model_keeps_its_record_beside_its_predictions(home):
-    model = Model("svm", "resnet18", "fbp", members=(Member(0, 0), Member(0, 1)))
-    run = _run()
-    run.add_model(model, _scores("x", "y"))
-    assert Model.from_json(load_run(run.paths)["models"][model.slug]["model"]) == model
+    assert not run.paths.predictions("a").exists() and run.paths.predictions(model.slug).exists()
+    ((slug, about),) = load_run(run.paths)["models"].items()
+    assert slug == model.slug and Model.from_json(about["model"]) == model
 
 
 def test_the_default_run_is_named_after_data_set_and_preset():
@@ -53,20 +48,21 @@ def test_the_default_run_is_named_after_data_set_and_preset():
     assert stages.default_run("folder:/some/where/parts", "smoke") == "folder-parts-smoke"
 
 
-@pytest.mark.parametrize("name", ["a/b", "../up", ".hidden"])
-def test_a_run_name_that_is_not_a_plain_folder_is_refused(home, name):
-    with pytest.raises(SettingsError, match="must be a plain folder name"):
-        stages.begin("01_data_split", {"RUN": name, "PRESET": "smoke"})
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        *(({"RUN": name}, "must be a plain folder name") for name in ("a/b", "../up", ".hidden")),
+        ({"VAL_PER_CLAS": 3}, "VAL_PER_CLAS; did you mean VAL_PER_CLASS"),
+    ],
+)
+def test_a_run_that_is_no_plain_folder_and_a_misspelt_parameter_are_refused(home, given, words):
+    with pytest.raises(SettingsError, match=words):
+        stages.begin("01_data_split", {"PRESET": "smoke"} | given)
 
 
 def test_a_module_with_a_short_name_is_not_a_parameter(home):
     given = {"RUN": "t", "F": torch.nn.functional}
     assert stages.open_stage("01_data_split", given).paths.name == "t"
-
-
-def test_a_misspelt_parameter_of_a_notebook_is_an_error_with_the_nearest_name(home):
-    with pytest.raises(SettingsError, match="VAL_PER_CLAS; did you mean VAL_PER_CLASS"):
-        stages.begin("01_data_split", {"PRESET": "smoke", "VAL_PER_CLAS": 3})
 
 
 def test_a_new_split_takes_predictions_and_cells_of_the_old_one_away_but_not_a_user_s(home):
