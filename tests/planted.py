@@ -62,6 +62,7 @@ def plant(
     if isinstance(model, Model):
         with record.edit_run(run_paths) as run:
             about = {"stage": "03_finetuning", "model": model.to_json()}
+            about["digest"] = files.file_digest(run_paths.predictions(slug))
             run.setdefault("models", {})[slug] = about
 
 

@@ -133,15 +133,12 @@ def group_table(scored: Scored, wrong: pd.DataFrame) -> pd.DataFrame:
 def size_table(scores: pd.DataFrame, split: pd.DataFrame, by_groups: bool = False) -> pd.DataFrame:
     """Return the AUC for each number of training images, and the gain over the size before.
 
+    AUC, gain and the ends of their intervals are means over the draws.
+
     Args:
-        scores: a row per test image, share of the training images and draw: `id, share, draw,
-            images, defect_score`.
+        scores: those of `training_size.scores_by_size`.
         split: has `id`, `label`, and `group` if `by_groups`.
         by_groups: True if groups are the units of the intervals, not images.
-
-    Returns:
-        `images, draws, auc, auc_low, auc_high, gain, gain_low, gain_high`, by rising number of
-        images. AUC, gain and the ends of their intervals are means over the draws.
     """
     columns = ["images", "draws", "auc", "auc_low", "auc_high", "gain", "gain_low", "gain_high"]
     facts = split.set_index("id")

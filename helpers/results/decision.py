@@ -86,12 +86,10 @@ def operating_table(
 ) -> pd.DataFrame:
     """Return what each of the `decisions` does: a row per model and rule.
 
-    Returns:
-        `model, rule, asked, promised, is_kept, threshold, reject_threshold`, then for `val` and, if
-        its labels are known, `test`: `*_escapes, *_bad, *_overkilled, *_good` (counts),
-        `*_escape_rate, *_overkill_rate` of the class and `*_passed, *_reviewed, *_rejected` of all
-        parts on the line with `*_low, *_high` (95 %, by groups if they are known: parts of one lot
-        fail together), and with costs `*_cost` per 1,000 parts.
+    For `val` and, if its labels are known, `test` it has counts (`*_escapes, *_bad, *_overkilled,
+    *_good`), rates of the class (`*_escape_rate, *_overkill_rate`) and shares of all parts on the
+    line (`*_passed, *_reviewed, *_rejected`) with 95 % intervals, by groups if they are known
+    (parts of one lot fail together); and with costs `*_cost` per 1,000 parts.
     """
     line, rows = line_of(settings, bad_rate), []
     for name, own in scored.items():
@@ -147,11 +145,8 @@ def calibration_table(scored: Mapping[str, Scored], bad_rate: float) -> pd.DataF
     """Return each model's temperature, and its Brier score before and after scaling.
 
     The temperature is fitted on validation, with good and bad parts weighted as on the line. The
-    Brier scores are those on test, or on validation if test labels are hidden.
-
-    Returns:
-        `model, temperature, brier, brier_low, brier_high, brier_scaled`; a last row `base rate`
-        is the Brier score of giving every part the judged side's own fraction of bad as its score.
+    Brier scores are those on test, or on validation if test labels are hidden. A last row `base
+    rate` is that of giving every part the judged side's fraction of bad as its score.
     """
     columns = ["model", "temperature", "brier", "brier_low", "brier_high", "brier_scaled"]
     rows: list[list[Any]] = []
@@ -180,8 +175,6 @@ def operating_rows(points: pd.DataFrame, model: str) -> pd.DataFrame:
         row["thresholds"] = " / ".join(told_apart(point["threshold"], point["reject_threshold"]))
         for side in ("val", "test"):
             if f"{side}_escapes" in point:
-                own = {
-                    k.removeprefix(f"{side}_"): v for k, v in point.items() if k.startswith(side)
-                }
-                rows.append(row | {"side": SIDES[side]} | own)
+                counts = {k[len(side) + 1 :]: v for k, v in point.items() if k.startswith(side)}
+                rows.append(row | {"side": SIDES[side]} | counts)
     return pd.DataFrame(rows)

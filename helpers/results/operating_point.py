@@ -87,14 +87,9 @@ def promised_rate(n_bad: int, n_escaped: ArrayLike, rule: Rule) -> np.ndarray:
     """Return the escape rate that a threshold promises if `n_escaped` of `n_bad` parts are below.
 
     The threshold is the (k + 1)-th smallest score of n held-out bad parts. The chance of a new bad
-    part to score below it is distributed as Beta(k + 1, n - k), or smaller if scores are equal.
-
-    Args:
-        n_bad: n.
-        n_escaped: k, from 0 to n - 1.
-        rule: "expected" returns the mean of this distribution, (k + 1) / (n + 1), as in conformal
-            risk control (arXiv 2208.02814); "confident" its 95 % quantile: the largest rate with
-            P(Bin(n, rate) <= k) >= 5 %.
+    part to score below it is distributed as Beta(k + 1, n - k), or smaller if scores are equal. The
+    rule "expected" returns the mean, (k + 1) / (n + 1), as in conformal risk control (arXiv
+    2208.02814); "confident" the 95 % quantile: the largest rate with P(Bin(n, rate) <= k) >= 5 %.
     """
     k = np.asarray(n_escaped)
     return (k + 1) / (n_bad + 1) if rule == "expected" else stats.beta.ppf(LEVEL, k + 1, n_bad - k)
@@ -136,14 +131,9 @@ def escape_and_overkill(
     reject_from: float | None = None,
     groups: ArrayLike | None = None,
 ) -> OperatingPoint:
-    """Return escapes among the bad parts and overkill among the good ones, with intervals.
+    """Return escapes among the bad parts and overkill among the good ones, with `rate_interval`.
 
-    Args:
-        labels: (N,)
-        scores: (N,)
-        pass_below: parts with a lower score pass.
-        reject_from: parts with this score or more are rejected; None: `pass_below`.
-        groups: (N,) of each part; the intervals are those of `rate_interval`.
+    `reject_from` is `pass_below` if it is None; `groups` (N,) are the units of the intervals.
     """
     labels, scores = check_both_classes(labels, scores)
     good, bad = labels == 0, labels == 1
@@ -171,23 +161,17 @@ def bin_shares(
     """
     labels, scores = check_both_classes(labels, scores)
     passed, rejected = scores < bins.pass_below, scores >= bins.reject_from
-    shares = {}
-    for name, flags in (
-        ("passed", passed),
-        ("reviewed", ~passed & ~rejected),
-        ("rejected", rejected),
-    ):
+    bins_flags = {"passed": passed, "reviewed": ~passed & ~rejected, "rejected": rejected}
+    weights, shares = np.array([1 - bad_rate, bad_rate]), {}
+    for name, flags in bins_flags.items():
         classes = [
             rate_interval(flags[own], None if groups is None else np.asarray(groups)[own])
             for own in (labels == 0, labels == 1)
         ]
         rates, low, high = np.transpose(classes)
-        weights = np.array([1 - bad_rate, bad_rate])
-        share = weights @ rates
-        arms = (np.sqrt((weights**2) @ (rates - end) ** 2) for end in (low, high))
-        shares[name] = Interval(
-            float(share), *(float(share + s * a) for s, a in zip((-1, 1), arms, strict=True))
-        )
+        share = float(weights @ rates)
+        below, above = (float(np.linalg.norm(weights * (rates - end))) for end in (low, high))
+        shares[name] = Interval(share, share - below, share + above)
     return shares
 
 

@@ -129,10 +129,7 @@ def predictions_frame(table: pd.DataFrame, scores: np.ndarray) -> pd.DataFrame:
 def read_predictions(path: Path, split: pd.DataFrame, model: Model | None = None) -> Scored:
     """Load a predictions file, check it against the split, and join it with the labels.
 
-    Args:
-        path: the file.
-        split: the images with their labels.
-        model: whose scores these are; None: a user's own, called as the file.
+    `model` says whose scores these are; None: a user's own, called as the file.
 
     Raises:
         ArtifactError: a column is missing, a score is outside [0, 1], a seed is not a whole

@@ -58,19 +58,14 @@ def with_tests(
 def evaluate(scored: Scored, bad_rate: float) -> dict[str, Any]:
     """Return the row of one model.
 
-    It has `model` (slug), `title, kind, threshold, n_val` (labelled validation images), and with
-    95 % intervals `val_accuracy, val_auc, test_auc, test_within_auc, test_accuracy`; `test_f1` has
-    none.
-
     Validation accuracy is that of the best threshold on validation and so a little too good. The
     threshold for test is chosen on validation too, with good and bad parts weighted as on the line
     (`bad_rate`), because validation is balanced and the line is not. There are no test columns if
-    labels are hidden or of one class. If the split keeps groups apart, the intervals take groups
-    as the units, not images; if there are groups at all, `test_within_auc` is the AUC inside them.
+    labels are hidden or of one class. If the split keeps groups apart, the 95 % intervals take
+    groups as the units, not images; if there are groups, `test_within_auc` is the AUC inside them.
 
-    The row of a model of several trainings also has their number `members`, what they are
-    (`averaged`, such as "5 folds"), and for each metric `<metric>_mean` and `<metric>_std` over the
-    single trainings: on validation each has its own fold, if it has one.
+    The row of a model of several trainings has `<metric>_mean` and `<metric>_std` over them: on
+    validation each has its own fold, if it has one.
     """
     threshold, measured = _judged(scored, bad_rate)
     row = _names(scored.model) | {"threshold": threshold}

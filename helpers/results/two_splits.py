@@ -66,8 +66,7 @@ def compare(random: Mapping[str, Scored], groups: Mapping[str, Scored]) -> pd.Da
 def repeated_table(scores: pd.DataFrame) -> pd.DataFrame:
     """Return the AUCs of `training.repeated.score_repeated_splits`: a row per split and model.
 
-    Returns:
-        `model, split, repetition, auc, within_auc, n_groups` (the groups behind `within_auc`).
+    `n_groups` is the number of groups behind `within_auc`.
     """
     rows = []
     for (model, split, repetition), own in scores.groupby(
@@ -87,13 +86,9 @@ def repeated_differences(table: pd.DataFrame) -> pd.DataFrame:
     Splits of the same images overlap, so the variance of a mean over n of them is (1/n +
     test/train) times theirs (Nadeau and Bengio 2003, doi 10.1023/A:1024068626366).
 
-    Args:
-        table: that of `repeated_table`.
-
-    Returns:
-        Two rows per model, for the `column` "auc" and for "within_auc": `model, column`, and for
-        both kinds of split `random_mean, random_std, random_n, groups_mean, ...`; and `difference`
-        with its standard `error`.
+    There are two rows per model of `repeated_table`, for the `column` "auc" and for "within_auc":
+    `random_mean, random_std, random_n, groups_mean, ...`, and `difference` with its standard
+    `error`.
     """
     rows = []
     for (model, column), own in table.melt(

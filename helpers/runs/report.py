@@ -106,8 +106,8 @@ def _settings(run_paths: RunPaths) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for stage, entry in record.load_run(run_paths).get("stages", {}).items():
         if stage < ANALYSIS:
-            kept = (name for name in entry.get("settings", {}) if name not in MAY_DIFFER)
-            values |= {f"{stage[:2]} {name.upper()}": entry["settings"][name] for name in kept}
+            given = entry.get("settings", {}).items()
+            values |= {f"{stage[:2]} {k.upper()}": v for k, v in given if k not in MAY_DIFFER}
     if not values.get("05 HALVING_EPOCHS"):  # without the halving the runs share no winner of it
         values = {name: value for name, value in values.items() if "HALVING" not in name}
     return values

@@ -18,10 +18,8 @@ from helpers.runs import record
 def check_model(run_paths: RunPaths, wanted: str, coming: Sequence[Model] = ()) -> None:
     """Refuse a model that the run neither has nor may get; "" is the best one.
 
-    Args:
-        run_paths: the run.
-        wanted: the name of its files, or its title in tables.
-        coming: the models that it may get, without the ensembles.
+    `wanted` is the name of its files or its title in tables; `coming` are the models that the run
+    may get, without the ensembles.
     """
     models = [*models_of(run_paths).values(), *coming, *map(Model, ENSEMBLES)]
     known = {model.slug: model for model in sorted(models, key=lambda model: model.order)}

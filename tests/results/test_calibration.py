@@ -1,7 +1,6 @@
 import numpy as np
 import pytest
 from scipy import special
-from sklearn import metrics as sk
 from sklearn.linear_model import LogisticRegression
 
 from helpers.results import calibration
@@ -44,22 +43,13 @@ def test_parts_that_are_told_apart_make_a_model_as_sure_as_their_number_allows(n
     assert calibration.apply_temperature([0.99], temperature) == pytest.approx(surest, abs=1e-3)
 
 
-def test_scaling_lowers_the_cross_entropy_and_keeps_the_auc():
-    labels, scores = made_up(too_sure_by=3)
-    scaled = calibration.apply_temperature(
-        scores, calibration.temperature_scale(labels, scores, labels.mean())
-    )
-    assert sk.log_loss(labels, scaled) < sk.log_loss(labels, scores)
-    assert sk.roc_auc_score(labels, scaled) == sk.roc_auc_score(labels, scores)
-
-
 def test_applying_a_temperature_divides_the_logit():
     # logit(0.9) = log 9, half of it is log 3.
     assert calibration.apply_temperature([0.9, 0.5], 2) == pytest.approx([0.75, 0.5])
+    assert (calibration.apply_temperature(np.float32([0, 1]), 2) % 1 > 0).all()  # not rounded
 
 
 def test_certain_scores_keep_a_finite_temperature():
     temperature = calibration.temperature_scale([0, 0, 1, 1], [0.0, 0.1, 0.8, 1.0], 0.5)
     assert 1 < temperature <= 20
     assert np.isfinite(calibration.apply_temperature([0.0, 1.0], temperature)).all()
-    assert (calibration.apply_temperature(np.float32([0, 1]), 2) % 1 > 0).all()  # not rounded

@@ -53,8 +53,3 @@ def test_the_contact_sheet_names_level_kind_and_group_and_says_how_many_are_show
         f"bad parts called good: {n + 2}, the first {mistakes.MOST} are shown",
         "good parts called bad: 2",
     ]
-
-
-def test_parts_of_a_plain_folder_have_three_lines():
-    row = {"id": "a", "label": 0, "defect_score": 0.7}
-    assert mistakes.part_lines(row) == "a\nlabelled good\nscore 0.700"

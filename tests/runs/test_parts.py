@@ -1,6 +1,5 @@
 """The networks of a run: found by name, described, shown, and exported."""
 
-import dataclasses
 import shutil
 from pathlib import Path
 
@@ -10,12 +9,10 @@ import pytest
 
 import helpers
 from helpers.core import files
-from helpers.core.members import Member
 from helpers.core.paths import HOME_VARIABLE, RunPaths
 from helpers.core.rules import SettingsError
 from helpers.datasets.split_file import read_split
 from helpers.deploy.description import NAME, read_description
-from helpers.models.record import Model
 from helpers.results import calibration, decision
 from helpers.runs import parts, record, stages
 from helpers.runs.run_models import read_all_predictions
@@ -153,22 +150,19 @@ def test_a_model_without_maps_is_replaced_and_a_line_says_so(run_paths, capsys):
     run_paths.checkpoint("cnn").unlink()
     assert parts.open_subject(run_paths) is None
     assert parts.open_anomaly_maps(run_paths) is None
+    assert parts.features_before_and_after(run_paths, "resnet18, other") == {}
     said = capsys.readouterr().out
     assert "no network" in said and "no PatchCore" in said
 
 
-def test_the_first_of_several_seeds_is_shown_with_its_own_scores(run_paths, monkeypatch):
-    scored = read_all_predictions(run_paths)
-    test, seeds = scored["cnn"].test, (Member(0), Member(1))
-    members = tuple(
-        dataclasses.replace(scored["cnn"], test=test.assign(defect_score=1 - test.label * share))
-        for share in (0.25, 0.75)
-    )
-    model = Model("cnn", members=seeds)
-    scored["cnn"] = dataclasses.replace(scored["cnn"], model=model, members=members)
-    monkeypatch.setattr(parts, "read_all_predictions", lambda *_, **__: scored)
+def test_the_first_of_several_seeds_is_shown_with_its_own_scores(run_paths):
+    path = run_paths.predictions("cnn")
+    one = files.load_csv(path, ("id", "split"))
+    other = one.assign(defect_score=1 - one.defect_score)
+    files.save_csv(path, pd.concat([one.assign(seed=0), other.assign(seed=1)]))
     first = parts.open_subject(run_paths, "cnn")
-    assert set(first.parts.defect_score) == {0.75, 1}
+    own = one.set_index("id").defect_score
+    assert first.parts.defect_score.tolist() == own[first.parts.id].tolist()
     assert first.title == "Two-layer CNN, first of 2 seeds"
 
 
