@@ -72,7 +72,7 @@ def write_run(parts_folder: Path) -> RunPaths:
     files.save_json(run_paths.run_json, {"run": "r", "stages": stages})
     cache = open_cache(split, SIZE_PX, run_paths.root / "cache")
     model, scores = trained(split, cache)
-    backbones.save_model(run_paths.checkpoint("cnn"), model)
+    backbones.save_model(run_paths.trainings("cnn") / "seed0.safetensors", model)
     # one validation part is wrong, so that the svm, which knows all labels, is better
     scores[np.flatnonzero((split.split == "val") & (split.label == 1))[0]] = 0
     files.save_csv(run_paths.predictions("cnn"), predictions.predictions_frame(split, scores))

@@ -22,19 +22,14 @@ def versions() -> dict[str, str]:
 
 def commit() -> str | None:
     """Return the clone's git commit, with a plus if files were changed, or None without a clone."""
-    return _git("describe", "--always", "--dirty=+") or None
-
-
-def _git(*arguments: str) -> str | None:
-    """Return what git prints about the clone, or None if there is none or git fails."""
     if not paths.is_clone():  # another repository may hold the folder of an installed wheel
         return None
-    command = ["git", "-C", str(paths.project_root()), *arguments]
+    command = ["git", "-C", str(paths.project_root()), "describe", "--always", "--dirty=+"]
     try:
         result = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return None if result.returncode else result.stdout.strip()
+    return (not result.returncode and result.stdout.strip()) or None
 
 
 def peak_memory_mb() -> int:

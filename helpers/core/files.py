@@ -189,15 +189,9 @@ def save_arrays(path: Path, **arrays: np.ndarray) -> None:
 
 
 def load_arrays(path: Path, *names: str) -> dict[str, np.ndarray]:
-    """Read the named arrays of an npz file; pickles are refused. See `reading` for errors."""
+    """Read the named arrays of an npz file, or all; pickles are refused; errors as of `reading`."""
     with reading(path), np.load(path, allow_pickle=False) as archive:
-        return {name: archive[name] for name in names}
-
-
-def load_all_arrays(path: Path) -> dict[str, np.ndarray]:
-    """Read all arrays of an npz file; see `load_arrays`."""
-    with reading(path), np.load(path, allow_pickle=False) as archive:
-        return {name: archive[name] for name in archive.files}
+        return {name: archive[name] for name in names or archive.files}
 
 
 def as_cell(value: Any) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import errno
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -24,13 +24,12 @@ class MemoryFullError(UserError):
 
 
 @contextmanager
-def enough_for(work: str, settings: Any, sizes: Sequence[str] | None = None) -> Iterator[None]:
+def enough_for(work: str, settings: Any) -> Iterator[None]:
     """Run a block; if the memory is too small for it, say which settings to lower.
 
     Args:
         work: name of the work, to open the message with.
         settings: a stage's settings (a dataclass).
-        sizes: the settings to lower; by default all sizes of batches and images.
 
     Raises:
         MemoryFullError: from any error that says that the memory is full; other errors pass.
@@ -40,8 +39,8 @@ def enough_for(work: str, settings: Any, sizes: Sequence[str] | None = None) -> 
     except (MemoryError, RuntimeError, OSError) as error:
         if not is_full(error):
             raise
-        names = sizes_of(settings) if sizes is None else sizes
-        listed = " or ".join(f"{name.upper()} (now {getattr(settings, name)})" for name in names)
+        sizes = {name.upper(): getattr(settings, name) for name in sizes_of(settings)}
+        listed = " or ".join(f"{name} (now {value})" for name, value in sizes.items())
         advice = f"lower {listed}" if listed else NOTHING
         message = f"{work}: the memory is full; {advice}. Finished work is kept"
         raise MemoryFullError(message) from error

@@ -132,22 +132,13 @@ class RunPaths:
         """Embeddings of every image of the split, by a network or a backbone."""
         return self.root / "features" / f"{model.replace('/', '_')}.npz"  # torchvision/resnet50
 
-    def checkpoint(self, model: str, seed: int = 0, fold: int | None = None) -> Path:
-        """Weights of one training of a model, and the settings as JSON inside."""
-        return self.trainings(model) / checkpoint_name(seed, fold)
-
     def trainings(self, model: str) -> Path:
         """The folder of a model's trainings: checkpoint, learning curve and scores of each."""
         return self.root / "checkpoints" / model
 
     def genotype(self, name: str) -> Path:
         """A cell, and how it was found."""
-        return self.genotypes_root / f"{name}.json"
-
-    @property
-    def genotypes_root(self) -> Path:
-        """One JSON file per cell."""
-        return self.root / "genotypes"
+        return self.root / "genotypes" / f"{name}.json"
 
     def predictions(self, model: str) -> Path:
         """`id, split, defect_score` for validation and test."""
@@ -157,10 +148,6 @@ class RunPaths:
     def predictions_root(self) -> Path:
         """One CSV per model; the results table reads this folder."""
         return self.root / "predictions"
-
-    def metrics(self, name: str) -> Path:
-        """The numbers that a notebook shows."""
-        return self.root / "metrics" / f"{name}.json"
 
     def figure(self, name: str) -> Path:
         """A picture that a notebook shows."""

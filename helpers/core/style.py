@@ -5,11 +5,10 @@ from __future__ import annotations
 import decimal
 import functools
 import html
-import inspect
 import math
 import re
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -49,23 +48,6 @@ def folded(title: str, table: pd.DataFrame) -> HTML:
 
     body = table.to_html(index=False, border=0, justify="left")
     return HTML(f"<details><summary>{html.escape(title)}</summary>{body}</details>")
-
-
-def source(*objects: Any) -> HTML:
-    """Return the source of functions or classes; a click on a name opens it.
-
-    style.source(backbones.TwoLayerCNN)
-    """
-    from IPython.display import HTML
-
-    parts = []
-    for one in objects:
-        code = inspect.cleandoc("\n" + inspect.getsource(one))
-        name = f"{one.__module__}.{one.__qualname__}"
-        title = f"Source of {name}, {len(code.splitlines())} lines"
-        body = f"<pre>{html.escape(code, quote=False)}</pre>"
-        parts.append(f"<details><summary>{html.escape(title)}</summary>{body}</details>")
-    return HTML("".join(parts))
 
 
 def paragraph(*texts: str) -> HTML:

@@ -15,7 +15,6 @@ from torch import Tensor
 from torch.func import functional_call
 
 from helpers.core.devices import without_tf32
-from helpers.models.convolution import constant_weights
 from helpers.training.loop import TrainingError
 
 BETAS = (0.5, 0.999)  # of Adam (arXiv 1806.09055, appendix A.1)
@@ -95,11 +94,20 @@ class Architect:
             GradientError: a gradient is not finite.
         """
         if self.order == 1:
-            with constant_weights():  # their gradients take half of the time, and nobody reads them
-                alphas = self.net.architecture_parameters()
-                return gradients(self.net, self.loss_of, val, alphas)
+            # detached: gradients by the weights take half of the time, and nobody reads them
+            weights = [w.detach() for w in self.net.weight_parameters()]
+            return self._at(weights, val, self.net.architecture_parameters())
         assert train is not None
         return self.second_order(val, train, optimizer)
+
+    def _at(
+        self, weights: Sequence[Tensor], batch: Batch, by: Sequence[Tensor]
+    ) -> tuple[float, list[Tensor]]:
+        """Return loss and gradients of a batch at these weights; those of the network stay."""
+        moved = dict(zip(self.net.weight_parameters(), weights, strict=True))
+        parameters = {name: moved.get(p, p) for name, p in self.net.named_parameters()}
+        output_of = functools.partial(functional_call, self.net, parameters)
+        return gradients(output_of, self.loss_of, batch, by)
 
     def second_order(self, val: Batch, train: Batch, optimizer: Any) -> tuple[float, list[Tensor]]:
         """Return dL_val(w')/dalpha - xi d2L_train(w)/dalpha dw v, with v = dL_val(w')/dw'.
@@ -111,23 +119,16 @@ class Architect:
         net, weights = self.net, self.net.weight_parameters()
         alphas, xi = net.architecture_parameters(), optimizer.param_groups[0]["lr"]
 
-        def gradients_at(values: Sequence[Tensor], batch: Batch, by: Sequence[Tensor]) -> Any:
-            """Return loss and gradients of a batch at these weights; those of the network stay."""
-            moved = dict(zip(weights, values, strict=True))
-            parameters = {name: moved.get(p, p) for name, p in net.named_parameters()}
-            output_of = functools.partial(functional_call, net, parameters)
-            return gradients(output_of, self.loss_of, batch, by)
-
         with without_tf32():  # it is too coarse for epsilon
             _, dw = gradients(net, self.loss_of, train, weights)
             ahead = [w.requires_grad_() for w in unrolled(weights, dw, optimizer)]
-            loss, grads = gradients_at(ahead, val, [*alphas, *ahead])
+            loss, grads = self._at(ahead, val, [*alphas, *ahead])
             dalpha, v = grads[: len(alphas)], grads[len(alphas) :]
             epsilon = EPSILON / max(float(torch.cat([u.flatten() for u in v]).norm()), 1e-12)
             sides = []
             for e in (epsilon, -epsilon):
                 moved = [w.detach() + e * u for w, u in zip(weights, v, strict=True)]
-                sides.append(gradients_at(moved, train, alphas)[1])
+                sides.append(self._at(moved, train, alphas)[1])
         ends = zip(dalpha, *sides, strict=True)
         return loss, [d - xi * (p - m) / (2 * epsilon) for d, p, m in ends]
 

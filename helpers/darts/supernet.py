@@ -18,13 +18,16 @@ from torch import Tensor, nn
 
 from helpers.darts.operations import pad_to_even, softmax_by_node, stems
 from helpers.darts.space import OPERATIONS, PRIMITIVES
-from helpers.models.batch_norm import batch_norm
-from helpers.models.convolution import convolve
-from helpers.models.depthwise import DepthwiseConv2d, half_resolution
+from helpers.models.depthwise import DepthwiseConv2d
 from helpers.models.spec import Network
 
 ALPHA_STD = 1e-3  # the softmax starts nearly uniform (arXiv 1806.09055, appendix A.1)
 NARROW = 16  # below so many channels one product for all edges is faster than one for each
+
+
+def batch_norm(x: Tensor, scale: Tensor | None = None) -> Tensor:
+    """Normalise (B, C, H, W) by the statistics of the batch; `scale` (C,) multiplies the result."""
+    return F.batch_norm(x, None, None, scale, training=True)
 
 
 class ConvBN(nn.Module):
@@ -44,7 +47,7 @@ class ConvBN(nn.Module):
         if weight.shape[1] < NARROW:
             blocks = weight.flatten(1).chunk(edges)
             weight, edges = torch.block_diag(*blocks)[:, :, None, None], 1
-        return batch_norm(convolve(self.depthwise(x), weight, groups=edges), scale)
+        return batch_norm(F.conv2d(self.depthwise(x), weight, groups=edges), scale)
 
 
 class Pointwise(nn.Module):
@@ -56,7 +59,7 @@ class Pointwise(nn.Module):
 
     def forward(self, r: Tensor) -> Tensor:
         """(B, C_in, H, W) -> (B, C, H, W)."""
-        return batch_norm(convolve(r, self.weight))
+        return batch_norm(F.conv2d(r, self.weight))
 
 
 class Reduce(nn.Module):
@@ -77,7 +80,7 @@ class Reduce(nn.Module):
         odd = (place >= self.channels // 2)[:, None, None, None]
         first, last = F.pad(self.weight, (0, 1, 0, 1)), F.pad(self.weight, (1, 0, 1, 0))
         weight = torch.where(odd, last, first)
-        return batch_norm(convolve(pad_to_even(r), weight, stride=2), scale)
+        return batch_norm(F.conv2d(pad_to_even(r), weight, stride=2), scale)
 
 
 class Edges(nn.Module):
@@ -107,7 +110,7 @@ class Edges(nn.Module):
         out = self.sep3[1](F.relu(self.sep3[0](wide)), scale["sep_conv_3x3"])
         out = out + self.sep5[1](F.relu(self.sep5[0](wide)), scale["sep_conv_5x5"])
         if self.stride == 2:
-            wide = torch.cat([half_resolution(r)] * self.edges, dim=1)  # (B, E * C, h, w)
+            wide = torch.cat([r[:, :, ::2, ::2]] * self.edges, dim=1)  # (B, E * C, h, w)
         out = out + self.dil3(wide, scale["dil_conv_3x3"])
         out = out + self.dil5(wide, scale["dil_conv_5x5"])
         max_pool = F.max_pool2d(x, 3, self.stride, 1)

@@ -203,7 +203,7 @@ def _read(about: Mapping[str, Any], place: Path) -> Any:
     if kind == "tensors":
         return tensors.load_tensors(path)[0]
     if kind == "arrays":
-        return files.load_all_arrays(path)
+        return files.load_arrays(path)
     if kind == "plain":
         return files.load_json(path)
     types = about.get("types", {})

@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
-from contextlib import ExitStack, nullcontext
+from contextlib import nullcontext
 from functools import partial
 from statistics import median
 from unittest.mock import patch
@@ -23,7 +23,8 @@ from helpers.darts import supernet
 from helpers.darts.architect import Architect
 from helpers.darts.genotypes import PUBLISHED
 from helpers.darts.network import DerivedNetwork
-from helpers.models import backbones, convolution, depthwise
+from helpers.models import backbones
+from helpers.models.depthwise import DepthwiseConv2d
 from helpers.models.patch_features import middle_layers, patch_features
 from helpers.training.allocator import freed_memory_kept
 from helpers.training.inference import Scorer, autocast, placed
@@ -32,20 +33,8 @@ ROUNDS = 15
 CPU = torch.device("cpu")
 
 
-def _plain_norm(x, scale=None):
-    return F.batch_norm(x, None, None, scale, None, training=True)
-
-
-def _plain_convolution(geometry, x, w):
-    return convolution.Geometry.output(geometry, x, w)
-
-
 # what takes a speed-up away
-WITHOUT = {
-    "depthwise": partial(patch.object, depthwise, "bilinear", _plain_convolution),
-    "convolution": partial(patch.object, convolution, "bilinear", _plain_convolution),
-    "batch norm of the supernet": partial(patch.object, supernet, "batch_norm", _plain_norm),
-}
+WITHOUT = {"depthwise": partial(patch.object, DepthwiseConv2d, "forward", nn.Conv2d.forward)}
 
 
 def batch(size: int, size_px: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -136,17 +125,9 @@ def seconds_of(step: Callable[[], None], context: Callable) -> float:
 
 
 def without(build: Callable[[], Callable], *names: str) -> dict[str, tuple[Callable, Callable]]:
-    """Return a step with all speed-ups, and without each of them and all."""
-    step, kinds = build(), {name: WITHOUT[name] for name in names}
-
-    def nothing():
-        stack = ExitStack()
-        for name in names:
-            stack.enter_context(WITHOUT[name]())
-        return stack
-
-    kinds |= {"all of them": nothing} if len(names) > 1 else {}
-    return {"": (step, nullcontext)} | {name: (step, kind) for name, kind in kinds.items()}
+    """Return a step with all speed-ups, and without each of them."""
+    step = build()
+    return {"": (step, nullcontext)} | {name: (step, WITHOUT[name]) for name in names}
 
 
 def pair(name: str, fast: Callable, slow: Callable) -> dict[str, tuple[Callable, Callable]]:
@@ -154,11 +135,10 @@ def pair(name: str, fast: Callable, slow: Callable) -> dict[str, tuple[Callable,
     return {"": (fast, nullcontext), name: (slow, nullcontext)}
 
 
-SUPERNET = ("depthwise", "convolution", "batch norm of the supernet")
 STAGES = {
-    "search": lambda: without(partial(search, 1, 4, 6, "imagenet", 32, 64), *SUPERNET),
-    "search2": lambda: without(partial(search, 2, 4, 6, "imagenet", 32, 64), *SUPERNET),
-    "search-cifar": lambda: without(partial(search, 1, 1, 8, "cifar", 16, 32), *SUPERNET),
+    "search": lambda: without(partial(search, 1, 4, 6, "imagenet", 32, 64), "depthwise"),
+    "search2": lambda: without(partial(search, 2, 4, 6, "imagenet", 32, 64), "depthwise"),
+    "search-cifar": lambda: without(partial(search, 1, 1, 8, "cifar", 16, 32), "depthwise"),
     "fbp-memory": lambda: pair("memory kept", kept(s := fbp(), True), kept(s, False)),
     "cell-memory": lambda: pair("memory kept", kept(s := cell(), True), kept(s, False)),
     "scores": lambda: pair("OpenVINO", inference(False, True), inference(False, False)),

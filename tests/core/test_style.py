@@ -41,12 +41,6 @@ def test_the_texts_of_a_table_are_escaped_and_no_formulas():
         assert "<img" not in html and "&lt;img src=x" in html
         assert "mathjax_ignore" in html
     assert style.styled(table, HOSTILE).to_html().count("&lt;img src=x") == 3
-
-
-def test_the_source_of_a_function_opens_with_a_click_and_is_escaped():
-    html = style.source(style.headline, style.p_value).data
-    assert html.count("<details><summary>Source of helpers.core.style.") == 2
-    assert "def headline(sentence: str)" in html and "if p &lt; 0.001" in html
     assert "&lt;b&gt;" in style.paragraph("<b>").data
 
 

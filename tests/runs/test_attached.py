@@ -74,7 +74,7 @@ def test_the_latest_of_several_is_taken_and_can_be_written_but_no_other_run(inpu
     for file in inputs.rglob("*"):
         file.chmod(0o555 if file.is_dir() else 0o444)
     attached.adopt(here := paths.RunPaths("r"))
-    assert here.checkpoint("fbp").read_text() == "2026-01-03 10:00:00"
+    assert (here.trainings("fbp") / "seed0.safetensors").read_text() == "2026-01-03 10:00:00"
     assert {file.stat().st_mode & 0o200 for file in here.root.rglob("*")} == {0o200}
 
 

@@ -106,6 +106,7 @@ def test_patchcore_has_a_memory_for_each_fold_and_is_left_out_without_suitable_l
     assert "in the first of 3 folds" in said
     scored = run.models()["patchcore"]
     assert scored.model.averaged == "3 folds"
-    assert all(run.paths.checkpoint("patchcore", 0, fold).is_file() for fold in range(3))
+    folder = run.paths.trainings("patchcore")
+    assert all((folder / f"seed0_fold{fold}.safetensors").is_file() for fold in range(3))
     said = classical.patch_core(run, find_weights("test_vit", "random", 64))
     assert said.startswith("PatchCore is left out: ")

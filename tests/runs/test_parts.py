@@ -147,7 +147,7 @@ def test_a_model_without_maps_is_replaced_and_a_line_says_so(run_paths, capsys):
     assert "SVM is no network here: Two-layer CNN" in capsys.readouterr().out
     with pytest.raises(SettingsError, match="'cn'"):
         parts.open_subject(run_paths, "cn")
-    run_paths.checkpoint("cnn").unlink()
+    (run_paths.trainings("cnn") / "seed0.safetensors").unlink()
     assert parts.open_subject(run_paths) is None
     assert parts.open_anomaly_maps(run_paths) is None
     assert parts.features_before_and_after(run_paths, "resnet18, other") == {}
