@@ -50,8 +50,8 @@ def describe(
         origin: the other fields: `run`, `is_smoke`, `dataset`, `images_digest`, `split_digest`,
             `attribution`.
     """
-    model, facts = backbones.load_model(checkpoints[0]), backbones.facts_of(checkpoints[0])
-    backbone, precision = backbone_of(model), facts.precision
+    model = backbones.load_model(checkpoints[0])
+    facts, backbone, precision = model.facts, backbone_of(model), model.facts.precision
     return sealed(
         Description(
             model=scored.name,

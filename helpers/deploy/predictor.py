@@ -211,4 +211,4 @@ def open_model(checkpoints: Sequence[Path]) -> Opened:
         if len(checkpoints) < len(description.checkpoints):
             remark = f"no verdicts: {folder / NAME} is for the average of several trainings"
     description = None if remark else description
-    return Opened(models, [*checkpoints], backbones.facts_of(checkpoints[0]), description, remark)
+    return Opened(models, [*checkpoints], models[0].facts, description, remark)

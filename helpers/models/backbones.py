@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -141,41 +140,28 @@ def save_model(path: Path, model: Network, **facts: Any) -> None:
     tensors.save_tensors(path, model.state_dict(), info)
 
 
-def facts_of(path: Path) -> Facts:
-    """Return the facts of a checkpoint that `load_model` can load.
-
-    Raises:
-        ArtifactError: the checkpoint was written before it held them.
-    """
-    _, info = tensors.load_tensors(path)
-    if not info.get("views"):
-        raise files.ArtifactError(
-            f"{path} does not say how its scores were made: delete it and train it again"
-        )
-    return _facts(info)
-
-
-def _facts(info: Mapping[str, Any]) -> Facts:
-    known = {field.name for field in dataclasses.fields(Facts)}
-    return Facts(**{name: value for name, value in info.items() if name in known})
-
-
 def load_model(path: Path) -> Network:
-    """Load the model that `save_model` wrote, in eval mode.
+    """Load the model that `save_model` wrote with its facts, in eval mode.
 
     Raises:
-        ArtifactError: the file is missing, damaged, or something else.
+        ArtifactError: the file is missing, damaged, or something else, or was written before it
+            held facts.
     """
     state, info = tensors.load_tensors(path, CHECKPOINT)
     if not isinstance(info, dict) or not isinstance(info.get("spec"), dict):
         raise files.ArtifactError(f"{path} is not a {CHECKPOINT}: it names no network")
     try:
-        facts: dict[str, Any] = {
+        spec: dict[str, Any] = {
             k: tuple(v) if isinstance(v, list) else v for k, v in info["spec"].items()
         }
-        model = build(ModelSpec(**facts))
+        model = build(ModelSpec(**spec))
         model.load_state_dict(state)
-        model.facts = _facts(info)
+        known = {field.name for field in dataclasses.fields(Facts)}
+        model.facts = Facts(**{name: value for name, value in info.items() if name in known})
     except (TypeError, KeyError, RuntimeError, ValueError, UserError) as error:
         raise files.ArtifactError(f"{path} does not hold a model: {error}") from None
+    if not info.get("views"):
+        raise files.ArtifactError(
+            f"{path} does not say how its scores were made: delete it and train it again"
+        )
     return model.eval()

@@ -34,18 +34,13 @@ class ModelSpec:
 
     def feature_maps(self, output: Tensor) -> Tensor:
         """Return the output of the feature layer as maps (B, K, u, v)."""
-        return maps_of(output, self.feature_layout, self.prefix_tokens)
-
-
-def maps_of(output: Tensor, layout: Layout, prefix_tokens: int) -> Tensor:
-    """Return a layer's output as maps (B, K, u, v); tokens are those of square images."""
-    if layout == "maps_last":
-        return output.permute(0, 3, 1, 2)
-    if layout == "tokens":
-        tokens = output[:, prefix_tokens:].transpose(1, 2)  # (B, K, u * v)
-        side = math.isqrt(tokens.shape[2])
-        return tokens.unflatten(2, (side, side))
-    return output
+        if self.feature_layout == "maps_last":
+            return output.permute(0, 3, 1, 2)
+        if self.feature_layout == "tokens":  # of square images
+            tokens = output[:, self.prefix_tokens :].transpose(1, 2)  # (B, K, u * v)
+            side = math.isqrt(tokens.shape[2])
+            return tokens.unflatten(2, (side, side))
+        return output
 
 
 @dataclass(frozen=True)

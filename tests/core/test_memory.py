@@ -7,11 +7,9 @@ import torch
 
 from helpers.core import memory
 from helpers.darts.settings import RetrainSettings
-from helpers.models import backbones
-from helpers.models.record import Model
-from helpers.runs import classical, networks, stages
-from helpers.training import baselines, features, loop
-from tests.small_run import FINETUNING, OPTIONS, small_features, train
+from helpers.runs import stages
+from helpers.training import loop
+from tests.small_run import FINETUNING, OPTIONS, train
 
 FULL = [
     MemoryError(),
@@ -51,20 +49,3 @@ def test_a_training_without_memory_names_the_parameters_to_lower(run_copy, monke
     monkeypatch.setattr(loop.Training, "step", full)
     with pytest.raises(memory.MemoryFullError, match=r"BATCH_SIZE \(now 32\)"):
         train(run)
-
-
-def test_an_embedding_without_memory_names_the_parameters_to_lower(run_copy, monkeypatch):
-    run = stages.begin("02_features_baselines", {"RUN": "t", "IMAGE_SIZE_PX": 16})
-    monkeypatch.setattr(features, "embed", full)
-    weights = backbones.find_weights("test_vit", "random", 16)
-    with pytest.raises(memory.MemoryFullError, match=r"IMAGE_SIZE_PX \(now 16\)"):
-        networks.embeddings(run, weights)
-
-
-def test_a_classical_model_without_memory_is_said(run_copy, monkeypatch):
-    run = stages.begin("02_features_baselines", {"RUN": "t", "TREES": 9, "CV_IMAGES": 50})
-    monkeypatch.setattr(baselines, "fit_baseline", full)
-    monkeypatch.setenv("GOOD_BAD_WORKERS", "1")
-    embedded = features.Features.of_arrays(small_features(run.split.id.tolist()))
-    with pytest.raises(memory.MemoryFullError):
-        classical.fit(run, {Model("rf"): {None: embedded}})

@@ -44,29 +44,33 @@ def test_the_texts_of_a_table_are_escaped_and_no_formulas():
     assert "&lt;b&gt;" in style.paragraph("<b>").data
 
 
-def test_numbers_get_the_digits_that_tell_them_apart():
+def test_a_headline_ends_before_the_numbers():
+    assert style.headline("It is so: .9 (p = .1); more.") == "It is so"
+    assert style.headline("It is so; more.") == style.headline("It is so.") == "It is so"
+
+
+@pytest.mark.parametrize(
+    ("write", "given", "texts"),
+    [
+        (style.p_value, [0.0009, 0.0134], ["p < .001", "p = .013"]),
+        (style.percent, [0.5, 0.8765], ["50.0", "87.6"]),
+        (style.percent_up, [0.01, 0.0097, 1 / 96, 1 / 151], ["1", "0.97", "1.1", "0.67"]),
+        (style.percent_up, [2 / 101, 0.996, 1, 0], ["2", "100", "100", "0"]),
+        (style.duration, [0.04, 1.04, 42, 960], ["<1 s", "1.0 s", "42 s", "16 min"]),
+        (style.duration, [7500], ["2 h 5 min"]),
+    ],
+)
+def test_a_number_is_written_as_a_reader_wants_it(write, given, texts):
+    assert [write(number) for number in given] == texts
+
+
+def test_numbers_get_the_digits_that_tell_them_apart_and_their_interval_if_there_is_one():
     assert style.told_apart(0.49912, 0.49938) == ["0.4991", "0.4994"]
     assert style.told_apart(0.5, 0.5) == ["0.5", "0.5"]
     assert style.told_apart(0.12345, 0.6) == ["0.123", "0.6"]
-
-
-def test_a_headline_ends_before_the_numbers_and_p_values_drop_their_zero():
-    assert style.headline("It is so: .9 (p = .1); more.") == "It is so"
-    assert style.headline("It is so; more.") == style.headline("It is so.") == "It is so"
-    assert [style.p_value(p) for p in (0.0009, 0.0134)] == ["p < .001", "p = .013"]
-    assert [style.percent(x) for x in (0.5, 0.8765)] == ["50.0", "87.6"]
-
-
-def test_a_fraction_is_written_in_per_cent_with_its_interval_if_it_has_one():
     assert style.with_interval(0.1, 0.05, 0.2) == "10.0 [5.0, 20.0]"
     assert style.with_interval(-0.1, -0.2, 0.01, " %", "+") == "-10.0 % [-20.0, +1.0]"
     assert style.with_interval(0.1, float("nan"), float("nan"), " %") == "10.0 %"
-
-
-def test_a_promised_rate_is_rounded_up():
-    rates = (0.01, 0.0097, 1 / 96, 1 / 151, 2 / 101, 0.996, 1, 0)
-    expected = ["1", "0.97", "1.1", "0.67", "2", "100", "100", "0"]
-    assert [style.percent_up(rate) for rate in rates] == expected
 
 
 def test_an_axis_of_fractions_is_numbered_in_per_cent():
@@ -75,11 +79,3 @@ def test_an_axis_of_fractions_is_numbered_in_per_cent():
     style.percent_axis(ax.yaxis)
     figure.canvas.draw()
     assert [t.get_text() for t in ax.get_yticklabels()][-1] == "100"
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(0.04, "<1 s"), (1.04, "1.0 s"), (42, "42 s"), (960, "16 min"), (7500, "2 h 5 min")],
-)
-def test_durations_have_one_unit_or_two(seconds, text):
-    assert style.duration(seconds) == text

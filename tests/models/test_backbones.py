@@ -55,12 +55,12 @@ def test_a_saved_model_gives_the_same_scores_when_loaded(tmp_path):
     backbones.save_model(tmp_path / "m.safetensors", model, full_scale_bits=12, fit="pad")
     loaded = backbones.load_model(tmp_path / "m.safetensors")
     assert loaded.spec == model.spec and not loaded.training
-    facts = backbones.facts_of(tmp_path / "m.safetensors")
+    facts = loaded.facts
     assert (facts.full_scale_bits, facts.fit, facts.views) == (12, "pad", 1)
     np.testing.assert_array_equal(loaded(images).detach(), model(images).detach())
     backbones.save_model(tmp_path / "old.safetensors", model, views=0)
     with pytest.raises(files.ArtifactError, match=r"old.safetensors does not say how its scores"):
-        backbones.facts_of(tmp_path / "old.safetensors")
+        backbones.load_model(tmp_path / "old.safetensors")
 
 
 @pytest.mark.parametrize("kind", [kind for kind, _ in KINDS])
