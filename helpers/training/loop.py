@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm.auto import tqdm
 
 from helpers.core import devices, files, memory, seeding, status, tensors
@@ -86,6 +87,10 @@ class Training:
         self.scheduler = make_scheduler(self.optimizer, settings, steps)
         fp16 = device.type == "cuda" and self.precision == "fp16"
         self.scaler = torch.amp.GradScaler(enabled=fp16)
+        self.ema: AveragedModel | None = None
+        if settings.ema_decay:
+            average = get_ema_multi_avg_fn(settings.ema_decay)
+            self.ema = AveragedModel(model, multi_avg_fn=average, use_buffers=True)
         self.extra = dict(extra or {})
 
         self.epoch = 0
@@ -95,6 +100,11 @@ class Training:
         self._rows = np.empty(0, dtype=np.int64)  # of the current batch
         self._lr, self._total, self._seen = settings.lr, 0.0, 0  # of this epoch: rate, loss, images
         self._spent_s = 0.0  # by the last epoch of this call, its saving included
+
+    @property
+    def judged(self) -> nn.Module:
+        """The model that validation judges: the average of the weights if one is kept."""
+        return self.ema.module if self.ema else self.model
 
     @property
     def seconds(self) -> float:
@@ -139,8 +149,8 @@ class Training:
                 tensors.save_state(self.resume, self.state())
             self._spent_s = time.monotonic() - started
         status.tell("")
-        if settings.keep == "best":
-            self.model.load_state_dict(self.best)
+        kept = self.best if settings.keep == "best" else self.judged.state_dict()
+        self.model.load_state_dict(kept)
         self.model.eval()
 
     def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
@@ -180,6 +190,8 @@ class Training:
         self._lr = self.optimizer.param_groups[0]["lr"]
         self.scaler.step(self.optimizer)
         self.scaler.update()
+        if self.ema:
+            self.ema.update_parameters(self.model)
         if self.settings.schedule == "one_cycle":
             self.scheduler.step()
         self._total, self._seen = self._total + value * len(targets), self._seen + len(targets)
@@ -199,13 +211,13 @@ class Training:
         if self.val is None:
             return {}
         try:
-            record = evaluate(self.model, self.val, self.settings.precision)
+            record = evaluate(self.judged, self.val, self.settings.precision)
         except ScoresError as error:
             raise self._error(f"after epoch {self.epoch + 1} {error}") from None
         best = self.history[self.best_epoch]["val_auc"] if self.history else -math.inf
         if record["val_auc"] > best:  # the first of equals
             self.best_epoch = self.epoch
-            self.best = {k: v.detach().cpu().clone() for k, v in self.model.state_dict().items()}
+            self.best = {k: v.detach().cpu().clone() for k, v in self.judged.state_dict().items()}
         return record
 
     def _progress(self) -> str:
@@ -244,7 +256,7 @@ class Training:
 
     def _stateful(self) -> dict[str, Any]:
         parts = {"model": self.model, "optimizer": self.optimizer, "scheduler": self.scheduler}
-        return parts | self.extra
+        return parts | ({"ema": self.ema} if self.ema else {}) | self.extra
 
     def state(self) -> dict[str, Any]:
         """Return everything that changes during the training: nested tensors and plain values."""

@@ -45,7 +45,7 @@ def lr_range_test(
     """
     model, rows = build(seed), table[table.split == "train"]
     train = image_batches(images, rows, model, settings.batch_size, settings.augment)
-    settings = dataclasses.replace(settings, schedule="constant", keep="last")
+    settings = dataclasses.replace(settings, schedule="constant", ema_decay=0.0, keep="last")
     training = Training(model, train, None, settings, seed=seed, name="range test")
     found: list[tuple[float, float, float]] = []
     total, batches = 0.0, _batches(training)

@@ -25,6 +25,7 @@ CV_IMAGES = "training images that choose hyper-parameters at most; 0: all"
 EPOCH_IMAGES = "an epoch draws at most so many images, each epoch others; 0: all"
 PRECISION = "of the arithmetic; auto: bf16 where it is fast; no: float32"
 AUGMENT = "random changes of training images that do not change the label"
+EMA_DECAY = "of the running average of the weights; 0: no average"
 TEST_VIEWS = "symmetries of each image over which its scores are averaged"
 TIME_BUDGET = "stop between two epochs after so many minutes; 0: no limit"
 
@@ -99,6 +100,7 @@ class TrainSettings:
     label_smoothing: float = 0.1
     grad_clip: float = 5.0
     augment: str = "full"  # see `training.augment`
+    ema_decay: float = 0.0  # 0 keeps no average of the weights
     precision: str = "auto"  # "auto", "bf16", "fp16" or "no" (float32)
     keep: str = "best"  # the weights of the "best" epoch on validation, or of the "last"
 
@@ -162,6 +164,7 @@ class FinetuneSettings:
     fbp_epochs: int = setting(8, "of fine-tuning all layers", ge=1)
     fbp_lr: float = setting(1e-3, "peak learning rate of all layers", gt=0)
     fbp_augment: Augment = setting("full", AUGMENT)
+    fbp_ema_decay: float = setting(0.0, EMA_DECAY, ge=0, lt=1)
     lr_range_test: bool = setting(False, "draw the loss over the learning rate before FBP")
     test_views: TestViews = setting(1, TEST_VIEWS)
     folds: int = setting(5, FOLDS, ge=2)

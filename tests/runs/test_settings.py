@@ -124,7 +124,7 @@ def test_the_trainings_of_03_take_its_parameters():
         ("02_features_baselines", "repeats", 1, "must be 2 or more, or 0 for none"),
         ("03_finetuning", "precision", "foo", "is not one of auto, bf16, fp16, no"),
         ("03_finetuning", "test_views", 3, "is not one of 1, 4, 8"),
-        ("05_genotype_retraining", "momentum", 1.0, "must be below 1"),
+        ("03_finetuning", "fbp_ema_decay", 1.0, "must be below 1"),
         ("05_genotype_retraining", "gamma", 1.5, "must be at most 1"),
         ("05_genotype_retraining", "drop_path", 1, "must be below 1"),
         ("05_genotype_retraining", "schedule", "step", "is not one of one_cycle, cosine"),

@@ -18,6 +18,7 @@ from helpers.datasets.cache import ImageCache
 from helpers.models.spec import ModelSpec
 from helpers.training import loop
 from helpers.training.batches import EmbeddingBatches, ImageBatches, epoch_order
+from helpers.training.inference import evaluate
 from helpers.training.loop import Training, TrainingError
 from helpers.training.optim import Loss, make_optimizer, make_scheduler
 from helpers.training.settings import TrainSettings
@@ -60,7 +61,7 @@ def _stop_after(epochs, model, settings, resume):
 @pytest.mark.parametrize(
     "options",
     [
-        {"optimizer": "adamw", "schedule": "one_cycle"},
+        {"optimizer": "adamw", "schedule": "one_cycle", "ema_decay": 0.9},
         {"optimizer": "sgd", "schedule": "cosine", "lr": 0.1},
         {"optimizer": "sgd", "schedule": "exponential", "lr": 0.1},
     ],
@@ -113,6 +114,24 @@ def test_the_model_keeps_the_first_of_the_best_epochs_or_the_last(keep, aucs, ep
     _fit(shorter, dataclasses.replace(settings, epochs=epochs, keep="last"))
     for name, value in shorter.state_dict().items():
         assert torch.equal(value, kept.state_dict()[name]), name
+
+
+@pytest.mark.parametrize("keep", ["best", "last"])
+def test_the_average_of_the_weights_is_judged_and_kept(keep):
+    model = _model()
+    settings = TrainSettings(epochs=1, lr=0.05, precision="no", keep=keep, ema_decay=0.5)
+    fit = _training(model, settings)
+    _, first, *later = _weights_before_each_step(fit)
+    average = first
+    for weights in later:
+        average = 0.5 * average + 0.5 * weights
+    assert not torch.allclose(average, later[-1])
+    torch.testing.assert_close(model[0].weight.detach(), average)
+    once = _model()
+    _fit(once, dataclasses.replace(settings, ema_decay=0.0))
+    assert not torch.equal(model[1].running_mean, once[1].running_mean)  # averaged too
+    numbers = evaluate(model, _problem(seed=1), "no")
+    assert all(fit.history[0][name] == value for name, value in numbers.items())
 
 
 def test_the_record_of_an_epoch_has_the_mean_loss_over_its_images_and_the_speed():
