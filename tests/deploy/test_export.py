@@ -23,6 +23,7 @@ from helpers.models import backbones
 from helpers.models.patch_features import middle_layers, patch_features
 from helpers.results.calibration import apply_temperature
 from helpers.training.memory_bank import MemoryBank, network_of
+from tests.datasets.test_decoding import deep_noise, retag, save, tag, write_deep_png
 from tests.deploy_run import save_described, small_cnns
 
 NEEDED = {"openvino": "openvino", "onnx": "onnxruntime", "torch": "torch"}
@@ -106,6 +107,8 @@ def write_images(folder):
     Image.fromarray(np.full((9, 9), 4999, np.uint16)).save(folder / "x_bright.png")
     Image.fromarray(np.full((9, 9), -5, np.float32)).save(folder / "x_below.tif")
     gray.convert("RGB").save(folder / "x_ppm.png", format="PPM")
+    write_deep_png(folder / "x_colour16.png", deep_noise(9, 9, 3))
+    retag(save(folder / "x_white.tif", deep_noise(9, 9)), tag(262, 1), tag(262, 0))
     gray.save(folder / "x_damaged.png")
     whole = (folder / "x_damaged.png").read_bytes()
     (folder / "x_damaged.png").write_bytes(whole[:37] + b"????" + whole[41:])
