@@ -99,7 +99,7 @@ def test_the_smoke_run_leaves_table_submission_and_executed_copies(smoke_run):
     table = pd.read_csv(root / "metrics" / "results.csv").set_index("model")
     classical = {"lda", "rf", "lr", "svm"}
     expected = classical | {f"{name}_on_fbp" for name in classical}
-    expected |= {"lr_on_brightness", "patchcore", "ll", "cnn", "fbp"}
+    expected |= {"lr_on_brightness", "module_prior", "patchcore", "ll", "cnn", "fbp"}
     assert set(table.index) == expected | {"majority"}
     expected |= {"darts_v2", "darts_searched", "random_cell_0"}
     whole = pd.read_csv(root / "metrics" / "06_results.csv").set_index("model")
@@ -161,7 +161,7 @@ def test_a_model_of_one_s_own_makes_the_analysis_out_of_date_and_may_become_the_
     with faults.in_this_process(quick=True):
         assert run.main([*SMOKE, "--only", "06"]) == 0
     assert "06_analysis: running" in capsys.readouterr().out
-    assert _current(SMOKE) == ["01", "02", "03", "04", "05", "06"]
+    assert _current(SMOKE) == [path.stem[:2] for path in NOTEBOOKS]
     table = pd.read_csv(root / "metrics/06_results.csv").set_index("model")
     assert table.loc["mine", ["val_auc", "test_auc"]].tolist() == [1, 1]
     submission = pd.read_csv(smoke_copy / "submissions/t.csv", dtype={"id": str})
@@ -182,7 +182,8 @@ def test_cells_named_for_papermill_become_rows_and_no_equal_training_is_repeated
     reused = [place for place in stage["reused"] if place.startswith("checkpoints/")]
     assert reused == ["checkpoints/darts_v2/seed0"]
     same = [*SMOKE, "-p", f"GENOTYPES={named}", "-p", "HALVING_EPOCHS=0"]
-    assert _current(same) == ["01", "02", "03", "04", "05"]
+    # what was executed by hand has no copy to show: it is executed again
+    assert _current(same) == ["01", "02", "03", "04"]
 
 
 def test_a_folder_with_a_broken_file_stops_with_its_name_and_continues_without_it(
@@ -199,7 +200,7 @@ def test_a_folder_with_a_broken_file_stops_with_its_name_and_continues_without_i
     with faults.in_this_process(quick=True):
         assert run.main([*command, *options, "-p", "SKIP_UNREADABLE=True"]) == 0
     facts = json.loads((home / "data/runs/t/run.json").read_text())["stages"]["01_data_split"]
-    assert facts["unreadable"] == ["cut.png"]
+    assert facts["unreadable"] == ["cut"]
 
 
 def test_two_runs_on_one_folder_do_not_mix(home, capsys):

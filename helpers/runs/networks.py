@@ -1,7 +1,7 @@
 """Train the networks of a run: once for each seed and fold, side by side, and each of them once.
 
 weights = networks.weights_of(run)
-trained = networks.train(run, networks.jobs(run, weights))  # the CNN, LL and FBP
+trained = networks.train(run, networks.fine_tuning_jobs(run, weights))
 trained["fbp"][0].history
 """
 
@@ -78,39 +78,45 @@ def embeddings(run: Run, weights: backbones.Weights) -> Features:
     return Features.of_arrays(found)
 
 
-def jobs(run: Run, found: Sequence[backbones.Weights]) -> list[Job]:
-    """Return notebook 03's networks: the CNN, and on each backbone the last layer and all layers.
+def fine_tuning_jobs(run: Run, found: Sequence[backbones.Weights]) -> list[Job]:
+    """Return the trainings of all layers (FBP) on each backbone: for each seed and each fold.
 
-    If the split has folds, the last layer and all layers are trained once without each of them.
+    One alone has all cores; several run side by side.
     """
-    settings, split, seed = run.settings, run.split, run.settings.seed
+    settings, images = run.settings, run.images(run.settings.image_size_px)
+    seeds = range(settings.seed, settings.seed + settings.seeds)
+    return [
+        Job(
+            on_backbone(run, weights, "fbp"),
+            functools.partial(fit.pretrained, weights, images.size_px),
+            images,
+            settings.fbp,
+            settings.test_views,
+            members=tuple(cross_fitted(run.split, seeds)),
+        )
+        for weights in found
+    ]
+
+
+def small_jobs(run: Run, found: Sequence[backbones.Weights]) -> list[Job]:
+    """Return the trainings of the CNN, and of the last layer (LL) on each backbone and fold."""
+    settings, seed = run.settings, run.settings.seed
     small, images = run.images(settings.cnn_image_size_px), run.images(settings.image_size_px)
     build: Any = functools.partial(fit.two_layer_cnn, small.size_px, small.channels)
-    views = settings.test_views
-    cnn = Job(Model("cnn"), build, small, settings.cnn, views, members=(Member(seed),))
-    last_layers, all_layers = [], []
-    for weights in found:
-        last_layers.append(
-            Job(
-                on_backbone(run, weights, "ll"),
-                functools.partial(fit.pretrained, weights, images.size_px),
-                images,
-                settings.ll,
-                features=embeddings(run, weights),
-                members=tuple(cross_fitted(split, [seed])),
-            )
+    members = (Member(seed),)
+    cnn = Job(Model("cnn"), build, small, settings.cnn, settings.test_views, members=members)
+    last_layers = [
+        Job(
+            on_backbone(run, weights, "ll"),
+            functools.partial(fit.pretrained, weights, images.size_px),
+            images,
+            settings.ll,
+            features=embeddings(run, weights),
+            members=tuple(cross_fitted(run.split, [seed])),
         )
-        all_layers.append(
-            Job(
-                on_backbone(run, weights, "fbp"),
-                functools.partial(fit.pretrained, weights, images.size_px),
-                images,
-                settings.fbp,
-                views,
-                members=tuple(cross_fitted(split, range(seed, seed + settings.seeds))),
-            )
-        )
-    return [*all_layers, cnn, *last_layers]  # the longest first
+        for weights in found
+    ]
+    return [cnn, *last_layers]
 
 
 def train(

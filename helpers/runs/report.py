@@ -124,7 +124,9 @@ def write_submission(run: Run, scored: Scored) -> Path:
         path = path.with_name(f"{run.paths.name}.incomplete.csv")
     contest = about.get("dataset", "").partition(":")[0] in submission.CONTESTS
     content = submission.submission(scored, contest).to_csv(index=False, lineterminator="\n")
-    files.write_bytes(run.output(path), content.encode())
+    files.write_bytes(path, content.encode())
+    if run.name == ANALYSIS:  # it writes the file of notebook 03 again
+        run.output(path)
     return path
 
 

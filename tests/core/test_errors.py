@@ -9,7 +9,7 @@ from helpers.core.errors import UserError
 OF_THE_CODE = {  # caught inside, or no error of the user
     "helpers.datasets.decoding.BitsFound",
     "helpers.models.patch_features.NoMiddleLayersError",
-    "helpers.runs.stages.OutOfTime",
+    "helpers.core.errors.OutOfTime",
 }
 
 

@@ -97,7 +97,7 @@ def test_candidates_are_no_rows_and_have_a_folder_of_their_own(run):
 def test_notebook_03_trains_the_cnn_once_and_the_others_on_each_backbone_and_fold(run):
     found = networks.weights_of(run)
     assert run.notes["backbone"] == "test_vit, test_resnet"
-    jobs = networks.jobs(run, found)
+    jobs = [*networks.fine_tuning_jobs(run, found), *networks.small_jobs(run, found)]
     assert [(one.model.slug, len(one.members)) for one in jobs] == [
         ("fbp", 3), ("fbp_test_resnet", 3), ("cnn", 1), ("ll", 3), ("ll_test_resnet", 3),
     ]  # fmt: skip
