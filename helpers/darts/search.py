@@ -30,6 +30,7 @@ from helpers.darts.space import KINDS, NUM_CLASSES
 from helpers.darts.supernet import Supernet
 from helpers.datasets.cache import ImageCache
 from helpers.models.spec import ModelSpec
+from helpers.training.augment import augmentation
 from helpers.training.batches import ImageBatches
 from helpers.training.features import image_batches
 from helpers.training.inference import evaluate
@@ -67,7 +68,7 @@ def search(
     """
     net = make_supernet(settings, images)
     w_half, alpha_half = (
-        image_batches(images, half, net, settings.batch_size, settings.augment)
+        image_batches(images, half, net, settings.batch_size, augmentation(settings.augment))
         for half in halves(table, settings.seed, settings.search_images)
     )
     architect = Architect(

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from torch import nn
 
 from helpers.core import files
 from helpers.datasets.cache import ImageCache
 from helpers.models.backbones import Network, Weights, pretrained
-from helpers.training.augment import augmentation
 from helpers.training.batches import EmbeddingBatches, ImageBatches
 from helpers.training.inference import Scorer
 
@@ -83,10 +83,14 @@ def image_batches(
     table: pd.DataFrame,
     model: Network,
     batch_size: int,
-    augment: str = "none",
+    augment: nn.Module | None = None,
     epoch_images: int = 0,
 ) -> ImageBatches:
-    """Return batches of the images of a table (`id`, `label`), prepared as the model expects."""
+    """Return batches of the images of a table (`id`, `label`), prepared as the model expects.
+
+    `augment` changes training images, see `augmentation`. It is an argument, so that the code of
+    the augmentation does not count for what is computed without it.
+    """
     return ImageBatches(
         cache=cache,
         rows=cache.rows(table.id),
@@ -94,7 +98,7 @@ def image_batches(
         ids=table.id.to_numpy(dtype=str),
         spec=model.spec,
         batch_size=batch_size,
-        augment=augmentation(augment),
+        augment=augment or nn.Identity(),
         epoch_images=epoch_images,
     )
 

@@ -22,6 +22,7 @@ from helpers.datasets.cache import ImageCache
 from helpers.models import backbones
 from helpers.models.complexity import count_parameters
 from helpers.models.spec import Facts, Network
+from helpers.training.augment import augmentation
 from helpers.training.batches import Batches
 from helpers.training.distillation import Teacher
 from helpers.training.features import Features, image_batches
@@ -85,7 +86,9 @@ def fit(
             return features.batches(rows, settings.batch_size)
         return image_batches(images, rows, network, settings.batch_size, **options)
 
-    train = batches("train", augment=settings.augment, epoch_images=settings.epoch_images)
+    train = batches(
+        "train", augment=augmentation(settings.augment), epoch_images=settings.epoch_images
+    )
     training = Training(
         trained,
         teacher.lesson(train) if teacher else train,

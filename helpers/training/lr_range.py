@@ -12,6 +12,7 @@ from torch import Tensor
 
 from helpers.datasets.cache import ImageCache
 from helpers.models.spec import Network
+from helpers.training.augment import augmentation
 from helpers.training.features import image_batches
 from helpers.training.loop import Training, TrainingError
 from helpers.training.settings import TrainSettings
@@ -44,7 +45,7 @@ def lr_range_test(
         TrainingError: the first loss is not finite.
     """
     model, rows = build(seed), table[table.split == "train"]
-    train = image_batches(images, rows, model, settings.batch_size, settings.augment)
+    train = image_batches(images, rows, model, settings.batch_size, augmentation(settings.augment))
     settings = dataclasses.replace(settings, schedule="constant", ema_decay=0.0, keep="last")
     training = Training(model, train, None, settings, seed=seed, name="range test")
     found: list[tuple[float, float, float]] = []

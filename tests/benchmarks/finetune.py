@@ -14,6 +14,7 @@ import pandas as pd
 from helpers.core import devices
 from helpers.datasets.cache import open_cache
 from helpers.models import backbones
+from helpers.training.augment import augmentation
 from helpers.training.features import image_batches
 from helpers.training.loop import Training
 from helpers.training.settings import FinetuneSettings
@@ -30,7 +31,7 @@ def ours(backbone: str, table: pd.DataFrame, size_px: int, batch_size: int, root
     settings, cache = FinetuneSettings(batch_size=batch_size).fbp, open_cache(table, size_px, root)
     training = Training(
         model,
-        image_batches(cache, table, model, batch_size, settings.augment),
+        image_batches(cache, table, model, batch_size, augmentation(settings.augment)),
         image_batches(cache, table.head(VAL_IMAGES), model, batch_size),
         dataclasses.replace(settings, epochs=EPOCHS),
         seed=0,

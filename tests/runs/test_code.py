@@ -1,5 +1,6 @@
 """The digest of code: an edit that may change a result changes it, and no other edit does."""
 
+import ast
 import importlib
 import sys
 import textwrap
@@ -7,7 +8,7 @@ import textwrap
 import pytest
 
 from helpers.runs import code
-from helpers.training import optim
+from helpers.training import features, fit, optim
 
 FILES = {
     "__init__.py": "",
@@ -158,3 +159,21 @@ def test_the_package_s_own_loss_reaches_its_constant():
     )
     assert reached
     assert code.digest_of(optim.Loss) != code.digest_of(optim.make_optimizer)
+
+
+@pytest.mark.parametrize(("function", "reaches"), [(fit.fit, True), (features.embed_all, False)])
+def test_trainings_and_not_embeddings_reach_the_augmentation(monkeypatch, function, reaches):
+    changed, module = ast.parse("def augmentation(name):\n    return 1\n").body, code._module
+
+    def edited(name):
+        found = module(name)
+        return found._replace(definitions=found.definitions | {"augmentation": changed})
+
+    before = code.digest_of(function)
+    code._digest.cache_clear()
+    monkeypatch.setattr(
+        code, "_module", lambda n: edited(n) if n == "helpers.training.augment" else module(n)
+    )
+    after = code.digest_of(function)
+    code._digest.cache_clear()
+    assert (after != before) is reaches
