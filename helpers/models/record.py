@@ -86,7 +86,7 @@ class Model:
 
     @property
     def averaged(self) -> str:
-        """What its scores are the mean of, such as "2 seeds x 5 folds"; "" for one training."""
+        """Name what its scores average, such as "2 seeds x 5 folds"; "" for one training."""
         counts = {
             "seeds": len({member.seed for member in self.members}),
             "folds": len({member.fold for member in self.members}),

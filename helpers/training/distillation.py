@@ -87,7 +87,7 @@ class Teacher:
 
     @property
     def digest(self) -> str:
-        """What a student depends on."""
+        """Return a digest of all that a student depends on."""
         named = [self.ids.tolist(), files.bytes_digest(self.scores.tobytes())]
         return files.fingerprint([*named, self.weight, self.temperature])
 
