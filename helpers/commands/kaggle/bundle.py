@@ -87,11 +87,12 @@ def pack(name: str, folder: Path) -> None:
     Raises:
         KaggleError: it is not installed, or not as a wheel of pure Python.
     """
-    try:
-        distribution = importlib.metadata.distribution(name)
-    except importlib.metadata.PackageNotFoundError:
+    # an egg-info of a clone's folder comes first on the path, and says nothing of the wheel
+    installed = list(importlib.metadata.distributions(name=name))
+    if not installed:
         way_out = "-e ." if name == DISTRIBUTION else name
-        raise KaggleError(f"{name} is not installed here: `pip install {way_out}`.") from None
+        raise KaggleError(f"{name} is not installed here: `pip install {way_out}`.")
+    distribution = next((d for d in installed if d.read_text("WHEEL")), installed[0])
     facts = distribution.read_text("WHEEL") or ""
     if "Root-Is-Purelib: true" not in facts or "-none-any" not in facts or not distribution.files:
         raise KaggleError(f"{name} is not pure Python: attach a data set with a wheel for Linux.")
