@@ -7,7 +7,6 @@ import pandas as pd
 from helpers.core import paths
 from helpers.core.style import percent_up, told_apart
 from helpers.core.tables import fill
-from helpers.results.two_splits import repeated_differences
 
 README = (paths.project_root() / "README.md").read_text(encoding="utf-8")
 TEXT = " ".join(README.split())
@@ -74,14 +73,6 @@ def test_the_claims_are_made_and_hold():
     p_values = table(RANDOM, "06_two_splits").p_value
     assert "by Holm none significantly" in TEXT and p_values.min() * len(p_values) >= 0.05
     assert "The submission is Stacking" in TEXT and table(RANDOM).val_auc.idxmax() == "stacking"
-
-
-def test_the_repeated_splits_are_those_of_their_table():
-    repeated = pd.read_csv(RESULTS / RANDOM / "02_repeated_splits.csv")
-    row = repeated_differences(repeated[repeated.model == "LDA"]).set_index("column").loc["auc"]
-    means = fill("{random_mean:%} ± {random_std:%} and {groups_mean:%} ± {groups_std:%}", row)
-    lost = fill("{difference:%} ± {error:%}", row)
-    assert f"LDA has {means} (mean ± standard deviation; difference {lost}, standard error)" in TEXT
 
 
 def test_what_fbp_lets_through_and_rejects_is_that_of_the_operating_points():

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 _ABSOLUTE_PATH = re.compile(r"(?<![\w./<~])/[\w.+@~-]+/[\w.+@~/-]+|file://\S+|\b[A-Z]:\\+\w\S*")
 
 # tables of the run, and of the run that 06 compares it with
-TABLES = ("02_repeated_splits", "06_results", "06_two_splits", "06_operating_points")
+TABLES = ("06_results", "06_two_splits", "06_operating_points")
 
 SMALL = (240, 160)
 # README's pictures: parts of the run's figures (left, top, right, bottom, in shares of the figure),

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from helpers.core.metrics import rate_interval
 from helpers.core.style import SIDES, SIGNIFICANT, p_value, percent, percent_up, with_interval
@@ -22,7 +21,6 @@ from helpers.results.comparison import holm, paired
 from helpers.results.operating_point import bad_parts_needed
 from helpers.results.predictions import Scored
 from helpers.results.results_table import best_model, rivals
-from helpers.results.two_splits import repeated_differences
 
 LAST = 0.25  # share of the epochs that counts as the end of a training
 LEAST_EPOCHS = 4  # a shorter training has no last quarter
@@ -145,21 +143,6 @@ def last_epochs(curves: pd.DataFrame) -> str:
     verb = "was" if len(growing) == 1 else "were"
     text = f"{_listed(growing)} {verb} still improving" if growing else "No model still improved"
     return f"{text}: in the last quarter of the epochs {', '.join(gained)} points."
-
-
-def unseen_groups(repetitions: pd.DataFrame) -> str:
-    """Say what groups cost that no training has seen, from `two_splits.repeated_table`."""
-    if repetitions.empty:
-        return ""
-    table = repeated_differences(repetitions)
-    texts = []
-    for row in table[table.column == "auc"].itertuples():
-        n = min(row.random_n, row.groups_n)
-        quantile = stats.t.ppf(0.975, n - 1)  # cautious: Welch's degrees of freedom are not fewer
-        number = f"{row.model} loses {-100 * row.difference:.1f} ± {100 * row.error:.1f} points"
-        unclear = row.difference + quantile * row.error >= 0
-        texts.append(number + (f" ({n} splits leave this uncertain)" if unclear else ""))
-    return f"On unseen groups {_listed(texts)}: mean difference ± standard error."
 
 
 def mistakes(wrong: pd.DataFrame, judged: pd.DataFrame) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from helpers.core import metrics
@@ -15,19 +14,11 @@ from helpers.results.comparison import holm
 from helpers.results.predictions import Scored
 
 KINDS = {"random": "random split", "groups": "unseen groups"}
-TEST_PER_TRAIN = 1 / 3  # images; a quarter is kept for testing
-# columns of `compare` and of `repeated_differences` for the eye, see `core.tables`
+# columns of `compare` for the eye, see `core.tables`
 COMPARED = {"Model": "{title}"}
 COMPARED |= {f"Valid AUC, {words}": f"{{{kind}_val_auc:%}}" for kind, words in KINDS.items()}
 COMPARED |= {f"Test AUC, {words}": f"{{{kind}_auc:%[]}}" for kind, words in KINDS.items()}
 COMPARED["Unseen groups minus random"] = "{difference:+%[]}"
-REPEATED = {
-    "Model": "{model}",
-    "AUC": "{column}",
-    "Random splits": "{random_mean:%} ± {random_std:%}",
-    "Splits by groups": "{groups_mean:%} ± {groups_std:%}",
-    "Unseen minus random ± standard error": "{difference:+%} ± {error:%}",
-}
 
 
 def compare(random: Mapping[str, Scored], groups: Mapping[str, Scored]) -> pd.DataFrame:
@@ -61,44 +52,3 @@ def compare(random: Mapping[str, Scored], groups: Mapping[str, Scored]) -> pd.Da
         rows.append(row | {"p_value": p_value})
     table = pd.DataFrame(rows).sort_values("random_auc", ascending=False, ignore_index=True)
     return table.assign(p_holm=holm(table.p_value))
-
-
-def repeated_table(scores: pd.DataFrame) -> pd.DataFrame:
-    """Return the AUCs of `training.repeated.score_repeated_splits`: a row per split and model.
-
-    `n_groups` is the number of groups behind `within_auc`.
-    """
-    rows = []
-    for (model, split, repetition), own in scores.groupby(
-        ["model", "split", "repetition"], sort=False
-    ):
-        labels, scored = own.label.to_numpy(dtype=np.int64), own.defect_score.to_numpy()
-        within = metrics.within_group_auc(labels, scored, own.group.to_numpy())
-        inside = (within.auc.estimate, within.n_groups) if within else (np.nan, 0)
-        rows.append([model, split, repetition, metrics.roc_auc(labels, scored), *inside])
-    columns = ["model", "split", "repetition", "auc", "within_auc", "n_groups"]
-    return pd.DataFrame(rows, columns=columns)
-
-
-def repeated_differences(table: pd.DataFrame) -> pd.DataFrame:
-    """Return what unseen groups cost: the mean AUC on them minus that on random splits.
-
-    Splits of the same images overlap, so the variance of a mean over n of them is (1/n +
-    test/train) times theirs (Nadeau and Bengio 2003, doi 10.1023/A:1024068626366).
-
-    There are two rows per model of `repeated_table`, for the `column` "auc" and for "within_auc":
-    `random_mean, random_std, random_n, groups_mean, ...`, and `difference` with its standard
-    `error`.
-    """
-    rows = []
-    for (model, column), own in table.melt(
-        ["model", "split"], ["auc", "within_auc"], var_name="column"
-    ).groupby(["model", "column"], sort=False):
-        by = own.groupby("split").value
-        mean, sd, n = by.mean(), by.std(), by.count()
-        error = float(np.sqrt((sd**2 * (1 / n + TEST_PER_TRAIN)).sum(skipna=False)))
-        row = {"model": model, "column": column}
-        for kind in KINDS:
-            row |= {f"{kind}_mean": mean[kind], f"{kind}_std": sd[kind], f"{kind}_n": n[kind]}
-        rows.append(row | {"difference": mean["groups"] - mean["random"], "error": error})
-    return pd.DataFrame(rows)

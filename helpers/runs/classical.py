@@ -21,7 +21,7 @@ from helpers.models.record import CLASSICAL, Model
 from helpers.results.predictions import predictions_frame
 from helpers.runs import memo, networks
 from helpers.runs.stages import Run
-from helpers.training import baselines, features, patchcore, repeated, training_size
+from helpers.training import baselines, features, patchcore, training_size
 from helpers.training.baselines import ScoredBaseline
 from helpers.training.features import Features
 
@@ -126,35 +126,6 @@ def patch_core(run: Run, weights: backbones.Weights) -> str:
     fits = dict(zip(members, found.values(), strict=True))
     networks.add_model(run, model, fits, device=_device())
     return patchcore.about(list(fits.values()))
-
-
-def repeated_splits(run: Run, embedded: Features) -> pd.DataFrame:
-    """Fit LDA and LR on the training images of REPEATS splits of each kind; score test images.
-
-    Returns:
-        One row per test image: `split` ("random" or "groups"), `repetition`, `model`, `id`,
-        `label`, `group`, `defect_score`. Without rows if REPEATS is 0 or groups are too few.
-    """
-    settings, path = run.settings, run.paths.table("duplicates")
-    clusters = files.load_csv(path, ("id", "cluster")) if path.is_file() else None
-    drawn = repeated.draws(run.split, settings.repeats, clusters) if settings.repeats else {}
-    tasks = {
-        f"repeated/{kind}{number}": memo.task(repeated.score, embedded, table, **_options(run))
-        for (kind, number), table in drawn.items()
-    }
-    found = run.once_each(tasks, "splits")
-    facts = run.split.set_index("id")
-    tables = [
-        scores.assign(
-            split=kind,
-            repetition=number,
-            label=scores.id.map(facts.label),
-            group=scores.id.map(facts.group),
-        )
-        for (kind, number), scores in zip(drawn, found.values(), strict=True)
-    ]
-    columns = ["split", "repetition", "model", "id", "label", "group", "defect_score"]
-    return pd.concat(tables)[columns] if tables else pd.DataFrame(columns=columns)
 
 
 def scores_by_size(run: Run) -> pd.DataFrame:

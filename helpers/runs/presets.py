@@ -77,7 +77,6 @@ PRESET_VALUES: dict[str, dict[str, dict[str, Any]]] = {
     # halving, teachers. Larger networks of cells did little (`tests/benchmarks`).
     "full": {
         "01_data_split": {"cross_fit": 5},
-        "02_features_baselines": {"repeats": 5},
         "03_finetuning": {"cnn_epochs": 20, "ll_epochs": 100, "test_views": 8},
         "04_darts_search": _SEARCH | {"epochs": 25, "alpha_warmup": 4},
         "05_genotype_retraining": _CELLS

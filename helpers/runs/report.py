@@ -20,7 +20,7 @@ from helpers.runs.stages import FIRST, Run, check_run_name
 
 ANALYSIS = "06_analysis"
 # parameters by which two compared runs may differ: those that change no model that both have
-MAY_DIFFER = ["split", "split_csv", "val_per_class", "repeats", "time_budget_min"]
+MAY_DIFFER = ["split", "split_csv", "val_per_class", "time_budget_min"]
 MAY_DIFFER += ["genotypes", "random_cells", "distill"]
 
 

@@ -36,12 +36,6 @@ def _all_or_two(value: int) -> int:
     return value
 
 
-def _off_or_several(value: int) -> int:
-    if value < 0 or value == 1:
-        raise ValueError("must be 2 or more, or 0 for none: one split has no spread")
-    return value
-
-
 def _number_of_symmetries(value: int) -> int:
     if value not in (1, 4, 8):
         raise ValueError("is not one of 1, 4, 8")
@@ -131,9 +125,6 @@ class BaselineSettings:
     trees: int = setting(500, "of the random forest; more are steadier and slower", ge=1)
     patchcore_share: float = setting(
         0.01, "kept share of at most 100,000 patches of good parts", gt=0, le=1
-    )
-    repeats: Annotated[int, AfterValidator(_off_or_several)] = setting(
-        0, "splits of each kind on which LDA and LR are fitted again: one split is one draw"
     )
 
     def __post_init__(self) -> None:

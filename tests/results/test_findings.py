@@ -6,7 +6,7 @@ import pytest
 
 from helpers.datasets.split_file import read_split
 from helpers.models.record import Model
-from helpers.results import comparison, decision, findings, results_table, two_splits
+from helpers.results import comparison, decision, findings, results_table
 from helpers.results.settings import AnalysisSettings
 from helpers.runs.run_models import read_all_predictions
 from tests import planted
@@ -103,24 +103,6 @@ def test_a_model_still_improves_if_its_last_quarter_is_clear_of_noise():
     assert findings.last_epochs(curves("LL", *flat)).startswith("No model still improved")
     assert findings.last_epochs(curves("CNN", rising[0])).startswith("CNN was still")  # its best
     assert findings.last_epochs(curves("CNN", [0.5])) == ""
-
-
-def repeated(groups):
-    rows = [("random", k, auc) for k, auc in enumerate([0.90, 0.91, 0.92, 0.91, 0.90])]
-    rows += [("groups", k, auc) for k, auc in enumerate(groups)]
-    table = pd.DataFrame(rows, columns=["split", "repetition", "auc"])
-    return table.assign(model="LDA", n_groups=10, within_auc=np.nan)
-
-
-def test_the_cost_of_unseen_groups_has_its_standard_error_and_may_be_uncertain():
-    text = findings.unseen_groups(repeated([0.80, 0.81, 0.82, 0.81, 0.80]))
-    assert text.startswith("On unseen groups LDA loses 10.0 ± 0.9 points:")
-    # t with about 4 degrees of freedom, not with 8
-    spread = repeated([0.76, 0.79, 0.82, 0.85, 0.88])
-    row = two_splits.repeated_differences(spread).iloc[0]
-    assert 2.31 < -row.difference / row.error < 2.7
-    assert "(5 splits leave this uncertain)" in findings.unseen_groups(spread)
-    assert findings.unseen_groups(pd.DataFrame()) == ""
 
 
 def test_mistakes_are_counted_with_intervals_by_groups_if_they_are_known():

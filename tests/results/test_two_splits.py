@@ -51,28 +51,3 @@ def test_runs_without_a_common_model_or_with_hidden_labels_are_refused():
     hidden = {"fbp": dataclasses.replace(own, test=own.test.assign(label=pd.NA))}
     with pytest.raises(SettingsError, match="test labels"):
         two_splits.compare(random, hidden)
-
-
-def repeated(aucs):
-    """Scores of 40 test images in 2 groups whose AUC is as asked, in steps of 1/400."""
-    parts = []
-    for split, values in aucs.items():
-        for repetition, auc in enumerate(values):
-            lost = round((1 - auc) * 400)
-            bad = np.full(20, 100.0) - np.repeat([100, 0], [lost // 20, 20 - lost // 20])
-            good = np.linspace(1, 2, 20)
-            table = pd.DataFrame({"defect_score": np.concatenate([good, bad]) / 200})
-            table["label"], table["group"] = np.repeat([0, 1], 20), np.tile(["a", "b"], 20)
-            parts.append(table.assign(model="LDA", split=split, repetition=repetition))
-    return pd.concat(parts)
-
-
-def test_repeated_splits_give_mean_spread_and_the_standard_error_of_overlapping_splits():
-    table = two_splits.repeated_table(repeated({"random": [0.9, 0.95], "groups": [0.8, 0.8]}))
-    assert table.auc.tolist() == pytest.approx([0.9, 0.95, 0.8, 0.8])
-    assert table.within_auc.tolist() == pytest.approx([0.9, 0.95, 0.8, 0.8], abs=0.06)
-    assert table.n_groups.tolist() == [2] * 4
-    shown = tables.filled(two_splits.repeated_differences(table), two_splits.REPEATED).iloc[0]
-    assert shown["Random splits"] == "92.5 ± 3.5" and shown["Splits by groups"] == "80.0 ± 0.0"
-    # by hand: 3.5355 * sqrt(1/2 + 1/3)
-    assert shown["Unseen minus random ± standard error"] == "-12.5 ± 3.2"

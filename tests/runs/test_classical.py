@@ -85,20 +85,14 @@ def test_brightness_and_the_four_models_are_rows_and_are_fitted_once(run):
     assert len(run.notes["reused"]) == 15
 
 
-def test_groups_have_a_row_without_a_pixel_and_repeated_splits(run, capsys):
+def test_groups_have_a_row_without_a_pixel(run):
     classical.add_group_prior(run)
     assert not run.paths.predictions("module_prior").exists()  # there are no groups
-    embedded = Features(run.split.id.to_numpy(dtype=str), embedding(run))
-    assert classical.repeated_splits(run, embedded).empty
     group = pd.Series([f"g{i // 5}" for i in range(len(run.split))])
     files.save_csv(run.paths.split_csv, run.split.assign(group=group))
     grouped = stages.Run(run.name, run.paths, "quick", run.settings, "key")
     classical.add_group_prior(grouped)
     assert grouped.models()["module_prior"].title == "Module prior (no pixel)"
-    # the groups of the good and of the bad parts are others, so a split by groups can be drawn
-    scores = classical.repeated_splits(grouped, embedded)
-    assert {*scores.split} == {"random", "groups"} and {*scores.model} == {"LDA", "LR"}
-    assert scores.label.notna().all() and scores.group.notna().all()
 
 
 def test_patchcore_has_a_memory_for_each_fold_and_is_left_out_without_suitable_layers(run):

@@ -121,7 +121,6 @@ def test_the_trainings_of_03_take_its_parameters():
         ("01_data_split", "dataset", True, "must be text"),
         ("06_analysis", "review_share", 1.5, "must be at most 1"),
         ("03_finetuning", "epoch_images", 1, "must be 2 or more, or 0 for all"),
-        ("02_features_baselines", "repeats", 1, "must be 2 or more, or 0 for none"),
         ("03_finetuning", "precision", "foo", "is not one of auto, bf16, fp16, no"),
         ("03_finetuning", "test_views", 3, "is not one of 1, 4, 8"),
         ("03_finetuning", "fbp_ema_decay", 1.0, "must be below 1"),
