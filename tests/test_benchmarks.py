@@ -3,11 +3,10 @@
 import os
 
 import numpy as np
-import pytest
 import torch
 
 from tests.benchmarks import __main__ as command
-from tests.benchmarks import features, measure, plain, speedups
+from tests.benchmarks import features, measure, plain
 from tests.benchmarks.measure import Timed
 
 
@@ -47,9 +46,3 @@ def test_a_training_the_plain_way_moves_the_weights(tmp_path, monkeypatch):
     batches = plain.loader(plain.image_table(tmp_path, 4), transform, 2, shuffle=True)
     plain.train(model, batches, torch.device("cpu"), epochs=2, lr=0.1)
     assert not torch.equal(before, model[1].weight)
-
-
-@pytest.mark.parametrize("name", speedups.WITHOUT)
-def test_a_speed_up_that_is_measured_can_be_taken_away(name):
-    with speedups.WITHOUT[name]():
-        pass

@@ -18,7 +18,6 @@ from torch import Tensor, nn
 
 from helpers.darts.operations import pad_to_even, softmax_by_node, stems
 from helpers.darts.space import OPERATIONS, PRIMITIVES
-from helpers.models.depthwise import DepthwiseConv2d
 from helpers.models.spec import Network
 
 ALPHA_STD = 1e-3  # the softmax starts nearly uniform (arXiv 1806.09055, appendix A.1)
@@ -36,7 +35,7 @@ class ConvBN(nn.Module):
     def __init__(self, channels: int, edges: int, kernel: int, stride: int, dilation: int) -> None:
         super().__init__()
         width, padding = edges * channels, dilation * (kernel - 1) // 2
-        self.depthwise = DepthwiseConv2d(
+        self.depthwise = nn.Conv2d(
             width, width, kernel, stride, padding, dilation, groups=width, bias=False
         )
         self.pointwise = nn.Conv2d(width, width, 1, groups=edges, bias=False)

@@ -13,18 +13,14 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from functools import partial
 from statistics import median
-from unittest.mock import patch
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from helpers.darts import supernet
-from helpers.darts.architect import Architect
 from helpers.darts.genotypes import PUBLISHED
 from helpers.darts.network import DerivedNetwork
 from helpers.models import backbones
-from helpers.models.depthwise import DepthwiseConv2d
 from helpers.models.patch_features import middle_layers, patch_features
 from helpers.training.allocator import freed_memory_kept
 from helpers.training.inference import Scorer, autocast, placed
@@ -33,34 +29,10 @@ ROUNDS = 15
 CPU = torch.device("cpu")
 
 
-# what takes a speed-up away
-WITHOUT = {"depthwise": partial(patch.object, DepthwiseConv2d, "forward", nn.Conv2d.forward)}
-
-
 def batch(size: int, size_px: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Return normalised images and labels."""
     images = torch.randn(size, 3, size_px, size_px).contiguous(memory_format=torch.channels_last)
     return images, torch.randint(0, 2, (size,))
-
-
-def search(order: int, channels_part: int, layers: int, stem: str, size: int, size_px: int):
-    """Return a step of Algorithm 1, alpha and then w."""
-    net = placed(supernet.Supernet(16, layers, 2, stem=stem, partial=channels_part), CPU)
-    weights = net.weight_parameters()
-    sgd = torch.optim.SGD(weights, 0.025, momentum=0.9, weight_decay=3e-4)
-    architect, train, val = (
-        Architect(net, F.cross_entropy, order),
-        *(batch(size, size_px) for _ in range(2)),
-    )
-
-    def step() -> None:
-        architect.step(val, train, sgd)
-        sgd.zero_grad()
-        F.cross_entropy(net(train[0]), train[1]).backward()
-        nn.utils.clip_grad_norm_(weights, 5.0)
-        sgd.step()
-
-    return step
 
 
 def training(model: nn.Module, size: int, size_px: int, precision: str) -> Callable[[], None]:
@@ -116,29 +88,19 @@ def kept(step: Callable[[], None], keep: bool) -> Callable[[], None]:
     return steps
 
 
-def seconds_of(step: Callable[[], None], context: Callable) -> float:
+def seconds_of(step: Callable[[], None]) -> float:
     """Return the CPU seconds of a step."""
-    with context():
-        started = time.process_time()
-        step()
-        return time.process_time() - started
+    started = time.process_time()
+    step()
+    return time.process_time() - started
 
 
-def without(build: Callable[[], Callable], *names: str) -> dict[str, tuple[Callable, Callable]]:
-    """Return a step with all speed-ups, and without each of them."""
-    step = build()
-    return {"": (step, nullcontext)} | {name: (step, WITHOUT[name]) for name in names}
-
-
-def pair(name: str, fast: Callable, slow: Callable) -> dict[str, tuple[Callable, Callable]]:
+def pair(name: str, fast: Callable, slow: Callable) -> dict[str, Callable]:
     """Return a fast step and a slow one."""
-    return {"": (fast, nullcontext), name: (slow, nullcontext)}
+    return {"": fast, name: slow}
 
 
 STAGES = {
-    "search": lambda: without(partial(search, 1, 4, 6, "imagenet", 32, 64), "depthwise"),
-    "search2": lambda: without(partial(search, 2, 4, 6, "imagenet", 32, 64), "depthwise"),
-    "search-cifar": lambda: without(partial(search, 1, 1, 8, "cifar", 16, 32), "depthwise"),
     "fbp-memory": lambda: pair("memory kept", kept(s := fbp(), True), kept(s, False)),
     "cell-memory": lambda: pair("memory kept", kept(s := cell(), True), kept(s, False)),
     "scores": lambda: pair("OpenVINO", inference(False, True), inference(False, False)),
@@ -152,11 +114,11 @@ def main(names: list[str]) -> None:
         torch.manual_seed(0)
         variants = STAGES[name]()
         for variant in variants.values():  # a first step compiles and allocates
-            seconds_of(*variant)
+            seconds_of(variant)
         seconds = {key: [] for key in variants}
         for _ in range(ROUNDS):
             for key, variant in variants.items():
-                seconds[key].append(seconds_of(*variant))
+                seconds[key].append(seconds_of(variant))
         base = median(seconds.pop(""))
         gains = (f"{key} {median(values) / base:.2f}x" for key, values in seconds.items())
         print(f"{name}: {base:.2f} s; {', '.join(gains)}", flush=True)
