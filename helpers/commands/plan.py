@@ -19,8 +19,8 @@ from helpers.darts import named
 from helpers.datasets import DataError, check_name, check_place
 from helpers.models import AUTO, RANDOM, libraries
 from helpers.models.record import BASES, CLASSICAL, Model
-from helpers.runs import attached, stages
 from helpers.runs import settings as config
+from helpers.runs import stages
 from helpers.runs.run_models import check_model
 
 FILES = {"SPLIT_CSV", "LABELS_CSV", "WEIGHTS"}  # parameters that name a file
@@ -64,7 +64,6 @@ def make_plan(options: argparse.Namespace, arguments: list[str], here: bool = Tr
     order = list(config.STAGES)
     first = order.index(config.stage_name(options.start or options.only or "01"))
     chosen = order[first : first + 1] if options.only else order[first:]
-    attached.adopt(paths.RunPaths(run))  # on Kaggle, from the output of an attached notebook
     record = stages.load_run(paths.RunPaths(run)) if here else {}
     if first:  # only 01 can take another preset or data set
         asked_for = {"preset": options.preset, "dataset": options.dataset and dataset}

@@ -23,16 +23,18 @@ from typing import TYPE_CHECKING, Any
 import filelock
 import pandas as pd
 
+from helpers import datasets
 from helpers.core import environment, files, memory, paths, style
 from helpers.core.devices import default_device, default_precision, device_name
 from helpers.core.errors import OutOfTime, UserError
 from helpers.core.rules import SettingsError
 from helpers.datasets.cache import ImageCache, open_cache
+from helpers.datasets.settings import SplitSettings
 from helpers.datasets.split_file import read_split
 from helpers.models.libraries import titles
 from helpers.models.record import Model
 from helpers.results.predictions import Scored
-from helpers.runs import attached, memo, record, settings, workers
+from helpers.runs import memo, record, settings, workers
 from helpers.runs.findings import Findings
 from helpers.runs.keys import stage_key
 from helpers.runs.record import (
@@ -69,8 +71,18 @@ def default_run(dataset: str, preset: str) -> str:
 
 def split_of(run_paths: paths.RunPaths) -> pd.DataFrame:
     """Return the split of a run, with the paths that its images have on this machine."""
-    first = load_run(run_paths).get("stages", {}).get(FIRST, {})
-    return attached.located(read_split(run_paths.split_csv), first.get("settings", {}))
+    split = read_split(run_paths.split_csv)
+    if split.empty or os.path.exists(split.path.iloc[0]):
+        return split
+    # moved, as packages are with another Python: look the images up by id in the data set
+    settings_of_01 = load_run(run_paths).get("stages", {}).get(FIRST, {}).get("settings", {})
+    known = {field.name for field in dataclasses.fields(SplitSettings)} - {"labels_csv"}
+    try:
+        given = {name: value for name, value in settings_of_01.items() if name in known}
+        here = datasets.load(SplitSettings(**given)).table.set_index("id").path
+    except datasets.DataError:  # decoded images may be in the cache
+        return split
+    return split.assign(path=here.reindex(split.id).fillna(split.set_index("id").path).to_numpy())
 
 
 def images_of(run_paths: paths.RunPaths, split: pd.DataFrame, size_px: int) -> ImageCache:
@@ -368,10 +380,7 @@ def begin(name: str, names: Mapping[str, Any]) -> Run:
 
 
 def open_stage(name: str, names: Mapping[str, Any]) -> Run:
-    """Open a stage like `begin`, but leave no trace in run.json.
-
-    On Kaggle, a run of that name in an attached notebook's output is copied here first.
-    """
+    """Open a stage like `begin`, but leave no trace in run.json."""
     given = {
         name: value
         for name, value in names.items()  # a module may be called F
@@ -381,7 +390,6 @@ def open_stage(name: str, names: Mapping[str, Any]) -> Run:
     run_name = given.pop("RUN", None) or default_run(given.get("DATASET") or "elpv", preset)
     check_run_name(run_name)
     run_paths = paths.RunPaths(run_name)
-    attached.adopt(run_paths)
     run = load_run(run_paths)
     if name != FIRST:
         preset = run.get("preset") or default_preset()

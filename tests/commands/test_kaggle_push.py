@@ -66,7 +66,7 @@ def _run_call(server):
 
 
 def test_a_push_sends_helpers_and_weights_then_a_private_notebook(server, small, capfd):
-    assert main(["push", "--kernel", REF, "--dataset", "me/weights"]) == 0
+    assert main(["push", "--dataset", "me/weights"]) == 0
     assert f"Pushed {REF}, version 1." in capfd.readouterr().out
     (sent,) = server.sent("SaveKernel")
     assert sent["slug"] == REF and sent["newTitle"] == "Good Bad Series"
@@ -75,7 +75,6 @@ def test_a_push_sends_helpers_and_weights_then_a_private_notebook(server, small,
     assert sent["isPrivate"] is True and server.is_private is True
     assert sent["datasetDataSources"] == [f"{REF}-files", "me/weights"]
     assert sent["competitionDataSources"] == [client.COMPETITION]
-    assert sent["kernelDataSources"] == [REF]
     wheels = [f"{name}.whl" for name in (bundle.DISTRIBUTION, *bundle.BACKBONES)]
     assert sorted(server.datasets[f"{REF}-files"]) == sorted([*wheels, "resnet18.pth"])
     install, _ = json.loads(sent["text"])["cells"]
@@ -121,7 +120,6 @@ def test_a_run_of_this_machine_says_nothing_about_one_on_kaggle():
         (["--run=--help"], "helpers.run"),
         (["--run=-p GENOTYPES=/home/own.json"], "/home/own.json"),
         (["--run=--dataset folder:parts"], "/parts"),
-        (["--kernel", "abc"], "kernel"),
         (["--dataset", "weights"], "dataset"),
         (["--title", "abc"], "abc"),
     ],
@@ -184,7 +182,7 @@ def test_a_run_that_ends_well_shows_its_output_as_it_comes_and_leaves_its_submis
 
 def test_a_used_up_time_budget_ends_the_session_well_and_says_how_to_continue(series, capfd):
     assert series("sys.exit(75)") is False
-    assert f"--kernel {REF}" in capfd.readouterr().out
+    assert f"kaggle kernels output {REF}" in capfd.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Stages and steps: what is done is not done again, and what changed is."""
 
+import dataclasses
 from pathlib import Path
 
 import pandas as pd
@@ -7,6 +8,7 @@ import pytest
 import torch
 from matplotlib import pyplot as plt
 
+from helpers import datasets
 from helpers.core import files, paths, style
 from helpers.core.errors import OutOfTime
 from helpers.core.members import Member
@@ -131,3 +133,18 @@ def test_a_saved_figure_names_run_backbone_and_images_and_warns_of_smoke(home, p
     assert texts == ["run r; backbone ResNet-18; Images: mine"] + [style.SMOKE_NOTE] * (
         preset == "smoke"
     )
+
+
+def test_images_are_found_where_this_machine_has_them(home):
+    table = datasets.load(SplitSettings()).table[["id", "path"]].sample(frac=1, random_state=0)
+    older = table.path.str.replace(".*/elpv_dataset/", "/python3.10/elpv_dataset/", regex=True)
+    lost = pd.DataFrame({"id": ["gone"], "path": ["/python3.10/gone.png"]})
+    moved = pd.concat([lost, table.assign(path=older)], ignore_index=True)
+    here = paths.RunPaths("r")
+    files.save_csv(here.split_csv, moved.assign(label=0, split="train"))
+    settings = dataclasses.asdict(SplitSettings())
+    for dataset, found in (("elpv", ["/python3.10/gone.png", *table.path]), ("folder:/no", None)):
+        given = settings | {"dataset": dataset, "good": ["fine"]}
+        files.save_json(here.run_json, {"stages": {"01_data_split": {"settings": given}}})
+        # without the data set the images may still be in the cache
+        assert stages.split_of(here).path.tolist() == (found or moved.path.tolist())

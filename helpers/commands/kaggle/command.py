@@ -60,12 +60,8 @@ def parser() -> argparse.ArgumentParser:
     text = f"options of helpers.run, as --run='...'; they follow {shlex.join(push.DEFAULTS)}"
     sub.add_argument("--run", type=shlex.split, dest="arguments", default=[], help=text)
     sub.add_argument("--title", default=push.TITLE, help="name on Kaggle; default: %(default)s")
-    for name, what in (
-        ("dataset", "a data set, OWNER/NAME, such as images or weights"),
-        ("kernel", "a notebook's output, OWNER/NAME, such as that of an earlier push"),
-    ):
-        text = f"attach {what}; may be given several times"
-        sub.add_argument(f"--{name}", action="append", default=[], dest=f"{name}s", help=text)
+    text = "attach a data set, OWNER/NAME, such as images or weights; may be given several times"
+    sub.add_argument("--dataset", action="append", default=[], dest="datasets", help=text)
     sub.add_argument("--cpu", dest="gpu", action="store_false", help="no GPU")
     sub.set_defaults(run=push.push)
     return top

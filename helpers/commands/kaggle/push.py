@@ -39,8 +39,7 @@ else:
     raise FileNotFoundError("attach the data set {owner}/{name} (Add Input), then run again")
 pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps"]
 _ = subprocess.run(pip + wheels, check=True)"""
-_RUN = """# What an attached output of this notebook holds is not done again.
-# The executed notebooks are in data/runs/{run}/notebooks.
+_RUN = """# The executed notebooks are in data/runs/{run}/notebooks.
 from helpers.commands.kaggle import session
 
 finished = session.run_series({arguments}, {run!r}, {ref!r})"""
@@ -51,20 +50,19 @@ def push(
     title: str = TITLE,
     *,
     datasets: Sequence[str] = (),
-    kernels: Sequence[str] = (),
     gpu: bool = True,
 ) -> str:
     """Push one notebook that runs the series on Kaggle; return a line that says where it runs.
 
-        push(["--preset", "quick"], kernels=["me/good-bad-series"])
+        push(["--preset", "quick"], datasets=["me/images"])
 
     Helpers and weights travel in a private data set of this notebook, as the client uploads one
-    file only. If the output of one of the notebooks `kernels` holds the run, it is continued.
+    file only.
 
     Args:
         arguments: of `python -m helpers.run`; `DEFAULTS` come before them.
         title: the name on Kaggle.
-        datasets, kernels: what is attached besides, by Kaggle's names.
+        datasets: what is attached besides, by Kaggle's names.
         gpu: ask for the machine with two T4; otherwise for a CPU.
 
     Raises:
@@ -78,12 +76,8 @@ def push(
         raise KaggleError(f"--title {title!r} must have 5 to 44 characters")
     plan, api = plan_run(arguments), connect()
     with asking("checking what to attach"):
-        for check, names in (
-            (api.validate_dataset_string, datasets),
-            (api.validate_kernel_string, kernels),
-        ):
-            for name in names:
-                check(name)
+        for attached in datasets:
+            api.validate_dataset_string(attached)
     owner, name = api.config_values["username"], f"{slug}-files"
     ref, files_ref = f"{owner}/{slug}", f"{owner}/{name}"
     dataset = plan.parameters["01_data_split"]["DATASET"]
@@ -100,7 +94,6 @@ def push(
         "machine_shape": MACHINE if gpu else "",
         "dataset_sources": [files_ref, *datasets],
         "competition_sources": [COMPETITION] if dataset == "nexperia" else [],
-        "kernel_sources": list(kernels),
     }
     run = _RUN.format(arguments=list(plan.arguments), run=plan.run, ref=ref)
     return _send(api, metadata, [_INSTALL.format(owner=owner, name=name), run])
@@ -149,7 +142,7 @@ def _send(api: Any, metadata: dict[str, Any], cells: Sequence[str]) -> str:
         answer = api.kernels_push(folder)
     if answer.error:
         raise KaggleError(f"Kaggle did not take {ref}: {answer.error}")
-    kinds = ("dataset", "competition", "kernel")
+    kinds = ("dataset", "competition")
     lists = {kind: getattr(answer, f"invalid_{kind}_sources", None) or [] for kind in kinds}
     if wrong := [f"{kind} {source}" for kind, sources in lists.items() for source in sources]:
         raise KaggleError(

@@ -37,8 +37,8 @@ def run_series(arguments: Sequence[str], run: str, ref: str) -> bool:
         files.write_bytes(paths.home() / "submission.csv", submission.read_bytes())
     if process.returncode == OUT_OF_TIME:
         print(
-            "\nThe time budget is used up; what is done is kept. To continue, wait until Kaggle "
-            f"has saved this session's output, then push again with --kernel {ref} added."
+            "\nThe time budget is used up; what is done is in this notebook's output. To continue "
+            f"on another machine, fetch it with `kaggle kernels output {ref}`."
         )
     elif process.returncode:
         raise RuntimeError(
