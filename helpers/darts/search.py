@@ -12,7 +12,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -35,6 +34,7 @@ from helpers.training.batches import ImageBatches
 from helpers.training.features import image_batches
 from helpers.training.inference import evaluate
 from helpers.training.loop import Training, TrainingError
+from helpers.training.settings import ALONE, Steering
 
 Record = Mapping[str, Any]  # an epoch's entry in the history of the search
 
@@ -57,15 +57,9 @@ def search(
     images: ImageCache,
     table: pd.DataFrame,
     settings: SearchSettings,
-    *,
-    resume: Path | None = None,
-    deadline_s: float | None = None,
+    steering: Steering = ALONE,
 ) -> Search:
-    """Search a cell on the images of a table: `id`, `label`, and `group` if groups stay apart.
-
-    Args:
-        resume, deadline_s: see `Training`.
-    """
+    """Search a cell on the images of a table: `id`, `label`, and `group` if groups stay apart."""
     net = make_supernet(settings, images)
     w_half, alpha_half = (
         image_batches(images, half, net, settings.batch_size, augmentation(settings.augment))
@@ -80,12 +74,10 @@ def search(
         None,
         settings.training,
         seed=settings.seed,
-        name="search",
         parameters=net.weight_parameters(),
-        extra={"adam": architect.adam},
-        resume=resume,
-        deadline_s=deadline_s,
+        steering=dataclasses.replace(steering, name="search"),
     )
+    training.extra["adam"] = architect.adam
     for record in training.epochs():  # Algorithm 1
         losses: list[float] = []
         alpha_batches = endless(alpha_half, settings.seed, record["epoch"] - 1)

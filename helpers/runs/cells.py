@@ -102,7 +102,6 @@ def job(
         functools.partial(network.build_network, spec),
         images,
         settings.training,
-        views=settings.test_views,
         teacher=teacher,
     )
 

@@ -31,6 +31,7 @@ from helpers.core import files, tensors
 from helpers.models import backbones
 from helpers.models.spec import Network
 from helpers.runs import code
+from helpers.training.settings import Steering
 
 PLACES = ("path",)  # columns of tables that say where an image is on this machine
 SUFFIXES = {
@@ -49,18 +50,16 @@ class Task:
     function: Callable[..., Any]
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any]
+    title: str = ""  # for progress bars and messages
 
-    def takes(self, name: str) -> bool:
-        """Return True if the function has a parameter of this name."""
-        return name in inspect.signature(self.function).parameters
+    def call(self, steering: Steering) -> Any:
+        """Call the function; it gets the `steering` if it has such a parameter.
 
-    def call(self, **steering: Any) -> Any:
-        """Call the function; it gets those of the `steering` arguments that it has.
-
-        They (`resume`, `deadline_s`) say how work continues, not what comes out: no key has them.
+        That says how work is shown and continued, not what comes out: no key has it.
         """
-        given = {name: value for name, value in steering.items() if self.takes(name)}
-        return self.function(*self.args, **self.kwargs, **given)
+        if "steering" in inspect.signature(self.function).parameters:
+            return self.function(*self.args, **self.kwargs, steering=steering)
+        return self.function(*self.args, **self.kwargs)
 
 
 def task(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Task:

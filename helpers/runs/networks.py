@@ -42,7 +42,6 @@ class Job:
     build: Build
     images: ImageCache
     settings: TrainSettings
-    views: int = 1  # symmetries of each image over which its scores are averaged
     teacher: Teacher | None = None
     features: Features | None = None  # embeddings on which the head alone is trained
     members: tuple[Member, ...] = ()
@@ -91,7 +90,6 @@ def fine_tuning_jobs(run: Run, found: Sequence[backbones.Weights]) -> list[Job]:
             functools.partial(fit.pretrained, weights, images.size_px),
             images,
             settings.fbp,
-            settings.test_views,
             members=tuple(cross_fitted(run.split, seeds)),
         )
         for weights in found
@@ -104,7 +102,7 @@ def small_jobs(run: Run, found: Sequence[backbones.Weights]) -> list[Job]:
     small, images = run.images(settings.cnn_image_size_px), run.images(settings.image_size_px)
     build: Any = functools.partial(fit.two_layer_cnn, small.size_px, small.channels)
     members = (Member(seed),)
-    cnn = Job(Model("cnn"), build, small, settings.cnn, settings.test_views, members=members)
+    cnn = Job(Model("cnn"), build, small, settings.cnn, members=members)
     last_layers = [
         Job(
             on_backbone(run, weights, "ll"),
@@ -156,8 +154,7 @@ def task(split: pd.DataFrame, job: Job, member: Member) -> memo.Task:
     table, settings = sides(split, member.fold)[SEEN], job.settings
     if member.fold is not None:
         settings = dataclasses.replace(settings, keep="last")
-    title = job.model.title + (f", {member}" if len(job.members) > 1 else "")
-    return memo.task(
+    call = memo.task(
         fit.fit,
         job.build,
         job.images,
@@ -165,10 +162,10 @@ def task(split: pd.DataFrame, job: Job, member: Member) -> memo.Task:
         settings,
         member.seed,
         features=job.features,
-        views=job.views,
         teacher=job.teacher,
-        name=title,
     )
+    title = job.model.title + (f", {member}" if len(job.members) > 1 else "")
+    return dataclasses.replace(call, title=title)
 
 
 def place(model: Model, member: Member, folder: str = "checkpoints") -> str:

@@ -44,6 +44,7 @@ from helpers.runs.record import (
     outputs_are_intact,
 )
 from helpers.runs.run_models import read_all_predictions
+from helpers.training.settings import Steering
 
 if TYPE_CHECKING:
     from IPython.display import HTML
@@ -185,8 +186,8 @@ class Run:
         It is done if the same function, with the same code, was called with the same arguments and
         its files are unchanged. The result is saved by its kind as `name` in the run's folder:
         a network as safetensors, a table as CSV, arrays as npz, plain values as JSON, and a
-        dataclass by its fields; see `memo`. A long training takes the parameter `resume`, a file
-        from which it continues after a kill.
+        dataclass by its fields; see `memo`. A long training takes the parameter
+        `steering`, with the file from which it continues after a kill.
 
         Raises:
             MemoryFullError: the work does not fit into memory; the message names what to lower.
@@ -230,14 +231,9 @@ class Run:
         return step if outputs_are_intact(self.paths, step["outputs"]) else None
 
     def _call(self, name: str, key: str, work: memo.Task) -> Callable[[], Any]:
-        resume = self._resume(name, key) if work.takes("resume") else None
+        steering = Steering(work.title or name, self._resume(name, key), self.deadline_s)
         return functools.partial(
-            call_and_save,
-            work,
-            self.paths.root / name,
-            self.settings,
-            resume=resume,
-            deadline_s=self.deadline_s,
+            call_and_save, work, self.paths.root / name, self.settings, steering
         )
 
     def _resume(self, name: str, key: str) -> Path:
@@ -335,14 +331,14 @@ class Run:
 
 
 def call_and_save(
-    work: memo.Task, place: Path, settings: Any, **steering: Any
+    work: memo.Task, place: Path, settings: Any, steering: Steering
 ) -> tuple[dict[str, Any], float]:
     """Do a task, save its result at `place`, and return what `memo.load` needs and the seconds."""
     started_s = time.monotonic()
     with files.writing(place):
         place.parent.mkdir(parents=True, exist_ok=True)
     with memory.enough_for(place.name, settings):
-        kinds = memo.save(work.call(**steering), place)
+        kinds = memo.save(work.call(steering), place)
     return kinds, time.monotonic() - started_s
 
 

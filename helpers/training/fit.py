@@ -12,7 +12,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -28,7 +27,7 @@ from helpers.training.distillation import Teacher
 from helpers.training.features import Features, image_batches
 from helpers.training.inference import judging_precision, predict
 from helpers.training.loop import Training
-from helpers.training.settings import TrainSettings
+from helpers.training.settings import ALONE, Steering, TrainSettings
 
 NUM_CLASSES = 2
 Build = Callable[[int], Network]  # from a seed to a network with its initial weights
@@ -55,11 +54,8 @@ def fit(
     seed: int,
     *,
     features: Features | None = None,
-    views: int = 1,
     teacher: Teacher | None = None,
-    name: str = "network",
-    resume: Path | None = None,
-    deadline_s: float | None = None,
+    steering: Steering = ALONE,
 ) -> Fitted:
     """Train a network, or its `head` alone, on the rows `train`; validate on `val`.
 
@@ -67,13 +63,11 @@ def fit(
         build: from a seed to the network with its initial weights.
         images: of all rows.
         table: `id`, `label` (-1 or missing if hidden) and `split`.
-        settings: of the loop.
+        settings: of the loop, and the views over which scores are averaged.
         seed: of the weights, the order, the augmentation and the dropout.
         features: embeddings of the images by the rest of the network: the head alone is trained.
-        views: symmetries of each image over which its scores are averaged.
         teacher: teaches beside the labels; its views replace the augmentation.
-        name: for the progress bar and messages.
-        resume, deadline_s: see `Training`.
+        steering: see `Training`.
     """
     network = build(seed)
     trained = network if features is None else network.get_submodule("head")
@@ -95,10 +89,8 @@ def fit(
         batches("val"),
         settings,
         seed=seed,
-        name=name,
         loss=teacher.loss(settings.label_smoothing) if teacher else None,
-        resume=resume,
-        deadline_s=deadline_s,
+        steering=steering,
     ).run()
     device = devices.default_device()
     # embeddings were made in the device's own precision
@@ -106,12 +98,12 @@ def fit(
     network.facts = Facts(
         images.bits,
         images.fit,
-        views,
+        settings.test_views,
         judging_precision(network, device, precision),
         {"commit": environment.commit(), **environment.versions()},
     )
     rows = table.loc[table.split.isin(["val", "test"]), ["id", "split"]].reset_index(drop=True)
-    scores = predict(trained, batches("val", "test"), settings.precision, views)
+    scores = predict(trained, batches("val", "test"), settings.precision, settings.test_views)
     return Fitted(
         network=network,
         scores=rows.assign(defect_score=scores),

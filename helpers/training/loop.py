@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -26,7 +25,7 @@ from helpers.training.allocator import freed_memory_kept
 from helpers.training.batches import Batches
 from helpers.training.inference import ScoresError, autocast, evaluate, placed, precision_of
 from helpers.training.optim import Loss, make_optimizer, make_scheduler
-from helpers.training.settings import TrainSettings
+from helpers.training.settings import ALONE, Steering, TrainSettings
 
 Record = dict[str, Any]  # of one epoch
 
@@ -41,7 +40,7 @@ class Training:
     `run` is the whole of it. A caller with steps of its own, such as the DARTS search, writes the
     body of the loop instead:
 
-        training = Training(model, train, val, TrainSettings(epochs=3), seed=0, name="CNN")
+        training = Training(model, train, val, TrainSettings(epochs=3), seed=0)
         for record in training.epochs():
             for images, targets in training.batches():
                 training.step(images, targets)
@@ -52,12 +51,13 @@ class Training:
         train, val: labelled batches; class 1 is bad. Without `val` the last epoch has to be kept.
         settings: epochs, optimiser, schedule, precision, ...
         seed: of the order, the augmentation and the dropout.
-        name: shown by the progress bar and in messages.
         loss: of the model's output and the targets of a training batch; by default cross-entropy.
         parameters: those to train; by default all that require gradients.
-        extra: what else changes in the training, with `state_dict` and `load_state_dict`, by name.
-        resume: file to continue from and to write after every epoch; the caller removes it.
-        deadline_s: on `time.monotonic`'s clock; no epoch starts that would probably end later.
+        steering: name, and the resume file, which the caller removes; no epoch starts that would
+            probably end after the deadline.
+
+    A caller with other state puts it into `extra`, by name: objects with `state_dict` and
+    `load_state_dict`.
     """
 
     def __init__(
@@ -68,18 +68,16 @@ class Training:
         settings: TrainSettings,
         *,
         seed: int,
-        name: str,
         loss: Callable[[Any, Tensor], Tensor] | None = None,
         parameters: list[nn.Parameter] | None = None,
-        extra: Mapping[str, Any] | None = None,
-        resume: Path | None = None,
-        deadline_s: float | None = None,
+        steering: Steering = ALONE,
     ) -> None:
         device = devices.default_device()
         self.model, self.train, self.val = placed(model, device), train, val
-        self.settings, self.seed, self.name = settings, seed, name
+        self.settings, self.seed = settings, seed
+        self.name, self.resume = steering.name, steering.resume
+        self.deadline_s = steering.deadline_s
         self.parameters = parameters or [p for p in model.parameters() if p.requires_grad]
-        self.resume, self.deadline_s = resume, deadline_s
         self.precision = precision_of(device, settings.precision)
         self.loss_of = loss or Loss(settings.label_smoothing)
         self.optimizer = make_optimizer(self.parameters, settings)
@@ -91,8 +89,7 @@ class Training:
         if settings.ema_decay:
             average = get_ema_multi_avg_fn(settings.ema_decay)
             self.ema = AveragedModel(model, multi_avg_fn=average, use_buffers=True)
-        self.extra = dict(extra or {})
-
+        self.extra: dict[str, Any] = {}
         self.epoch = 0
         self.history: list[Record] = []  # of the finished epochs
         self.best_epoch = -1

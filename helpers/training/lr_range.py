@@ -15,7 +15,7 @@ from helpers.models.spec import Network
 from helpers.training.augment import augmentation
 from helpers.training.features import image_batches
 from helpers.training.loop import Training, TrainingError
-from helpers.training.settings import TrainSettings
+from helpers.training.settings import Steering, TrainSettings
 
 RATES = (1e-6, 1.0)  # of the first and the last step
 SMOOTHING = 0.9  # of the running mean of the losses
@@ -47,7 +47,7 @@ def lr_range_test(
     model, rows = build(seed), table[table.split == "train"]
     train = image_batches(images, rows, model, settings.batch_size, augmentation(settings.augment))
     settings = dataclasses.replace(settings, schedule="constant", ema_decay=0.0, keep="last")
-    training = Training(model, train, None, settings, seed=seed, name="range test")
+    training = Training(model, train, None, settings, seed=seed, steering=Steering("range test"))
     found: list[tuple[float, float, float]] = []
     total, batches = 0.0, _batches(training)
     for step, lr in enumerate(np.geomspace(*RATES, steps), 1):

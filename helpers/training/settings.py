@@ -8,6 +8,7 @@ A notebook's parameter `FBP_EPOCHS` is the field `fbp_epochs` here, with its def
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator
@@ -97,6 +98,19 @@ class TrainSettings:
     ema_decay: float = 0.0  # 0 keeps no average of the weights
     precision: str = "auto"  # "auto", "bf16", "fp16" or "no" (float32)
     keep: str = "best"  # the weights of the "best" epoch on validation, or of the "last"
+    test_views: int = 1  # symmetries of each image over which its scores are averaged
+
+
+@dataclasses.dataclass(frozen=True)
+class Steering:
+    """How a training is shown and continued; its result does not depend on it."""
+
+    name: str = "training"  # in progress bars and messages
+    resume: Path | None = None  # continue from this file, and write it after every epoch
+    deadline_s: float | None = None  # on `time.monotonic`'s clock; see `OutOfTime`
+
+
+ALONE = Steering()  # no resume file, no deadline
 
 
 def training_of(given: Any, prefix: str = "", **fixed: Any) -> TrainSettings:
@@ -175,7 +189,7 @@ class FinetuneSettings:
     def ll(self) -> TrainSettings:
         """The training of the last layer, on stored features: no images, so no augmentation."""
         fixed: dict[str, Any] = {"batch_size": 64, "epoch_images": 0, "label_smoothing": 0.0}
-        return training_of(self, "ll_", augment="none", precision="no", **fixed)
+        return training_of(self, "ll_", augment="none", precision="no", test_views=1, **fixed)
 
     @property
     def fbp(self) -> TrainSettings:

@@ -35,7 +35,6 @@ def ours(backbone: str, table: pd.DataFrame, size_px: int, batch_size: int, root
         image_batches(cache, table.head(VAL_IMAGES), model, batch_size),
         dataclasses.replace(settings, epochs=EPOCHS),
         seed=0,
-        name="benchmark",
     ).run()
     return Timed(len(table) / training.history[-1]["images_per_s"], len(table))
 

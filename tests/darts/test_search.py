@@ -20,6 +20,7 @@ from helpers.darts.settings import SearchSettings
 from helpers.runs import settings
 from helpers.training.features import image_batches
 from helpers.training.inference import evaluate
+from helpers.training.settings import Steering
 
 TINY = {
     "image_size_px": 16,
@@ -181,7 +182,7 @@ def search_parts(folder, resume):
     split = split_of(folder)
     cache = open_cache(split, 16, paths.cache_root())
     given = SearchSettings(**TINY | OF_EVERYTHING)
-    return search.search(cache, split[split.split == "train"], given, resume=resume)
+    return search.search(cache, split[split.split == "train"], given, Steering(resume=resume))
 
 
 def test_a_search_killed_in_the_middle_of_an_epoch_ends_with_the_same_bits(

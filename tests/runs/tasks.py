@@ -12,6 +12,7 @@ import pandas as pd
 import torch
 
 from helpers.core.errors import UserError
+from helpers.training.settings import ALONE, Steering
 
 
 @dataclass(frozen=True)
@@ -52,9 +53,9 @@ def fail(value: int) -> int:
     raise UserError(f"value {value} is wrong")
 
 
-def slow_sum(values: np.ndarray, resume: Path | None = None) -> float:
-    """Return a sum, one step for each value; continue from `resume` after a kill."""
-    start, total = 0, 0.0
+def slow_sum(values: np.ndarray, steering: Steering = ALONE) -> float:
+    """Return a sum, one step for each value; continue from a resume file after a kill."""
+    resume, start, total = steering.resume, 0, 0.0
     if resume and resume.exists():
         start, total = np.load(resume, allow_pickle=False)
     for position in range(int(start), len(values)):

@@ -1,5 +1,6 @@
 """`Run.once`: what is done is not done again; other arguments, code or files repeat it."""
 
+import dataclasses
 import functools
 import os
 import signal
@@ -37,6 +38,9 @@ def test_a_call_is_made_once_for_equal_arguments_and_again_for_others(run, tmp_p
     assert [run.once("work", call, 1), run.once("work", call, 1)] == [2, 2]
     assert len(_calls(place)) == 1
     assert run.once("work", call, 2) == 3
+    assert len(_calls(place)) == 2
+    shown = dataclasses.replace(memo.task(call, 2), title="a bar's title is no argument")
+    assert run.once_each({"work": shown}) == {"work": 3}
     assert len(_calls(place)) == 2
 
 

@@ -15,7 +15,7 @@ from helpers.training import fit
 from helpers.training.distillation import Teacher
 from helpers.training.features import Features
 from helpers.training.inference import predict
-from helpers.training.settings import TrainSettings
+from helpers.training.settings import Steering, TrainSettings
 from tests.conftest import folded_split, split_of
 
 SETTINGS = TrainSettings(epochs=2, precision="no", batch_size=20)
@@ -47,8 +47,8 @@ def labels_scores(found, split, side):
 
 def test_the_two_layer_cnn_finds_the_bright_spot_and_says_how_its_images_were_read(split, images):
     build = functools.partial(fit.two_layer_cnn, 16, 1)
-    settings = TrainSettings(epochs=3, lr=1e-3, precision="no")
-    found = fit.fit(build, images, split, settings, seed=0, views=4)
+    settings = TrainSettings(epochs=3, lr=1e-3, precision="no", test_views=4)
+    found = fit.fit(build, images, split, settings, seed=0)
     assert found.history[found.best_epoch]["val_auc"] > 0.95
     assert {*found.scores.split} == {"val", "test"} and len(found.scores) == 60
     assert found.parameters == sum(p.numel() for p in found.network.parameters())
@@ -88,11 +88,11 @@ def test_a_training_that_is_killed_and_continued_ends_as_if_never_killed(split, 
         if epoch == 1:
             raise KeyboardInterrupt
 
-    resume = tmp_path / "resume"
+    steering = Steering(resume=tmp_path / "resume")
     with pytest.raises(KeyboardInterrupt):
         build = functools.partial(small_cnn, before_epoch=killed)
-        fit.fit(build, images, split, SETTINGS, 0, resume=resume)
-    continued = fit.fit(small_cnn, images, split, SETTINGS, 0, resume=resume)
+        fit.fit(build, images, split, SETTINGS, 0, steering=steering)
+    continued = fit.fit(small_cnn, images, split, SETTINGS, 0, steering=steering)
     whole = fit.fit(small_cnn, images, split, SETTINGS, 0)
     pd.testing.assert_frame_equal(continued.scores, whole.scores, check_exact=True)
     assert not whole.scores.equals(fit.fit(small_cnn, images, split, SETTINGS, 1).scores)

@@ -21,7 +21,7 @@ from helpers.training.batches import EmbeddingBatches, ImageBatches, epoch_order
 from helpers.training.inference import evaluate
 from helpers.training.loop import Training, TrainingError
 from helpers.training.optim import Loss, make_optimizer, make_scheduler
-from helpers.training.settings import TrainSettings
+from helpers.training.settings import Steering, TrainSettings
 
 
 def _problem(n=96, d=6, seed=0):
@@ -39,13 +39,13 @@ def _model():
     )
 
 
-def _training(model, settings, resume=None, **options):
-    options = {"seed": 3, "name": "toy", "resume": resume} | options
-    return Training(model, _problem(), _problem(seed=1), settings, **options)
+def _training(model, settings, resume=None, deadline_s=None):
+    steering = Steering("toy", resume, deadline_s)
+    return Training(model, _problem(), _problem(seed=1), settings, seed=3, steering=steering)
 
 
-def _fit(model, settings, resume=None, **options):
-    return _training(model, settings, resume, **options).run()
+def _fit(model, settings, resume=None, deadline_s=None):
+    return _training(model, settings, resume, deadline_s).run()
 
 
 def _stop_after(epochs, model, settings, resume):
@@ -139,7 +139,7 @@ def test_the_record_of_an_epoch_has_the_mean_loss_over_its_images_and_the_speed(
     model = nn.Linear(6, 2)
     settings = TrainSettings(epochs=2, lr=0.0, schedule="one_cycle", precision="no")
     started = time.monotonic()
-    fit = Training(model, train, _problem(), settings, seed=0, name="toy").run()
+    fit = Training(model, train, _problem(), settings, seed=0).run()
     assert fit.seconds <= time.monotonic() - started + 0.02
     assert fit.scheduler.total_steps == 2 * 6 + 1
     with torch.no_grad():
@@ -159,7 +159,8 @@ def test_a_caller_takes_steps_of_its_own_whose_state_is_continued(tmp_path):
     other, settings = nn.Linear(1, 1), TrainSettings(epochs=3, precision="no")
 
     def train(until, other):
-        training = _training(_model(), settings, tmp_path / "resume", extra={"other": other})
+        training = _training(_model(), settings, tmp_path / "resume")
+        training.extra["other"] = other
         for record in training.epochs():
             if training.epoch == until:
                 return training
@@ -188,7 +189,7 @@ def test_a_network_is_told_before_each_epoch_and_no_validation_keeps_the_last():
 
     model = Told(6, 2)
     settings = TrainSettings(epochs=2, precision="no", keep="last")
-    fit = Training(model, _problem(), None, settings, seed=0, name="toy").run()
+    fit = Training(model, _problem(), None, settings, seed=0).run()
     assert model.told == ((0, 2), (1, 2)) and "val_auc" not in fit.history[0]
 
 
@@ -214,9 +215,7 @@ def test_numbers_that_are_not_finite_name_the_images_and_the_settings(side, prec
     both = {"train": _problem(), "val": _problem()}
     both[side].embeddings[5 if side == "val" else slice(None)] = np.nan
     with pytest.raises(TrainingError) as error:
-        Training(
-            _model(), **both, settings=TrainSettings(precision=precision), seed=0, name="toy"
-        ).run()
+        Training(_model(), **both, settings=TrainSettings(precision=precision), seed=0).run()
     assert all(culprit in str(error.value) for culprit in culprits)
 
 
@@ -259,7 +258,7 @@ def test_one_cycle_has_as_many_steps_as_batches_are_drawn(n):
     images = ImageBatches(cache, np.arange(n), labels, ids, spec, batch_size=16)
     model = nn.Sequential(nn.Flatten(), nn.Linear(16, 2))
     settings = TrainSettings(epochs=3, precision="no")
-    fit = Training(model, images, images, settings, seed=0, name="toy").run()
+    fit = Training(model, images, images, settings, seed=0).run()
     drawn = 3 * sum(1 for _ in images.shuffled(0, 0))
     assert fit.scheduler.last_epoch == drawn == fit.scheduler.total_steps - 1
     assert [record["images"] for record in fit.history] == [images.epoch_size] * 3
@@ -298,7 +297,7 @@ def test_each_epoch_draws_its_own_dropout_masks():
     same_order = Unshuffled(problem.embeddings, problem.labels, problem.ids, 96)
     model = nn.Sequential(nn.Linear(6, 8), nn.Dropout(0.5), nn.Linear(8, 2))
     settings = TrainSettings(epochs=2, lr=0.0, schedule="constant", precision="no")
-    fit = Training(model, same_order, problem, settings, seed=2, name="toy").run()
+    fit = Training(model, same_order, problem, settings, seed=2).run()
     expected = []
     for epoch in range(2):
         with seeding.torch_stream(2, "train", epoch), torch.no_grad():
@@ -346,7 +345,7 @@ def _stopped(path):
 def test_a_training_continues_with_scaled_losses_and_back_without(tmp_path):
     # started in bf16 and continued on a GPU that has only fp16, the file was called damaged
     path, settings = _stopped(tmp_path / "resume"), TrainSettings(epochs=2, precision="no")
-    scaled = Training(_model(), _problem(), _problem(), settings, seed=3, name="toy", resume=path)
+    scaled = _training(_model(), settings, path)
     scaled.scaler = torch.amp.GradScaler("cpu", enabled=True)
     scaled._continue()
     assert scaled.scaler.get_scale() == 2.0**16
