@@ -26,6 +26,7 @@ from helpers.core.members import Member
 from helpers.core.paths import HOME_VARIABLE, RunPaths
 from helpers.core.rules import SettingsError
 from helpers.darts import genotypes, named, network
+from helpers.darts.settings import NetworkSettings
 from helpers.datasets import DataError, Source, splits
 from helpers.datasets import cache as images
 from helpers.datasets.settings import SplitSettings
@@ -401,7 +402,7 @@ def test_any_checkpoint_holds_the_model_or_is_refused(place, data):
     path, whole = place / "model.safetensors", place / "whole.safetensors"
     if not whole.exists():
         cell = genotypes.PUBLISHED["DARTS_V2"]
-        spec = network.derived_spec(cell, 2, 1, 2, 8, 1, "cifar")
+        spec = network.network_spec(cell, NetworkSettings(2, 1, "cifar"), 8, 1)
         backbones.save_model(whole, backbones.build(spec))
     path.write_bytes(data.draw(damaged(whole.read_bytes())))
     model = outcome(lambda: backbones.load_model(path), path)

@@ -5,6 +5,8 @@ Source: DARTS (Liu et al., arXiv 1806.09055), appendix A.2 (CIFAR) and A.4 (Imag
 
 from __future__ import annotations
 
+import dataclasses
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -14,7 +16,7 @@ from helpers.core import seeding
 from helpers.darts import genotypes
 from helpers.darts.genotypes import Genotype
 from helpers.darts.operations import FactorizedReduce, ReLUConvBN, build_operation, stems
-from helpers.darts.settings import RetrainSettings
+from helpers.darts.settings import NetworkSettings
 from helpers.darts.space import NODE_STATES, NUM_CLASSES
 from helpers.models.spec import ModelSpec, Network
 
@@ -98,15 +100,14 @@ class AuxiliaryHead(nn.Module):
 
 
 class DerivedNetwork(Network):
-    """`layers` cells of a genotype between a stem and a linear classifier.
+    """L cells of a genotype between a stem and a linear classifier.
 
-    Takes (B, in_channels, H, W) of any size and returns logits (B, num_classes); with `auxiliary`,
-    in train mode, the pair (logits, auxiliary logits). The reductions, at cells L//3 and 2L//3,
-    double the channels. The stem is "imagenet", which divides H and W by 8, or "cifar", which keeps
-    them. `drop_path` is the share of dropped paths at the end of a training; it grows from 0.
+    Takes (B, in_channels, H, W) of any size and returns logits (B, num_classes); with an auxiliary
+    head, in train mode, the pair (logits, auxiliary logits). The reductions, at cells L//3 and
+    2L//3, double the channels.
 
     Example:
-        >>> network = DerivedNetwork(PUBLISHED["DARTS_V2"], channels=48, layers=14, num_classes=2)
+        >>> network = DerivedNetwork(PUBLISHED["DARTS_V2"], NetworkSettings(channels=48, layers=14))
         >>> logits = network(images)  # (B, 2)
     """
 
@@ -115,16 +116,13 @@ class DerivedNetwork(Network):
     def __init__(
         self,
         genotype: Genotype,
-        channels: int,
-        layers: int,
-        num_classes: int,
+        size: NetworkSettings,
+        num_classes: int = NUM_CLASSES,
         in_channels: int = 3,
-        stem: str = "imagenet",
-        auxiliary: bool = False,
-        drop_path: float = 0.0,
     ) -> None:
         super().__init__()
-        self.genotype, self.drop_path = genotype, drop_path
+        self.genotype, self.drop_path = genotype, size.drop_path
+        channels, layers, stem = size.channels, size.layers, size.stem
         self.stem0, self.stem1 = stems(stem, in_channels, channels)
         older = newer = channels if stem == "imagenet" else 3 * channels
         reduction_before = stem == "imagenet"  # stem1 has halved the map of stem0
@@ -139,7 +137,7 @@ class DerivedNetwork(Network):
         self.embedding_size = newer
         self.classifier = nn.Linear(newer, num_classes)
         # cell 2L//3 has doubled the channels for the last time
-        self.auxiliary_head = AuxiliaryHead(newer, num_classes, stem) if auxiliary else None
+        self.auxiliary_head = AuxiliaryHead(newer, num_classes, stem) if size.auxiliary else None
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         """Return class scores (B, K); in training with an auxiliary head, both scores."""
@@ -170,51 +168,26 @@ class DerivedNetwork(Network):
                 module.p = self.drop_path * epoch / epochs
 
 
-def derived_spec(
-    genotype: Genotype,
-    channels: int,
-    layers: int,
-    num_classes: int,
-    image_size_px: int,
-    in_channels: int = 3,
-    stem: str = "imagenet",
-    auxiliary: bool = False,
-    drop_path: float = 0.0,
+def network_spec(
+    genotype: Genotype, size: NetworkSettings, image_size_px: int, in_channels: int
 ) -> ModelSpec:
-    """Return the specification of a genotype's network (see `DerivedNetwork`).
+    """Return the specification of a genotype's network of two classes.
 
     Images are normalised with the mean 0.5 and the standard deviation 0.25 in each channel.
     """
-    size = {"channels": channels, "layers": layers, "stem": stem, "drop_path": drop_path}
     with torch.device("meta"):  # a network of shapes alone
-        shape = DerivedNetwork(genotype, channels, layers, num_classes, in_channels, stem)
+        shape = DerivedNetwork(genotype, size, NUM_CLASSES, in_channels)
     return ModelSpec(
-        name=f"DARTS network, C={channels}, L={layers}",
+        name=f"DARTS network, C={size.channels}, L={size.layers}",
         kind="derived",
-        num_classes=num_classes,
+        num_classes=NUM_CLASSES,
         image_size_px=image_size_px,
         in_channels=in_channels,
         mean=(0.5,) * in_channels,
         std=(0.25,) * in_channels,
         embedding_size=shape.embedding_size,
-        feature_layer=f"cells.{layers - 1}",
-        options={"genotype": genotypes.to_json(genotype), **size, "auxiliary": auxiliary},
-    )
-
-
-def network_spec(
-    settings: RetrainSettings, genotype: Genotype, image_size_px: int, in_channels: int
-) -> ModelSpec:
-    """Return the specification of a genotype's network with the size that settings ask for."""
-    return derived_spec(
-        genotype,
-        settings.retrain_channels,
-        settings.retrain_layers,
-        NUM_CLASSES,
-        image_size_px,
-        in_channels,
-        auxiliary=settings.auxiliary,
-        drop_path=settings.drop_path,
+        feature_layer=f"cells.{size.layers - 1}",
+        options={"genotype": genotypes.to_json(genotype)} | dataclasses.asdict(size),
     )
 
 
@@ -225,11 +198,10 @@ def build_network(spec: ModelSpec, seed: int) -> DerivedNetwork:
 
 
 def build_derived(spec: ModelSpec) -> DerivedNetwork:
-    """Return the untrained network of a specification from `derived_spec`."""
+    """Return the untrained network of a specification from `network_spec`."""
     options = dict(spec.options)
     genotype = genotypes.from_json(options.pop("genotype"))
-    model = DerivedNetwork(
-        genotype, num_classes=spec.num_classes, in_channels=spec.in_channels, **options
-    )
+    size = NetworkSettings(**options)
+    model = DerivedNetwork(genotype, size, spec.num_classes, spec.in_channels)
     model.spec = spec
     return model

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any, Literal
 
 from pydantic.dataclasses import dataclass
@@ -67,6 +68,17 @@ class SearchSettings:
         return training_of(self, precision="no", keep="last", **fixed)
 
 
+@dataclasses.dataclass(frozen=True)
+class NetworkSettings:
+    """The size of a cell's network, and what it has in training alone."""
+
+    channels: int  # C of the first cells
+    layers: int  # L, the number of cells
+    stem: str = "imagenet"  # divides height and width by 8; "cifar" keeps them
+    auxiliary: bool = False  # a second classifier
+    drop_path: float = 0.0  # share of dropped paths at the end of a training; it grows from 0
+
+
 @dataclass(frozen=True, config=STRICT)
 class RetrainSettings:
     """05: networks of genotypes from random weights. The defaults are the report's Table 1.
@@ -110,6 +122,12 @@ class RetrainSettings:
     test_views: TestViews = setting(1, TEST_VIEWS)
     precision: Precision = setting("auto", PRECISION)
     time_budget_min: float = setting(0.0, TIME_BUDGET, ge=0)
+
+    @property
+    def network(self) -> NetworkSettings:
+        """The size of each network."""
+        size = (self.retrain_channels, self.retrain_layers)
+        return NetworkSettings(*size, auxiliary=self.auxiliary, drop_path=self.drop_path)
 
     @property
     def training(self) -> TrainSettings:

@@ -96,7 +96,8 @@ def job(
     settings: RetrainSettings, cell: NamedCell, images: ImageCache, teacher: Teacher | None = None
 ) -> Job:
     """Return how the network of a cell is trained."""
-    spec = network.network_spec(settings, cell.genotype, images.size_px, images.channels)
+    shape = (images.size_px, images.channels)
+    spec = network.network_spec(cell.genotype, settings.network, *shape)
     return Job(
         dataclasses.replace(cell.model, teacher="fbp" if teacher else ""),
         functools.partial(network.build_network, spec),
@@ -123,8 +124,10 @@ def halve(run: Run) -> pd.DataFrame:
         networks.teacher(run)
     images = run.images(settings.retrain_image_size_px)
 
+    shape = (images.size_px, images.channels)
+
     def size_of(cell: NamedCell) -> int:
-        spec = network.network_spec(settings, cell.genotype, images.size_px, images.channels)
+        spec = network.network_spec(cell.genotype, settings.network, *shape)
         return halving.parameters(spec)
 
     def train_rung(names: Sequence[str], epochs: int) -> list[tuple[float, float]]:

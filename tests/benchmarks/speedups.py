@@ -20,6 +20,7 @@ from torch import nn
 
 from helpers.darts.genotypes import PUBLISHED
 from helpers.darts.network import DerivedNetwork
+from helpers.darts.settings import NetworkSettings
 from helpers.models import backbones
 from helpers.models.patch_features import middle_layers, patch_features
 from helpers.training.allocator import freed_memory_kept
@@ -60,7 +61,7 @@ def fbp(size_px: int = 192) -> Callable[[], None]:
 
 def cell() -> Callable[[], None]:
     """Return a step of retraining a cell as `full` does it."""
-    network = DerivedNetwork(PUBLISHED["DARTS_V2"], 16, 5, 2, auxiliary=False)
+    network = DerivedNetwork(PUBLISHED["DARTS_V2"], NetworkSettings(16, 5))
     return training(network, 64, 96, "auto")
 
 

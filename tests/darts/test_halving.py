@@ -3,10 +3,10 @@
 import pytest
 
 from helpers.darts import genotypes, halving, named, network
-from helpers.darts.settings import RetrainSettings
+from helpers.darts.settings import NetworkSettings
 from helpers.models import backbones
 
-SETTINGS = RetrainSettings(retrain_channels=4, retrain_layers=3, retrain_image_size_px=32)
+SIZE = NetworkSettings(channels=4, layers=3, auxiliary=True)
 
 
 def planted(aucs, log=None):
@@ -21,7 +21,7 @@ def planted(aucs, log=None):
 
 
 def spec_of(cell):
-    return network.network_spec(SETTINGS, cell.genotype, 32, 1)
+    return network.network_spec(cell.genotype, SIZE, 32, 1)
 
 
 def size_of(cell):

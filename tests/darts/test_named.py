@@ -5,7 +5,7 @@ import torch
 
 from helpers.core import files
 from helpers.darts import genotypes, named, network
-from helpers.darts.settings import RetrainSettings
+from helpers.darts.settings import NetworkSettings
 from helpers.explain import gradcam
 from helpers.models import backbones
 from helpers.models.record import Model
@@ -65,16 +65,15 @@ def test_a_wrong_name_is_refused_with_the_culprit_and_the_nearest_name(
 
 
 def test_initial_weights_depend_on_the_seed_alone():
-    spec = network.network_spec(RetrainSettings(), DARTS_V2, 32, 1)
+    spec = network.network_spec(DARTS_V2, NetworkSettings(4, 3), 32, 1)
     nets = [network.build_network(spec, seed).stem0[0].weight for seed in (0, 0, 1)]
     assert torch.equal(nets[0], nets[1]) and not torch.equal(nets[0], nets[2])
 
 
 @pytest.mark.parametrize("layers", [1, 3, 5])
 def test_a_saved_network_offers_what_features_and_grad_cam_need(tmp_path, layers):
-    spec = network.derived_spec(
-        genotypes.random_genotype(4), 4, layers, 2, 32, in_channels=1, auxiliary=True, drop_path=0.3
-    )
+    size = NetworkSettings(4, layers, auxiliary=True, drop_path=0.3)
+    spec = network.network_spec(genotypes.random_genotype(4), size, 32, 1)
     backbones.save_model(tmp_path / "m.safetensors", backbones.build(spec))
     model = backbones.load_model(tmp_path / "m.safetensors")
     assert model.spec == spec and model.drop_path == 0.3
@@ -88,7 +87,7 @@ def test_a_saved_network_offers_what_features_and_grad_cam_need(tmp_path, layers
 
 
 def test_a_checkpoint_with_a_damaged_genotype_is_refused(tmp_path):
-    spec = network.derived_spec(DARTS_V2, 4, 1, 2, 32)
+    spec = network.network_spec(DARTS_V2, NetworkSettings(4, 1), 32, 3)
     model = backbones.build(spec)
     spec.options["genotype"]["normal"][0][0] = "__import__('os')"
     backbones.save_model(tmp_path / "m.safetensors", model)

@@ -6,6 +6,7 @@ from torchvision.ops import StochasticDepth
 
 from helpers.darts.genotypes import PUBLISHED, Genotype, random_genotype
 from helpers.darts.network import AuxiliaryHead, Cell, DerivedNetwork
+from helpers.darts.settings import NetworkSettings
 from helpers.darts.space import EDGES, PRIMITIVES
 from helpers.darts.supernet import Supernet
 from helpers.models.complexity import count_macs, count_parameters
@@ -15,7 +16,9 @@ DARTS_V2 = PUBLISHED["DARTS_V2"]
 
 
 def small(genotype=DARTS_V2, channels=4, layers=3, num_classes=2, **options):
-    return DerivedNetwork(genotype, channels, layers, num_classes, **options)
+    in_channels = options.pop("in_channels", 3)
+    size = NetworkSettings(channels, layers, **options)
+    return DerivedNetwork(genotype, size, num_classes, in_channels)
 
 
 @pytest.mark.parametrize(
@@ -25,7 +28,7 @@ def small(genotype=DARTS_V2, channels=4, layers=3, num_classes=2, **options):
 def test_the_imagenet_network_of_darts_v2_has_the_published_size(
     num_classes, parameters, auxiliary_parameters, macs
 ):
-    network = DerivedNetwork(DARTS_V2, 48, 14, num_classes, auxiliary=True)
+    network = small(DARTS_V2, 48, 14, num_classes, auxiliary=True)
     head = count_parameters(network.auxiliary_head)
     assert head == auxiliary_parameters
     assert count_parameters(network) - head == parameters
@@ -33,7 +36,7 @@ def test_the_imagenet_network_of_darts_v2_has_the_published_size(
 
 
 def test_the_cifar_network_of_darts_v2_has_the_published_3_349_342_parameters():
-    assert count_parameters(DerivedNetwork(DARTS_V2, 36, 20, 10, stem="cifar")) == 3_349_342
+    assert count_parameters(small(DARTS_V2, 36, 20, 10, stem="cifar")) == 3_349_342
 
 
 def test_a_normal_cell_computes_its_genotype():

@@ -17,6 +17,7 @@ from torch import nn
 from helpers.core import files
 from helpers.darts import network
 from helpers.darts.genotypes import PUBLISHED
+from helpers.darts.settings import NetworkSettings
 from helpers.deploy import export, predictor
 from helpers.deploy.description import NAME, read_description
 from helpers.models import backbones
@@ -38,7 +39,7 @@ def small_models(kind, count=2, channels=3):
     """Return untrained networks with batch statistics of their own, sure of what they say."""
     torch.manual_seed(0)
     if kind == "derived":
-        spec = network.derived_spec(PUBLISHED["DARTS_V2"], 4, 3, 2, 32, channels)
+        spec = network.network_spec(PUBLISHED["DARTS_V2"], NetworkSettings(4, 3), 32, channels)
     else:
         more = {"in_channels": channels} if kind == "cnn" else {}
         spec = backbones.spec_of(kind, 2, 32, **more)

@@ -12,6 +12,7 @@ from torch import nn
 from helpers.core import paths
 from helpers.darts import network
 from helpers.darts.genotypes import random_genotype
+from helpers.darts.settings import NetworkSettings
 from helpers.models import backbones, compiled
 
 CPU = torch.device("cpu")
@@ -20,7 +21,7 @@ CPU = torch.device("cpu")
 def small_network(kind):
     torch.manual_seed(0)
     if kind == "derived":
-        spec = network.derived_spec(random_genotype(0), 4, 3, 2, 32, in_channels=1)
+        spec = network.network_spec(random_genotype(0), NetworkSettings(4, 3), 32, 1)
     else:
         spec = backbones.spec_of(kind, 2, 32)
     model = backbones.build(spec)
