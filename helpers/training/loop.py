@@ -175,7 +175,7 @@ class Training:
         self.optimizer.zero_grad(set_to_none=True)
         with autocast(images.device, self.precision):
             loss = self.loss_of(self.model(images), targets)
-        self.scaler.scale(loss).backward()
+        self.scaler.scale(loss).backward(inputs=self.parameters)  # not alpha's in a search
         if not math.isfinite(value := loss.item()):
             ids = ", ".join(map(str, self.train.ids[self._rows]))
             raise self._error(

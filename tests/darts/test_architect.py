@@ -172,7 +172,7 @@ def test_adam_has_the_papers_settings():
 
 @pytest.mark.parametrize(("order", "failing"), [(1, 0), (2, 0), (2, 1), (2, 2), (2, 3), (2, 4)])
 def test_a_step_that_fails_changes_neither_w_nor_alpha(order, failing):
-    """It stops in a pass, or on an image that is not finite, which says what to lower."""
+    """It stops in a pass, or on an image that is not finite."""
     net, sgd = search()
     before, alphas, calls = bits(net, sgd), flat(net.architecture_parameters()), []
     images = VAL[0].clone()
@@ -185,8 +185,7 @@ def test_a_step_that_fails_changes_neither_w_nor_alpha(order, failing):
             raise KeyboardInterrupt
         return F.cross_entropy(logits, targets)
 
-    kind, culprit = (KeyboardInterrupt, "") if failing else (GradientError, "LR")
-    with pytest.raises(kind, match=culprit):
+    with pytest.raises(KeyboardInterrupt if failing else GradientError):
         Architect(net, loss_of, order).step((images, VAL[1]), TRAIN, sgd)
     assert same(before, bits(net, sgd))
     assert torch.equal(flat(net.architecture_parameters()), alphas)
