@@ -153,8 +153,6 @@ def weights(backbone: str, given: str) -> Line:
     if given:  # a file, which the plan has seen, or "random"
         return Line("ok", "weights", f"{backbone}: {given}")
     for name in places.AUTO_ORDER if backbone == AUTO else (backbone,):
-        if places.has_package(name):
-            return Line("ok", "weights", f"{name}: in its package")
         if here := places.local_files(name):
             return Line("ok", "weights", f"{name}: {here[0]}")
     way_out = "without a network give a file by -p WEIGHTS=FILE"

