@@ -46,7 +46,7 @@ from PIL import Image
 import helpers
 from helpers.commands import kernel, run
 from helpers.core import environment, files, paths
-from helpers.darts import perturbation, search_plots
+from helpers.darts import perturbation, plots
 from helpers.darts.supernet import Supernet
 from helpers.runs import classical, record, settings, workers
 from helpers.training import network_costs
@@ -200,7 +200,7 @@ def in_this_process(quick: bool = False):
         patch.setenv(workers.LIMIT, "1")  # the process that dies does all work itself
         if quick:
             patch.setattr(Figure, "savefig", lambda _, path, **__: path.write_bytes(b"a picture"))
-            patch.setattr(search_plots, "alpha_heat_maps", lambda *_: plt.figure())
+            patch.setattr(plots, "alpha_heat_maps", lambda *_: plt.figure())
             patch.setattr(classical, "CLASSICAL", ("rf", "lr"))
             patch.setattr(perturbation, "functional_call", cheap_logits)
             patch.setattr(network_costs, "milliseconds_per_image", lambda *_: 1.0)

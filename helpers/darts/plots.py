@@ -1,0 +1,189 @@
+"""Draw cells, and plot a search: its curves, and alpha as heat maps of edges by operations.
+
+A cell is drawn as stairs: a row for each state, and in it the edges that enter the state. A state's
+line runs to the right in its own row, and its edges leave it downwards, so no line passes a name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from scipy.special import softmax
+
+from helpers.darts.genotypes import Genotype
+from helpers.darts.operations import softmax_by_node
+from helpers.darts.perturbation import clear_edges
+from helpers.darts.search import Record
+from helpers.darts.space import EDGES, KINDS, NODE_STATES, PRIMITIVES
+
+OUTPUT = 6
+STATE_NAMES = ("cₖ₋₂", "cₖ₋₁", "0", "1", "2", "3", "cₖ")
+FILLS = ("#b4eeb4",) * 2 + ("#add8e6",) * 4 + ("#eee8aa",)  # DARTS's green, blue and yellow
+FONT_PT = 12.0  # an em, the unit of the drawing
+BOX, NAME, STEP, SLOT, GAP = 3.2, 9.0, 0.6, 1.7, 0.7  # widths; height of an edge, and between rows
+# colour (seaborn's colorblind palette) and dashes, which grey print can tell apart; the larger
+# kernel of a kind has the lighter colour
+LOOKS: dict[str, tuple[str, Any]] = {
+    "none": ("#949494", (0, (1, 3))),
+    "max_pool_3x3": ("#cc78bc", (0, (6, 1.4, 1.2, 1.4))),
+    "avg_pool_3x3": ("#ca9161", (0, (6, 1.4, 1.2, 1.4, 1.2, 1.4))),
+    "skip_connect": ("#029e73", (0, (1.2, 1.2))),
+    "sep_conv_3x3": ("#0173b2", "solid"),
+    "sep_conv_5x5": ("#56b4e9", "solid"),
+    "dil_conv_3x3": ("#d55e00", (0, (5, 1.6))),
+    "dil_conv_5x5": ("#de8f05", (0, (5, 1.6))),
+    "": ("#222222", "solid"),  # all operations at once
+}
+CENTRED: dict[str, Any] = {"fontsize": FONT_PT, "ha": "center", "va": "center"}
+Edge = tuple[str, int, int]  # operation, source, target
+
+
+def draw_search_space(title: str = "") -> Figure:
+    """Draw the cell before the search: 14 candidate edges, each a bundle of eight operations.
+
+    A bundle is a mixed operation, the sum of its strands weighted by softmax(alpha).
+    """
+    figure = _draw_cells({title: [("", *edge) for edge in EDGES]})
+    for name, (color, dashes) in LOOKS.items():
+        if name:
+            figure.axes[0].plot([], [], color=color, ls=dashes, label=name)
+    figure.axes[0].legend(loc="lower left", fontsize=FONT_PT, handlelength=4)
+    return figure
+
+
+def draw_genotypes(genotypes: Mapping[str, Genotype]) -> Figure:
+    """Draw the normal cell of each named genotype, and below it the reduction cell.
+
+    Every edge carries the name of its operation.
+    """
+    words = dict(zip(KINDS, ("normal", "reduction"), strict=True))
+    cells = {
+        f"{name}: {words[kind]} cell": cell.edges(kind)
+        for name, cell in genotypes.items()
+        for kind in KINDS
+    }
+    return _draw_cells(cells)
+
+
+def _draw_cells(cells: Mapping[str, Sequence[Edge]]) -> Figure:
+    """Draw cells below each other by title, in one scale; names have the size of the figure."""
+    figure, axes = plt.subplots(len(cells), squeeze=False, layout="constrained")
+    for ax, (title, edges) in zip(axes.flat, cells.items(), strict=True):
+        _draw_cell(ax, edges)
+        ax.set(title=title, aspect="equal")
+        ax.axis("off")
+    width, height = (np.ptp(limits) for limits in (ax.get_xlim(), ax.get_ylim()))
+    em = FONT_PT / 72  # inches
+    figure.set_size_inches(width * em, len(cells) * (height + 3) * em)
+    return figure
+
+
+def _draw_cell(ax: Axes, edges: Sequence[Edge]) -> None:
+    """Draw states and edges; an edge without a name is a bundle of all operations."""
+    into = [[edge for edge in edges if edge[2] == state] for state in range(OUTPUT)]
+    heights = SLOT * np.array([max(1, len(enter)) for enter in into])
+    bottoms = -np.cumsum(heights + GAP)
+    y = [*(bottoms + heights / 2)]
+    y.append((y[NODE_STATES[0]] + y[NODE_STATES[-1]]) / 2)  # of the output
+    lefts, ends = [0.0, 0.0], [BOX] * OUTPUT  # of the states' boxes, and of their lines
+    for node in NODE_STATES:
+        right = lefts[-1] + BOX
+        start = right + STEP * (len(into[node]) + 1)  # of the names
+        lefts.append(start + NAME + 2 * STEP)
+        # the edge on the left takes the lowest slot: no two cross
+        for slot, (name, source, _) in enumerate(into[node]):
+            x, at = right + STEP * (slot + 1), bottoms[node] + SLOT * (slot + 0.5)
+            color, dashes = LOOKS[name]
+            look = {"color": color, "ls": dashes, "lw": 2 if name.endswith("5x5") else 1.4}
+            end = start + NAME
+            ax.plot([x, x, end if name else start], [y[source], at, at], **look)
+            ax.plot([end, lefts[node] - 0.4], [at, at], marker=">", markevery=[1], **look)
+            ax.plot([x], [y[source]], ".", color=color)
+            if name:  # it interrupts its line
+                box = {"facecolor": "white", "edgecolor": "none", "pad": 1}
+                ax.text(start + NAME / 2, at, name, bbox=box, **CENTRED)
+            for row, (strand, dash) in enumerate([*LOOKS.values()][:-1] if not name else ()):
+                height = at + SLOT * (0.32 - 0.09 * row)
+                ax.plot([start, end], [height] * 2, color=strand, ls=dash, lw=1.4)
+            ends[source] = x
+    lefts.append(lefts[-1] + BOX + 2 * STEP)
+    for state in NODE_STATES:
+        ends[state] = lefts[OUTPUT]
+    for state, x in enumerate(lefts):
+        height = heights[state] if state < OUTPUT else y[2] - y[5] + SLOT
+        place = ((x, y[state] - height / 2), BOX, height)
+        ax.add_patch(Rectangle(*place, facecolor=FILLS[state], edgecolor="#222222", zorder=2.5))
+        ax.text(x + BOX / 2, y[state], STATE_NAMES[state], **CENTRED)
+        if state < OUTPUT:
+            ax.plot([x + BOX, ends[state]], [y[state]] * 2, color="#9a9a9a", lw=1, zorder=1)
+    ax.set(xlim=(-0.5, lefts[OUTPUT] + BOX + 0.5), ylim=(bottoms[-1] - 0.1, 0.1))
+
+
+def search_curves(history: Sequence[Record]) -> Figure:
+    """Draw the losses of both steps, and alpha's entropy; a warm-up has no loss of alpha."""
+    frame = pd.DataFrame(history)
+    panels = {
+        "cross-entropy": {"train_loss": "half for w, augmented", "alpha_loss": "half for α"},
+        "entropy of softmax(α) in nats (undecided: 2.08)": {  # ln 8
+            "entropy_normal": "normal cell",
+            "entropy_reduce": "reduction cell",
+        },
+    }
+    figure, axes = plt.subplots(1, 2, figsize=(9.4, 3.6))
+    for ax, (title, columns) in zip(axes, panels.items(), strict=True):
+        long = frame.melt("epoch", list(columns), "line").replace({"line": columns}).dropna()
+        sns.lineplot(long, x="epoch", y="value", hue="line", style="line", markers=True, ax=ax)
+        if title.startswith("entropy"):
+            ax.set_ylim(0, 2.15)  # the whole range: a small fall is small
+        ax.set(title=title, ylabel="")
+        ax.locator_params(axis="x", integer=True)
+        ax.legend(title="")
+    entropy = frame[["entropy_normal", "entropy_reduce"]].mean(axis=1)
+    figure.suptitle(
+        f"The search takes alpha's entropy from {entropy.iloc[0]:.2f} to {entropy.iloc[-1]:.2f} "
+        "nats (undecided: 2.08)"
+    )
+    return figure
+
+
+def alpha_heat_maps(history: Sequence[Record], cell: Genotype, perturbed: Genotype) -> Figure:
+    """Plot softmax(alpha) of edges by operations after the last epoch.
+
+    White is 1/8, the weight of all operations at the start. A frame is around the operations that
+    `cell` keeps, a dot on those of `perturbed`. softmax(beta) is beside the name of its edge.
+    """
+    end, start = history[-1], 1 / len(PRIMITIVES)
+    weights = {kind: softmax(np.array(end[f"alpha_{kind}"]), axis=-1) for kind in KINDS}
+    highest = max(0.4, *(values.max() for values in weights.values()))  # noise stays pale
+    look: dict[str, Any] = {"cmap": "PuOr", "center": start, "vmin": 0, "vmax": highest}
+    figure, axes = plt.subplots(1, 2, figsize=(13, 6.5), sharex=True)
+    for (kind, values), ax in zip(weights.items(), axes, strict=True):
+        edges = [" → ".join(STATE_NAMES[state] for state in edge) for edge in EDGES]
+        if (beta := end[f"beta_{kind}"]) is not None:
+            shares = softmax_by_node(torch.tensor(beta)).tolist()
+            edges = [f"{edge}  β {share:.2f}" for edge, share in zip(edges, shares, strict=True)]
+        sns.heatmap(
+            values, ax=ax, cbar=ax is axes[-1], xticklabels=PRIMITIVES, yticklabels=edges, **look
+        )
+        ax.set_title("normal cell" if kind == "normal" else "reduction cell")
+        ax.hlines([2, 5, 9], 0, len(PRIMITIVES), color="black", linewidth=0.8)  # between nodes
+        for name, *edge in cell.edges(kind):
+            corner = (PRIMITIVES.index(name), EDGES.index(tuple(edge)))
+            ax.add_patch(Rectangle(corner, 1, 1, fill=False, ec="black", lw=2, clip_on=False))
+        for name, *edge in perturbed.edges(kind):
+            x, y = PRIMITIVES.index(name) + 0.5, EDGES.index(tuple(edge)) + 0.5
+            ax.plot(x, y, "o", color="#029e73", markeredgecolor="white", markersize=9)
+    figure.suptitle(
+        f"One operation leads clearly on {clear_edges(end)} of {2 * len(EDGES)} edges; "
+        "frame: kept by the arg max of α; dot: kept by perturbation; colour: softmax(α)"
+    )
+    return figure

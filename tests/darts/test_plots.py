@@ -1,0 +1,102 @@
+"""Drawings of cells and of a search show what they should, and no name is covered."""
+
+from itertools import combinations
+
+import numpy as np
+import pytest
+from matplotlib.colors import to_hex
+from matplotlib.transforms import Bbox
+
+from helpers.darts import plots
+from helpers.darts.genotypes import PUBLISHED, random_genotype
+from helpers.darts.space import EDGES, KINDS, NODE_STATES, PRIMITIVES
+
+
+def boxes_of(ax):
+    """The boxes of the seven states by name, after a check that no two texts or boxes overlap."""
+    ax.figure.draw_without_rendering()
+    states = {text.get_text(): text.get_window_extent() for text in ax.texts[-7:]}
+    boxes = [patch.get_window_extent() for patch in ax.patches]
+    for box, name in zip(boxes, states.values(), strict=True):
+        assert box.x0 < name.x0 and name.x1 < box.x1
+    names = [text.get_window_extent() for text in ax.texts[:-7]]
+    for one, other in combinations([*boxes, *names], 2):
+        assert Bbox.intersection(one, other) is None
+    return dict(zip(states, boxes, strict=True))
+
+
+def drawn_edges(ax):
+    """{(source, target): (colour, label)} by where the lines begin and end."""
+    boxes = [*boxes_of(ax).values()]
+    labels = {text.get_position()[1]: text.get_text() for text in ax.texts[:-7]}
+    edges, at = {}, ax.transData.transform
+    for path, end in zip(ax.lines, ax.lines[1:], strict=False):
+        if len(path.get_xdata()) == 3:  # down from the source's line, and to the right
+            (x, y), (tip, height) = at(path.get_xydata()[0]), at(end.get_xydata()[-1])
+            assert to_hex(path.get_color()) == to_hex(end.get_color())
+            (source,) = (s for s, b in enumerate(boxes[:6]) if b.y0 < y < b.y1 and b.x1 < x)
+            beyond = [(b.x0, s) for s, b in enumerate(boxes) if b.y0 < height < b.y1 and tip < b.x0]
+            target = min(beyond)[1]
+            label = labels.get(path.get_ydata()[-1], "")
+            edges[source, target] = (to_hex(path.get_color()), label)
+    return edges
+
+
+@pytest.mark.parametrize("genotype", [*PUBLISHED.values(), *map(random_genotype, range(3))])
+def test_a_picture_shows_each_edge_of_a_genotype_in_its_colour_and_nothing_overlaps(genotype):
+    figure = plots.draw_genotypes({"a": genotype, "b": PUBLISHED["DARTS_V2"]})
+    titles = [ax.get_title() for ax in figure.axes]
+    assert titles == [f"{n}: {k} cell" for n in "ab" for k in ("normal", "reduction")]
+    for ax, kind in zip(figure.axes, KINDS, strict=False):
+        expected = {(s, t): (plots.LOOKS[op][0], op) for op, s, t in genotype.edges(kind)}
+        assert drawn_edges(ax) == expected
+        on = [line for line in ax.lines if to_hex(line.get_color()) == "#9a9a9a"]
+        assert len(on) == 2 + len(NODE_STATES)  # each node's line runs to the output
+
+
+def test_the_search_space_shows_all_operations_on_all_candidate_edges():
+    figure = plots.draw_search_space("before the search")
+    (ax,) = figure.axes
+    assert drawn_edges(ax).keys() == {*EDGES}
+    colors = [to_hex(line.get_color()) for line in ax.lines]
+    for name in PRIMITIVES:
+        assert colors.count(plots.LOOKS[name][0]) == len(EDGES) + 1  # and in the legend
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == [*PRIMITIVES]
+    legend = ax.get_legend().get_window_extent()
+    assert not any(Bbox.intersection(legend, box) for box in boxes_of(ax).values())
+
+
+def history_of(epochs, beta=None):
+    rng, history = np.random.default_rng(0), []
+    for epoch in range(1, epochs + 1):
+        record = {f"alpha_{kind}": rng.normal(size=(14, 8)).tolist() for kind in KINDS}
+        record |= {f"entropy_{kind}": 2.0 - epoch / 100 for kind in KINDS}
+        record |= {f"beta_{kind}": beta for kind in KINDS}
+        record |= {"train_loss": 1 / epoch, "alpha_loss": 1 / epoch if epoch > 1 else None}
+        history.append({"epoch": epoch, **record})
+    return history
+
+
+@pytest.mark.parametrize("beta", [None, [0.0, np.log(3), *[0.0] * 12]])
+def test_the_heat_maps_show_the_last_alpha_frame_one_cell_and_dot_the_other(beta):
+    cells = PUBLISHED["DARTS_V1"], PUBLISHED["PDARTS"]
+    history = history_of(6, beta)
+    curves = plots.search_curves(history)
+    assert all(any(len(line.get_xdata()) for line in ax.lines) for ax in curves.axes)
+    figure = plots.alpha_heat_maps(history, *cells)
+    for ax, kind in zip(figure.axes[:2], KINDS, strict=True):
+        values = np.array(ax.collections[0].get_array()).reshape(14, 8)
+        alpha = np.exp(history[-1][f"alpha_{kind}"])
+        np.testing.assert_allclose(values, alpha / alpha.sum(axis=1, keepdims=True))
+        framed = {patch.get_xy() for patch in ax.patches}
+        dotted = {tuple(line.get_xydata()[0] - 0.5) for line in ax.lines}
+        for found, cell in zip((framed, dotted), cells, strict=True):
+            places = {(PRIMITIVES.index(o), EDGES.index((s, t))) for o, s, t in cell.edges(kind)}
+            assert found == places
+        names = [label.get_text() for label in ax.get_yticklabels()]
+        shares = [name.partition("β ")[2] for name in names[:3]]
+        assert shares == (["0.25", "0.75", "0.33"] if beta else [""] * 3)
+    figure.draw_without_rendering()
+    labels = [t for ax in figure.axes[:2] for t in (*ax.get_xticklabels(), *ax.get_yticklabels())]
+    shown = [t.get_window_extent() for t in labels if t.get_text() and t.get_visible()]
+    assert not any(Bbox.intersection(a, b) for a, b in combinations(shown, 2))
