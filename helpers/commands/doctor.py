@@ -167,7 +167,6 @@ def images(plan: Plan) -> str:
     """
     from helpers import datasets
     from helpers.datasets import splits
-    from helpers.datasets.chips import write
     from helpers.runs import stages
 
     run_paths = paths.RunPaths(plan.run)
@@ -175,7 +174,7 @@ def images(plan: Plan) -> str:
         stages.require_earlier(plan.chosen[0], run_paths, stages.load_run(run_paths))
         return f"those of run {plan.run}"
     settings = plan.settings[stages.FIRST]
-    if settings.dataset == "chips" and not write.is_done(paths.raw_root() / "chips"):
+    if settings.dataset == "chips" and not (paths.raw_root() / "chips").is_dir():
         return "chips: they are drawn when the run starts"
     source = datasets.load(settings)
     kept = splits.subsample_source(source, settings.max_images, settings.seed)

@@ -1,4 +1,8 @@
-"""Decode a source's images once, into a memory-mapped cache of bytes."""
+"""Decode a source's images once, into a memory-mapped cache of bytes.
+
+The folder of a cache holds `images.u8` (the pixels), `images.csv` (facts of each image) and
+`cache.json` (the shape and the checksums of both).
+"""
 
 from __future__ import annotations
 
@@ -16,7 +20,7 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
-from helpers.core import files, locks
+from helpers.core import files
 from helpers.datasets import DataError
 from helpers.datasets.decoding import (
     DECODE_ERRORS,
@@ -30,7 +34,6 @@ from helpers.datasets.decoding import (
 
 EXAMPLES = 20  # unreadable files that an error names
 CHUNK = 512  # images decoded between two writes; bounds the memory
-COPIED_BYTES = 2**24  # at a time, when gray pixels become colour ones
 
 
 @dataclass(frozen=True)
@@ -51,17 +54,6 @@ class ImageCache:
     @property
     def channels(self) -> int:
         return self.pixels.shape[3]
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Return the fields; the file of a map represents it, so that processes share the pages."""
-        if isinstance(self.pixels.base, mmap.mmap):
-            return self.__dict__ | {"pixels": (self.pixels.filename, self.pixels.shape)}
-        return self.__dict__
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        if isinstance(state["pixels"], tuple):
-            state = state | {"pixels": _mapped(*state["pixels"])}
-        self.__dict__.update(state)
 
     @property
     def report(self) -> str:
@@ -124,23 +116,13 @@ def open_cache(
 
     Raises:
         DataError: images that cannot be decoded, all of them listed, unless `skip_unreadable`.
-        ArtifactError: the cache cannot be written, or does not read back as written.
+        ArtifactError: the cache cannot be written.
     """
     if fit == "auto":
         fit = choose_fit([Path(path) for path in table.path])
     folder = root / f"{source_key(table)}-{fit}-{size_px}"
-    cache = _load_cache(folder)
-    if cache is None:
-        with locks.held(folder.with_name(f".{folder.name}.lock")):
-            cache = _load_cache(folder)  # another process may have built it meanwhile
-            if cache is None:
-                _build_cache(table, size_px, folder, skip_unreadable, fit)
-                cache = _load_cache(folder)
-    if cache is None:
-        raise files.ArtifactError(
-            f"{folder} does not read back as it was written: check the disk, or set GOOD_BAD_HOME "
-            "to a folder on another one"
-        )
+    with files.held(folder.with_name(f".{folder.name}.lock")):  # only one process decodes
+        cache = _load_cache(folder) or _build_cache(table, size_px, folder, skip_unreadable, fit)
     if cache.unreadable and not skip_unreadable:
         raise _unreadable(table, cache.unreadable)
     return cache
@@ -168,12 +150,16 @@ def source_key(table: pd.DataFrame) -> str:
 
 def _build_cache(
     table: pd.DataFrame, size_px: int, folder: Path, skip_unreadable: bool, fit: Fit
-) -> None:
+) -> ImageCache:
     if folder.exists():
         print(f"the cache {folder} is damaged: its images are decoded again")
+    bits = depth_of([Path(path) for path in table.path])
     with files.atomic_folder(folder) as partial:
-        bits, pixels = depth_of([Path(path) for path in table.path]), partial / "images.u8"
-        channels, kept, failed = _decode_all(table, size_px, bits, fit, pixels)
+        for channels in (1, 3):
+            decoded = _decode_all(table, size_px, bits, fit, channels, partial / "images.u8")
+            if decoded is not None:
+                break
+        kept, failed = decoded
         if failed and not (skip_unreadable and kept):
             raise _unreadable(table, failed)
         frame = pd.DataFrame(kept)
@@ -184,24 +170,24 @@ def _build_cache(
             "fit": fit,
             "unreadable": failed,
             "table": files.file_digest(partial / "images.csv"),
-            "pixels": files.file_digest(pixels),
+            "pixels": files.file_digest(partial / "images.u8"),
             "content": files.fingerprint([size_px, fit, frame.id.tolist(), frame.digest.tolist()]),
         }
-        meta["digest"] = files.fingerprint(meta)
-        files.save_json(partial / "cache.json", meta)
+        files.save_json(partial / "cache.json", meta | {"digest": files.fingerprint(meta)})
         shutil.rmtree(folder, ignore_errors=True)
+    return _mapped(folder, meta)
 
 
 def _decode_all(
-    table: pd.DataFrame, size_px: int, bits: int, fit: Fit, pixels_file: Path
-) -> tuple[int, list[dict], list[tuple[str, str]]]:
+    table: pd.DataFrame, size_px: int, bits: int, fit: Fit, channels: int, pixels_file: Path
+) -> tuple[list[dict], list[tuple[str, str]]] | None:
     """Decode in parallel and write the pixels in the table's order.
 
-    Pixels are written gray until the first image in colour: its header would not do, since gray
-    images are often saved as colour. What has been written is then repeated for three channels.
+    The pixels decide if there is colour, since gray images are often saved as colour.
 
     Returns:
-        Channels (1 or 3), facts of each decoded image, id and reason of each unreadable one.
+        Facts of each decoded image, id and reason of each unreadable one; None if an image has
+        colour and `channels` is 1.
     """
 
     def attempt(path: str) -> tuple[np.ndarray, dict[str, Any]] | str:
@@ -212,38 +198,31 @@ def _decode_all(
         except (*DECODE_ERRORS, BitsFound) as error:
             return unreadable_reason(Path(path), error)
 
-    channels, kept, failed = 1, [], []
+    kept, failed = [], []
     # Pillow frees the interpreter lock while it decodes and resizes, so threads are enough.
     with (
         ThreadPoolExecutor(os.cpu_count()) as pool,
-        pixels_file.open("w+b") as file,
+        pixels_file.open("wb") as file,
         tqdm(total=len(table), desc=f"decode to {size_px} px", unit="img", leave=False) as bar,
     ):
         for start in range(0, len(table), CHUNK):
-            part = table.iloc[start : start + CHUNK]
-            results = pool.map(attempt, part.path)
-            for name, result in zip(part.id, results, strict=True):
+            images = table.iloc[start : start + CHUNK]
+            results = pool.map(attempt, images.path)
+            for name, result in zip(images.id, results, strict=True):
                 bar.update()
                 if isinstance(result, str):
                     failed.append((name, result))
                     continue
                 pixels, facts = result
                 if pixels.ndim == 3 and channels == 1:
-                    channels = 3
-                    # from the end, so that each block is read before its place is written
-                    for begin in reversed(range(0, file.tell(), COPIED_BYTES)):
-                        file.seek(begin)
-                        gray = np.frombuffer(file.read(COPIED_BYTES), np.uint8)
-                        file.seek(3 * begin)
-                        file.write(np.repeat(gray, 3).tobytes())
-                    file.seek(0, os.SEEK_END)
-                if pixels.ndim == 2 and channels == 3:
-                    pixels = np.repeat(pixels[..., None], 3, axis=2)
+                    return None
+                if pixels.ndim == 2:
+                    pixels = np.repeat(pixels[..., None], channels, axis=2)
                 file.write(pixels.tobytes())
                 kept.append({"id": name, **facts})
         file.flush()
         os.fsync(file.fileno())
-    return channels, kept, failed
+    return kept, failed
 
 
 def _unreadable(table: pd.DataFrame, failed: Sequence[tuple[str, str]]) -> DataError:
@@ -258,31 +237,25 @@ def _unreadable(table: pd.DataFrame, failed: Sequence[tuple[str, str]]) -> DataE
 
 def _load_cache(folder: Path) -> ImageCache | None:
     """Load the cache in a folder; return None if there is none or its checksums do not match."""
-    pixels, table = folder / "images.u8", folder / "images.csv"
-    try:  # another process that builds it again may take the files away at any moment
+    try:
         meta = files.load_json(folder / "cache.json")
-        if not isinstance(meta, dict) or meta.pop("digest", None) != files.fingerprint(meta):
-            return None
-        if files.file_digest(table) != meta["table"] or _digest_of(pixels) != meta["pixels"]:
-            return None
-        mapped = _mapped(pixels, meta["shape"])
-        facts = files.load_csv(table, ("id", "digest", "hash"), text=["digest", "hash"])
-    except (FileNotFoundError, IsADirectoryError, files.ArtifactError):
+        table, pixels = (_digest_of(folder / name) for name in ("images.csv", "images.u8"))
+    except (OSError, files.ArtifactError):
         return None
-    except OSError as error:
-        raise files.ArtifactError(f"{folder} cannot be read: {error.strerror}") from None
+    if not isinstance(meta, dict) or meta.pop("digest", None) != files.fingerprint(meta):
+        return None
+    return _mapped(folder, meta) if (table, pixels) == (meta["table"], meta["pixels"]) else None
+
+
+def _mapped(folder: Path, meta: dict[str, Any]) -> ImageCache:
     return ImageCache(
-        pixels=mapped,
-        table=facts,
+        pixels=np.memmap(folder / "images.u8", np.uint8, "r", shape=tuple(meta["shape"])),
+        table=files.load_csv(folder / "images.csv", ("id",), text=["digest", "hash"]),
         digest=meta["content"],
         unreadable=tuple((name, reason) for name, reason in meta["unreadable"]),
         bits=meta["full_scale_bits"],
         fit=meta["fit"],
     )
-
-
-def _mapped(file: Path | str, shape: Sequence[int]) -> np.ndarray:
-    return np.memmap(file, dtype=np.uint8, mode="r", shape=tuple(shape))
 
 
 def _digest_of(file: Path) -> str:

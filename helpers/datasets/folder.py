@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import unicodedata
 from collections.abc import Container, Iterator, Sequence
 from enum import Enum
 from pathlib import Path
@@ -11,7 +10,6 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from helpers.core.style import LABEL_NAMES
 from helpers.datasets import DataError, Source, check_utf8
 
 if TYPE_CHECKING:
@@ -23,7 +21,7 @@ CLASS_FOLDERS = (
     ("good", "ok", "functional", "0"),
     ("bad", "defect", "defects", "defective", "ng", "nok", "1"),
 )
-TEST_FOLDER = "test"  # unlabelled images, in any case too
+TEST_FOLDER = "test"  # unlabelled images
 OF_SYSTEMS = ("thumbs.db", "desktop.ini")  # files that a file manager leaves
 EXAMPLES = 5  # names in a line about what is left out
 
@@ -41,7 +39,7 @@ def load(place: Path | None, settings: SplitSettings) -> Source:
     """Read the class folders of `place`; images may lie deeper inside them.
 
     A folder belongs to a class if it has one of the names in `CLASS_FOLDERS`, or if `settings.good`
-    or `settings.bad` names it.
+    or `settings.bad` names it. Images of the test folder are unlabelled.
 
     Raises:
         DataError: no such folder, no class folder, or a class without images.
@@ -50,15 +48,18 @@ def load(place: Path | None, settings: SplitSettings) -> Source:
         raise DataError(f"{place} is not a folder")
     root = place.resolve()
     classes = _class_folders(root, settings)
-    test = _test_folder(root, classes, settings)
-    side = "" if test is None else "train"
+    test = root / Path(settings.test_folder or TEST_FOLDER).expanduser()
+    if settings.test_folder and not test.is_dir():
+        raise DataError(f"TEST_FOLDER={settings.test_folder!r}: {test} is not a folder")
+    has_test = test.is_dir() and test not in classes
+    side = "train" if has_test else ""
     sources = [(folder, label, side) for folder, label in classes.items()]
-    sources += [(test, pd.NA, "test")] if test else []
+    sources += [(test, pd.NA, "test")] if has_test else []
     rows = []
-    for folder, label, side in sources:
+    for folder, label, its_side in sources:
         if not (images := image_files(folder)):
             raise DataError(f"{folder} holds no image ({', '.join(SUFFIXES)})")
-        rows += [(file, label, side, folder) for file in images]
+        rows += [(file, label, its_side, folder) for file in images]
     searched = [folder for folder, _, _ in sources]
     if settings.labels_csv:  # it may label images that are in no class folder
         searched = [root, *(folder for folder in searched if folder.is_symlink())]
@@ -85,15 +86,12 @@ def load(place: Path | None, settings: SplitSettings) -> Source:
         name=f"folder:{place.name}",
         table=table[columns],
         label_mapping=mapping,
-        caveats=_labels_not_read(test, settings),
         left_out=tuple(left_out(searched, None if settings.labels_csv else root)),
     )
 
 
-def image_files(folder: Path, most: int = 0) -> list[Path]:
-    """List the images under a folder, sorted; if there are more than `most`, so many, evenly.
-
-    Broken links and pipes are listed, so that they are reported as unreadable.
+def image_files(folder: Path) -> list[Path]:
+    """List the images under a folder, sorted, with broken links and pipes, to be reported.
 
     Raises:
         DataError: a folder that may not be read, or a file whose name is not in UTF-8.
@@ -101,9 +99,7 @@ def image_files(folder: Path, most: int = 0) -> list[Path]:
     images = [path for path, kind in walk(folder) if kind is Kind.IMAGE]
     for path in images:
         check_utf8(str(path))
-    if not most or len(images) <= most:
-        return images
-    return [images[place * len(images) // most] for place in range(most)]
+    return images
 
 
 def left_out(folders: Sequence[Path], root: Path | None = None) -> list[str]:
@@ -149,64 +145,30 @@ def walk(folder: Path, skip: Container[Path] = ()) -> Iterator[tuple[Path, Kind]
             yield path, Kind.OTHER
 
 
-def _labels_not_read(test: Path | None, settings: SplitSettings) -> str:
-    """Return a warning if the test folder has class folders, else an empty text."""
-    subfolders = _subfolders(test) if test else []
-    named = [f"{f.parent.name}/{f.name}" for f in subfolders if _label(f, settings) is not None]
-    if not named:
-        return ""
-    return (
-        f"The labels of {_listed(named)} are not read: images of a test folder are unlabelled. To "
-        "test on them, move them into the class folders and name the test images in a SPLIT_CSV."
-    )
-
-
 def _listed(names: Sequence[str]) -> str:
     return ", ".join(names[:EXAMPLES]) + (", ..." if len(names) > EXAMPLES else "")
 
 
-def _subfolders(folder: Path) -> list[Path]:
-    return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
-
-
-def _label(folder: Path, settings: SplitSettings) -> int | None:
-    """Return the label that a folder's name says, 0 good or 1 bad; None if it says none."""
-    given, name = (settings.good, settings.bad), _composed(folder.name)
-    for label in LABEL_NAMES:
-        if name in map(_composed, given[label]):
-            return label
-    return next((label for label in LABEL_NAMES if name.lower() in CLASS_FOLDERS[label]), None)
-
-
-def _composed(name: str) -> str:
-    return unicodedata.normalize("NFC", name)  # macOS separates accents from letters
-
-
 def _class_folders(root: Path, settings: SplitSettings) -> dict[Path, int]:
     """Return the label, 0 good or 1 bad, of each subfolder whose name says one."""
-    subfolders = _subfolders(root)
-    listed = _listed([folder.name for folder in subfolders]) or "no subfolder"
-    names = {_composed(folder.name) for folder in subfolders}
-    for word, given in (("GOOD", settings.good), ("BAD", settings.bad)):
-        if missing := [name for name in given if _composed(name) not in names]:
-            raise DataError(f"{word}={missing[0]}: {root} has {listed}")
-    labels = {folder: _label(folder, settings) for folder in subfolders}
-    classes = {folder: label for folder, label in labels.items() if label is not None}
+    subfolders = sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
+    names = [folder.name for folder in subfolders]
+    listed = _listed(names) or "no subfolder"
+    for name in (*settings.good, *settings.bad):
+        if name not in names:
+            word = "GOOD" if name in settings.good else "BAD"
+            raise DataError(f"{word}={name}: {root} has {listed}")
+    named = {word: label for label, words in enumerate(CLASS_FOLDERS) for word in words}
+    given = dict.fromkeys(settings.bad, 1) | dict.fromkeys(settings.good, 0)
+    classes = {
+        folder: given.get(folder.name, named.get(folder.name.lower()))
+        for folder in subfolders
+        if folder.name in given or folder.name.lower() in named
+    }
     if set(classes.values()) != {0, 1} and not settings.labels_csv:
-        words = " and ".join("/".join(words) for words in CLASS_FOLDERS)
+        known = " and ".join("/".join(words) for words in CLASS_FOLDERS)
         raise DataError(
             f"{root} needs one subfolder of good and one of bad parts; it has {listed}. Name them "
-            f"{words}, or pass -p GOOD=NAME -p BAD=NAME, or label the images by -p LABELS_CSV=FILE"
+            f"{known}, or pass -p GOOD=NAME -p BAD=NAME, or label the images by -p LABELS_CSV=FILE"
         )
     return classes
-
-
-def _test_folder(root: Path, classes: Container[Path], settings: SplitSettings) -> Path | None:
-    """Return the folder of unlabelled test images, if there is one."""
-    if settings.test_folder:
-        test = root / Path(settings.test_folder).expanduser()
-        if not test.is_dir():
-            raise DataError(f"TEST_FOLDER={settings.test_folder!r}: {test} is not a folder")
-        return test
-    tests = [f for f in _subfolders(root) if f.name.lower() == TEST_FOLDER and f not in classes]
-    return tests[0] if tests else None

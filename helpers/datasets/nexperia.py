@@ -9,7 +9,6 @@ Folders may be nested once more under the same name; images are bmp, png or jpg.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,8 +38,7 @@ def load(place: Path | None, settings: SplitSettings) -> Source:
     searched, also for anybody's data set of the contest's name.
 
     Raises:
-        DataError: nothing found, a folder without images, test images that the sample lacks.
-        ArtifactError: a damaged sample submission.
+        DataError: nothing found, or a folder without images.
     """
     root = (_with_train(place) or place) if place else paths.waited_for(_find_root)
     if root is None or not all((root / side).is_dir() for side in ("train", "test")):
@@ -51,7 +49,7 @@ def load(place: Path | None, settings: SplitSettings) -> Source:
         if not images:
             raise DataError(f"{root / name} holds no image; {_how_to_fetch()}")
     rows = [(file, label, "train") for label in (0, 1) for file in labels if labels[file] == label]
-    rows += [(file, pd.NA, "test") for file in _order_by_sample(test, root)]
+    rows += [(file, pd.NA, "test") for file in test]
     count = len(labels) + len(test) - len(rows)
     no_class = (f"{Kind.NO_CLASS.value}: {count:,}",) if count else ()
     table = pd.DataFrame(
@@ -65,11 +63,6 @@ def load(place: Path | None, settings: SplitSettings) -> Source:
     caveats += " (the contest's first stage: 30,000 and 3,000)"
     name, attribution = "nexperia", "Images: Nexperia contest; not public, not to be passed on"
     if (root / MARKER).is_file():
-        if not is_done(root):
-            raise DataError(
-                f"{root} is incomplete: run `python -m helpers.datasets.chips` with the same "
-                "arguments to finish it"
-            )
         name, caveats = "chips", f"{caveats}. Synthetic"
         attribution = "Images: synthetic, drawn by helpers.datasets.chips; not Nexperia's"
     return Source(
@@ -94,28 +87,6 @@ def _find_root() -> Path | None:
     return None
 
 
-def is_done(root: Path | str) -> bool:
-    """Return True if `root` holds a whole synthetic data set."""
-    return read_marker(Path(root)).get("state") == "done"
-
-
-def read_marker(root: Path) -> dict:
-    """Read the marker file of a synthetic data set; empty if there is none.
-
-    Raises:
-        DataError: the file is damaged.
-    """
-    try:
-        marker = json.loads((root / MARKER).read_text())
-    except FileNotFoundError:
-        return {}
-    except (ValueError, RecursionError):
-        marker = None
-    if not isinstance(marker, dict) or not isinstance(marker.get("settings", {}), dict):
-        raise DataError(f"{root / MARKER} is damaged: delete {root}, or choose another folder")
-    return marker
-
-
 def _with_train(folder: Path) -> Path | None:
     """Return the folder, or the one inside it, that holds `train`; zip files wrap one around."""
     places = [folder / "train", *sorted(folder.glob("*/train"))]
@@ -132,19 +103,3 @@ def _how_to_fetch() -> str:
 def _label(path: Path) -> int | None:
     """Return the label that the nearest folder with a known name says; None if there is none."""
     return next((LABELS[part] for part in reversed(path.parts) if part in LABELS), None)
-
-
-def _order_by_sample(test: list[Path], root: Path) -> list[Path]:
-    """Put the test images in the order of the sample submission, if there is one."""
-    samples = [file for name in SAMPLE_NAMES for file in sorted(root.rglob(name))]
-    if not samples:
-        return test
-    sample = samples[0]
-    ids = files.load_csv(sample, ("id",)).id.fillna("")
-    if missing := sorted(set(ids) ^ {file.stem for file in test}):
-        raise DataError(
-            f"{sample} and the test folder differ in {len(missing)} id(s), e.g. {missing[0]!r}; "
-            "download again"
-        )
-    position = {name: i for i, name in enumerate(ids)}
-    return sorted(test, key=lambda file: position[file.stem])

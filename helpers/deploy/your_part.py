@@ -44,10 +44,12 @@ def parts_to_ask(split: pd.DataFrame, folder: str) -> pd.DataFrame:
     """
     if folder:
         root = Path(folder).expanduser()
-        if not (images := image_files(root, MOST_OWN_IMAGES)):
+        if not (there := image_files(root)):
             raise DataError(f"FOLDER={folder!r} holds no image")
-        if (count := len(image_files(root))) > len(images):
-            print(f"{len(images)} of {count:,} images of {folder} are asked about, evenly taken")
+        images = [there[place] for place in evenly(len(there), MOST_OWN_IMAGES)]
+        if len(images) < len(there):
+            count = f"{len(images)} of {len(there):,}"
+            print(f"{count} images of {folder} are asked about, evenly taken")
         below = [path.relative_to(root) for path in images]
         return pd.DataFrame(
             {

@@ -16,7 +16,6 @@ from helpers.core import files, paths
 from helpers.core.rules import SettingsError
 from helpers.datasets import cache
 from helpers.datasets.folder import image_files
-from helpers.deploy.settings import MOST_OWN_IMAGES
 from helpers.models import RANDOM
 from helpers.models.record import ENSEMBLES
 from helpers.results.settings import AnalysisSettings
@@ -59,7 +58,7 @@ def stage_key(stage: str, settings: Any, run: Mapping[str, Any]) -> str:
         folder = Path(given).expanduser()
         if not folder.is_dir():
             raise SettingsError(f"FOLDER={given!r} is not a folder")
-        own = [file for file in image_files(folder, MOST_OWN_IMAGES) if file.is_file()]
+        own = [file for file in image_files(folder) if file.is_file()]
         content["folder"] = {
             file.relative_to(folder).as_posix(): files.file_digest(file) for file in own
         }

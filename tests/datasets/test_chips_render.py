@@ -3,9 +3,15 @@
 import numpy as np
 import pytest
 
-from helpers.datasets.chips.defects import DEFECTS, UNMISSABLE
-from helpers.datasets.chips.parts import PACKAGES, draw_parameters
-from helpers.datasets.chips.render import draw_scene, expose, render_part
+from helpers.datasets.chips.draw import (
+    DEFECTS,
+    PACKAGES,
+    UNMISSABLE,
+    draw_parameters,
+    draw_scene,
+    expose,
+    render_part,
+)
 
 
 def photograph(part, size_px=112):

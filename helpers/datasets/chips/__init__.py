@@ -18,6 +18,6 @@ DEFAULT_COUNTS = (6000, 1000)  # of `--dataset chips`: drawn in less than a minu
 def load(place: Path | None, settings: SplitSettings) -> Source:
     """Load the chips at `place`; without it those in `data/raw/chips`, drawn if missing."""
     root = place or paths.raw_root() / "chips"
-    if place is None and not nexperia.is_done(root):
+    if place is None and not (root / nexperia.MARKER).is_file():
         write_dataset(root, *DEFAULT_COUNTS)
     return nexperia.load(root, settings)

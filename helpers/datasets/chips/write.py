@@ -4,13 +4,12 @@
 
 The images are drawn by a program; none is a photograph. They stand in for the contest's files
 (30,000 and 3,000 images, about nine good parts to one bad) if these are not available.
-`DIR/chips.json` holds the settings and says whether the set is whole.
+`DIR` appears when the set is whole; `DIR/chips.json` holds the settings.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -22,11 +21,11 @@ import pandas as pd
 from PIL import Image
 from tqdm.auto import tqdm
 
+from helpers.core import files
 from helpers.core.errors import UserError
-from helpers.core.files import write_bytes, writing
 from helpers.datasets import DataError
-from helpers.datasets.chips.render import IMAGE_SIZE_PX, SPLITS, render_part, stream
-from helpers.datasets.nexperia import LOTS, MARKER, is_done, read_marker
+from helpers.datasets.chips.draw import IMAGE_SIZE_PX, SPLITS, render_part, stream
+from helpers.datasets.nexperia import LOTS, MARKER
 
 BAD_FRACTION = 0.1  # the contest's: about nine good parts to one bad
 RENDERER_VERSION = 2  # raise it when a change of the drawing changes any pixel
@@ -44,7 +43,7 @@ masks/train, masks/test                     PNG per bad part: white where the de
 lots.csv                                    id, lot: parts with one package and marking
 hidden_test_labels.csv                      id, label (1 bad): for scoring only, never for fitting
 hidden_part_info.csv                        defect, difficulty (0 easy ... 1 hard), package; ditto
-chips.json                                  settings; "state": "done" when the set is whole
+chips.json                                  settings
 """
 
 
@@ -73,8 +72,8 @@ def write_dataset(
 
         write_dataset("data/raw/chips", train=6000, test=1000)
 
-    `out` is new, empty, or has a set of the same settings; one that was not finished is drawn
-    again. The images depend on the settings alone.
+    `out` is new, empty, or has a set of the same settings, which stays as it is. The images depend
+    on the settings alone.
 
     Raises:
         DataError: a setting out of range, or a folder with other settings or other files.
@@ -85,54 +84,49 @@ def write_dataset(
     for name, (low, high) in RANGES.items():
         if not low <= settings[name] <= high:
             raise DataError(f"{name} must be from {low} to {high}, got {settings[name]}")
-    out = Path(out)
-    _check_folder(out, settings)
-    if is_done(out):
+    out, marker = Path(out), {"synthetic": True, "state": "done", "settings": settings}
+    if (out / MARKER).is_file():
+        if (there := files.load_json(out / MARKER)) != marker:
+            raise DataError(f"{out} has other settings, {there}: delete it, or choose another one")
         return out
-
-    def mark(state: str) -> None:
-        content = {"synthetic": True, "state": state, "settings": settings}
-        write_bytes(out / MARKER, json.dumps(content, indent=2).encode())
-
-    def draw(part: tuple) -> dict[str, Any]:
-        split, index, label, name = part
-        image, mask, info = render_part(seed, split, index, label, size_px)
-        Image.fromarray(image).save(out / FOLDERS[split][label] / f"{name}.bmp")
-        if label == 1:
-            Image.fromarray(mask).save(out / "masks" / split / f"{name}.png")
-        return {"id": name, "split": split, "label": label, **info}
-
-    mark("writing")
-    with writing(out), ThreadPoolExecutor(os.cpu_count()) as pool:
-        for split in SPLITS:
-            for folder in (*FOLDERS[split], f"masks/{split}"):
-                (out / folder).mkdir(parents=True, exist_ok=True)
-        parts = list(list_parts(settings).itertuples(index=False, name=None))
-        try:
-            rows = list(tqdm(pool.map(draw, parts), total=len(parts), unit="image", desc=str(out)))
-        finally:
-            pool.shutdown(cancel_futures=True)
-    table = pd.DataFrame(rows).sort_values("id").assign(defect_score=0.5)
-    tests = table[table.split == "test"]
-    for name, columns in {
-        "sample_submission.csv": tests[["id", "defect_score"]],
-        LOTS: table[["id", "lot"]],
-        HIDDEN_LABELS: tests[["id", "label"]],
-        "hidden_part_info.csv": table.drop(columns=["lot", "defect_score"]),
-    }.items():
-        write_bytes(out / name, columns.to_csv(index=False, lineterminator="\n").encode())
-    write_bytes(out / "README.txt", README.encode())
-    mark("done")
+    if out.is_file() or (out.is_dir() and any(out.iterdir())):
+        raise DataError(f"{out} holds other files and no {MARKER}; choose an empty folder")
+    with files.atomic_folder(out) as folder:
+        table = _draw_images(folder, settings)
+        tests = table[table.split == "test"]
+        for name, columns in {
+            "sample_submission.csv": tests[["id", "defect_score"]],
+            LOTS: table[["id", "lot"]],
+            HIDDEN_LABELS: tests[["id", "label"]],
+            "hidden_part_info.csv": table.drop(columns=["lot", "defect_score"]),
+        }.items():
+            columns.to_csv(folder / name, index=False, lineterminator="\n")
+        (folder / "README.txt").write_text(README)
+        files.save_json(folder / MARKER, marker)
     return out
 
 
-def _check_folder(out: Path, settings: dict[str, Any]) -> None:
-    """Raise DataError unless `out` is new, empty or has a set with the same settings."""
-    there = read_marker(out).get("settings") if out.is_dir() else None
-    if there not in (None, settings):
-        raise DataError(f"{out} has other settings, {there}: delete it, or choose another folder")
-    if there is None and (out.is_file() or any(out.glob("[!.]*"))):
-        raise DataError(f"{out} holds other files and no {MARKER}; choose an empty folder")
+def _draw_images(folder: Path, settings: dict[str, Any]) -> pd.DataFrame:
+    """Write all images and masks; return `id, split, label` and what is known of each part."""
+
+    def draw(part: tuple) -> dict[str, Any]:
+        split, index, label, name = part
+        image, mask, info = render_part(settings["seed"], split, index, label, settings["size_px"])
+        Image.fromarray(image).save(folder / FOLDERS[split][label] / f"{name}.bmp")
+        if label == 1:
+            Image.fromarray(mask).save(folder / "masks" / split / f"{name}.png")
+        return {"id": name, "split": split, "label": label, **info}
+
+    for split in SPLITS:
+        for name in (*FOLDERS[split], f"masks/{split}"):
+            (folder / name).mkdir(parents=True, exist_ok=True)
+    parts = list(list_parts(settings).itertuples(index=False, name=None))
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        try:
+            rows = list(tqdm(pool.map(draw, parts), total=len(parts), unit="image", desc="chips"))
+        finally:
+            pool.shutdown(cancel_futures=True)
+    return pd.DataFrame(rows).sort_values("id").assign(defect_score=0.5)
 
 
 def main(arguments: list[str] | None = None) -> int:
