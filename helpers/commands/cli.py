@@ -53,8 +53,8 @@ def start(command: str, arguments: Sequence[str] | None = None) -> int:
             os.environ[paths.HOME_VARIABLE] = str(paths.home())
         with contextlib.ExitStack() as stack:
             if command in COMPUTING:  # before torch is imported
-                threads = importlib.import_module("helpers.core.threads")
-                stack.enter_context(threads.polite_waiting())
+                environment = importlib.import_module("helpers.core.environment")
+                stack.enter_context(environment.polite_waiting())
             module = importlib.import_module(f"helpers.commands.{MODULES.get(command, command)}")
             return module.main(arguments)
     except KeyboardInterrupt:

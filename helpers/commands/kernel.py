@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from helpers.core import files, memory, paths, status
+from helpers.core import environment, files, paths, status
 from helpers.core.errors import OutOfTime
 from helpers.runs import settings as config
 from helpers.runs.record import RunError
@@ -75,8 +75,8 @@ def run_notebook(source: Path, target: Path, parameters: Mapping[str, Any], comm
             raise RunOutOfTime(f"{error.evalue}\nTo continue: {command}") from None
         reason = f"{source.name}, cell [{error.exec_count}]: {error.ename}: {error.evalue}"
     except DeadKernelError:
-        names = " or ".join(n.upper() for n in memory.sizes_of(config.STAGES[source.stem]))
-        advice = f"lower {names}" if names else memory.NOTHING
+        names = " or ".join(n.upper() for n in environment.sizes_of(config.STAGES[source.stem]))
+        advice = f"lower {names}" if names else environment.NOTHING
         reason = f"{source.name}: the kernel died; perhaps the memory was full: {advice}"
     except RuntimeError as error:
         doctor = "`python -m helpers.doctor` looks for the cause"

@@ -18,7 +18,7 @@ import pandas as pd
 from helpers.commands import cli, executed, kernel, options
 from helpers.commands.kernel import RunInterrupted, RunOutOfTime
 from helpers.commands.plan import Plan, check_places, make_plan
-from helpers.core import files, paths, style, threads
+from helpers.core import environment, files, paths, style
 from helpers.core.errors import UserError
 from helpers.runs import settings as config
 from helpers.runs import stages
@@ -77,7 +77,7 @@ def execute(plan: Plan) -> None:
             stage_started_s = time.monotonic()
             values = plan.parameters[stage] | _remaining(plan, stage, started_s)
             code = executed.code_digest(notebook)
-            with threads.polite_waiting():
+            with environment.polite_waiting():
                 kernel.run_notebook(notebook, run_paths.notebook(stage), values, plan.command)
             stages.record_notebook(stage, run_paths, code)
             print(f"{head}: done in {time.monotonic() - stage_started_s:.0f} s", flush=True)

@@ -1,23 +1,42 @@
-"""Facts beside the settings that numbers depend on: versions, the commit, the machine."""
+"""The process and its machine: versions, the commit, memory, and how threads wait."""
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
+import errno
 import importlib.metadata
+import os
 import platform
+import re
 import resource
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+
+import psutil
 
 from helpers.core import paths
+from helpers.core.errors import UserError
 
 VERSIONED = ("torch", "torchvision", "timm", "scikit-learn", "numpy", "papermill")
+# what torch (on any device) and the libraries below it say
+_SAYS_FULL = re.compile(
+    r"can't allocate memory|cannot allocate memory|out of memory|_ALLOC_FAILED|bad_alloc", re.I
+)
+_SIZES = ("batch_size", "image_size_px")  # endings of the parameters that need memory
+NOTHING = "close other programs or use a larger machine"
+SAMPLE_S = 0.3
+BUSY_PERCENT = 25  # of all cores in use by others: from here on the machine counts as shared
+POLICIES = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
 
 
 def versions() -> dict[str, str]:
     """Return the versions of Python and of the libraries that numbers depend on."""
-    found = {name: importlib.metadata.version(name) for name in VERSIONED}
-    return {"python": platform.python_version()} | found
+    libraries = {name: importlib.metadata.version(name) for name in VERSIONED}
+    return {"python": platform.python_version()} | libraries
 
 
 def commit() -> str | None:
@@ -40,3 +59,62 @@ def peak_memory_mb() -> int:
         return round(int(lines["VmHWM"].split()[0]) * 1024 / 1e6)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return round(peak * (1 if sys.platform == "darwin" else 1024) / 1e6)
+
+
+class MemoryFullError(UserError):
+    """The memory is full; the message names the parameters to lower."""
+
+
+@contextlib.contextmanager
+def enough_for(work: str, settings: Any) -> Iterator[None]:
+    """Run a block; if the memory is too small for it, say which settings to lower.
+
+    Args:
+        work: name of the work, to open the message with.
+        settings: a stage's settings (a dataclass).
+
+    Raises:
+        MemoryFullError: from any error that says that the memory is full; other errors pass.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError, OSError) as error:
+        if not is_full(error):
+            raise
+        sizes = {name.upper(): getattr(settings, name) for name in sizes_of(settings)}
+        listed = " or ".join(f"{name} (now {value})" for name, value in sizes.items())
+        advice = f"lower {listed}" if listed else NOTHING
+        message = f"{work}: the memory is full; {advice}. Finished work is kept"
+        raise MemoryFullError(message) from error
+
+
+def sizes_of(settings: Any) -> list[str]:
+    """Return the names of the settings (an object or its class) that need memory."""
+    return [field.name for field in dataclasses.fields(settings) if field.name.endswith(_SIZES)]
+
+
+def is_full(error: BaseException) -> bool:
+    """Return True if an error says that the memory is full."""
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    return isinstance(error, MemoryError) or bool(_SAYS_FULL.search(str(error)))
+
+
+@contextlib.contextmanager
+def polite_waiting() -> Iterator[None]:
+    """Let OpenMP's threads sleep while they wait, in processes started in this block.
+
+    By default they spin. That is quicker on free cores, but takes cores from other processes on a
+    busy machine: several trainings at once then run at a third of their speed. So they sleep only
+    if other processes use a quarter of the cores or more when the block begins. A policy that the
+    user has set is kept.
+    """
+    chosen = any(name in os.environ for name in POLICIES)
+    if chosen or psutil.cpu_percent(SAMPLE_S) < BUSY_PERCENT:
+        yield
+        return
+    os.environ["OMP_WAIT_POLICY"] = "passive"  # read when torch is imported
+    try:
+        yield
+    finally:
+        del os.environ["OMP_WAIT_POLICY"]

@@ -11,7 +11,6 @@ one. Reading never runs code from a file: JSON, CSV and npz without pickles here
 from __future__ import annotations
 
 import contextlib
-import csv
 import errno
 import glob
 import hashlib
@@ -26,13 +25,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import filelock
 import numpy as np
 import pandas as pd
 import psutil
 
-from helpers.core import memory, paths
+from helpers.core import environment, paths
 from helpers.core.errors import UserError
 
+# errors of file systems without locks, such as some network disks
+_NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 LEFTOVER_AGE_S = 3600  # no write takes this long
 # Text that a spreadsheet would run as a formula; apostrophes before it are of an escaped one. A
 # number or a single sign is harmless.
@@ -41,6 +43,10 @@ FORMULA = re.compile(r"'*(?![+-][\d.]+(e[+-]?\d+)?\Z)[=+\-@\t\r\n].", re.DOTALL 
 
 class ArtifactError(UserError):
     """A file of a run is missing, damaged, of another kind, or cannot be written."""
+
+
+class LockedError(UserError):
+    """Another process holds the lock."""
 
 
 @contextmanager
@@ -55,13 +61,10 @@ def writing(path: Path) -> Iterator[None]:
     except OSError as error:
         reason = error.strerror or str(error)
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            folder = next(p for p in path.absolute().parents if p.exists())
-            free_mb = shutil.disk_usage(folder).free / 1e6
-            room = f"{free_mb:.1f} MB free in {folder}"
-            if error.errno == errno.EDQUOT or free_mb >= 1:
-                room += "; a quota or the number of files (inodes) may be used up"
-            reason = f"the disk is full ({room}). Make room and run the same command again; "
-            reason += "finished work is kept"
+            reason = (
+                "the disk is full, or a quota or the number of files is used up. Make room and run "
+                "the same command again; finished work is kept"
+            )
         raise ArtifactError(f"{path} cannot be written: {reason}") from error
 
 
@@ -100,8 +103,10 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
     """
     for leftover in folder.parent.glob(f".{glob.escape(folder.name)}.*.tmp"):
         number = leftover.name.removeprefix(f".{folder.name}.").removesuffix(".tmp")
-        own = number == str(os.getpid())  # of an earlier process that had the same number
-        if own or (number.isdecimal() and not psutil.pid_exists(int(number))):
+        # this number may be that of an earlier process
+        if number == str(os.getpid()) or (
+            number.isdecimal() and not psutil.pid_exists(int(number))
+        ):
             shutil.rmtree(leftover, ignore_errors=True)
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     try:
@@ -111,6 +116,31 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
             os.replace(temporary, folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def held(path: Path, wait: bool = True) -> filelock.AcquireReturnProxy:
+    """Lock a file for a `with` block, or until this process ends, even if it is killed.
+
+    Its folder is created if needed. The file stays, and may be deleted whenever nothing runs.
+
+    Raises:
+        LockedError: somebody else holds it, and `wait` is false.
+        ArtifactError: the folder cannot be written, or its file system has no locks.
+    """
+    lock = filelock.FileLock(path, timeout=-1 if wait else 0, thread_local=False)
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            return lock.acquire()
+        except filelock.Timeout:
+            raise LockedError(f"{path} is held by another process") from None
+        except (OSError, NotImplementedError) as error:
+            if isinstance(error, OSError) and error.errno not in _NO_LOCKS:
+                raise
+            raise ArtifactError(
+                f"{path} cannot be locked: its file system has no locks ({error}); set "
+                "GOOD_BAD_HOME to a folder on a local disk"
+            ) from None
 
 
 def write_bytes(path: Path, content: bytes, flush: bool = True) -> None:
@@ -147,7 +177,7 @@ def reading(path: Path, kind: str = "") -> Iterator[None]:
     except FileNotFoundError:
         raise ArtifactError(f"{path} is missing") from None
     except Exception as error:  # parsers of damaged files raise errors of many types
-        if memory.is_full(error):
+        if environment.is_full(error):
             raise
         # a damaged file may lead to a bad seek, which is EINVAL or has no number
         if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
@@ -266,19 +296,19 @@ def _with_texts(frame: pd.DataFrame, change: Callable[[Any], Any]) -> pd.DataFra
     return frame
 
 
-def line_of(path: Path, row: int) -> int:
-    """Return the line on which a row of a CSV ends: rows count from 0, the header is line 1."""
-    with (
-        path.open(encoding="utf-8", errors="replace", newline="") as file,
-        contextlib.suppress(csv.Error),
-    ):
-        reader, number = csv.reader(file), -2
-        for values in reader:
-            if len(values) > 1 or "".join(values).strip(" \t\ufeff"):  # pandas skips blank lines
-                number += 1
-            if number == row:
-                return reader.line_num
-    return row + 2
+def refuse_marked(
+    path: Path, frame: pd.DataFrame, checks: Mapping[str, pd.Series], way_out: str = ""
+) -> None:
+    """Raise an ArtifactError that names the first row of a CSV that one of the checks marks.
+
+    `checks` maps a problem, in which a column may be named in braces, to the marked rows. Without
+    blank lines and line breaks inside a value, row 0 is on line 2.
+    """
+    for problem, wrong in checks.items():
+        if wrong.any():
+            row = int(np.flatnonzero(wrong)[0])
+            text = problem.format(**frame.iloc[row])
+            raise ArtifactError(f"{path}, line {row + 2}: {text}{way_out}")
 
 
 def fingerprint(content: Any) -> str:

@@ -1,4 +1,4 @@
-"""The trainings of one model: one for each seed and, if it is cross-fitted, for each fold.
+"""Folds, and the trainings of one model: one for each seed and, if cross-fitted, for each fold.
 
 A split may have a column `fold` (0 to K - 1) for its training and validation images. A cross-fitted
 model is then trained K times, each time without one fold, and each image is judged by a training
@@ -10,7 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
+from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 
 class Member(NamedTuple):
@@ -42,6 +45,45 @@ def sides(split: pd.DataFrame, fold: int | None) -> pd.DataFrame:
     """
     if fold is None:
         return split
-    own = split.fold.notna()
-    side = split.split.mask(own, "train").mask(own & (split.fold == fold).fillna(False), "val")
+    has_fold = split.fold.notna()
+    is_val = (split.fold == fold).fillna(False)
+    side = split.split.mask(has_fold, "train").mask(has_fold & is_val, "val")
     return split.assign(split=side)
+
+
+def stratified_folds(
+    labels: ArrayLike, n: int, random_state: int, groups: ArrayLike | None = None
+) -> np.ndarray:
+    """Return the fold (N,) of each part, 0 to n - 1, each fold with about the same share of labels.
+
+    The numbers are drawn: scikit-learn would put the groups that are hardest to place into the
+    first folds whatever the seed, and a test set that is one fold would always hold them.
+
+    Args:
+        labels: (N,) classes or strata.
+        n: folds; fewer if there are fewer groups.
+        random_state: of the shuffling.
+        groups: (N,) no group is in two folds; a missing one is a group of its own. None, or a
+            single group: parts are drawn one by one.
+    """
+    labels = np.asarray(labels)
+    fold = np.empty(labels.size, dtype=np.int64)
+    splits = StratifiedKFold(n, shuffle=True, random_state=random_state).split(labels, labels)
+    if groups is not None:
+        numbers = pd.factorize(np.asarray(groups, dtype=object))[0]
+        alone = numbers < 0
+        numbers[alone] = numbers.max() + 1 + np.arange(alone.sum())
+        if (count := len(np.unique(numbers))) > 1:
+            splitter = StratifiedGroupKFold(min(n, count), shuffle=True, random_state=random_state)
+            splits = splitter.split(labels, labels, numbers)
+    tests = [rows for _, rows in splits]
+    drawn = np.random.default_rng(random_state).permutation(len(tests))
+    for number, rows in zip(drawn, tests, strict=True):
+        fold[rows] = number
+    return fold
+
+
+def one_holds_a_class(folds: np.ndarray, labels: ArrayLike) -> bool:
+    """Return True if one fold (N,) holds all parts of a class (N,): the other folds lack it."""
+    labels = np.asarray(labels)
+    return any(len(np.unique(folds[labels == label])) < 2 for label in np.unique(labels))

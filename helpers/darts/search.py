@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from helpers.core import devices, seeding
-from helpers.core.folds import one_holds_a_class, stratified_folds
+from helpers.core.members import one_holds_a_class, stratified_folds
 from helpers.darts.architect import Architect
 from helpers.darts.genotypes import Genotype, count_skips, derive_genotype, from_json, to_json
 from helpers.darts.settings import SearchSettings

@@ -75,8 +75,7 @@ def read_named(
     for wrong, name, problem in problems:
         if wrong.any():
             row = int(np.flatnonzero(wrong)[0])
-            line = files.line_of(path, row)
-            raise DataError(f"{path}, line {line}: {name} {frame[name].iloc[row]!r} {problem}")
+            raise DataError(f"{path}, line {row + 2}: {name} {frame[name].iloc[row]!r} {problem}")
     lines = frame.drop(columns=["id", "path"], errors="ignore").set_axis(named, axis=0)
     return lines.reindex(known[: len(source.table)]).set_axis(source.table.index)
 

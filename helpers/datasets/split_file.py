@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from helpers.core import files
@@ -28,25 +26,11 @@ def read_split(path: Path) -> pd.DataFrame:
         "label {label!r} is not 0, 1 or empty": frame.label.notna() & ~labels.isin([0, 1]),
         "split {split!r} is unknown": ~frame.split.isin([*SIDES, "excluded"]),
     }
-    refuse_marked(path, frame, checks, "; run notebook 01")
+    files.refuse_marked(path, frame, checks, "; run notebook 01")
     if "fold" in frame:
         with files.reading(path):
             frame = frame.assign(fold=pd.to_numeric(frame.fold).astype("Int64"))
     return frame.assign(label=labels.astype("Int64"))
-
-
-def refuse_marked(
-    path: Path, frame: pd.DataFrame, checks: Mapping[str, pd.Series], way_out: str = ""
-) -> None:
-    """Raise an ArtifactError that names the first row of a CSV that one of the checks marks.
-
-    `checks` maps a problem, in which a column may be named in braces, to the marked rows.
-    """
-    for problem, wrong in checks.items():
-        if wrong.any():
-            row = int(np.flatnonzero(wrong)[0])
-            text = problem.format(**frame.iloc[row])
-            raise files.ArtifactError(f"{path}, line {files.line_of(path, row)}: {text}{way_out}")
 
 
 def keeps_groups_apart(split: pd.DataFrame) -> bool:

@@ -16,7 +16,7 @@ import pandas as pd
 from sklearn.model_selection import train_test_split
 
 from helpers.core import seeding
-from helpers.core.folds import stratified_folds
+from helpers.core.members import stratified_folds
 from helpers.core.style import LABEL_NAMES, SIDES
 from helpers.datasets import DROPPED, DataError, Source, named, near_duplicates
 from helpers.datasets.settings import SplitSettings

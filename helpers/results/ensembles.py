@@ -17,7 +17,7 @@ from sklearn.model_selection import PredefinedSplit, cross_validate
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
-from helpers.core.folds import one_holds_a_class, stratified_folds
+from helpers.core.members import one_holds_a_class, stratified_folds
 from helpers.core.metrics import auc_difference, roc_auc
 from helpers.models.record import Model
 from helpers.results.predictions import Scored, common

@@ -19,7 +19,7 @@ import pandas as pd
 from helpers.core import files
 from helpers.core.members import Member, cross_fitted, folds_of, sides
 from helpers.core.rules import SettingsError
-from helpers.datasets.split_file import keeps_groups_apart, refuse_marked
+from helpers.datasets.split_file import keeps_groups_apart
 from helpers.models.record import Model
 
 
@@ -166,7 +166,7 @@ def read_predictions(path: Path, split: pd.DataFrame, model: Model | None = None
         checks[f"fold {{fold}} is not in split.csv{again}"] = ~values.fold.isin(folds_of(split))
     seen = "fold {fold}" if "fold" in named else "this split"
     checks[f"{{id!r}} is not a {{split}} id of {seen}{again}"] = wrong_side
-    refuse_marked(path, frame, checks)
+    files.refuse_marked(path, frame, checks)
     blocks = {
         Member(int(seed), None if pd.isna(fold) else int(fold)): rows
         for (seed, fold), rows in values.groupby([*Member._fields], dropna=False)

@@ -12,8 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from helpers.core.files import ArtifactError, as_cell, load_csv
-from helpers.datasets.split_file import refuse_marked
+from helpers.core.files import ArtifactError, as_cell, load_csv, refuse_marked
 from helpers.results.predictions import Scored
 
 COLUMNS = ["id", "defect_score"]

@@ -17,7 +17,7 @@ from typing import Any, Literal
 import filelock
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
-from helpers.core import files, locks, paths
+from helpers.core import files, paths
 from helpers.core.errors import UserError
 from helpers.models.record import Model
 
@@ -106,7 +106,7 @@ def edit_run(run_paths: paths.RunPaths) -> Iterator[dict[str, Any]]:
 
     Other processes, such as other notebooks of the run, wait meanwhile.
     """
-    with locks.held(run_paths.root / ".run.json.lock"):
+    with files.held(run_paths.root / ".run.json.lock"):
         run = load_run(run_paths)
         yield run
         files.save_json(run_paths.run_json, run)
@@ -125,8 +125,8 @@ def lock(run_paths: paths.RunPaths, stage: str = "") -> filelock.AcquireReturnPr
             "stopped, restart its kernel), or give this one another RUN"
         )
     try:
-        return locks.held(run_paths.stage_lock(stage), wait=False)
-    except locks.LockedError:
+        return files.held(run_paths.stage_lock(stage), wait=False)
+    except files.LockedError:
         raise RunError(f"another process works on {what}") from None
 
 

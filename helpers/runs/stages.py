@@ -24,7 +24,7 @@ import filelock
 import pandas as pd
 
 from helpers import datasets
-from helpers.core import environment, files, memory, paths, style
+from helpers.core import environment, files, paths, style
 from helpers.core.devices import default_device, default_precision, device_name
 from helpers.core.errors import OutOfTime, UserError
 from helpers.core.rules import SettingsError
@@ -337,7 +337,7 @@ def call_and_save(
     started_s = time.monotonic()
     with files.writing(place):
         place.parent.mkdir(parents=True, exist_ok=True)
-    with memory.enough_for(place.name, settings):
+    with environment.enough_for(place.name, settings):
         kinds = memo.save(work.call(steering), place)
     return kinds, time.monotonic() - started_s
 

@@ -23,7 +23,7 @@ import torch
 from threadpoolctl import threadpool_limits
 from tqdm.auto import tqdm
 
-from helpers.core import locks, paths, status
+from helpers.core import files, paths, status
 from helpers.core.devices import default_device
 
 CLUSTER = "RAY_ADDRESS"  # environment variable: the cluster that Ray's own programs use
@@ -152,8 +152,8 @@ def _own_gpu(place: Path) -> Iterator[None]:
 def _free_gpu(place: Path) -> tuple[int, filelock.AcquireReturnProxy]:
     while True:  # there are no more workers than GPUs
         for number in range(torch.cuda.device_count()):
-            with contextlib.suppress(locks.LockedError):
-                return number, locks.held(place / f".gpu{number}.lock", wait=False)
+            with contextlib.suppress(files.LockedError):
+                return number, files.held(place / f".gpu{number}.lock", wait=False)
         time.sleep(WATCH_S)
 
 

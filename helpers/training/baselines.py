@@ -27,7 +27,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
 from helpers.core import seeding
-from helpers.core.folds import stratified_folds
+from helpers.core.members import stratified_folds
 from helpers.models.record import Model
 from helpers.training.features import Features
 

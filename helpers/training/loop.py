@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm.auto import tqdm
 
-from helpers.core import devices, files, memory, seeding, status, tensors
+from helpers.core import devices, environment, files, seeding, status, tensors
 from helpers.core.errors import OutOfTime, UserError
 from helpers.core.style import percent
 from helpers.training.allocator import freed_memory_kept
@@ -282,7 +282,7 @@ class Training:
         try:
             self.load_state(state)
         except (LookupError, AttributeError, TypeError, ValueError, RuntimeError) as error:
-            if memory.is_full(error):
+            if environment.is_full(error):
                 raise
             raise files.damaged(self.resume, error) from None
         print(f"{self.name}: continuing after epoch {self.epoch} of {self.settings.epochs}")

@@ -10,7 +10,7 @@ import types
 import pytest
 
 from helpers.commands import cli, doctor
-from helpers.core import paths, threads
+from helpers.core import environment, paths
 
 ROOT = paths.project_root()
 
@@ -90,8 +90,8 @@ def test_commands_that_compute_look_whether_the_machine_is_shared(monkeypatch, n
     seen = []
     module = types.SimpleNamespace(main=lambda _: seen.append(os.environ.get("OMP_WAIT_POLICY")))
     monkeypatch.setitem(sys.modules, f"helpers.commands.{cli.MODULES.get(name, name)}", module)
-    monkeypatch.setattr(threads.psutil, "cpu_percent", lambda seconds: 100)
-    for policy in threads.POLICIES:
+    monkeypatch.setattr(environment.psutil, "cpu_percent", lambda seconds: 100)
+    for policy in environment.POLICIES:
         monkeypatch.delenv(policy, raising=False)
     cli.start(name, [])
     assert seen == ["passive" if name in cli.COMPUTING else None]

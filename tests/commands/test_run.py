@@ -10,7 +10,7 @@ import pytest
 
 from helpers.commands import executed, kernel, options, run
 from helpers.commands.plan import check_places, make_plan
-from helpers.core import files, paths, threads
+from helpers.core import environment, files, paths
 from helpers.core.rules import SettingsError
 from helpers.darts import genotypes
 from helpers.runs import settings, stages
@@ -208,10 +208,10 @@ def test_each_notebook_is_started_with_the_policy_of_a_shared_machine(home, monk
         raise RunError("enough")
 
     monkeypatch.setattr(kernel, "run_notebook", stop)
-    for policy in threads.POLICIES:
+    for policy in environment.POLICIES:
         monkeypatch.delenv(policy, raising=False)
     for busy in (100, 0):
-        monkeypatch.setattr(threads.psutil, "cpu_percent", lambda seconds, busy=busy: busy)
+        monkeypatch.setattr(environment.psutil, "cpu_percent", lambda seconds, busy=busy: busy)
         with pytest.raises(RunError, match="enough"):
             run.execute(_plan("--preset", "smoke"))
     assert seen == ["passive", None]

@@ -28,10 +28,9 @@ def test_a_damaged_split_is_refused_by_hand_and_made_again_by_the_series(run_cop
     assert run_file(run_copy, "predictions/cnn.csv").read_bytes() == scores  # nothing else is lost
 
 
-@pytest.mark.parametrize("damage", [change_a_byte, cut], ids=["changed", "cut"])
-def test_a_damaged_checkpoint_is_refused_with_the_notebook_that_makes_it(run_copy, damage):
+def test_a_damaged_checkpoint_is_refused_with_the_notebook_that_makes_it(run_copy):
     path = run_file(run_copy, "cnn/seed0.safetensors")
-    damage(path)
+    cut(path)
     with pytest.raises(files.ArtifactError) as error:
         open_subject(paths.RunPaths("t"))
     assert str(error.value).startswith(f"{path} is damaged (")

@@ -1,10 +1,18 @@
-"""A run records the commit of the code that made it."""
+"""A run records its commit; full memory names what to lower; waiting threads are polite."""
 
+import errno
+import os
 import subprocess
+from unittest.mock import Mock
 
 import pytest
+import torch
 
 from helpers.core import environment, paths
+from helpers.darts.settings import RetrainSettings
+from helpers.runs import stages
+from helpers.training import loop
+from tests.small_run import FINETUNING, OPTIONS, train
 
 
 @pytest.fixture
@@ -34,3 +42,65 @@ def test_the_repository_that_holds_an_installed_wheel_says_nothing_about_it(proj
     commit_all(project)
     (project / "notebooks").rmdir()
     assert environment.commit() is None
+
+
+FULL = [
+    MemoryError(),
+    torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+    RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to"),
+    RuntimeError("MPS backend out of memory (MPS allocated: 18.00 GB)"),
+    OSError(errno.ENOMEM, "Cannot allocate memory"),
+    RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+]
+
+
+def raising(error: Exception) -> None:
+    """A step of 05 that fails."""
+    with environment.enough_for("darts_v2", RetrainSettings()):
+        raise error
+
+
+@pytest.mark.parametrize("error", FULL, ids=["python", "cuda", "cpu", "mps", "system", "cublas"])
+def test_any_error_of_full_memory_names_the_parameters_to_lower(error):
+    with pytest.raises(environment.MemoryFullError) as caught:
+        raising(error)
+    assert str(caught.value) == (
+        "darts_v2: the memory is full; lower RETRAIN_IMAGE_SIZE_PX (now 224) or "
+        "RETRAIN_BATCH_SIZE (now 32). Finished work is kept"
+    )
+    assert caught.value.__cause__ is error
+    with pytest.raises(RuntimeError, match=r"^shapes do not fit$"):
+        raising(RuntimeError("shapes do not fit"))
+
+
+def test_a_training_without_memory_names_the_parameters_to_lower(run_copy, monkeypatch):
+    run = stages.begin(FINETUNING, OPTIONS | {"CNN_EPOCHS": 1})
+    monkeypatch.setattr(loop.Training, "step", Mock(side_effect=MemoryError))
+    with pytest.raises(environment.MemoryFullError, match=r"BATCH_SIZE \(now 32\)"):
+        train(run)
+
+
+@pytest.fixture
+def no_policy(monkeypatch):
+    for name in environment.POLICIES:
+        monkeypatch.delenv(name, raising=False)
+
+
+def policy_inside(monkeypatch, per_cent: float) -> str | None:
+    monkeypatch.setattr(environment.psutil, "cpu_percent", lambda seconds: per_cent)
+    with environment.polite_waiting():
+        return os.environ.get("OMP_WAIT_POLICY")
+
+
+@pytest.mark.parametrize(("per_cent", "policy"), [(0, None), (20, None), (25, "passive")])
+def test_waiting_threads_sleep_if_others_use_a_quarter_of_the_cores(
+    no_policy, monkeypatch, per_cent, policy
+):
+    assert policy_inside(monkeypatch, per_cent) == policy
+    assert "OMP_WAIT_POLICY" not in os.environ  # the next stage looks again
+
+
+@pytest.mark.parametrize("name", environment.POLICIES)
+def test_a_policy_of_the_user_counts(no_policy, monkeypatch, name):
+    monkeypatch.setenv(name, "active")
+    assert policy_inside(monkeypatch, 100) == os.environ.get("OMP_WAIT_POLICY")

@@ -2,6 +2,7 @@
 
 import csv
 import errno
+import fcntl
 import json
 import os
 from pathlib import Path
@@ -92,6 +93,43 @@ def test_an_npz_with_a_pickle_or_without_the_array_or_of_one_array_is_refused(tm
         np.save(handle, np.arange(3))
     with pytest.raises(ArtifactError, match=r"a\.npz is damaged \("):
         files.load_arrays(path, "x")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="Linux has a device that is full")
+def test_a_full_disk_is_named_and_the_old_file_stays(tmp_path):
+    path = tmp_path / "run" / "a.npz"
+    files.save_arrays(path, x=np.zeros(9))
+    before = path.read_bytes()
+    temporary = path.with_name(f".a.npz.{os.getpid()}.tmp")
+    temporary.symlink_to("/dev/full")
+    with pytest.raises(ArtifactError, match=r"a\.npz .* the disk is full"):
+        files.save_arrays(path, x=np.ones(9))
+    assert path.read_bytes() == before
+    assert [p.name for p in path.parent.iterdir()] == [path.name]
+    files.save_arrays(path, x=np.ones(9))
+    assert path.read_bytes() != before
+
+
+@pytest.mark.parametrize(
+    ("number", "reason"),
+    [(errno.ENOSPC, "is full"), (errno.EDQUOT, "quota"), (errno.EROFS, "Read-only")],
+)
+def test_why_a_file_cannot_be_written_is_told(tmp_path, number, reason):
+    with pytest.raises(ArtifactError) as error, files.writing(tmp_path / "a.csv"):
+        raise OSError(number, os.strerror(number))
+    assert str(tmp_path / "a.csv") in str(error.value) and reason in str(error.value)
+
+
+def test_a_disk_without_locks_is_named_with_the_way_out(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with pytest.raises(ArtifactError) as error, files.held(tmp_path / "lock"):
+        pass
+    message = str(error.value)
+    assert message.startswith(f"{tmp_path / 'lock'} cannot be locked: its file system has no locks")
+    assert message.endswith("set GOOD_BAD_HOME to a folder on a local disk")
 
 
 # --- every kind of file ----------------------------------------------------------------------
@@ -248,16 +286,6 @@ def test_a_file_that_is_not_a_whole_csv_is_refused(tmp_path, content, problem):
     path.write_bytes(content)
     with pytest.raises(ArtifactError, match=rf"a\.csv{problem}"):
         files.load_csv(path, ("id",))
-
-
-def test_a_row_s_line_is_found_behind_blank_lines_and_line_breaks_in_quotes(tmp_path):
-    path = tmp_path / "a.csv"
-    path.write_bytes(b'id,x\r\n"a\r\nb",1\r\n\r\nc,2\r\n')
-    assert files.load_csv(path, ("id",)).id.tolist() == ["a\r\nb", "c"]
-    assert [files.line_of(path, row) for row in (0, 1, 7)] == [3, 5, 9]
-    path.write_bytes(b'id,x\n \t\na,1\n  \n"  ",2\n\n,\nb,3\n')
-    assert files.load_csv(path, ("id",)).x.tolist()[:2] == [1, 2]
-    assert [files.line_of(path, row) for row in range(4)] == [3, 5, 7, 8]
 
 
 def test_fingerprints_depend_on_content_not_on_order_of_keys(tmp_path):

@@ -1,13 +1,11 @@
 """Locks: one process at a time works at a run, a stage, or a file."""
 
-import errno
-import fcntl
 import subprocess
 import sys
 
 import pytest
 
-from helpers.core import files, locks, paths
+from helpers.core import files, paths
 from helpers.runs import record, stages
 from tests.small_run import FINETUNING, OPTIONS
 
@@ -43,26 +41,13 @@ def test_a_notebook_s_cells_may_be_run_again_and_open_it(run_copy):
     again = stages.begin(FINETUNING, OPTIONS)
     assert stages.open_stage(FINETUNING, OPTIONS).key == again.key
     lock = first.paths.root / ".03_finetuning.lock"
-    with pytest.raises(locks.LockedError), locks.held(lock, wait=False):
+    with pytest.raises(files.LockedError), files.held(lock, wait=False):
         pass
     lock.unlink()
     third = stages.begin(FINETUNING, OPTIONS)  # a lock whose file was removed is taken again
-    with pytest.raises(locks.LockedError), locks.held(lock, wait=False):
+    with pytest.raises(files.LockedError), files.held(lock, wait=False):
         pass
     third.finish()
-    with locks.held(lock, wait=False):
+    with files.held(lock, wait=False):
         pass
     first.finish()  # nothing is left to free
-
-
-@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP])
-def test_a_disk_without_locks_is_named_with_the_way_out(tmp_path, monkeypatch, number):
-    def refuse(*_):
-        raise OSError(number, "No locks available")
-
-    monkeypatch.setattr(fcntl, "flock", refuse)
-    with pytest.raises(files.ArtifactError) as error, locks.held(tmp_path / "lock"):
-        pass
-    message = str(error.value)
-    assert message.startswith(f"{tmp_path / 'lock'} cannot be locked: its file system has no locks")
-    assert message.endswith("set GOOD_BAD_HOME to a folder on a local disk")

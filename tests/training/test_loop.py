@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from helpers.core import files, memory, seeding, status, tensors
+from helpers.core import environment, files, seeding, status, tensors
 from helpers.core.errors import OutOfTime
 from helpers.datasets.cache import ImageCache
 from helpers.models.spec import ModelSpec
@@ -373,8 +373,8 @@ def test_full_memory_while_a_training_is_continued_damages_no_file(tmp_path, mon
     path = _stopped(tmp_path / "resume")
     monkeypatch.setattr(Training, "load_state", full)
     with (
-        pytest.raises(memory.MemoryFullError, match="the memory is full; lower BATCH_SIZE"),
-        memory.enough_for("cnn", TrainSettings()),
+        pytest.raises(environment.MemoryFullError, match="the memory is full; lower BATCH_SIZE"),
+        environment.enough_for("cnn", TrainSettings()),
     ):
         _fit(_model(), TrainSettings(epochs=2, precision="no"), path)
     assert path.exists()
