@@ -155,10 +155,10 @@ def _build_cache(
         print(f"the cache {folder} is damaged: its images are decoded again")
     bits = depth_of([Path(path) for path in table.path])
     with files.atomic_folder(folder) as partial:
-        for channels in (1, 3):
-            decoded = _decode_all(table, size_px, bits, fit, channels, partial / "images.u8")
-            if decoded is not None:
-                break
+        channels, decoded = 1, _decode_all(table, size_px, bits, fit, 1, partial / "images.u8")
+        if decoded is None:
+            channels, decoded = 3, _decode_all(table, size_px, bits, fit, 3, partial / "images.u8")
+        assert decoded is not None  # three channels hold any image
         kept, failed = decoded
         if failed and not (skip_unreadable and kept):
             raise _unreadable(table, failed)

@@ -160,11 +160,11 @@ def _class_folders(root: Path, settings: SplitSettings) -> dict[Path, int]:
             raise DataError(f"{word}={name}: {root} has {listed}")
     named = {word: label for label, words in enumerate(CLASS_FOLDERS) for word in words}
     given = dict.fromkeys(settings.bad, 1) | dict.fromkeys(settings.good, 0)
-    classes = {
-        folder: given.get(folder.name, named.get(folder.name.lower()))
-        for folder in subfolders
-        if folder.name in given or folder.name.lower() in named
-    }
+    classes = {}
+    for folder in subfolders:
+        label = given.get(folder.name, named.get(folder.name.lower()))
+        if label is not None:
+            classes[folder] = label
     if set(classes.values()) != {0, 1} and not settings.labels_csv:
         known = " and ".join("/".join(words) for words in CLASS_FOLDERS)
         raise DataError(
