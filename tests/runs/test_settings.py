@@ -120,7 +120,7 @@ def test_the_trainings_of_03_take_its_parameters():
         ("01_data_split", "dataset", True, "must be a valid string"),
         ("06_analysis", "review_share", 1.5, "must be less than or equal to 1"),
         ("03_finetuning", "epoch_images", 1, "must be 2 or more, or 0 for all"),
-        ("03_finetuning", "test_views", 3, "must be 1, 4 or 8"),
+        ("03_finetuning", "test_views", 3, "is not one of 1, 4, 8"),
         ("03_finetuning", "fbp_ema_decay", 1.0, "must be less than 1"),
         ("05_genotype_retraining", "genotypes", '["DARTS_V2"', "is not a list in JSON"),
         ("01_data_split", "good", '["a"', "is not a list in JSON (Expecting"),
