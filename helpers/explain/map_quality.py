@@ -1,127 +1,125 @@
-"""Measure whether a network's Grad-CAM maps mean something, and draw the curves behind it.
+"""Insertion and deletion (Petsiuk et al. 2018): are Grad-CAM maps better than random ones?
 
-Every number is shown with the one that maps without any knowledge would reach.
+Images are (B, C, H, W), maps (B, H, W).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import math
 
-import matplotlib.pyplot as plt
-import numpy as np
 import pandas as pd
 import torch
-from matplotlib.figure import Figure
-from scipy import stats
-from torch import Tensor
+from scipy import ndimage, stats
+from torch import Tensor, nn
+from torch.nn import functional
 
 from helpers.core import seeding
-from helpers.core.style import LABEL_NAMES, PALETTE
-from helpers.explain import map_measures
-from helpers.explain.map_measures import area, randomised_copy, rank_correlation
-from helpers.explain.selection import half_of_each
+from helpers.core.style import LABEL_NAMES
+from helpers.explain.gradcam import IMAGES_AT_ONCE
+from helpers.explain.maps import half_of_each
 from helpers.explain.subject import Subject
+from helpers.models.spec import evaluating
 from helpers.training.inference import autocast, judging_precision
 
 STEPS = 10  # of a curve; the time grows with it
-RANDOM_WEIGHTS = 3  # draws of random weights: one alone may happen to agree or disagree
+BLUR_SHARE = 1 / 20  # blur radius (sigma) by image side: hides a crack, leaves the part's shading
 BETTER = {"insertion": 1, "deletion": -1}  # a large or a small area
-CORRELATION = "rank correlation, random weights"  # a measure of `MapQuality.table`
-RANDOM_COLOUR = "0.35"
 TABLE = {  # templates of `tables.shown`
     "Measure": "{measure}",
     "Parts": "{images} called {called}",
     "Maps": "{maps:.3f}",
-    "Chance": "{chance:.3f}",
-    "Gain over chance": "{gain:.3f} [{low:.3f}, {high:.3f}]",
+    "Random maps": "{chance:.3f}",
+    "Gain over random maps": "{gain:.3f} [{low:.3f}, {high:.3f}]",
 }
 
 
-@dataclass(frozen=True)
-class MapQuality:
-    """All measures of one subject's maps.
-
-    `table` has one row per measure and class: `measure, called, images`, the means `maps` and
-    `chance`, and the `gain` with its 95 % interval `low`, `high`. A gain above 0 is better than
-    chance. The rank correlation has none: near 0 is good.
-    """
-
-    sample: pd.DataFrame  # the parts
-    curves: dict[int, tuple[dict[str, Tensor], ...]]  # by class: the maps', the random maps'
-    table: pd.DataFrame
-
-
-def measure(subject: Subject, n_images: int, seed: int = 0) -> MapQuality:
+def measure(subject: Subject, n_images: int, seed: int = 0) -> pd.DataFrame:
     """Measure the maps of `n_images` parts, drawn with `seed`, half of them called bad.
 
-    Insertion and deletion are compared with random maps, and the maps with those of random weights.
+    Returns:
+        One row per measure and class with at least two parts: `measure, called, images`, the mean
+        areas `maps` and `chance` (of random maps), and the `gain` over these with its 95 % interval
+        `low`, `high`; it is above 0 if the maps are better.
     """
     order = seeding.numpy_stream(seed, "parts behind the maps").permutation(len(subject.parts))
-    sample = half_of_each(subject.parts.iloc[order], "called", n_images).reset_index(drop=True)
-    classes = torch.tensor(sample.called.to_numpy())
-    trained = subject.maps(sample.id, classes)
-    others = [
-        replace(subject, model=randomised_copy(subject.model, seed + draw))
-        for draw in range(RANDOM_WEIGHTS)
-    ]
-    draws = [rank_correlation(trained, other.maps(sample.id, classes)) for other in others]
-    rho = torch.stack(draws).nanmean(dim=0)  # NaN for a pair with an empty map
-    curves, rows = {}, list[dict]()
+    sample = half_of_each(subject.parts.iloc[order], "called", n_images)
+    rows = []
     for label, word in LABEL_NAMES.items():
-        chosen = classes == label
-        if chosen.sum() >= 2:  # one part has no standard error
-            curves[label] = _curves(subject, sample.id[chosen.numpy()], label, seed)
-            for kind, sign in BETTER.items():
-                reached, chance = (area(both[kind]) for both in curves[label])  # (B,)
-                gain = (sign * (reached - chance)).numpy()
-                half = stats.t.ppf(0.975, len(gain) - 1) * stats.sem(gain)
-                row = {"measure": f"{kind} area", "called": word, "images": len(gain)}
-                row |= {"maps": reached.mean().item(), "chance": chance.mean().item()}
-                row |= {"gain": gain.mean(), "low": gain.mean() - half, "high": gain.mean() + half}
-                rows.append(row)
-        if chosen.any():
-            known = rho[chosen & ~rho.isnan()]
-            row = {"measure": CORRELATION, "called": word, "images": len(known)}
-            rows.append(row | {"maps": known.mean().item(), "chance": 0.0})
-    return MapQuality(sample, curves, pd.DataFrame(rows))
+        ids = sample.id[sample.called == label]
+        if len(ids) < 2:  # one part has no standard error
+            continue
+        images, model = subject.images(ids), subject.model
+        maps = subject.maps(ids, label).to(images.device)
+        with autocast(images.device, judging_precision(model, images.device)):
+            hidden = blurred(images)
+            curves, random = (
+                insertion_deletion(model, images, hidden, heat, label, STEPS, seed)
+                for heat in (maps, random_maps(maps, seed))
+            )
+        for kind, sign in BETTER.items():
+            reached, chance = area(curves[kind]), area(random[kind])  # (B,)
+            gain = (sign * (reached - chance)).numpy()
+            half = stats.t.ppf(0.975, len(gain) - 1) * stats.sem(gain)
+            row = {"measure": f"{kind} area", "called": word, "images": len(gain)}
+            row |= {"maps": reached.mean().item(), "chance": chance.mean().item()}
+            row |= {"gain": gain.mean(), "low": gain.mean() - half, "high": gain.mean() + half}
+            rows.append(row)
+    return pd.DataFrame(rows)
 
 
-def _curves(
-    subject: Subject, ids: pd.Series, label: int, seed: int
-) -> tuple[dict[str, Tensor], ...]:
-    """Return the curves of the network's own maps and of random ones."""
-    images, model = subject.images(ids), subject.model
-    maps = subject.maps(ids, label).to(images.device)
-    with autocast(images.device, judging_precision(model, images.device)):
-        hidden = map_measures.blurred(images)
-        return tuple(
-            map_measures.insertion_deletion(model, images, hidden, heat, label, STEPS, seed)
-            for heat in (maps, map_measures.random_maps(maps, seed))
-        )
+def insertion_deletion(
+    model: nn.Module,
+    images: Tensor,
+    hidden: Tensor,
+    maps: Tensor,
+    target_class: int,
+    steps: int = 20,
+    seed: int = 0,
+) -> dict[str, Tensor]:
+    """Return "insertion" and "deletion" curves of Petsiuk et al. (2018, "RISE"): (B, steps + 1).
+
+    A curve holds the probability of the target class after equal shares of the pixels, the most
+    important first, were put in or taken out. Pixels that are out look as in `hidden`, which
+    broadcasts to the images; it is usually `blurred(images)`. Equally important pixels follow in an
+    order drawn with `seed`. A good map has a high `area` for insertion and a low one for deletion.
+    """
+    rank = _importance_rank(maps, seed)[:, None]  # (B, 1, H, W), 0 is the most important pixel
+    probabilities: dict[str, list[Tensor]] = {"insertion": [], "deletion": []}
+    for share in torch.linspace(0, 1, steps + 1).tolist():
+        moved = rank < round(share * maps[0].numel())
+        inserted, deleted = torch.where(moved, images, hidden), torch.where(moved, hidden, images)
+        for kind, changed in (("insertion", inserted), ("deletion", deleted)):
+            with evaluating(model), torch.no_grad():
+                y = torch.cat([model(some) for some in changed.split(IMAGES_AT_ONCE)])
+            probabilities[kind].append(y.float().softmax(dim=1)[:, target_class].cpu())
+    return {kind: torch.stack(values, dim=1) for kind, values in probabilities.items()}
 
 
-def curves_figure(quality: MapQuality, title: str = "") -> Figure:
-    """Draw insertion and deletion curves (Petsiuk et al. 2018), mean and 95 % band, of the parts
-    called good and of those called bad, with those of random maps."""
-    n = len(quality.curves)
-    figure, axes = plt.subplots(n, 2, figsize=(9.5, 3.6 * n + 0.6), squeeze=False, sharey=True)
-    shares = np.linspace(0, 1, STEPS + 1)
-    for row, (label, both) in zip(axes, quality.curves.items(), strict=True):
-        word = LABEL_NAMES[label]
-        looks = (("Grad-CAM", PALETTE[word], "o-"), ("random maps", RANDOM_COLOUR, "s--"))
-        for ax, (kind, verb, wish) in zip(
-            row, (("insertion", "put in", "high"), ("deletion", "taken out", "low")), strict=True
-        ):
-            for areas, (name, colour, style) in zip(both, looks, strict=True):
-                curves = areas[kind]  # (B, STEPS + 1)
-                mean, half = curves.mean(dim=0), 1.96 * curves.std(dim=0) / len(curves) ** 0.5
-                text = f"{name}, area {area(curves).mean():.3f}"
-                ax.plot(shares, mean, style, color=colour, markersize=4, label=text)
-                ax.fill_between(shares, mean - half, mean + half, color=colour, alpha=0.2, lw=0)
-            ax.set_title(f"{kind}, {len(curves)} parts called {word} ({wish} is good)", fontsize=10)
-            ax.set_xlabel(f"share of pixels {verb}", fontsize=10)
-            ax.set_ylim(0, 1.02)
-            ax.legend(fontsize=9)
-    figure.supylabel("probability of the class called", fontsize=11)
-    figure.suptitle(title, fontsize=12, wrap=True)
-    return figure
+def blurred(images: Tensor) -> Tensor:
+    """Blur with a Gaussian of `BLUR_SHARE`, cut at 2 sigma, with mirrored borders."""
+    sigma_px = BLUR_SHARE * max(images.shape[2:])
+    options = {"radius": math.ceil(2 * sigma_px), "axes": (2, 3), "mode": "mirror"}
+    smooth = ndimage.gaussian_filter(images.float().cpu().numpy(), sigma_px, **options)
+    return torch.from_numpy(smooth).to(images).contiguous(memory_format=torch.channels_last)
+
+
+def _importance_rank(maps: Tensor, seed: int) -> Tensor:
+    """Return each pixel's place in the order of falling importance (B, H, W)."""
+    flat = maps.flatten(1).cpu()
+    shuffled = torch.randperm(flat.shape[1], generator=torch.Generator().manual_seed(seed))
+    by_importance = flat[:, shuffled].argsort(dim=1, descending=True, stable=True)
+    order = shuffled[by_importance]  # (B, HW): the pixel at each place
+    return order.argsort(dim=1).reshape(maps.shape).to(maps.device)
+
+
+def area(curves: Tensor) -> Tensor:
+    """Return the area under each curve (B, steps + 1), from 0 to 1: (B,)."""
+    return torch.trapezoid(curves, dx=1 / (curves.shape[1] - 1))
+
+
+def random_maps(maps: Tensor, seed: int) -> Tensor:
+    """Return random maps of the size of `maps` (B, H, W), of 7 x 7 cells (as coarse as ResNet's);
+    fine noise would lose by its grain alone."""
+    coarse = torch.rand(len(maps), 1, 7, 7, generator=torch.Generator().manual_seed(seed))
+    fine = functional.interpolate(coarse, maps.shape[1:], mode="bilinear", align_corners=False)
+    return fine[:, 0].to(maps)

@@ -1,4 +1,4 @@
-"""Figures of Grad-CAM maps: for both labels, and in a gallery; `map_quality` draws with it too.
+"""Figures of Grad-CAM maps, for both labels and in a gallery, and the choice of their parts.
 
 The pictures can be read without colour: the maps' lightness rises with their values, and a line
 surrounds what is above half of the maximum.
@@ -10,6 +10,7 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import torch
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
@@ -17,13 +18,14 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from helpers.core.style import LABEL_NAMES, draw_image
-from helpers.explain.selection import gallery_parts, surest_of_each_class
-from helpers.explain.subject import Subject
+from helpers.explain.subject import ExplainError, Subject
 
 COLOURS = "viridis"
 OVERLAY_ALPHA = 0.6  # at the map's maximum; 0 where the map is 0, so that the part stays visible
 MAP_SCALE = "share of each map's maximum\n(white line: half of it)"
 TITLE_SIZE = 9
+MOST_TRIED = 32  # parts whose maps are computed to find a filled one
+GROUPS = ("surest hits", "worst misses", "least certain")  # of a gallery
 
 
 def class_maps(subject: Subject) -> Figure:
@@ -117,3 +119,48 @@ def share_of_maximum(heat: Tensor) -> np.ndarray:
     """Return a map (H, W) divided by its maximum; an empty one stays 0."""
     values = heat.detach().cpu().float().numpy()
     return values / values.max() if values.max() > 0 else values
+
+
+def surest_of_each_class(subject: Subject) -> pd.DataFrame:
+    """Return the good and the bad part that the model calls right with the most certainty.
+
+    Parts with an empty map for one of the labels are passed over: a very sure network often finds
+    nothing that supports the other label. If the `MOST_TRIED` surest parts all have an empty map,
+    the surest is returned; if no part of a class is right, the least wrong ones are tried.
+
+    Raises:
+        ExplainError: a class has no part.
+    """
+    chosen = []
+    for label, word in LABEL_NAMES.items():
+        parts = subject.parts[subject.parts.label == label]
+        if parts.empty:
+            raise ExplainError(
+                f"there is no {word} part among the {len(subject.parts)} labelled ones"
+            )
+        right = parts[parts.right]
+        pool = (parts if right.empty else right).sort_values("mistake", kind="stable")[:MOST_TRIED]
+        peaks = [subject.maps(pool.id, c).amax((1, 2)).numpy() for c in LABEL_NAMES]
+        filled = pool[np.min(peaks, axis=0) > 0]
+        chosen.append(pool[:1] if filled.empty else filled[:1])
+    return pd.concat(chosen, ignore_index=True)
+
+
+def gallery_parts(parts: pd.DataFrame, n: int) -> pd.DataFrame:
+    """Return up to `n` parts of each of `GROUPS`, named in column `group`: hits nearest to their
+    label and misses farthest from it, both half good and half bad if there are enough, and those
+    nearest to the threshold among the others."""
+    right = parts[parts.right].sort_values("mistake", kind="stable")
+    wrong = parts[~parts.right].sort_values("mistake", ascending=False, kind="stable")
+    hits, misses = half_of_each(right, "label", n), half_of_each(wrong, "label", n)
+    others = parts.drop(hits.index.union(misses.index))
+    groups = (hits, misses, others.sort_values("margin", kind="stable")[:n])
+    named = [rows.assign(group=name) for name, rows in zip(GROUPS, groups, strict=True)]
+    return pd.concat(named, ignore_index=True)
+
+
+def half_of_each(parts: pd.DataFrame, column: str, n: int) -> pd.DataFrame:
+    """Return the first `n` parts, half with 0 and half with 1 in `column`, sorted by it; more of
+    one if the other lacks parts. The index has to be unique."""
+    place = parts.groupby(column).cumcount().sort_values(kind="stable")
+    return parts.loc[place.index[:n]].sort_values(column, kind="stable")

@@ -1,4 +1,4 @@
-"""Comparisons of models on the same parts, and of kinds of parts within one model.
+"""Comparisons of models on the same parts, on two splits, and among kinds of parts.
 
 Models are compared on parts that all of them have scored, so every comparison is paired: DeLong's
 test (DeLong, DeLong and Clarke-Pearson 1988, with Sun and Xu's fast ranks 2014), or Obuchowski's
@@ -8,21 +8,24 @@ test (DeLong, DeLong and Clarke-Pearson 1988, with Sun and Xu's fast ranks 2014)
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
 from helpers.core import metrics
+from helpers.core.rules import SettingsError
 from helpers.results.predictions import Scored, common
 
-# columns of `subgroup_table`, `size_table` and `group_table` for the eye, see `core.tables`
-KINDS = {"Kind": "{kind}", "Good": "{n_good}", "Bad": "{n_bad}", "AUC": "{auc:%[]}"}
+# columns of `subgroup_table`, `size_table` and `two_splits` for the eye, see `core.tables`
+KINDS = {"Kind or group": "{kind}", "Good": "{n_good}", "Bad": "{n_bad}", "AUC": "{auc:%[]}"}
 SIZES = {"Images": "{images:,.0f}", "AUC": "{auc:%[]}", "Gain over the size before": "{gain:+%[]}"}
-GROUPS = {"Group": "{group}", "Good": "{n_good}", "Bad": "{n_bad}", "AUC inside": "{auc:%[]}"}
-GROUPS |= {"Bad called good": "{escapes}", "Good called bad": "{false_alarms}"}
-MISTAKES = {"escape": "escapes", "false alarm": "false_alarms"}  # kind and column of their number
+SPLITS = {"random": "random split", "groups": "unseen groups"}
+COMPARED = {"Model": "{title}"}
+COMPARED |= {f"Valid AUC, {words}": f"{{{kind}_val_auc:%}}" for kind, words in SPLITS.items()}
+COMPARED |= {f"Test AUC, {words}": f"{{{kind}_auc:%[]}}" for kind, words in SPLITS.items()}
+COMPARED["Unseen groups minus random"] = "{difference:+%[]}"
 
 
 def compare_with(scored: Mapping[str, Scored], reference: str) -> pd.DataFrame:
@@ -90,44 +93,62 @@ def subgroup_table(
 
     There is a row for each model, column and kind: `model, title, group` (the column), `kind,
     n_good, n_bad, auc, auc_low, auc_high`; the AUC is missing if a kind has fewer than two good or
-    two bad parts.
+    two bad parts. In the column "group" the parts of a kind, one group, count as independent.
     """
     rows = []
     for name, model in scored.items():
         labels, scores = model.labels_scores()
-        blocks, kinds = model.blocks(), split.set_index("id").loc[model.ids()]
+        kinds = split.set_index("id").loc[model.ids()]
         for column in columns:
+            blocks = None if column == "group" else model.blocks()
             for kind in sorted(kinds[column].dropna().unique()):
-                own = (kinds[column] == kind).to_numpy()
-                counts = np.bincount(labels[own], minlength=2).tolist()
+                chosen = (kinds[column] == kind).to_numpy()
+                counts = np.bincount(labels[chosen], minlength=2).tolist()
                 auc = metrics.Interval(np.nan, np.nan, np.nan)
                 if min(counts) >= 2:
-                    groups = None if blocks is None else blocks[own]
-                    auc = metrics.auc_interval(labels[own], scores[own], groups)
+                    groups = None if blocks is None else blocks[chosen]
+                    auc = metrics.auc_interval(labels[chosen], scores[chosen], groups)
                 rows.append([name, model.model.title, column, kind, *counts, *auc])
     names = ["model", "title", "group", "kind", "n_good", "n_bad", "auc", "auc_low", "auc_high"]
     return pd.DataFrame(rows, columns=names)
 
 
-def group_table(scored: Scored, wrong: pd.DataFrame) -> pd.DataFrame:
-    """Return the AUC and the mistakes of a model in each group (module, lot) of the judged side.
+def two_splits(random: Mapping[str, Scored], groups: Mapping[str, Scored]) -> pd.DataFrame:
+    """Return the test AUCs of the models of a run by a random split and of one by groups.
 
-    There is a row for each group, those with the most bad parts first: the numbers of
-    `subgroup_table`, `bad_rate`, and the counts `escapes, false_alarms` in `wrong`, which is the
-    model's `mistakes.mistakes`. There are no rows if there are no groups.
+    `random` and `groups` are the models of both runs, of the same images with the same labels.
+
+    Returns:
+        One row per model that both have, the best of the random split first: `model, title`;
+        `random_val_auc, groups_val_auc`; `random_auc, groups_auc` on test and their `difference`,
+        unseen groups minus random, all with `*_low, *_high`; and `p_value, p_holm`.
+
+    Raises:
+        SettingsError: there is no model in common, or test labels are hidden.
     """
-    columns = ["group", "n_good", "n_bad", "bad_rate", "auc", "auc_low", "auc_high"]
-    if (groups := scored.groups()) is None:
-        return pd.DataFrame(columns=[*columns, *MISTAKES.values()])
-    parts = pd.DataFrame({"id": scored.ids(), "group": groups})
-    inside = replace(scored, groups_apart=False)  # a group has no groups
-    table = subgroup_table({scored.name: inside}, parts, ["group"])
-    table = table.assign(group=table.kind, bad_rate=table.n_bad / (table.n_good + table.n_bad))
-    table = table[columns]
-    for kind, column in MISTAKES.items():
-        counts = parts.group[parts.id.isin(wrong.id[wrong.kind == kind])].value_counts()
-        table[column] = table.group.map(counts).fillna(0).astype(int)
-    return table.sort_values(["bad_rate", "group"], ascending=[False, True], ignore_index=True)
+    names = [name for name in random if name in groups]
+    judged = {scored.judged_on for scored in (*random.values(), *groups.values())}
+    if not names or judged != {"test"}:
+        raise SettingsError("the other run has no model of this run with test labels in both")
+    rows = []
+    for name in names:
+        pair = {"random": random[name], "groups": groups[name]}
+        row: dict[str, Any] = {"model": name, "title": random[name].model.title}
+        for kind, scored in pair.items():
+            row[f"{kind}_val_auc"] = metrics.roc_auc(*scored.labels_scores("val"))
+            auc = metrics.auc_interval(*scored.labels_scores(), scored.blocks())
+            row |= with_ends(f"{kind}_auc", auc)
+        unseen, seen = ((*pair[k].labels_scores(), pair[k].blocks()) for k in ("groups", "random"))
+        *ends, p_value = metrics.difference_between(unseen, seen)
+        row |= with_ends("difference", metrics.Interval(*ends))
+        rows.append(row | {"p_value": p_value})
+    table = pd.DataFrame(rows).sort_values("random_auc", ascending=False, ignore_index=True)
+    return table.assign(p_holm=holm(table.p_value))
+
+
+def with_ends(name: str, interval: metrics.Interval) -> dict[str, float]:
+    """Return the columns of an interval: `<name>`, `<name>_low` and `<name>_high`."""
+    return dict(zip((name, f"{name}_low", f"{name}_high"), interval, strict=True))
 
 
 def size_table(scores: pd.DataFrame, split: pd.DataFrame, by_groups: bool = False) -> pd.DataFrame:

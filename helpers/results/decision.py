@@ -14,9 +14,9 @@ import pandas as pd
 from helpers.core import metrics
 from helpers.core.style import SIDES, percent_up, told_apart
 from helpers.results import calibration, operating_point
+from helpers.results.comparison import with_ends
 from helpers.results.operating_point import Bins, Line
 from helpers.results.predictions import Scored
-from helpers.results.results_table import with_ends
 from helpers.results.settings import AnalysisSettings
 
 PER_PARTS = 1000  # costs are given per so many parts
@@ -67,18 +67,18 @@ def decisions(scored: Scored, settings: AnalysisSettings, bad_rate: float) -> di
     third bin. Good and bad parts are weighted as on the line, where `bad_rate` is bad.
     """
     labels, scores = scored.labels_scores("val")
-    line, found = line_of(settings, bad_rate), dict[str, Decision]()
+    line, chosen = line_of(settings, bad_rate), dict[str, Decision]()
     for rule in PROMISES:
         threshold, rate, is_kept = operating_point.threshold_for_escape_rate(
             labels, scores, settings.max_escape_rate, rule
         )
         reject_from = operating_point.reject_threshold(labels, scores, threshold, line)
-        found[rule] = Decision(Bins(threshold, reject_from), rate, is_kept)
+        chosen[rule] = Decision(Bins(threshold, reject_from), rate, is_kept)
     if line.escape_cost:
-        found["cheapest"] = Decision(operating_point.cheapest_bins(labels, scores, line))
+        chosen["cheapest"] = Decision(operating_point.cheapest_bins(labels, scores, line))
     threshold = operating_point.most_accurate_threshold(labels, scores, bad_rate)
-    found["most accurate"] = Decision(Bins(threshold, threshold))
-    return found
+    chosen["most accurate"] = Decision(Bins(threshold, threshold))
+    return chosen
 
 
 def operating_table(
@@ -92,13 +92,13 @@ def operating_table(
     (parts of one lot fail together); and with costs `*_cost` per 1,000 parts.
     """
     line, rows = line_of(settings, bad_rate), []
-    for name, own in scored.items():
-        for rule, (bins, promised, is_kept) in decisions(own, settings, bad_rate).items():
+    for name, model in scored.items():
+        for rule, (bins, promised, is_kept) in decisions(model, settings, bad_rate).items():
             row: dict[str, Any] = {"model": name, "rule": rule, "asked": settings.max_escape_rate}
             row |= {"promised": promised, "is_kept": is_kept}
             row |= {"threshold": bins.pass_below, "reject_threshold": bins.reject_from}
-            for side in dict.fromkeys(["val", own.judged_on]):
-                data, groups = own.labels_scores(side), own.groups(side)
+            for side in dict.fromkeys(["val", model.judged_on]):
+                data, groups = model.labels_scores(side), model.groups(side)
                 point = operating_point.escape_and_overkill(*data, *bins, groups)
                 counts = zip(("escapes", "bad", "overkilled", "good"), point[2:], strict=True)
                 row |= {f"{side}_{count}": value for count, value in counts}
@@ -107,9 +107,10 @@ def operating_table(
                 for rate, interval in rates.items():
                     row |= with_ends(f"{side}_{rate}", interval)
                 if line.escape_cost:
-                    looks = line.review_cost * rates["reviewed"].estimate
-                    cost = operating_point.expected_cost(point, line) + looks
-                    row[f"{side}_cost"] = PER_PARTS * cost
+                    shares = ("escape_rate", "overkill_rate", "reviewed")
+                    means = [rates[share].estimate for share in shares]
+                    cost = operating_point.expected_cost(*means, line)
+                    row[f"{side}_cost"] = PER_PARTS * float(cost)
             rows.append(row)
     return pd.DataFrame(rows)
 
@@ -145,19 +146,16 @@ def calibration_table(scored: Mapping[str, Scored], bad_rate: float) -> pd.DataF
     """Return each model's temperature, and its Brier score before and after scaling.
 
     The temperature is fitted on validation, with good and bad parts weighted as on the line. The
-    Brier scores are those on test, or on validation if test labels are hidden. A last row `base
-    rate` is that of giving every part the judged side's fraction of bad as its score.
+    Brier scores are those on test, or on validation if test labels are hidden.
     """
     columns = ["model", "temperature", "brier", "brier_low", "brier_high", "brier_scaled"]
     rows: list[list[Any]] = []
-    for name, own in scored.items():
-        temperature = calibration.temperature_scale(*own.labels_scores("val"), bad_rate)
-        labels, scores = own.labels_scores()
-        found = metrics.mean_interval((scores - labels) ** 2, own.groups())
+    for name, model in scored.items():
+        temperature = calibration.temperature_scale(*model.labels_scores("val"), bad_rate)
+        labels, scores = model.labels_scores()
+        brier = metrics.mean_interval((scores - labels) ** 2, model.groups())
         scaled = calibration.apply_temperature(scores, temperature)
-        rows.append([name, temperature, *found, float(np.mean((scaled - labels) ** 2))])
-    share = float(np.mean(next(iter(scored.values())).labels_scores()[0]))
-    rows.append(["base rate", np.nan, share * (1 - share), np.nan, np.nan, np.nan])
+        rows.append([name, temperature, *brier, float(np.mean((scaled - labels) ** 2))])
     return pd.DataFrame(rows, columns=columns)
 
 

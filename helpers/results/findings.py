@@ -22,10 +22,6 @@ from helpers.results.operating_point import bad_parts_needed
 from helpers.results.predictions import Scored
 from helpers.results.results_table import best_model, rivals
 
-LAST = 0.25  # share of the epochs that counts as the end of a training
-LEAST_EPOCHS = 4  # a shorter training has no last quarter
-FEW = 3  # trainings; the standard error of fewer says little
-
 
 def best(table: pd.DataFrame) -> str:
     """Say which of all models is best on validation, and its AUC."""
@@ -101,50 +97,6 @@ def pairs(
     return f"{subject} {done or verbs[2]}: {', '.join(numbers)}; {about}."
 
 
-def within_groups(table: pd.DataFrame, models: Sequence[str]) -> str:
-    """Say how good models are inside the groups, where telling bad groups does not help.
-
-    `table` is that of `results_table`; nothing is said of models that it lacks, or without groups.
-    """
-    side = "test" if "test_auc" in table else "val"
-    if (within := f"{side}_within_auc") not in table:
-        return ""
-    rows = table.set_index("model").reindex(models).dropna(subset=within)
-    template = f"{{title}} {{{within}:%[]}} ({{{side}_auc:%}} over all images)"
-    each = [fill(template, row) for row in rows.to_dict("records")]
-    words = f"{SIDES[side].capitalize()} AUC inside the groups, where telling bad groups from good "
-    return f"{words}ones does not help: {', '.join(each)}." if each else ""
-
-
-def last_epochs(curves: pd.DataFrame) -> str:
-    """Say which models were still improving over the last quarter of their epochs.
-
-    `curves` has a row per epoch: `model, seed, fold, epoch, val_auc`, and `title` if models are not
-    to be called by their slugs. A gain is clear if it is more than two standard errors over the
-    trainings; of fewer than `FEW` trainings the best epoch has to be the last.
-    """
-    growing, gained = [], []
-    curves = curves.assign(name=curves.get("title", curves.model), fold=curves.fold.fillna(-1))
-    for name, own in curves.groupby("name", sort=False):
-        last = int(own.epoch.max())
-        if last < LEAST_EPOCHS:
-            continue
-        wide = own.pivot_table("val_auc", ["seed", "fold"], "epoch")
-        gains = wide[last] - wide[last - round(LAST * last)]
-        improves = bool((wide.idxmax(axis=1) == last).all())
-        number = fill("{name} {gain:+%}", {"name": name, "gain": gains.mean()})
-        if len(wide) >= FEW:
-            error = gains.std() / np.sqrt(len(gains))
-            improves, number = gains.mean() > 2 * error, f"{number} ± {100 * error:.1f}"
-        growing += [str(name)] if improves else []
-        gained.append(number)
-    if not gained:
-        return ""
-    verb = "was" if len(growing) == 1 else "were"
-    text = f"{_listed(growing)} {verb} still improving" if growing else "No model still improved"
-    return f"{text}: in the last quarter of the epochs {', '.join(gained)} points."
-
-
 def mistakes(wrong: pd.DataFrame, judged: pd.DataFrame) -> str:
     """Say how many parts are on the wrong side of a threshold (`mistakes.mistakes`).
 
@@ -185,7 +137,7 @@ def promise(points: pd.DataFrame, model: str, side: str) -> list[str]:
 
 
 def two_splits(table: pd.DataFrame, model: str) -> str:
-    """Say what models lose on groups that no training has seen (`two_splits.compare`).
+    """Say what models lose on groups that no training has seen (`comparison.two_splits`).
 
     If the other run lacks the model, the best of the random split is named instead of it.
     """

@@ -192,7 +192,8 @@ def _reject_places(sweep: Sweep, line: Line) -> np.ndarray:
     if not line.review_cost:
         found = np.searchsorted(below, below + line.review_share + 1e-12, side="right") - 1
         return np.maximum(found, places)
-    cost = (line.review_cost * below + _overkill_cost(sweep, line)).round(12)
+    overkill_rate = sweep.n_overkilled / sweep.n_overkilled[0]
+    cost = expected_cost(0.0, overkill_rate, below, line).round(12)
     least = np.minimum.accumulate(cost[::-1])[::-1]  # from each place on
     where = np.flatnonzero(cost == least)
     return where[np.searchsorted(where, places)]
@@ -203,23 +204,25 @@ def _share_below(sweep: Sweep, line: Line) -> np.ndarray:
     return line.bad_rate * sweep.n_escaped / sweep.n_escaped[-1] + (1 - line.bad_rate) * good
 
 
-def _overkill_cost(sweep: Sweep, line: Line) -> np.ndarray:
-    rate = sweep.n_overkilled / sweep.n_overkilled[0]
-    return (1 - line.bad_rate) * line.false_alarm_cost * rate
+def expected_cost(
+    escape_rate: ArrayLike, overkill_rate: ArrayLike, reviewed: ArrayLike, line: Line
+) -> np.ndarray:
+    """Return the mean cost per part on the line, of rates of escapes and overkill, and of looks.
 
-
-def expected_cost(point: OperatingPoint, line: Line) -> float:
-    """Return the mean cost per part of escapes and overkill on the line."""
-    escapes = line.bad_rate * point.escape_rate.estimate * line.escape_cost
-    return escapes + (1 - line.bad_rate) * point.overkill_rate.estimate * line.false_alarm_cost
+    `reviewed` is the share of all parts that a person looks at again, and is assumed to call right.
+    """
+    escapes = line.bad_rate * np.asarray(escape_rate) * line.escape_cost
+    overkill = (1 - line.bad_rate) * np.asarray(overkill_rate) * line.false_alarm_cost
+    return escapes + overkill + np.asarray(reviewed) * line.review_cost
 
 
 def cheapest_bins(labels: ArrayLike, scores: ArrayLike, line: Line) -> Bins:
     """Return the two thresholds with the least expected cost; the lowest of equals."""
     sweep = threshold_sweep(labels, scores)
     places, below = _reject_places(sweep, line), _share_below(sweep, line)
-    cost = line.bad_rate * line.escape_cost * sweep.n_escaped / sweep.n_escaped[-1]
-    cost = cost + line.review_cost * (below[places] - below) + _overkill_cost(sweep, line)[places]
+    escape_rate = sweep.n_escaped / sweep.n_escaped[-1]
+    overkill_rate = sweep.n_overkilled[places] / sweep.n_overkilled[0]
+    cost = expected_cost(escape_rate, overkill_rate, below[places] - below, line)
     best = int(np.argmin(cost.round(12)))  # rounded: equal costs must compare equal
     return Bins(float(sweep.thresholds[best]), float(sweep.thresholds[places[best]]))
 

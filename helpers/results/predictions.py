@@ -142,70 +142,76 @@ def read_predictions(path: Path, split: pd.DataFrame, model: Model | None = None
         )
     frame = files.load_csv(path, ("id", "split", "defect_score"))
     named = [column for column in Member._fields if column in frame]
-    columns = frame.assign(seed=frame.get("seed", 0), fold=frame.get("fold", np.nan))
-    values = columns[["defect_score", *Member._fields]].apply(pd.to_numeric, errors="coerce")
-    values = values.astype(np.float64).assign(id=frame.id, split=frame.split)
+    numbers = frame[["defect_score", *named]].apply(pd.to_numeric, errors="coerce")
+    values = frame[["id", "split"]].join(numbers.astype(np.float64))
     side = pd.Series("", frame.index, dtype=object)  # of each image, as the block's training saw it
-    for fold in (None, *folds_of(split)):
-        rows = values.fold.isna() if fold is None else values.fold == fold
+    for fold in folds_of(split) if "fold" in named else [None]:
+        rows = values.index if fold is None else values.fold == fold
         side[rows] = frame.id[rows].map(sides(split, fold).set_index("id").split)
-    wrong_side = frame.split.isin(["val", "test"]) & (side != frame.split)
+    again = "; make the predictions again"
     checks = {
         "defect_score {defect_score} is not a number from 0 to 1; write a probability of bad": (
             ~values.defect_score.between(0, 1)
         ),
-        "the seed is not a whole number from 0; write one, or leave the column out": (
-            ~(values.seed >= 0) | (values.seed % 1 != 0)
-        ),
         "id {id!r} occurs twice; keep one row for each image, seed and fold": (
-            values.duplicated(["id", *Member._fields])
+            values.duplicated(["id", *named])
         ),
     }
-    again = "; make the predictions again"
+    if "seed" in named:
+        checks["the seed is not a whole number from 0; write one, or leave the column out"] = ~(
+            values.seed >= 0
+        ) | (values.seed % 1 != 0)
     if "fold" in named:
         checks[f"fold {{fold}} is not in split.csv{again}"] = ~values.fold.isin(folds_of(split))
     seen = "fold {fold}" if "fold" in named else "this split"
-    checks[f"{{id!r}} is not a {{split}} id of {seen}{again}"] = wrong_side
+    judged = frame.split.isin(["val", "test"])
+    checks[f"{{id!r}} is not a {{split}} id of {seen}{again}"] = judged & (side != frame.split)
     files.refuse_marked(path, frame, checks)
-    blocks = {
-        Member(int(seed), None if pd.isna(fold) else int(fold)): rows
-        for (seed, fold), rows in values.groupby([*Member._fields], dropna=False)
-    }
-    wanted = cross_fitted(split, {member.seed: None for member in blocks})
-    for member in wanted if "fold" in named else ():
-        if member not in blocks:
+    values = values[judged]
+    blocks = _blocks(values) or {Member(): values}
+    if "fold" in named:
+        wanted = cross_fitted(split, {member.seed: None for member in blocks})
+        blocks = {member: blocks.get(member, values[:0]) for member in wanted}
+    for member, rows in blocks.items():
+        unseen = sides(split, member.fold)
+        unseen = unseen[unseen.split.isin(["val", "test"]) & ~unseen.id.isin(rows.id)]
+        if len(unseen):
+            first = unseen.iloc[0]
             raise files.ArtifactError(
-                f"{path} lacks {member}; write a block of rows for each fold of split.csv"
+                f"{path} lacks {len(unseen)} id(s){f' of {member}' if named else ''}, e.g. "
+                f"{first.id!r} ({first.split}); write a row for each validation and test image of "
+                "split.csv, and for each fold"
             )
-    model = model or Model(path.stem)
-    members = [
-        _block(path, split, rows, dataclasses.replace(model, members=(member,) if named else ()))
-        for member, rows in (blocks or {Member(): values}).items()
-    ]
-    if len(members) == 1:
-        return members[0]
-    model = dataclasses.replace(model, members=tuple(blocks))
-    val = _with_labels(split, pd.concat([own.val for own in members]))
-    test = _with_labels(split, pd.concat([own.test for own in members]))
-    return Scored(model, val, test, tuple(members), groups_apart=members[0].groups_apart)
+    return scored_of(values, split, model or Model(path.stem))
 
 
-def _block(path: Path, split: pd.DataFrame, rows: pd.DataFrame, model: Model) -> Scored:
-    """Return the scores of one training; ArtifactError if an image that it should have is missing.
+def scored_of(rows: pd.DataFrame, split: pd.DataFrame, model: Model) -> Scored:
+    """Return the content of a predictions file, as `predictions_frame`, with the labels beside it.
 
-    The model has this training as its member if the file names it.
+    The model's members are the trainings that the columns `seed` and `fold` name, if any.
     """
-    member = model.members[0] if model.members else None
-    seen, tables = sides(split, member.fold if member else None), {}
-    for side in ("val", "test"):
-        own = rows[rows.split == side]
-        if missing := sorted(set(seen.id[seen.split == side]) - set(own.id)):
-            raise files.ArtifactError(
-                f"{path} lacks {len(missing)} {side} id(s){f' of {member}' if member else ''}, "
-                f"e.g. {missing[0]!r}; write a row for each validation and test image of split.csv"
-            )
-        tables[side] = _with_labels(split, own)
-    return Scored(model, tables["val"], tables["test"], groups_apart=keeps_groups_apart(split))
+    named, groups_apart = not {*Member._fields}.isdisjoint(rows), keeps_groups_apart(split)
+
+    def joined(rows: pd.DataFrame, members: tuple[Member, ...]) -> Scored:
+        val, test = (_with_labels(split, rows[rows.split == side]) for side in ("val", "test"))
+        whose = dataclasses.replace(model, members=members if named else ())
+        return Scored(whose, val, test, groups_apart=groups_apart)
+
+    blocks = _blocks(rows)
+    every = joined(pd.concat(blocks.values()), tuple(blocks))
+    if len(blocks) < 2:
+        return every
+    members = tuple(joined(own, (member,)) for member, own in blocks.items())
+    return dataclasses.replace(every, members=members)
+
+
+def _blocks(rows: pd.DataFrame) -> dict[Member, pd.DataFrame]:
+    """Return the rows of each training."""
+    by = rows.assign(seed=rows.get("seed", 0), fold=rows.get("fold", np.nan))
+    return {
+        Member(int(seed), None if pd.isna(fold) else int(fold)): own
+        for (seed, fold), own in by.groupby([*Member._fields], dropna=False)
+    }
 
 
 def _with_labels(split: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:

@@ -1,22 +1,42 @@
-"""The results table: one row per model, made from its scores alone.
+"""The results table: one row per model, made from its scores alone; and the report's Table 2.
 
 A file that a user writes by hand becomes a row like any other. Test labels are used here and in
-what is made of these rows, after every choice was made on validation. `report_table` formats the
-table for the eye.
+what is made of these rows, after every choice was made on validation.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from helpers.core import metrics
-from helpers.models.record import Model
+from helpers.core import metrics, style, tables
+from helpers.models.record import BASES, Model
 from helpers.results import comparison, operating_point
+from helpers.results.comparison import with_ends
 from helpers.results.predictions import Scored
+
+if TYPE_CHECKING:
+    from pandas.io.formats.style import Styler
+
+# Table 2 of the report, on its own 3,000 test images of Nexperia parts: validation accuracy (in
+# parentheses on fine-tuned features) and test AUC, per cent. Not this project's numbers.
+REPORT = {
+    "lda": ("58.0 (96.0)", "-"),
+    "rf": ("54.0 (95.6)", "-"),
+    "lr": ("55.3 (95.6)", "-"),
+    "svm": ("57.0 (95.6)", "-"),
+    "ll": ("60.67", "-"),
+    "cnn": ("77.0", "-"),
+    "fbp": ("97.33", "98.30"),
+    "darts_v2": ("95.33", "99.06"),
+    "darts_searched": ("95.67", "98.57"),
+}
+CHOSEN = "best on validation"
+_LEADING = r"^(\d+\.\d+)(?!\*)"  # the number of a cell, unless it is starred
+NEVER_BEST = ["p", "Parameters", "Time"]
 
 
 def results_table(scored: Mapping[str, Scored], split: pd.DataFrame) -> pd.DataFrame:
@@ -36,7 +56,6 @@ def results_table(scored: Mapping[str, Scored], split: pd.DataFrame) -> pd.DataF
     majority["val_accuracy"] = float((labels["val"] == call).mean())
     if "test" in labels and (test := labels["test"]).nunique() == 2:
         majority |= {"test_auc": 0.5, "test_accuracy": float((test == call).mean())}
-        majority["test_f1"] = metrics.f1(test, np.full(len(test), float(call)))
     return pd.DataFrame([*rows, majority])
 
 
@@ -64,65 +83,33 @@ def evaluate(scored: Scored, bad_rate: float) -> dict[str, Any]:
     labels are hidden or of one class. If the split keeps groups apart, the 95 % intervals take
     groups as the units, not images; if there are groups, `test_within_auc` is the AUC inside them.
 
-    The row of a model of several trainings has `<metric>_mean` and `<metric>_std` over them: on
+    The row of a model of several trainings has `<side>_auc_mean` and `<side>_auc_std` over them: on
     validation each has its own fold, if it has one.
     """
-    threshold, measured = _judged(scored, bad_rate)
-    row = _names(scored.model) | {"threshold": threshold}
-    row["n_val"] = int(scored.val.label.notna().sum())
-    for name, interval in measured.items():
-        row |= with_ends(name, interval) if name != "test_f1" else {name: interval.estimate}
-    row |= within_groups(scored)
+    val, groups = scored.labels_scores("val"), scored.groups()
+    threshold = operating_point.most_accurate_threshold(*val, bad_rate)
+    row = _names(scored.model) | {"threshold": threshold, "n_val": len(val[0])}
+    thresholds = {"val": operating_point.most_accurate_threshold(*val, float(val[0].mean()))}
+    if scored.judged_on == "test":
+        thresholds["test"] = threshold
+    for side, called_from in thresholds.items():
+        (labels, scores), blocks = scored.labels_scores(side), scored.blocks(side)
+        row |= with_ends(f"{side}_auc", metrics.auc_interval(labels, scores, blocks))
+        is_right = (scores >= called_from) == labels
+        row |= with_ends(f"{side}_accuracy", metrics.rate_interval(is_right, blocks))
+        if scored.members:
+            aucs = [metrics.roc_auc(*member.labels_scores(side)) for member in scored.members]
+            row |= {f"{side}_auc_mean": np.mean(aucs), f"{side}_auc_std": np.std(aucs, ddof=1)}
     if scored.members:
         row |= {"members": len(scored.members), "averaged": scored.model.averaged}
-        each = [_judged(member, bad_rate)[1] for member in scored.members]
-        single = pd.DataFrame([{k: own.estimate for k, own in one.items()} for one in each])
-        row |= single.mean().add_suffix("_mean").to_dict()
-        row |= single.std(ddof=1).add_suffix("_std").to_dict()
+    if groups is not None:
+        inside = metrics.within_group_auc(*scored.labels_scores(), groups)
+        row |= with_ends(f"{scored.judged_on}_within_auc", inside.auc) if inside else {}
     return row
-
-
-def within_groups(scored: Scored) -> dict[str, float]:
-    """Return the AUC inside the groups of the judged side with its interval, if there are groups.
-
-    The keys are `<side>_within_auc`, `..._low` and `..._high`.
-    """
-    if (groups := scored.groups()) is None:
-        return {}
-    inside = metrics.within_group_auc(*scored.labels_scores(), groups)
-    return with_ends(f"{scored.judged_on}_within_auc", inside.auc) if inside else {}
-
-
-def with_ends(name: str, interval: metrics.Interval) -> dict[str, float]:
-    """Return the columns of an interval: `<name>`, `<name>_low` and `<name>_high`."""
-    return dict(zip((name, f"{name}_low", f"{name}_high"), interval, strict=True))
 
 
 def _names(model: Model) -> dict[str, Any]:
     return {"model": model.slug, "title": model.title, "kind": model.kind}
-
-
-def _judged(scored: Scored, bad_rate: float) -> tuple[float, dict[str, metrics.Interval]]:
-    """Return the threshold for test, and each metric with its interval; F1 has none."""
-    val, blocks = scored.labels_scores("val"), scored.blocks("val")
-    best = operating_point.most_accurate_threshold(*val, float(val[0].mean()))
-    threshold = operating_point.most_accurate_threshold(*val, bad_rate)
-    measured = {
-        "val_accuracy": _accuracy(*val, best, blocks),
-        "val_auc": metrics.auc_interval(*val, blocks),
-    }
-    if scored.judged_on == "test":
-        test, blocks = scored.labels_scores("test"), scored.blocks("test")
-        measured["test_auc"] = metrics.auc_interval(*test, blocks)
-        measured["test_accuracy"] = _accuracy(*test, threshold, blocks)
-        measured["test_f1"] = metrics.Interval(metrics.f1(*test, threshold), np.nan, np.nan)
-    return threshold, measured
-
-
-def _accuracy(
-    labels: np.ndarray, scores: np.ndarray, threshold: float, groups: np.ndarray | None
-) -> metrics.Interval:
-    return metrics.rate_interval((scores >= threshold) == labels, groups)
 
 
 def training_bad_rate(split: pd.DataFrame) -> float:
@@ -149,3 +136,80 @@ def rivals(table: pd.DataFrame) -> pd.DataFrame:
     rows = table[table.kind != "reference"]
     rows = rows if len(rows) else table[table.model != "majority"]
     return rows[rows.n_val == rows.n_val.max()]
+
+
+def paper_table(table: pd.DataFrame, chosen: str = CHOSEN) -> pd.DataFrame:
+    """Return `results_table`, with or without tests and costs, for the eye, by validation AUC.
+
+    AUCs on the judged side have their interval. The best model on validation is marked by the word
+    `chosen`, rows that every model should beat are references; `*` is explained by `table_legend`.
+    """
+    best, most = best_model(table), table.n_val.max()
+    side = "test" if "test_auc" in table else "val"
+    rows = table.assign(last=table.model == "majority").sort_values(
+        ["last", "val_auc"], ascending=[True, False], kind="stable"
+    )
+    rows["mark"] = (rows.kind == "reference").map({True: " (reference)", False: ""})
+    rows.loc[rows.model == best, "mark"] = f" \N{LEFTWARDS ARROW} {chosen}"
+    rows["star"] = (rows.n_val < most).map({True: "*", False: ""})  # the first of several folds
+    if "averaged" in rows:
+        rows["title"] += rows.averaged.map(", mean of {}".format, na_action="ignore").fillna("")
+    columns = {"Model": "{title}{mark}"}
+    if side == "test":
+        columns |= {"Valid AUC": "{val_auc:%}{star}", "Test AUC": "{test_auc:%[]}"}
+    else:
+        columns |= {"Valid AUC": "{val_auc:%[]}{star}", "Valid Acc": "{val_accuracy:%}{star}"}
+    if f"{side}_within_auc" in table:
+        columns["within groups"] = f"{{{side}_within_auc:%[]}}"
+    if side == "test":
+        columns["Test Acc"] = "{test_accuracy:%}"
+    if "p_holm" in table:
+        columns |= {"p": "{p_holm:p}", "Parameters": "{parameters:n}", "Time": "{seconds:time}"}
+    return tables.filled(rows, columns)
+
+
+def shown(
+    table: pd.DataFrame, caption: str = "", smoke: bool = False, chosen: str = CHOSEN
+) -> Styler:
+    """Return `paper_table` for a notebook: the best number of each column is bold.
+
+    Its legend is the caption, after a caption of the notebook's own.
+    """
+    text = paper_table(table, chosen)
+    numbers = text.apply(lambda column: pd.to_numeric(column.str.extract(_LEADING)[0]))
+    best = (numbers == numbers.max()) & (text != tables.MISSING)
+    best[best.columns.intersection(NEVER_BEST)] = False
+    best["Model"] = text.Model.str.endswith(chosen)
+    caption = " ".join(filter(None, [caption, table_legend(table, chosen)]))
+    return style.bold(style.styled(text, caption, smoke, wrap=True), best)
+
+
+def table_legend(table: pd.DataFrame, chosen: str = CHOSEN) -> str:
+    """Return the meaning of the columns and marks of `paper_table` in a few sentences."""
+    texts = ["Per cent, with 95 % intervals; sorted by validation AUC, the best in bold."]
+    if table.n_val.dropna().nunique() > 1:
+        texts.append("* on the first fold alone.")
+    if "p_holm" in table:
+        texts.append(
+            f"p: paired test against the {chosen} row, after Holm's correction. Parameters of one "
+            "network, time of all its trainings."
+        )
+    return " ".join(texts)
+
+
+def beside_report(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the report's Table 2 beside the same rows of this run, in per cent.
+
+    The report's numbers are those of its own images. In parentheses: on fine-tuned features.
+    """
+    rows = {row["model"]: row for row in table.to_dict("records")}
+    lines = []
+    for name, (accuracy, area) in REPORT.items():
+        line = {"Model": BASES[name]}
+        slugs = [slug for slug in (name, f"{name}_on_fbp") if slug in rows]
+        for title, column in (("Valid acc.", "val_accuracy"), ("Test AUC", "test_auc")):
+            texts = [tables.fill(f"{{{column}:%}}", rows[slug]) for slug in slugs]
+            first, *more = texts or [tables.MISSING]
+            line[f"{title}, this run"] = first + "".join(f" ({text})" for text in more)
+        lines.append(line | {"Valid acc., report": accuracy, "Test AUC, report": area})
+    return pd.DataFrame(lines)

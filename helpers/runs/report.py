@@ -72,7 +72,7 @@ def write_ensemble(run: Run) -> Stacked | None:
 def other_run(run: Run, other: str) -> dict[str, dict[str, Scored]]:
     """Return the models of the run with the random split and of the one by groups.
 
-    The keys are those of `two_splits.KINDS`.
+    The keys are those of `comparison.SPLITS`.
 
     Raises:
         SettingsError: the other run has no split, one of the same kind, or other labels.

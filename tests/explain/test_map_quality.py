@@ -1,66 +1,112 @@
-"""The measures of a network's maps: computed correctly, high if it has learned the defect."""
+"""Insertion and deletion: by hand, by chance, and of a network that has learned the defect."""
 
+import copy
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
 from scipy import stats
+from torch import nn
+from torchvision.transforms.functional import gaussian_blur
 
-from helpers.explain import map_quality
-from helpers.explain.map_measures import area, randomised_copy, rank_correlation
+from helpers.explain import map_quality, maps
 from helpers.explain.subject import judged
 
-PANELS = [(label, kind) for label in (0, 1) for kind in ("insertion", "deletion")]
+
+class BrightSpot(nn.Module):
+    """A network whose score of class 1 depends on the four pixels at the bottom right alone."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor(1.0))
+
+    def forward(self, x):
+        y = self.weight * x[:, 0, -2:, -2:].sum((1, 2))
+        return torch.stack([torch.zeros_like(y), y], dim=1)
 
 
-@pytest.fixture(scope="module")
-def quality(whole_subject):
-    return map_quality.measure(whole_subject, 20)
+SPOT = torch.zeros(3, 4, 4)
+SPOT[:, -2:, -2:] = 1
+IMAGES = torch.ones(3, 1, 4, 4)
+ZERO = torch.zeros(())
+
+
+def test_curves_of_a_perfect_map_by_hand():
+    # Four steps of four pixels: the first quarter holds all that the model looks at.
+    result = map_quality.insertion_deletion(BrightSpot(), IMAGES, ZERO, SPOT, 1, steps=4)
+    sure = torch.sigmoid(torch.tensor(4.0)).item()
+    insertion, deletion = result["insertion"], result["deletion"]
+    torch.testing.assert_close(insertion[0], torch.tensor([0.5, sure, sure, sure, sure]))
+    torch.testing.assert_close(deletion[0], torch.tensor([sure, 0.5, 0.5, 0.5, 0.5]))
+    assert map_quality.area(insertion).tolist() == pytest.approx([(3.5 * sure + 0.25) / 4] * 3)
+    assert map_quality.area(deletion).tolist() == pytest.approx([(0.5 * sure + 1.75) / 4] * 3)
+
+
+def test_blur_agrees_with_torchvisions_in_any_precision_around_it():
+    x = torch.randn(2, 3, 40, 30)  # sigma is a twentieth of 40 pixels
+    expected = gaussian_blur(x, 9, 2.0)
+    torch.testing.assert_close(map_quality.blurred(x), expected)
+    with torch.autocast("cpu", torch.bfloat16):
+        torch.testing.assert_close(map_quality.blurred(x), expected)
+
+
+def test_pixels_of_equal_importance_do_not_go_from_the_top_left():
+    rank = map_quality._importance_rank(torch.zeros(1, 8, 8), seed=0)
+    assert sorted(rank.flatten().tolist()) == list(range(64))
+    assert abs(rank[0, :4].float().mean().item() - 31.5) < 6
+    assert torch.equal(rank, map_quality._importance_rank(torch.zeros(1, 8, 8), seed=0))
+    maps = torch.tensor([[[0.1, 0.9], [0.5, 0.3]]])
+    assert map_quality._importance_rank(maps, seed=0).tolist() == [[[3, 0], [1, 2]]]
+
+
+def test_a_true_map_beats_random_ones_and_a_random_one_does_not():
+    bright = torch.rand(40, 1, 28, 28)
+    truth = torch.zeros(40, 28, 28)
+    truth[:, -2:, -2:] = 1
+    noise, others = (map_quality.random_maps(truth, seed) for seed in (1, 2))
+    curves = [
+        map_quality.insertion_deletion(BrightSpot(), bright, ZERO, m, 1, 10)
+        for m in (truth, noise, others)
+    ]
+    for kind, sign in (("insertion", 1), ("deletion", -1)):
+        good, random, other = (sign * map_quality.area(c[kind]) for c in curves)
+        assert stats.ttest_1samp(good - random, 0).statistic > 5
+        assert abs(stats.ttest_1samp(random - other, 0).statistic) < 3
 
 
 def test_the_table_holds_means_chance_and_intervals_over_the_parts(subject):
-    untrained = randomised_copy(subject.model, 7)  # the trained one is so sure that nothing varies
-    subject = replace(subject, model=untrained)
-    quality = map_quality.measure(subject, 20)
-    table, sample = quality.table.set_index(["measure", "called"]), quality.sample
-    assert len(table) == 6
-    for label, kind in PANELS:
-        maps, random = (area(curves[kind]).numpy() for curves in quality.curves[label])
-        row = table.loc[(f"{kind} area", ("good", "bad")[label])]
-        assert (row.maps, row.chance) == pytest.approx((maps.mean(), random.mean()))
-        gains = maps - random if kind == "insertion" else random - maps
-        interval = stats.ttest_1samp(gains, 0).confidence_interval(0.95)
-        found = (row.gain, row.low, row.high)
-        assert found == pytest.approx((gains.mean(), *interval), abs=1e-5)
+    model = copy.deepcopy(subject.model)
+    model.head.weight.data /= 10  # the trained one is so sure that nothing varies
+    subject = replace(subject, model=model)
+    table = map_quality.measure(subject, 20).set_index(["measure", "called"])
+    assert len(table) == 4
+    order = map_quality.seeding.numpy_stream(0, "parts behind the maps").permutation(40)
+    sample = maps.half_of_each(subject.parts.iloc[order], "called", 20)
     for label, word in enumerate(("good", "bad")):
         ids = sample.id[sample.called == label]
-        rho = [
-            rank_correlation(
-                subject.maps(ids, label),
-                replace(subject, model=randomised_copy(subject.model, seed)).maps(ids, label),
+        images, heats = subject.images(ids), subject.maps(ids, label)
+        hidden = map_quality.blurred(images)
+        curves, random = (
+            map_quality.insertion_deletion(subject.model, images, hidden, some, label, 10, 0)
+            for some in (heats, map_quality.random_maps(heats, 0))
+        )
+        for kind, sign in map_quality.BETTER.items():
+            row = table.loc[(f"{kind} area", word)]
+            reached, chance = map_quality.area(curves[kind]), map_quality.area(random[kind])
+            assert (row.maps, row.chance) == pytest.approx(
+                (reached.mean().item(), chance.mean().item())
             )
-            for seed in range(map_quality.RANDOM_WEIGHTS)
-        ]
-        row = table.loc[(map_quality.CORRELATION, word)]
-        expected = torch.stack(rho).nanmean(dim=0).nanmean().item()
-        assert row.maps == pytest.approx(expected, abs=1e-6) and np.isnan(row.gain)
+            gains = sign * (reached - chance).numpy()
+            interval = stats.ttest_1samp(gains, 0).confidence_interval(0.95)
+            found = (row.gain, row.low, row.high)
+            assert found == pytest.approx((gains.mean(), *interval), abs=1e-5)
 
 
-def test_a_network_that_has_learned_the_defect_has_better_maps_than_random_ones(quality):
-    table = quality.table.set_index(["measure", "called"])
+def test_a_network_that_has_learned_the_defect_has_better_maps_than_random_ones(subject):
+    table = map_quality.measure(subject, 20).set_index(["measure", "called"])
     assert table.loc[("insertion area", "bad")].low > 0
-    assert table.loc[map_quality.CORRELATION].maps.abs().max() < 0.5
 
 
-def test_a_class_that_no_part_was_called_has_no_curves(subject):
+def test_a_class_that_no_part_was_called_has_no_row(subject):
     nobody = replace(subject, parts=judged(subject.parts, 2.0))
-    quality = map_quality.measure(nobody, 8)
-    assert list(quality.curves) == [0] and "bad" not in set(quality.table.called)
-
-
-def test_the_figure_shows_the_mean_curves(quality):
-    figure = map_quality.curves_figure(quality, "title")
-    for ax, (label, kind) in zip(figure.axes, PANELS, strict=True):
-        for line, curves in zip(ax.lines, quality.curves[label], strict=True):
-            np.testing.assert_allclose(line.get_ydata(), curves[kind].mean(dim=0))
+    assert set(map_quality.measure(nobody, 8).called) == {"good"}

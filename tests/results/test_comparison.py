@@ -8,7 +8,8 @@ import pytest
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
-from helpers.core import metrics
+from helpers.core import metrics, tables
+from helpers.core.rules import SettingsError
 from helpers.models.record import Model
 from helpers.results import comparison
 from helpers.results.predictions import Scored
@@ -96,18 +97,16 @@ def test_the_auc_of_a_kind_is_that_of_its_parts_alone_and_needs_two_of_each_labe
     assert comparison.subgroup_table(given, split, []).empty
 
 
-def test_groups_count_their_parts_and_mistakes_and_leave_out_parts_without_a_group():
-    *_, given = models()
+def test_the_parts_of_a_group_count_as_independent_and_parts_without_a_group_are_left_out():
+    labels, scores, given = models()
     groups = pd.Series(["a", "b"] * 40, dtype=object).where(np.arange(80) > 3)
-    one = given["best"]
-    scored = replace(one, test=one.test.assign(group=groups))
-    ids = one.test.id.iloc[[0, 4, 5, 6, 8]]  # no group, a, b, a, a
-    kinds = ["escape", "escape", "escape", "escape", "false alarm"]
-    table = comparison.group_table(scored, pd.DataFrame({"id": ids, "kind": kinds}))
-    assert set(table.group) == {"a", "b"} and (table.n_good + table.n_bad).sum() == 76
-    counts = table.set_index("group")[["escapes", "false_alarms"]]
-    assert counts.T.to_dict("list") == {"a": [2, 1], "b": [1, 0]}
-    assert comparison.group_table(one, pd.DataFrame({"id": ids, "kind": kinds})).empty
+    test = given["best"].test.assign(group=groups)
+    scored = replace(given["best"], test=test, groups_apart=True)
+    table = comparison.subgroup_table({"best": scored}, test, ["group"]).set_index("kind")
+    assert set(table.index) == {"a", "b"} and (table.n_good + table.n_bad).sum() == 76
+    is_a = (groups == "a").to_numpy()
+    expected = metrics.auc_interval(labels[is_a], scores["best"][is_a])
+    assert tuple(table.loc["a", ["auc", "auc_low", "auc_high"]]) == expected
 
 
 IDS = [f"{i:03d}" for i in range(200)]
@@ -133,3 +132,42 @@ def test_aucs_by_size_are_means_over_the_draws_and_gains_those_of_paired_tests()
     assert np.isnan(table.gain[0]) and 0 < table.gain_low[1] < table.gain[1] < table.gain_high[1]
     assert (comparison.size_table(scores, SPLIT, by_groups=True).auc_low < table.auc).all()
     assert comparison.size_table(scores[:0], SPLIT).empty
+
+
+def model_of(name, separation, apart):
+    """Scores of 200 test parts in 20 groups."""
+    rng = np.random.default_rng(0)
+    labels = (np.arange(200) % 3 == 0).astype(int)
+    frame = pd.DataFrame({"id": [f"{i:03d}" for i in range(200)], "label": labels})
+    frame["defect_score"] = 1 / (1 + np.exp(-rng.normal(size=200) - separation * labels))
+    frame["group"] = [f"lot{i // 10}" for i in range(200)]
+    return Scored(Model(name), frame, frame, groups_apart=apart)
+
+
+def both():
+    random, groups = model_of("fbp", 3.0, apart=False), model_of("fbp", 1.0, apart=True)
+    return {"fbp": random, "only_random": random}, {"fbp": groups, "only_groups": groups}
+
+
+def test_the_difference_is_that_of_unseen_groups_minus_random():
+    random, groups = both()
+    table = comparison.two_splits(random, groups)
+    assert table.model.tolist() == ["fbp"]
+    row = table.iloc[0]
+    assert row.random_auc == pytest.approx(metrics.roc_auc(*random["fbp"].labels_scores()))
+    assert row.groups_auc == pytest.approx(metrics.roc_auc(*groups["fbp"].labels_scores()))
+    assert row.difference == pytest.approx(row.groups_auc - row.random_auc) and row.difference < 0
+    assert row.difference_low < row.difference < row.difference_high < 0
+    shown = tables.filled(table, comparison.COMPARED).iloc[0]
+    assert shown["Unseen groups minus random"].startswith(f"{100 * row.difference:.1f} [")
+    assert shown["Model"] == "FBP"
+
+
+def test_runs_without_a_common_model_or_with_hidden_labels_are_refused():
+    random, groups = both()
+    with pytest.raises(SettingsError, match="no model"):
+        comparison.two_splits(random, {"only_groups": groups["only_groups"]})
+    own = groups["fbp"]
+    hidden = {"fbp": replace(own, test=own.test.assign(label=pd.NA))}
+    with pytest.raises(SettingsError, match="test labels"):
+        comparison.two_splits(random, hidden)

@@ -74,37 +74,6 @@ def test_the_next_model_is_named_with_what_is_significant(scored):
     assert findings.next_best(compared[:0], "test") == ""
 
 
-def test_the_auc_within_groups_is_said_beside_that_over_all_images():
-    rows = [("FBP", "fbp", 0.94, 0.87, 0.8, 0.92), ("LL", "ll", 0.9, 0.78, 0.7, 0.85)]
-    ends = ["test_auc", *(f"test_within_auc{end}" for end in ("", "_low", "_high"))]
-    table = pd.DataFrame(rows, columns=["title", "model", *ends])
-    text = findings.within_groups(table, ["ll", "fbp", "missing"])
-    assert text.endswith(
-        "LL 78.0 [70.0, 85.0] (90.0 over all images), FBP 87.0 [80.0, 92.0] (94.0 over all images)."
-    )
-    assert findings.within_groups(table, ["svm"]) == ""
-    assert findings.within_groups(table[["model", "test_auc"]], ["fbp"]) == ""
-
-
-def curves(model, *trainings):
-    rows = [
-        (model, seed, np.nan, epoch, auc)
-        for seed, aucs in enumerate(trainings)
-        for epoch, auc in enumerate(aucs, 1)
-    ]
-    return pd.DataFrame(rows, columns=["model", "seed", "fold", "epoch", "val_auc"])
-
-
-def test_a_model_still_improves_if_its_last_quarter_is_clear_of_noise():
-    rising = [[0.7, 0.75, 0.8, 0.84 + 0.001 * k] for k in range(3)]
-    flat = [[0.7, 0.8, 0.85, 0.85 + wobble] for wobble in (0.02, -0.02, 0.01)]
-    text = findings.last_epochs(pd.concat([curves("CNN", *rising), curves("LL", *flat)]))
-    assert text.startswith("CNN was still improving: in the last quarter of the epochs CNN +4.1 ±")
-    assert findings.last_epochs(curves("LL", *flat)).startswith("No model still improved")
-    assert findings.last_epochs(curves("CNN", rising[0])).startswith("CNN was still")  # its best
-    assert findings.last_epochs(curves("CNN", [0.5])) == ""
-
-
 def test_mistakes_are_counted_with_intervals_by_groups_if_they_are_known():
     wrong = pd.DataFrame({"id": ["0", "30"], "kind": ["escape", "false alarm"]})
     judged = pd.DataFrame({"id": map(str, range(70)), "label": [1] * 20 + [0] * 50})

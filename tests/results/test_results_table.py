@@ -3,12 +3,12 @@
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.metrics import accuracy_score, f1_score, roc_auc_score
+from sklearn.metrics import accuracy_score, roc_auc_score
 
 from helpers.core import files
 from helpers.datasets.split_file import read_split
 from helpers.models.record import Model
-from helpers.results import comparison, predictions, report_table, results_table
+from helpers.results import comparison, predictions, results_table
 from helpers.runs.run_models import read_all_predictions
 from tests import planted
 
@@ -55,7 +55,6 @@ def test_the_numbers_of_a_row_are_those_of_scikit_learn(run):
     called = test.defect_score >= row.threshold
     assert row.test_auc == pytest.approx(roc_auc_score(test.label, test.defect_score))
     assert row.test_accuracy == pytest.approx(accuracy_score(test.label, called))
-    assert row.test_f1 == pytest.approx(f1_score(test.label, called))
     assert row.test_auc_low <= row.test_auc <= row.test_auc_high
 
 
@@ -71,9 +70,6 @@ def test_a_model_with_several_seeds_is_the_mean_of_their_scores(run):
     assert (row.members, row.averaged) == (3, "3 seeds")
     assert row.test_auc_mean == pytest.approx(np.mean(aucs))
     assert row.test_auc_std == pytest.approx(np.std(aucs, ddof=1))
-    bad_rate = results_table.training_bad_rate(read_split(run.split_csv))
-    own = [results_table.evaluate(one, bad_rate)["test_f1"] for one in seeds]
-    assert row.test_f1_mean == pytest.approx(np.mean(own))  # each at its own threshold
 
 
 def test_a_cross_fitted_model_is_judged_out_of_fold_and_its_trainings_in_their_own_folds(run):
@@ -125,7 +121,7 @@ def test_p_values_compare_test_scores_with_the_best_row_and_costs_are_beside(who
 
 
 def test_the_table_for_the_eye_has_at_most_eight_columns_the_best_on_validation_first(whole):
-    shape = report_table.paper_table(with_tests(whole), "submitted")
+    shape = results_table.paper_table(with_tests(whole), "submitted")
     assert shape.Model.iloc[0] == "SVM on FBP features \N{LEFTWARDS ARROW} submitted"
     names = ["Brightness alone (reference)", "Majority (reference)"]
     assert shape.Model.iloc[-2:].tolist() == names
@@ -133,7 +129,7 @@ def test_the_table_for_the_eye_has_at_most_eight_columns_the_best_on_validation_
     shape = shape.set_index("Model")
     assert shape.loc["FBP", ["Parameters", "Time"]].tolist() == ["3.4 M", "16 min"]
     assert shape.loc["SVM", ["p", "Parameters", "Time"]].tolist() == ["<.001", "-", "2.4 s"]
-    html = report_table.shown(with_tests(whole), "All models.", chosen="submitted").to_html()
+    html = results_table.shown(with_tests(whole), "All models.", chosen="submitted").to_html()
     best = f"{100 * table_of(whole).test_accuracy.max():.1f}"
     assert f"<b>{best}</b>" in html and "<b>3.4 M</b>" not in html
     assert "All models. Per cent" in html and "against the submitted row" in html
@@ -143,18 +139,18 @@ def test_the_table_for_the_eye_tells_means_stars_the_first_fold_and_does_without
     planted.add_folds(whole)
     planted.plant(whole, "fbp", 2.0, 0)
     planted.plant(whole, "svm", 4.0, 0, once=True)
-    shape = report_table.paper_table(table_of(whole)).set_index("Model")
+    shape = results_table.paper_table(table_of(whole)).set_index("Model")
     assert shape["Valid AUC"]["SVM"].endswith("*")
     fbp = "FBP, mean of 5 folds \N{LEFTWARDS ARROW} best on validation"
     assert not shape["Valid AUC"][fbp].endswith("*")
     planted.hide_test_labels(whole)
-    shape = report_table.paper_table(table_of(whole))
+    shape = results_table.paper_table(table_of(whole))
     assert shape.columns.tolist() == ["Model", "Valid AUC", "Valid Acc"]
     assert "[" in shape["Valid AUC"].iloc[0]
 
 
 def test_the_report_s_rows_are_beside_ours_with_fine_tuned_features_in_parentheses(whole):
-    shape = report_table.beside_report(table_of(whole)).set_index("Model")
+    shape = results_table.beside_report(table_of(whole)).set_index("Model")
     assert shape.loc["FBP", "Test AUC, report"] == "98.30"
     assert shape.loc["LDA", "Test AUC, this run"] == "-"
     assert shape.loc["SVM", "Test AUC, this run"].count("(") == 1

@@ -11,7 +11,7 @@ from helpers.core.paths import RunPaths
 from helpers.core.rules import SettingsError
 from helpers.datasets.split_file import read_split
 from helpers.models.record import Model
-from helpers.results import decision, label_audit, predictions, results_table, two_splits
+from helpers.results import comparison, decision, label_audit, predictions, results_table
 from helpers.results.settings import AnalysisSettings
 from helpers.results.submission import validate_submission
 from helpers.runs import report, run_models, stages
@@ -83,7 +83,7 @@ def test_shuffled_test_labels_change_no_threshold_temperature_ensemble_or_choice
         own = planted.analysis_stage(run.paths)  # which reads the split again
         table, scored = report.whole_results(own)
         points = decision.operating_table(scored, AnalysisSettings(), 0.3)
-        temperatures = decision.calibration_table(scored, 0.3).temperature[:-1]
+        temperatures = decision.calibration_table(scored, 0.3).temperature
         choices = [*points.threshold, *temperatures, *table.threshold[:-1]]
         return choices, results_table.best_model(table), table.test_auc[0]
 
@@ -100,7 +100,9 @@ def test_planted_perfect_and_random_models_come_out_as_they_must(run):
     table, _ = report.whole_results(run)
     table = table.set_index("model")
     assert results_table.best_model(table.reset_index()) == "perfect"
-    assert table.loc["perfect", ["val_accuracy", "val_auc", "test_auc", "test_f1"]].eq(1).all()
+    assert (
+        table.loc["perfect", ["val_accuracy", "val_auc", "test_auc", "test_accuracy"]].eq(1).all()
+    )
     assert table.test_auc_low["random"] < 0.5 < table.test_auc_high["random"]
     assert (table.p_holm.drop(["perfect", "majority"]) < 0.001).all()
     assert table.difference["random"] == pytest.approx(table.test_auc["random"] - 1)
@@ -124,7 +126,7 @@ def two_runs(home):
 @pytest.mark.parametrize("own", ["random", "groups"])
 def test_either_run_finds_the_other_and_knows_which_is_which(two_runs, own):
     other = {"random": "groups", "groups": "random"}[own]
-    table = two_splits.compare(**report.other_run(two_runs[own], other))
+    table = comparison.two_splits(**report.other_run(two_runs[own], other))
     assert table.model.tolist() == ["fbp"] and table.difference[0] < 0
 
 

@@ -1,0 +1,215 @@
+"""Figures of models and scores: AUCs with their intervals, ROC curves, and the decision."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
+from sklearn.metrics import roc_curve
+
+from helpers.core import tables
+from helpers.core.evenly import evenly
+from helpers.core.metrics import rate_interval, roc_auc
+from helpers.core.style import SIDES, SIGNIFICANT, percent, percent_axis, percent_up
+from helpers.models.record import colours
+from helpers.results import decision, operating_point
+from helpers.results.predictions import Scored
+from helpers.results.settings import AnalysisSettings
+
+MODEL: dict[str, Any] = {"fmt": "o", "color": "black", "capsize": 3}
+LEGEND_BELOW: dict[str, Any] = {"loc": "outside lower center", "borderaxespad": 2}
+LEGEND_BELOW |= {"ncols": 2, "frameon": False, "fontsize": 11}  # above the footnote
+MARKERS = "osD^vP"
+DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1.5, 1)))
+MOST_CURVES = 3  # more lines in one panel cannot be told apart
+ROOT = (lambda values: np.sqrt(np.clip(values, 0, None)), np.square)  # of an axis
+MOST_POINTS = 100  # of a curve with intervals
+PROMISE_LINES: tuple[dict[str, Any], ...] = (
+    {"color": "#029e73", "ls": "--", "lw": 2.2, "marker": "o"},
+    {"color": "#d55e00", "ls": ":", "lw": 2.2, "marker": "s"},
+)
+
+
+def interval_arms(frame: pd.DataFrame, column: str) -> list[pd.Series]:
+    """Return the lengths of an interval's two arms (N,) for `errorbar`, at least 0.
+
+    The ends are in `<column>_low` and `<column>_high`; without them the arms have length 0.
+    Rounding may put an end on the other side of the estimate.
+    """
+    low, high = (frame.get(f"{column}_{end}", frame[column]) for end in ("low", "high"))
+    return [(frame[column] - low).clip(lower=0), (high - frame[column]).clip(lower=0)]
+
+
+def name_rows(ax: Axes, names: Sequence[str], beside: Iterable[str] = ()) -> None:
+    """Name the rows of a picture of AUCs, the first below, with a text at the right of each."""
+    ax.set_yticks(range(len(names)), names)
+    ax.set_ylim(-0.5, len(names) - 0.5)
+    for y, text in enumerate(beside):
+        ax.annotate(text, (1.01, y), xycoords=ax.get_yaxis_transform(), va="center", fontsize=10)
+    percent_axis(ax.xaxis)
+
+
+def _auc_column(table: pd.DataFrame) -> str:
+    return "test_auc" if "test_auc" in table and table.test_auc.notna().any() else "val_auc"
+
+
+def auc_bars(table: pd.DataFrame, title: str = "") -> Figure:
+    """Draw the AUC of every model with its 95 % interval, the best above.
+
+    It is the AUC on test or, if its labels are hidden, on validation; `table` is that of
+    `results_table`.
+    """
+    column = _auc_column(table)
+    frame = table[table.model != "majority"].sort_values(column, kind="stable", ignore_index=True)
+    figure, ax = plt.subplots(figsize=(8, 0.42 * len(frame) + 1.6))
+    ax.errorbar(frame[column], frame.index, xerr=interval_arms(frame, column), **MODEL)
+    name_rows(ax, frame.title, frame[column].map(percent))
+    ax.set(xlabel=f"{SIDES[column.split('_')[0]]} AUC with its 95 % interval")
+    figure.suptitle(title, fontsize=12, wrap=True)
+    return figure
+
+
+def auc_against_cost(summary: pd.DataFrame, title: str = "") -> Figure:
+    """Draw the AUC over the milliseconds for an image with all its views, the best model first.
+
+    `summary` has a row per model: `title, parameters, ms_single, test_views`, and the AUC on test
+    or, if its labels are hidden, on validation, with the ends of its interval.
+    """
+    column = _auc_column(summary)
+    frame = summary.assign(title=summary.get("title", summary.model))
+    frame = frame.sort_values(column, ascending=False)
+    cost = frame.ms_single * frame.test_views.fillna(1)
+    arms = np.transpose(interval_arms(frame, column))
+    figure, ax = plt.subplots(figsize=(9.5, 4.5))
+    rows = zip(frame.to_dict("records"), cost, arms, itertools.cycle(MARKERS), strict=False)
+    for row, ms, arm, marker in rows:
+        label = tables.fill("{title} ({parameters:n} parameters)", row)
+        ax.errorbar(ms, row[column], yerr=arm[:, None], label=label, fmt=marker, capsize=3, ms=7)
+    if cost.max() > 3 * cost.min():  # else such a scale may have no second tick
+        ax.set_xscale("log")
+        ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        ax.xaxis.set_minor_formatter(NullFormatter())
+    ax.xaxis.set_major_formatter("{x:g}")
+    side = SIDES[column.split("_")[0]]
+    ax.set(xlabel="milliseconds per image with all its views")
+    ax.set(ylabel=f"{side} AUC with its 95 % interval")
+    percent_axis(ax.yaxis)
+    figure.legend(loc="outside right center", fontsize=9)
+    figure.suptitle(title, fontsize=12, wrap=True)
+    return figure
+
+
+def differences(table: pd.DataFrame, xlabel: str, title: str = "") -> Figure:
+    """Draw differences of AUC with their 95 % intervals, the largest above.
+
+    `table` has `title`, `difference` with its ends, and `p_holm`: that of `compare_with` or
+    `comparison.two_splits`. Differences that are significant are filled.
+    """
+    frame = table.sort_values("difference", kind="stable", ignore_index=True)
+    figure, ax = plt.subplots(figsize=(8, 0.42 * len(frame) + 1.8))
+    clear = frame.p_holm < SIGNIFICANT
+    looks = (
+        (clear, "black", "significant by Holm's correction"),
+        (~clear, "white", "not significant"),
+    )
+    for chosen, colour, words in looks:
+        rows = frame[chosen]
+        arms = interval_arms(rows, "difference")
+        ax.errorbar(rows.difference, rows.index, xerr=arms, mfc=colour, label=words, **MODEL)
+    ax.axvline(0, color="0.4", lw=1)
+    name_rows(ax, frame.title, tables.filled(frame, {"p": "p {p_holm:p}"}).p)
+    ax.set_xlabel(f"{xlabel}, points (95 % interval; Holm's p)")
+    figure.legend(**LEGEND_BELOW)
+    figure.suptitle(title, fontsize=12, wrap=True)
+    return figure
+
+
+def best_of_kinds(
+    table: pd.DataFrame, scored: Mapping[str, Scored], wanted: str
+) -> dict[str, Scored]:
+    """Return the model that is `wanted` and the best of other kinds, `MOST_CURVES` in all.
+
+    The best are those by validation AUC; `table` is that of `results_table`.
+    """
+    models = table[table.model.isin([*scored])].sort_values(
+        "val_auc", ascending=False, kind="stable"
+    )
+    models = models.assign(kind=models.kind.mask(models.model == wanted, ""))
+    names = [wanted, *models.drop_duplicates("kind").model.drop_duplicates()]
+    return {name: scored[name] for name in [*dict.fromkeys(names)][:MOST_CURVES]}
+
+
+def roc(scored: Mapping[str, Scored], title: str = "") -> Figure:
+    """Draw the ROC curve of each model on test, or on validation if the test labels are hidden."""
+    figure, ax = plt.subplots(figsize=(6.5, 5.9))
+    colour = colours(model.model for model in scored.values())
+    for (name, model), dash in zip(scored.items(), DASHES, strict=False):
+        labels, scores = model.labels_scores()
+        false_alarms, hits, _ = roc_curve(labels, scores)
+        label = f"{model.title}: AUC {percent(roc_auc(labels, scores))}"
+        ax.plot(false_alarms, hits, color=colour[name], ls=dash, lw=1.8, label=label)
+    ax.plot([0, 1], [0, 1], color="0.6", lw=0.8, zorder=1)
+    ax.set(xlabel="good parts called bad (false positive rate)", ylabel="bad parts found")
+    ax.legend(loc="lower right", handlelength=3.4)
+    figure.suptitle(title, fontsize=12, wrap=True)
+    return figure
+
+
+def decision_figure(
+    scored: Scored, settings: AnalysisSettings, bad_rate: float, title: str = ""
+) -> Figure:
+    """Draw what a line engineer decides by: how many parts pass, and how many bad ones escape.
+
+    At every threshold: the promised escape rates and the measured one with its 95 % interval, over
+    the share of all parts that pass. The markers are the thresholds of `decision.decisions`. Good
+    and bad parts are weighted as on the line, where the fraction `bad_rate` is bad.
+    """
+    chosen, asked = decision.decisions(scored, settings, bad_rate), settings.max_escape_rate
+    figure, ax = plt.subplots(figsize=(9.5, 5.2))
+    sweep = operating_point.threshold_sweep(*scored.labels_scores("val"))
+    n_bad, top = int(sweep.n_escaped[-1]), max(0.2, 4 * asked)
+    # of all thresholds that let as many bad parts escape, the highest
+    last = np.flatnonzero(np.diff(sweep.n_escaped) > 0)
+    last = last[sweep.n_escaped[last] <= 1.5 * top * n_bad]
+    last = last[evenly(len(last), MOST_POINTS)]
+    thresholds, n_escaped = sweep.thresholds[last], sweep.n_escaped[last]
+    labels, scores = scored.labels_scores()
+    bad, groups = labels == 1, scored.groups()
+    of_bad = None if groups is None else groups[bad]
+    shares = np.array([_passed(labels, scores, t, bad_rate) for t in thresholds])
+    points = [rate_interval(scores[bad] < t, of_bad) for t in thresholds]
+    measured, low, high = 100 * np.transpose(points)
+    side = SIDES[scored.judged_on]
+    ax.plot(100 * shares, measured, color="black", lw=1.8, label=f"measured on {side}")
+    ax.fill_between(100 * shares, low, high, color="0.85", label="its 95 % interval")
+    for (rule, word), look in zip(decision.PROMISES.items(), PROMISE_LINES, strict=True):
+        rates = 100 * operating_point.promised_rate(n_bad, n_escaped, rule)
+        bins, promised, is_kept = chosen[rule]
+        at = 100 * _passed(labels, scores, bins.pass_below, bad_rate)
+        few = "" if is_kept else " (too few bad parts)"
+        text = f"promised {word}; marked: {at:.0f} % pass,\n{percent_up(promised)} % promised{few}"
+        ax.plot(100 * shares, rates, **look | {"marker": ""})
+        ax.plot(at, 100 * promised, label=text, mec="black", ms=9, clip_on=False, **look)
+    ax.axhline(100 * asked, color="0.3", lw=1)
+    look = {"ha": "right", "va": "bottom", "fontsize": 10}
+    ax.annotate(f"asked: {100 * asked:g} %", (99, 100 * asked), **look)
+    ax.set_yscale("function", functions=ROOT)
+    ax.set_yticks([tick for tick in (0, 0.5, 1, 2, 5, 10, 20, 40, 60, 100) if tick <= 100 * top])
+    ax.set(xlim=(0, 100), xlabel="parts that pass without a look, % of all parts")
+    ax.set(ylim=(0, 100 * top), ylabel="bad parts that escape, % (square-root scale)")
+    ax.set_title(f"Escapes against parts that pass ({n_bad} bad parts held out)", fontsize=12)
+    figure.legend(**LEGEND_BELOW | {"fontsize": 10, "handlelength": 3.4})
+    figure.suptitle(title, fontsize=12, wrap=True)
+    return figure
+
+
+def _passed(labels: np.ndarray, scores: np.ndarray, threshold: float, bad_rate: float) -> float:
+    rates = [float(np.mean(scores[labels == label] < threshold)) for label in (0, 1)]
+    return (1 - bad_rate) * rates[0] + bad_rate * rates[1]
