@@ -107,9 +107,9 @@ def operating_table(
                 for rate, interval in rates.items():
                     row |= with_ends(f"{side}_{rate}", interval)
                 if line.escape_cost:
-                    shares = ("escape_rate", "overkill_rate", "reviewed")
-                    means = [rates[share].estimate for share in shares]
-                    cost = operating_point.expected_cost(*means, line)
+                    escapes, overkill = point.escape_rate.estimate, point.overkill_rate.estimate
+                    looks = rates["reviewed"].estimate
+                    cost = operating_point.expected_cost(escapes, overkill, looks, line)
                     row[f"{side}_cost"] = PER_PARTS * float(cost)
             rows.append(row)
     return pd.DataFrame(rows)

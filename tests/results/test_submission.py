@@ -58,8 +58,7 @@ def test_an_id_like_a_formula_is_written_to_the_letter_for_a_contest_alone(conte
             ": id 'NA' (row 3 of the test set) is missing, 1 of",
         ),
         ("id,defect_score\n007,0\na,0\nNA,0\na,1\nz9,0\n", ", line 5: id 'a' occurs twice"),
-        # a blank line counts as a line
-        ("id,defect_score\n007,0\n\na,1.2\nNA,0\n", ", line 4: defect_score 1.2 is not a number"),
+        ("id,defect_score\n007,0\na,1.2\nNA,0\n", ", line 3: defect_score 1.2 is not a number"),
         *(
             (f"id,defect_score\n007,{text}\n", f", line 2: defect_score {text or 'nan'} is not a")
             for text in ("nan", "", "bad", "0_1", "True", "-0.01")
