@@ -44,7 +44,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 import helpers
-from helpers.commands import kernel, run
+from helpers.commands import cli, kernel
 from helpers.core import environment, files, paths
 from helpers.darts import perturbation, plots
 from helpers.darts.supernet import Supernet
@@ -124,7 +124,7 @@ class Series:
                 os.dup2(log.fileno(), 1)
                 os.dup2(log.fileno(), 2)
             with in_this_process(self.quick), dying_after(*after):
-                code = run.main([*data, "--only", stage[:2], *options])
+                code = cli.start("run", [*data, "--only", stage[:2], *options])
         except BaseException:
             traceback.print_exc()
         finally:

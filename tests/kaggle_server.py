@@ -1,7 +1,7 @@
 """A stand-in for Kaggle on the loopback address: it speaks the client's protocol, faults on order.
 
 Written after what the client (kaggle 2.2) sends and accepts: POSTs of JSON to
-`/v1/<service>/<method>`, also behind `/api` and as absolute addresses, when it serves as a proxy.
+`/v1/<service>/<method>`, also behind `/api`.
 """
 
 from __future__ import annotations
@@ -25,17 +25,14 @@ class Fault:
     status: int = 500
     body: object = ""
     drop: bool = False
-    after_work: bool = False  # the request takes effect, only its answer goes wrong
 
 
 class KaggleServer:
     """The server and its state; use as a context manager."""
 
     def __init__(self):
-        self.requests: list[tuple[str, dict]] = []  # method, or PUT or GET, and body or headers
+        self.requests: list[tuple[str, dict]] = []  # method or PUT, and body or headers
         self.faults: dict[str, list[Fault]] = defaultdict(list)  # to come, by name of the method
-        self.cuts: list[int | None] = []  # of each GET to come: bytes after which it breaks off
-        self.data = b""  # the zip that the contest offers
         self.states = [DONE]  # answers to GetSubmission, the last one for ever
         self.uploads: dict[str, bytes] = {}
         self.datasets: dict[str, list[str]] = {}  # the files of each
@@ -78,7 +75,7 @@ class KaggleServer:
 
     def _StartBlobUpload(self, body):
         token = f"blob-{len(self.requests)}-{body['name']}"
-        return {"token": token, "createUrl": f"{self.url}/upload/{token}?X-Signature=sign3d"}
+        return {"token": token, "createUrl": f"{self.url}/upload/{token}"}
 
     def _CreateSubmission(self, body):
         if body["blobFileTokens"] not in self.uploads:
@@ -136,14 +133,9 @@ class _Handler(BaseHTTPRequestHandler):
         known = self.headers.get("Authorization") in (basic, f"Bearer {TOKEN}")
         if not known and name != "IntrospectToken":
             fault = Fault(401, {"code": 401, "message": "Unauthorized"})
-        if fault and not fault.after_work:
-            return self.fail(fault)
-        if name == "DownloadDataFiles":
-            place = f"{self.server.kaggle.url}/data/{body['competitionName']}.zip?X-Sig=sign3d"
-            return self.send(302, b"", {"Location": place})
-        answer = self.server.kaggle.answer(name, body)
-        if fault or isinstance(answer, Fault):
-            return self.fail(fault or answer)
+        answer = fault or self.server.kaggle.answer(name, body)
+        if isinstance(answer, Fault):
+            return self.fail(answer)
         return self.send(200, json.dumps(answer).encode())
 
     def do_PUT(self):
@@ -153,35 +145,18 @@ class _Handler(BaseHTTPRequestHandler):
         self.server.kaggle.uploads[urlsplit(self.path).path.rsplit("/", 1)[-1]] = content
         return self.send(200, b"")
 
-    def do_GET(self):
-        kaggle = self.server.kaggle
-        if fault := self.begin("GET", dict(self.headers)):
-            return self.fail(fault)
-        cut = kaggle.cuts.pop(0) if kaggle.cuts else None
-        start = int(self.headers.get("Range", "bytes=0-").removeprefix("bytes=").rstrip("-"))
-        facts = {
-            "Content-Type": "application/zip",
-            "Last-Modified": "Fri, 02 Jan 2026 03:04:05 GMT",
-            "Accept-Ranges": "bytes",
-            "ETag": f'"{hash(kaggle.data)}"',
-        }
-        return self.send(206 if start else 200, kaggle.data[start:], facts, cut)
-
     def fail(self, fault):
         if fault.drop:
             self.close_connection = True
             return
-        body = fault.body(self.headers) if callable(fault.body) else fault.body
-        is_text = isinstance(body, str)
+        is_text = isinstance(fault.body, str)
         kind = "text/html" if is_text else "application/json"
-        content = body if is_text else json.dumps(body)
-        self.send(fault.status, content.encode(), {"Content-Type": kind})
+        self.send(fault.status, (fault.body if is_text else json.dumps(fault.body)).encode(), kind)
 
-    def send(self, status, content, headers=None, cut=None):
+    def send(self, status, content, kind="application/json"):
         self.send_response(status)
-        for name, value in ({"Content-Type": "application/json"} | (headers or {})).items():
-            self.send_header(name, value)
+        self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(content)))
         self.send_header("Connection", "close")  # so that every request needs a connection
         self.end_headers()
-        self.wfile.write(content[:cut])
+        self.wfile.write(content)

@@ -10,7 +10,7 @@ import papermill
 import pytest
 
 import helpers
-from helpers.commands import executed, options, plan, run
+from helpers.commands import cli, kernel, plan, run
 from helpers.core import paths
 from helpers.datasets.split_file import read_split
 from helpers.models.record import ENSEMBLES
@@ -53,12 +53,12 @@ def smoke_copy(smoke_run, tmp_path, monkeypatch):
 
 def _current(arguments):
     """Return the notebooks that a call of `helpers.run` would find up to date."""
-    resolved = plan.make_plan(options.parser("run", None).parse_args(arguments), arguments).settings
+    resolved = plan.make_plan(arguments).settings
     return [
         path.stem[:2]
         for path in NOTEBOOKS
         if stages.is_current(
-            path.stem, resolved[path.stem], paths.RunPaths("t"), executed.code_digest(path)
+            path.stem, resolved[path.stem], paths.RunPaths("t"), kernel.code_digest(path)
         )
     ]
 
@@ -193,7 +193,7 @@ def test_a_folder_with_a_broken_file_stops_with_its_name_and_continues_without_i
     (parts_folder / "good" / "cut.png").write_bytes(whole[: len(whole) // 2])
     command = ["--dataset", f"folder:{parts_folder}", *SMOKE, "--only", "01"]
     options = ["-p", "MAX_IMAGES=200"]
-    assert run.main([*command, *options]) == 1
+    assert cli.start("run", [*command, *options]) == 1
     error = capsys.readouterr().err
     assert "01_data_split.ipynb, cell" in error and "cut.png" in error
     assert "-p SKIP_UNREADABLE=True" in error and "To continue once it is fixed" in error
@@ -205,5 +205,5 @@ def test_a_folder_with_a_broken_file_stops_with_its_name_and_continues_without_i
 
 def test_two_runs_on_one_folder_do_not_mix(home, capsys):
     with run.lock(paths.RunPaths("t")):
-        assert run.main(SMOKE) == 1
+        assert cli.start("run", SMOKE) == 1
     assert "another process works on run 't'" in capsys.readouterr().err

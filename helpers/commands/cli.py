@@ -44,10 +44,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def start(command: str, arguments: Sequence[str] | None = None) -> int:
-    """Import a command, run it, and return its exit code; Ctrl-C at any moment returns 130."""
+    """Import a command, run it, and return its exit code.
+
+    It is 1 after an error that the user can mend, which is told on stderr, unless the error has an
+    `exit_code`; Ctrl-C at any moment returns 130.
+    """
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # a shell's & ignores Ctrl-C
         signal.signal(signal.SIGINT, _interrupt)
     try:
+        errors = importlib.import_module("helpers.core.errors")
         paths = importlib.import_module("helpers.core.paths")
         if os.environ.get(paths.HOME_VARIABLE):  # notebooks run in another folder
             os.environ[paths.HOME_VARIABLE] = str(paths.home())
@@ -56,7 +62,12 @@ def start(command: str, arguments: Sequence[str] | None = None) -> int:
                 environment = importlib.import_module("helpers.core.environment")
                 stack.enter_context(environment.polite_waiting())
             module = importlib.import_module(f"helpers.commands.{MODULES.get(command, command)}")
-            return module.main(arguments)
+            try:
+                return module.main(arguments)
+            except (errors.UserError, OSError) as error:
+                code = getattr(error, "exit_code", 1)  # others than 1: nothing is wrong
+                print(f"error: {error}" if code == 1 else error, file=sys.stderr)
+                return code
     except KeyboardInterrupt:
         print(_INTERRUPTED, file=sys.stderr)
         return 130

@@ -9,29 +9,21 @@ which scores images without this package. `--check IMAGE...` runs it and compare
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from helpers.commands.cli import parser_of
-from helpers.core.errors import UserError
 from helpers.deploy import export
 from helpers.runs.parts import open_model
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; return 0, or 1 after an error reported on stderr."""
+    """Export the model, check it if images are given, and return 0.
+
+    Raises:
+        UserError: the model has no thresholds, or a file or package is missing.
+    """
     options = _parser().parse_args(arguments)
-    try:
-        run(options)
-    except (UserError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
-
-
-def run(options: argparse.Namespace) -> None:
-    """Export the model and, if images are given, check it on them."""
     opened = open_model(options.model)
     export.export_model(opened, options.to, options.out)
     print(f"{options.out}: {', '.join(sorted(path.name for path in options.out.iterdir()))}")
@@ -46,6 +38,7 @@ def run(options: argparse.Namespace) -> None:
         print(f"largest difference of {compared} scores: {difference:.1e}")
         if compared < len(options.check):
             print(f"{len(options.check) - compared} of the images cannot be read")
+    return 0
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -14,6 +14,7 @@ from typing import Any
 
 from helpers.core import environment, files, paths, status
 from helpers.core.errors import OutOfTime
+from helpers.runs import code
 from helpers.runs import settings as config
 from helpers.runs.record import RunError
 
@@ -35,6 +36,19 @@ class RunInterrupted(RunError):
     exit_code = 130  # as `cli.start` returns it
 
 
+def code_digest(notebook: Path) -> str:
+    """Return a digest of a notebook's code cells and of all code of the package that they reach.
+
+    Text, comments and outputs do not count.
+    """
+    cells = files.load_json(notebook)["cells"]
+    sources = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    lines = "\n".join(sources).splitlines()
+    return code.digest_of_source(
+        "\n".join(line for line in lines if not line.startswith(("%", "!")))
+    )
+
+
 def run_notebook(source: Path, target: Path, parameters: Mapping[str, Any], command: str) -> None:
     """Execute a notebook and write the executed copy.
 
@@ -48,6 +62,7 @@ def run_notebook(source: Path, target: Path, parameters: Mapping[str, Any], comm
         RunError: the notebook failed, or its kernel did.
     """
     import papermill  # slow to import, and not needed by a run that is up to date
+    from jupyter_client.kernelspec import NoSuchKernel
     from nbclient.exceptions import DeadKernelError
 
     with files.writing(target):
@@ -78,9 +93,9 @@ def run_notebook(source: Path, target: Path, parameters: Mapping[str, Any], comm
         names = " or ".join(n.upper() for n in environment.sizes_of(config.STAGES[source.stem]))
         advice = f"lower {names}" if names else environment.NOTHING
         reason = f"{source.name}: the kernel died; perhaps the memory was full: {advice}"
-    except RuntimeError as error:
-        doctor = "`python -m helpers.doctor` looks for the cause"
-        reason = f"{source.name}: the kernel did not start ({error}); {doctor}"
+    except (RuntimeError, NoSuchKernel) as error:
+        way_out = "`python -m ipykernel install --sys-prefix` makes one for this Python"
+        reason = f"{source.name}: the kernel did not start ({error}); {way_out}"
     except KeyboardInterrupt:
         stop, reason = RunInterrupted, f"{source.name}: interrupted"
     except OSError as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import os
 import shlex
 import sys
@@ -11,18 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from helpers.commands.cli import program
-from helpers.commands.options import DEFAULT_DATASET
+from helpers.commands.cli import parser_of, program
 from helpers.core import paths
 from helpers.core.rules import SettingsError
 from helpers.darts import named
-from helpers.datasets import DataError, check_name, check_place
+from helpers.datasets import check_name, check_place
 from helpers.models import AUTO, RANDOM, libraries
-from helpers.models.record import BASES, CLASSICAL, Model
 from helpers.runs import settings as config
 from helpers.runs import stages
-from helpers.runs.run_models import check_model
+from helpers.runs.presets import PRESETS
 
+DEFAULT_DATASET = "elpv"
 FILES = {"SPLIT_CSV", "LABELS_CSV", "WEIGHTS"}  # parameters that name a file
 FOLDER = "FOLDER"  # a parameter of notebook 07
 # parameters with an option of their own
@@ -48,15 +46,36 @@ class Plan:
         return f"{program('run')} {shlex.join(self.arguments)}".rstrip()
 
 
-def make_plan(options: argparse.Namespace, arguments: list[str], here: bool = True) -> Plan:
-    """Return the plan of a command line: the parsed `options`, and the `arguments` as they are.
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command `run`."""
+    description = "Run the notebooks in order; those that are done with equal settings are skipped."
+    parser = parser_of("run", description)
+    data_sets = f"{DEFAULT_DATASET} (default), folder:PATH, nexperia[:PATH], chips"
+    parser.add_argument("--dataset", help=data_sets)
+    parser.add_argument("--preset", choices=PRESETS, help="default: quick on a CPU, full on a GPU")
+    parser.add_argument("--name", help="name of the run; default <dataset>-<preset>")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--from", dest="start", metavar="NN", help="first stage to look at")
+    which.add_argument("--only", metavar="NN", help="the one stage to run")
+    text = "a notebook's parameter; may be given several times"
+    parser.add_argument(
+        "-p", dest="parameter", action="append", default=[], metavar="NAME=VALUE", help=text
+    )
+    published = "write the executed notebooks and README's picture into notebooks/"
+    parser.add_argument("--publish", action="store_true", help=published)
+    return parser
+
+
+def make_plan(arguments: list[str], here: bool = True) -> Plan:
+    """Return the plan of a command line.
 
     A run that is made elsewhere (not `here`) is another than one of its name on this machine.
 
     Raises:
-        SettingsError, GenotypeError: an option or a parameter is wrong.
+        SettingsError, DataError, GenotypeError: an option or a parameter is wrong.
         ArtifactError: a cell's file is missing or damaged.
     """
+    options = parser().parse_args(arguments)
     dataset = _dataset(DEFAULT_DATASET if options.dataset is None else options.dataset)
     preset = options.preset or stages.default_preset()
     run = options.name or stages.default_run(dataset, preset)
@@ -97,10 +116,7 @@ def make_plan(options: argparse.Namespace, arguments: list[str], here: bool = Tr
 
 def _dataset(name: str) -> str:
     """Return a data set's name with an absolute path: the notebooks may run in another folder."""
-    try:
-        check_name(name)
-    except DataError as error:
-        raise SettingsError(str(error)) from None
+    check_name(name)
     kind, colon, place = name.partition(":")
     return f"{kind}:{_absolute(place)}" if colon else name
 
@@ -144,7 +160,7 @@ def _resolved(dataset: str) -> tuple[str, str]:
 
 
 def check_places(plan: Plan) -> None:
-    """Refuse files, folders and a model that do not exist, before the first notebook starts.
+    """Refuse files and folders that do not exist, before the first notebook starts.
 
     Raises:
         SettingsError, DataError: the message names the parameter.
@@ -176,24 +192,8 @@ def check_places(plan: Plan) -> None:
                 "DISTILL needs teachers of all folds: start the run with CROSS_FIT=5, or give "
                 "DISTILL=False"
             )
-    if ANALYSIS in plan.chosen:
-        if other := plan.settings[ANALYSIS].compare_run:
-            stages.check_run_name(other)
-            if not paths.RunPaths(other).split_csv.is_file():
-                raise SettingsError(f"COMPARE_RUN={other!r} has no split; run notebook 01 of it")
-        check_model(run_paths, plan.settings[ANALYSIS].model, _models_of(plan))
-
-
-def _models_of(plan: Plan) -> list[Model]:
-    """Return the models that a run with these settings may have, whichever stages it runs."""
-    further = plan.settings["03_finetuning"].backbone[1:]
-    cells = plan.settings["05_genotype_retraining"]
-    networks = named.models_of([*cells.genotypes, *named.FOUND], cells.random_cells)
-    return [
-        *(Model(base) for base in BASES if base not in ("random_cell", "majority")),
-        Model("lr", features="brightness"),
-        *(Model(base, backbone) for backbone in further for base in (*CLASSICAL, "ll", "fbp")),
-        *(Model(base, backbone, "fbp") for backbone in ("", *further) for base in CLASSICAL),
-        *networks,
-        *(dataclasses.replace(network, teacher="fbp") for network in networks),
-    ]
+    other = plan.settings[ANALYSIS].compare_run
+    if ANALYSIS in plan.chosen and other:
+        stages.check_run_name(other)
+        if not paths.RunPaths(other).split_csv.is_file():
+            raise SettingsError(f"COMPARE_RUN={other!r} has no split; run notebook 01 of it")

@@ -18,7 +18,6 @@ import pandas as pd
 
 from helpers.commands.cli import parser_of
 from helpers.core import files, style
-from helpers.core.errors import UserError
 from helpers.datasets import DataError, check_utf8
 from helpers.datasets.folder import SUFFIXES, image_files
 from helpers.deploy.predictor import TrainedModel
@@ -26,17 +25,12 @@ from helpers.runs.parts import open_model
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; return 1 after an error or if an image cannot be read, else 0."""
+    """Print the table, and write what was asked for; return 1 if an image cannot be read, else 0.
+
+    Raises:
+        UserError: the model or an image is missing, or cannot be used.
+    """
     options = _parser().parse_args(arguments)
-    try:
-        return int(run(options) > 0)
-    except (UserError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-
-
-def run(options: argparse.Namespace) -> int:
-    """Print the table, write what was asked for, and return how many images cannot be read."""
     model = TrainedModel(open_model(options.model))
     given = [image_files(p) if p.is_dir() else [p] for p in map(Path, options.images)]
     if not (images := list(itertools.chain(*given))):
@@ -55,7 +49,7 @@ def run(options: argparse.Namespace) -> int:
         _write_maps(model, table[readable], options.maps)
     for row in table[~readable].itertuples():
         print(f"error: {row.file} cannot be read: {row.reason}", file=sys.stderr)
-    return int((~readable).sum())
+    return int(not readable.all())
 
 
 def _write_maps(model: TrainedModel, table: pd.DataFrame, folder: Path) -> None:

@@ -2,7 +2,7 @@
 
 A published notebook is the source with the cleaned outputs of the run's executed copy, and a stamp
 in its metadata that names the code, the run and the machine. The tables whose numbers README states
-are written to `notebooks/results/`, and README's pictures, which are parts of the run's figures, to
+are written to `notebooks/results/`, and README's picture, parts of the run's figures in a row, to
 `notebooks/images/`.
 """
 
@@ -12,19 +12,17 @@ import base64
 import io
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import nbformat
 import numpy as np
-from PIL import Image, ImageOps
+from nbformat import NotebookNode
+from PIL import Image
 
-from helpers.commands import executed
 from helpers.core import files, paths
 from helpers.core.paths import RunPaths
 from helpers.runs import settings as config
 from helpers.runs import stages
-
-if TYPE_CHECKING:
-    from nbformat import NotebookNode
 
 # at least two names deep, so that "and/or" and "</td>" do not match; Windows's paths too
 _ABSOLUTE_PATH = re.compile(r"(?<![\w./<~])/[\w.+@~-]+/[\w.+@~/-]+|file://\S+|\b[A-Z]:\\+\w\S*")
@@ -32,24 +30,15 @@ _ABSOLUTE_PATH = re.compile(r"(?<![\w./<~])/[\w.+@~-]+/[\w.+@~/-]+|file://\S+|\b
 # tables of the run, and of the run that 06 compares it with
 TABLES = ("06_results", "06_two_splits", "06_operating_points")
 
-SMALL = (240, 160)
-# README's pictures: parts of the run's figures (left, top, right, bottom, in shares of the figure),
-# and the pixels of each part
-PICTURES = {
-    "strip": (
-        ("07_journey", (0.03, 0.05, 0.33, 0.655), (330, 360)),
-        ("07_journey", (0.67, 0.05, 0.97, 0.655), (330, 360)),
-        ("04_cells", (0, 0.045, 1, 0.5), (540, 360)),
-        ("06_roc_overkill", (0, 0.11, 0.47, 0.73), (420, 360)),
-    ),
-    "01": (("01_samples", (0, 0.14, 0.39, 0.92), SMALL),),
-    "02": (("02_auc", (0, 0.07, 1, 0.85), SMALL),),
-    "03": (("03_learning_curves", (0.582, 0.09, 0.868, 0.87), SMALL),),
-    "04": (("04_cells", (0, 0.045, 1, 0.5), SMALL),),
-    "05": (("05_auc_cost", (0, 0.066, 0.685, 0.51), SMALL),),
-    "06": (("06_gallery", (0.33, 0.084, 0.745, 0.36), SMALL),),
-    "07": (("07_journey", (0.34, 0.05, 1, 0.825), SMALL),),
-}
+# README's picture: parts of the run's figures (left, top, right, bottom, in shares of the figure)
+STRIP = (
+    ("07_journey", (0.03, 0.05, 0.33, 0.655)),
+    ("07_journey", (0.67, 0.05, 0.97, 0.655)),
+    ("04_cells", (0, 0.045, 1, 0.5)),
+    ("06_roc_overkill", (0, 0.11, 0.47, 0.73)),
+)
+STRIP_HEIGHT_PX = 360
+WIDGET = "application/vnd.jupyter.widget-view+json"  # a progress bar, dead without a kernel
 
 
 class PublishError(files.ArtifactError):
@@ -57,14 +46,12 @@ class PublishError(files.ArtifactError):
 
 
 def publish(run_paths: RunPaths) -> list[Path]:
-    """Write the notebooks, tables and pictures of a finished run into `notebooks/`, or nothing.
+    """Write the notebooks, tables and README's picture of a finished run into `notebooks/`.
 
     Raises:
-        PublishError: an output must not be shown, or is not that of the source.
-        ArtifactError: a figure is missing.
+        PublishError: an output must not be shown, or is not that of the source; nothing is written.
+        ArtifactError: a notebook or a figure is missing or damaged.
     """
-    import nbformat
-
     record, root = stages.load_run(run_paths), paths.notebooks_root()
     sources = {stage: root / f"{stage}.ipynb" for stage in config.STAGES}
     contents = {}
@@ -77,24 +64,53 @@ def publish(run_paths: RunPaths) -> list[Path]:
     for shown in (run_paths, *([RunPaths(other)] if other else [])):
         for table in filter(Path.is_file, map(shown.table, TABLES)):
             contents[root / "results" / shown.name / table.name] = table.read_bytes()
-    for name, picture in pictures(run_paths).items():
-        contents[root / "images" / f"{name}.png"] = picture
+    contents[root / "images" / "strip.png"] = _png(strip(run_paths))
     for path, content in contents.items():
         files.write_bytes(path, content)
     return list(contents)
 
 
+def read(path: Path) -> NotebookNode:
+    """Load a notebook.
+
+    Raises:
+        ArtifactError: the file is missing or not a notebook.
+    """
+    with files.reading(path, "notebook"):
+        return nbformat.read(path, as_version=4)
+
+
+def tidied(outputs: list[NotebookNode], number: int) -> list[NotebookNode]:
+    """Return the outputs of cell `number` without progress bars, warnings and addresses."""
+    kept: list[NotebookNode] = []
+    for output in outputs:
+        data = output.get("data", {})
+        if output.get("name") == "stderr" or WIDGET in data:
+            continue
+        if "text/plain" in data:
+            data["text/plain"] = re.sub(r" at 0x[0-9a-fA-F]+", "", data["text/plain"])
+        if output.output_type == "execute_result":
+            output.execution_count = number
+        elif output.output_type == "stream":
+            # without what a carriage return has overwritten
+            output.text = re.sub(r"(?m)^.*\r(?=[^\n])", "", output.text)
+            if kept and kept[-1].output_type == "stream":
+                kept[-1].text += output.text  # a progress bar was between them
+                continue
+        kept.append(output)
+    return kept
+
+
 def _with_outputs(path: Path, run_paths: RunPaths, record: dict[str, Any]) -> NotebookNode:
     """Return the source notebook with the outputs of its executed copy, and the stamp."""
-    source, copy = executed.read(path), executed.read(run_paths.notebook(path.stem))
+    source, copy = read(path), read(run_paths.notebook(path.stem))
     given = copy.metadata.get("papermill", {}).get("parameters", {})
-    copies = {cell.id: cell for cell in executed.tidy(copy).cells}
-    for cell in executed.tidy(source).cells:
-        if cell.cell_type != "code":
-            continue
+    copies = {cell.id: cell for cell in copy.cells}
+    code = [cell for cell in source.cells if cell.cell_type == "code"]
+    for number, cell in enumerate(code, start=1):
         if cell.id not in copies or copies[cell.id].source != cell.source:
             raise PublishError(f"{path.stem}, cell {cell.id}: the executed copy has another code")
-        cell.outputs = copies[cell.id].outputs
+        cell.execution_count, cell.outputs = number, tidied(copies[cell.id].outputs, number)
         for output in cell.outputs:
             content = output.get("data", output)  # a printed text has it in the output itself
             content.update({kind: _relative(text) for kind, text in _texts(output).items()})
@@ -152,7 +168,7 @@ def faults(notebook: NotebookNode) -> list[str]:
     for cell in cells:
         for output in cell.outputs:
             kind = output.get("name", output.output_type)  # a printed text is "stdout" or "stderr"
-            if kind in ("stderr", "error") or executed.WIDGET in output.get("data", {}):
+            if kind in ("stderr", "error") or WIDGET in output.get("data", {}):
                 wrong.append(f"cell {cell.id} shows a warning, an error or a progress bar")
             texts += [(f"cell {cell.id}", text) for text in _texts(output).values()]
     for place, text in texts:
@@ -173,24 +189,20 @@ def smaller_png(content: str) -> str:
     return min(content, base64.b64encode(_png(small)).decode(), key=len)
 
 
-def pictures(run_paths: RunPaths) -> dict[str, bytes]:
-    """Return README's pictures by name, as PNG.
+def strip(run_paths: RunPaths) -> Image.Image:
+    """Return the parts of figures side by side, all of one height.
 
     Raises:
         ArtifactError: a figure is missing.
     """
-    made = {}
-    for name, parts in PICTURES.items():
-        cut = np.hstack([_cut(run_paths.figure(figure), *part) for figure, *part in parts])
-        made[name] = _png(Image.fromarray(cut))
-    return made
-
-
-def _cut(path: Path, box: tuple[float, ...], size_px: tuple[int, int]) -> np.ndarray:
-    """Return a part of a figure, padded to a size (H, W, 3)."""
-    with files.reading(path), Image.open(path) as figure:
-        part = figure.convert("RGB").crop(tuple(np.multiply(box, figure.size * 2).round()))
-    return np.asarray(ImageOps.pad(part, size_px, Image.Resampling.LANCZOS, "white"))
+    parts = []
+    for name, box in STRIP:
+        path = run_paths.figure(name)
+        with files.reading(path), Image.open(path) as figure:
+            part = figure.convert("RGB").crop(tuple(np.multiply(box, figure.size * 2).round()))
+        width = round(part.width * STRIP_HEIGHT_PX / part.height)
+        parts.append(np.asarray(part.resize((width, STRIP_HEIGHT_PX), Image.Resampling.LANCZOS)))
+    return Image.fromarray(np.hstack(parts))
 
 
 def _png(image: Image.Image) -> bytes:

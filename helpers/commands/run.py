@@ -6,20 +6,16 @@ names the command that continues the run.
 
 from __future__ import annotations
 
-import sys
 import textwrap
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
-from helpers.commands import cli, executed, kernel, options
-from helpers.commands.kernel import RunInterrupted, RunOutOfTime
+from helpers.commands import cli, kernel
+from helpers.commands.kernel import RunOutOfTime
 from helpers.commands.plan import Plan, check_places, make_plan
 from helpers.core import environment, files, paths, style
-from helpers.core.errors import UserError
 from helpers.runs import settings as config
 from helpers.runs import stages
 from helpers.runs.record import lock
@@ -36,22 +32,16 @@ SHOWN_COLUMNS = ("Model", "Valid AUC", "Valid Acc", "Test AUC", "Test Acc", "Tes
 _HANGING: Any = {"subsequent_indent": "    ", "break_long_words": False, "break_on_hyphens": False}
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and return 0, 1 after an error, 75 if out of time, 130 after Ctrl-C.
+def main(arguments: Sequence[str]) -> int:
+    """Run the notebooks that are not up to date, and return 0.
 
-    >>> main(["--dataset", "folder:parts", "-p", "VAL_PER_CLASS=30"])  # doctest: +SKIP
+    Raises:
+        UserError: an option is wrong, or a notebook stopped; `cli.start` tells it, and ends with
+            1, 75 if the time budget is used up, or 130 after Ctrl-C.
     """
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
-    try:
-        plan = make_plan(options.parser("run", __doc__).parse_args(arguments), arguments)
-        check_places(plan)
-        execute(plan)
-    except (RunOutOfTime, RunInterrupted) as stop:
-        print(f"\n{stop}", file=sys.stderr)
-        return stop.exit_code
-    except UserError as error:
-        print(f"\nerror: {error}", file=sys.stderr)
-        return 1
+    plan = make_plan(list(arguments))
+    check_places(plan)
+    execute(plan)
     return 0
 
 
@@ -76,7 +66,7 @@ def execute(plan: Plan) -> None:
             print(f"{head}: running as {plan.run}", flush=True)
             stage_started_s = time.monotonic()
             values = plan.parameters[stage] | _remaining(plan, stage, started_s)
-            code = executed.code_digest(notebook)
+            code = kernel.code_digest(notebook)
             with environment.polite_waiting():
                 kernel.run_notebook(notebook, run_paths.notebook(stage), values, plan.command)
             stages.record_notebook(stage, run_paths, code)
@@ -85,12 +75,11 @@ def execute(plan: Plan) -> None:
                 _show_table(run_paths)
         _show_results(run_paths, time.monotonic() - started_s)
         if plan.publish:
-            from helpers.commands.publish import publish
+            from helpers.commands.publish import publish  # imports much
 
-            folder = paths.notebooks_root()
             for file in publish(run_paths):
-                name, size_mb = file.relative_to(folder.parent), file.stat().st_size / 1e6
-                print(f"published: {name.as_posix()}, {size_mb:.2f} MB")
+                name = file.relative_to(paths.notebooks_root().parent)
+                print(f"published: {name.as_posix()}, {file.stat().st_size / 1e6:.2f} MB")
 
 
 def _is_done(plan: Plan, stage: str, notebook: Path) -> bool:
@@ -100,7 +89,7 @@ def _is_done(plan: Plan, stage: str, notebook: Path) -> bool:
         return False
     if stages.load_run(run_paths).get("preset", plan.preset) != plan.preset:
         return False  # notebook 01 writes the preset
-    code = executed.code_digest(notebook)
+    code = kernel.code_digest(notebook)
     return stages.is_current(stage, plan.settings[stage], run_paths, code)
 
 
@@ -121,8 +110,8 @@ def _remaining(plan: Plan, stage: str, started_s: float) -> dict[str, float]:
     return {"TIME_BUDGET_MIN": round(left_min, 3)} if has_trainings else {}
 
 
-def results_table(run_paths: paths.RunPaths) -> pd.DataFrame | None:
-    """Return the run's latest results table, or None if there is none yet."""
+def _show_table(run_paths: paths.RunPaths) -> None:
+    """Print the run's latest results table, if there is one, and what all of its rows share."""
     record = stages.load_run(run_paths).get("stages", {})
     written = [
         (record[stage].get("started", ""), run_paths.table(name))
@@ -130,14 +119,8 @@ def results_table(run_paths: paths.RunPaths) -> pd.DataFrame | None:
         if record.get(stage, {}).get("status") == "done" and run_paths.table(name).is_file()
     ]
     if not written:
-        return None
-    return files.load_csv(max(written)[1], ("Model",)).fillna("-")
-
-
-def _show_table(run_paths: paths.RunPaths) -> None:
-    """Print the run's latest results table, and what is the same in all of its rows."""
-    if (frame := results_table(run_paths)) is None:
         return
+    frame = files.load_csv(max(written)[1], ("Model",)).fillna("-")
     print("\n" + frame.filter(SHOWN_COLUMNS).to_string(index=False))
     print(", ".join(f"{name} {frame[name].iloc[0]}" for name in ("run", "preset", "backbone")))
     if frame.preset.iloc[0] == "smoke":

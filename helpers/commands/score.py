@@ -17,7 +17,6 @@ import argparse
 import csv
 import itertools
 import os
-import sys
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -32,7 +31,7 @@ from tqdm.auto import tqdm
 from helpers.commands.cli import parser_of
 from helpers.core import devices, files
 from helpers.core.errors import UserError
-from helpers.datasets.decoding import CAMERA_BITS, depth_of
+from helpers.datasets.decoding import CAMERA_BITS
 from helpers.datasets.folder import SUFFIXES, Kind, left_out, walk
 from helpers.deploy.description import Description
 from helpers.deploy.predictor import Opened, TrainedModel
@@ -40,7 +39,6 @@ from helpers.runs.parts import open_model
 from helpers.training.inference import precision_of
 
 PART_IMAGES = 512  # scored and written together: what a kill can cost, seconds of work on a CPU
-PROBES = 64  # first images that are read to find the bits of deep ones
 RETRIES = 3  # if the machine of a Ray worker is lost
 
 
@@ -71,25 +69,15 @@ Scored = tuple[Path, list[Row]]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; return 0, 1 after an error reported on stderr, 130 after Ctrl-C."""
-    options = _parser().parse_args(arguments)
-    try:
-        unreadable = run(options)
-    except (UserError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("Stopped. Complete parts are kept; the same command continues.", file=sys.stderr)
-        return 130
-    return int(options.strict and unreadable > 0)
+    """Score the parts that are missing, and join all.
 
-
-def run(options: argparse.Namespace) -> int:
-    """Score the parts that are missing, join all, and return how many files cannot be read.
+    Returns:
+        0, or 1 if a file cannot be read and the options are strict.
 
     Raises:
         ScoreError, ArtifactError: model, images or output cannot be used as they are.
     """
+    options = _parser().parse_args(arguments)
     place, out = Path(options.images).expanduser(), options.out
     folder = out.with_name(f"{out.name}.parts")
     if out.is_dir():
@@ -126,7 +114,7 @@ def run(options: argparse.Namespace) -> int:
         path.unlink()
     for line in left_out([place]) if place.is_dir() else ():
         print(f"left out: {line}", flush=True)
-    return unreadable
+    return int(options.strict and unreadable > 0)
 
 
 def entries(place: Path) -> Iterator[Entry]:
@@ -140,8 +128,7 @@ def entries(place: Path) -> Iterator[Entry]:
         ScoreError: nothing has that name, or it is not such a CSV.
     """
     if place.is_dir():
-        found = (file for file, kind in walk(place) if kind is Kind.IMAGE)
-        for file in found:
+        for file in (file for file, kind in walk(place) if kind is Kind.IMAGE):
             path = file.relative_to(place).as_posix()
             yield Entry(_in_utf8(path), _in_utf8(os.path.splitext(path)[0]), str(file))
         return
@@ -160,23 +147,18 @@ def entries(place: Path) -> Iterator[Entry]:
 
 def with_options(opened: Opened, options: argparse.Namespace) -> Opened:
     """Return the model as the options use it; without thresholds if these are for other scores."""
-    run_facts, device = opened.facts, devices.default_device()
-    bits = options.bits or run_facts.full_scale_bits
-    if not bits:
-        first = itertools.islice(entries(Path(options.images).expanduser()), PROBES)
-        bits = depth_of([Path(entry.file) for entry in first]) or 8
-    as_trained = replace(
-        run_facts,
-        precision=precision_of(device, run_facts.precision),
-        full_scale_bits=run_facts.full_scale_bits or 8,  # the training had no deep images
+    trained, device = opened.facts, devices.default_device()
+    bits = trained.full_scale_bits or 8  # 0: the training had no images of more bits
+    trained = replace(
+        trained, precision=precision_of(device, trained.precision), full_scale_bits=bits
     )
     facts = replace(
-        as_trained,
-        precision=precision_of(device, options.precision or run_facts.precision),
-        views=options.views or run_facts.views,
-        full_scale_bits=bits,
+        trained,
+        precision=precision_of(device, options.precision or trained.precision),
+        views=options.views or trained.views,
+        full_scale_bits=options.bits or bits,
     )
-    if facts != as_trained:
+    if facts != trained:
         remark = "no verdicts: the thresholds are for other views, precision or bits than these"
         opened = opened._replace(description=None, remark=remark)
     return opened._replace(facts=facts)
@@ -214,10 +196,10 @@ def _on_ray(opened: Opened, images: int, parts: Iterable[Part]) -> Iterator[Scor
     ray.init(include_dashboard=False, ignore_reinit_error=True)
     cluster, given = ray.cluster_resources(), (ray.put(opened), images)
     kind, on_gpu = ("GPU", 1) if "GPU" in cluster else ("CPU", 0)
+    needs = {"num_cpus": 1, "num_gpus": on_gpu}
+    again = {"max_restarts": RETRIES, "max_task_retries": RETRIES}
     worker: Any = ray.remote(PartScorer)
-    worker = worker.options(
-        num_cpus=1, num_gpus=on_gpu, max_restarts=RETRIES, max_task_retries=RETRIES
-    )
+    worker = worker.options(**needs, **again)
     workers = [worker.remote(*given) for _ in range(int(cluster.get(kind, 1)))]
     turns, waiting = itertools.cycle(workers), deque[Any]()
     try:
@@ -286,13 +268,10 @@ def _parser() -> argparse.ArgumentParser:
     add("--model", required=True, help="RUN or RUN/MODEL, a model's folder, or a checkpoint in it")
     add("--images", required=True, help="a folder, or a CSV with a column path (and id)")
     add("--out", type=Path, required=True, help="the CSV to write")
-    add(
-        "--precision",
-        choices=("auto", "bf16", "fp16", "no"),
-        help="no: float32; default: the run's",
-    )
+    precisions = ("auto", "bf16", "fp16", "no")
+    add("--precision", choices=precisions, help="no: float32; default: the run's")
     add("--views", type=int, choices=(1, 4, 8), help="symmetries averaged; default: as the run did")
-    bits = "of images of more than 8 bits; default: the training's, or by the first images"
+    bits = "of images of more than 8 bits; default: the training's"
     add("--bits", type=int, choices=CAMERA_BITS, help=bits)
     add("--strict", action="store_true", help="exit with 1 if a file cannot be read")
     add("--engine", choices=("plain", "ray"), default="plain", help="ray: on all cores or GPUs")

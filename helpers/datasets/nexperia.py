@@ -94,9 +94,10 @@ def _with_train(folder: Path) -> Path | None:
 
 
 def _how_to_fetch() -> str:
+    folder = paths.raw_root() / SLUGS[0]
     return (
-        f"`python -m helpers.kaggle download -c {SLUGS[0]}` fetches them into {paths.raw_root()}, "
-        "or name the unpacked folder: --dataset nexperia:PATH"
+        f"`kaggle competitions download -p {folder} --unzip {SLUGS[0]}` fetches them, or name the "
+        "unpacked folder: --dataset nexperia:PATH"
     )
 
 

@@ -6,24 +6,39 @@ import subprocess
 import sys
 import textwrap
 import types
+from unittest.mock import Mock
 
 import pytest
 
-from helpers.commands import cli, doctor
+from helpers.commands import cli
+from helpers.commands.kernel import RunOutOfTime
 from helpers.core import environment, paths
+from helpers.core.errors import UserError
 
 ROOT = paths.project_root()
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["kaggle", "push", "--help"]])
-def test_help_comes_at_once_as_nothing_heavy_is_imported(arguments):
+@pytest.fixture
+def command(monkeypatch):
+    """Return a function that puts another `main` into a command, and returns the call."""
+
+    def replaced(name, main):
+        module = types.SimpleNamespace(main=main)
+        path = f"helpers.commands.{cli.MODULES.get(name, name)}"
+        monkeypatch.setitem(sys.modules, path, module)
+        return lambda *arguments: cli.main([name, *arguments])
+
+    return replaced
+
+
+def test_help_comes_at_once_as_nothing_heavy_is_imported():
     code = (
         "import sys; from helpers.commands import cli\n"
-        f"try: cli.main({arguments})\n"
+        "heavy = {'torch', 'timm', 'pandas', 'kaggle', 'requests'}\n"
+        "try: cli.main(['kaggle', 'push', '--help'])\n"
         "except SystemExit as stop: print(stop.code, heavy & set(sys.modules))"
     )
-    heavy = "heavy = {'torch', 'timm', 'pandas', 'kaggle', 'requests'}\n"
-    out = subprocess.check_output([sys.executable, "-c", heavy + code], text=True, cwd=ROOT)
+    out = subprocess.check_output([sys.executable, "-c", code], text=True, cwd=ROOT)
     assert out.endswith("0 set()\n")
 
 
@@ -73,49 +88,58 @@ def test_an_interrupt_while_importing_is_one_line(name):
 
 @pytest.mark.parametrize(("handler", "code"), [(signal.default_int_handler, 130), ("ignored", 0)])
 def test_an_interrupt_later_is_one_line_too_unless_the_shell_ignores_it(
-    monkeypatch, capsys, handler, code
+    command, capsys, handler, code
 ):
-    monkeypatch.setattr(doctor, "examine", lambda _: os.kill(os.getpid(), signal.SIGINT) or [])
+    interrupted = command("doctor", lambda _: os.kill(os.getpid(), signal.SIGINT) or 0)
     # a shell starts a command behind an & so
     before = signal.signal(signal.SIGINT, signal.SIG_IGN if handler == "ignored" else handler)
     try:
-        assert cli.main(["doctor"]) == code
+        assert interrupted() == code
     finally:
         signal.signal(signal.SIGINT, before)
     assert ("interrupted" in capsys.readouterr().err) == (code == 130)
 
 
+@pytest.mark.parametrize(
+    ("error", "code", "told"),
+    [
+        (UserError("wrong"), 1, "error: wrong\n"),
+        (FileNotFoundError(2, "No such file", "x.png"), 1, "'x.png'\n"),
+        (RunOutOfTime("later"), 75, "later\n"),
+    ],
+)
+def test_an_error_is_one_line_and_says_the_exit_code(command, capsys, error, code, told):
+    assert command("doctor", Mock(side_effect=error))() == code
+    said = capsys.readouterr().err
+    assert said.endswith(told) and said.count("\n") == 1
+
+
 @pytest.mark.parametrize("name", cli.COMMANDS)
-def test_commands_that_compute_look_whether_the_machine_is_shared(monkeypatch, name):
+def test_commands_that_compute_look_whether_the_machine_is_shared(command, monkeypatch, name):
     seen = []
-    module = types.SimpleNamespace(main=lambda _: seen.append(os.environ.get("OMP_WAIT_POLICY")))
-    monkeypatch.setitem(sys.modules, f"helpers.commands.{cli.MODULES.get(name, name)}", module)
+    call = command(name, lambda _: seen.append(os.environ.get("OMP_WAIT_POLICY")))
     monkeypatch.setattr(environment.psutil, "cpu_percent", lambda seconds: 100)
     for policy in environment.POLICIES:
         monkeypatch.delenv(policy, raising=False)
-    cli.start(name, [])
+    call()
     assert seen == ["passive" if name in cli.COMPUTING else None]
 
 
-def test_a_command_gets_its_arguments_and_its_exit_code_is_returned(monkeypatch):
+def test_a_command_gets_its_arguments_and_its_exit_code_is_returned(command):
     given = []
-    monkeypatch.setattr(doctor, "examine", lambda options: given.append(options) or [])
-    assert cli.main(["doctor", "--preset", "smoke"]) == 0
-    assert given[0].preset == "smoke"
-    monkeypatch.setattr(doctor, "examine", lambda _: [doctor.Line("PROBLEM", "x", "y")])
-    assert cli.main(["doctor"]) == 1
+    assert command("doctor", lambda arguments: given.append(arguments) or 1)("--x", "y") == 1
+    assert given == [["--x", "y"]]
     with pytest.raises(SystemExit) as stop:
         cli.main(["dance"])
     assert stop.value.code == 2
 
 
 def test_a_relative_home_is_the_same_folder_for_notebooks_which_run_elsewhere(
-    tmp_path, monkeypatch
+    command, tmp_path, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv(paths.HOME_VARIABLE, "mine")
     seen = []
-    monkeypatch.setattr(doctor, "examine", lambda _: seen.append(paths.home()) or [])
-    assert cli.main(["doctor"]) == 0
+    command("doctor", lambda _: seen.append(paths.home()))()
     monkeypatch.chdir("/")
     assert [paths.home()] == seen == [tmp_path / "mine"]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from helpers.commands import export as command
+from helpers.commands import cli
 from helpers.core import files
 from helpers.deploy import export
 from helpers.deploy.description import NAME
@@ -14,19 +14,19 @@ def test_a_model_is_written_and_checked_on_images(described_run, described, tmp_
     images += ["gone.png", str(tmp_path)]  # these cannot be compared
     out = tmp_path / "line"
     arguments = ["--model", "t", "--to", "openvino", "--out", str(out), "--check", *images]
-    assert command.main(arguments) == 0
+    assert cli.start("export", arguments) == 0
     said = capsys.readouterr().out
     assert f"{out}: example.py, model.bin, model.json, model.xml\n" in said
     assert "largest difference of 3 scores: " in said and "2 of the images" in said
     assert files.load_json(out / NAME)["format"] == "openvino"
-    assert command.main(arguments) == 1
+    assert cli.start("export", arguments) == 1
     assert "line exists already: give a new folder" in capsys.readouterr().err
 
 
 def test_a_model_without_thresholds_is_refused(described, tmp_path, capsys):
     (described.trainings("net") / NAME).unlink()
     arguments = ["--model", "t/net", "--to", "torch", "--out", str(tmp_path / "line")]
-    assert command.main(arguments) == 1
+    assert cli.start("export", arguments) == 1
     said = capsys.readouterr().err
     assert said.startswith("error: ") and said.count("\n") == 1
     assert "model.json" in said
@@ -37,5 +37,7 @@ def test_scores_of_another_precision_are_told(described, tmp_path, monkeypatch, 
     path = described.trainings("net") / NAME
     files.save_json(path, files.load_json(path) | {"precision": "bf16"})
     monkeypatch.setattr(export, "_write", lambda *given: given[3].write_text(""))
-    assert command.main(["--model", "t", "--to", "torch", "--out", str(tmp_path / "line")]) == 0
+    assert (
+        cli.start("export", ["--model", "t", "--to", "torch", "--out", str(tmp_path / "line")]) == 0
+    )
     assert "were computed in bf16; the export computes in float32" in capsys.readouterr().out

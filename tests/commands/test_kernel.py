@@ -5,6 +5,7 @@ import signal
 import nbformat
 import papermill
 import pytest
+from jupyter_client.kernelspec import NoSuchKernel
 from nbclient.exceptions import DeadKernelError
 
 from helpers.commands import kernel
@@ -58,7 +59,7 @@ def test_a_kernel_that_dies_while_it_starts_is_one_error_with_the_way_out(
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     with pytest.raises(RunError) as error:
         run_cell()
-    assert STAGE in str(error.value) and "helpers.doctor" in str(error.value)
+    assert STAGE in str(error.value) and "ipykernel install" in str(error.value)
     assert str(error.value).endswith("To continue once it is fixed: the same command")
     assert "Traceback" not in capfd.readouterr().err
 
@@ -89,6 +90,7 @@ def test_ctrl_c_in_a_cell_is_one_error_without_a_traceback_of_the_kernel(run_cel
         (FileNotFoundError(2, "No such file or directory", "/tmp/k.json"), "/tmp/k.json"),
         (DeadKernelError(), "RETRAIN_IMAGE_SIZE_PX or RETRAIN_BATCH_SIZE"),
         (RuntimeError("Kernel didn't respond in 600 seconds"), "600 seconds"),
+        (NoSuchKernel("python3"), "python3"),
     ],
 )
 def test_a_notebook_that_cannot_be_executed_names_what_is_to_blame(

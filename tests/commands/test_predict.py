@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 import helpers
-from helpers.commands import predict
+from helpers.commands import cli
 from helpers.deploy.description import NAME
 
 
@@ -15,7 +15,7 @@ def parts(described_run, described):
 
 
 def test_it_prints_a_line_for_each_image_and_the_promise(parts, capsys):
-    assert predict.main([*parts, "--model", "t"]) == 0
+    assert cli.start("predict", [*parts, "--model", "t"]) == 0
     out = capsys.readouterr().out.splitlines()
     model = helpers.load_model("t")
     expected = model.predict(parts)
@@ -36,15 +36,15 @@ def test_a_folder_stands_for_its_images_and_what_cannot_be_read_is_named(parts, 
     folder.mkdir()
     for number, part in enumerate(parts):
         Image.open(part).save(folder / f"{number}.png")
-    assert predict.main([str(folder), "--model", "t"]) == 0
+    assert cli.start("predict", [str(folder), "--model", "t"]) == 0
     out = capsys.readouterr().out
     assert all(str(folder / f"{number}.png") in out for number in range(2))
-    assert predict.main([parts[0], "gone.png", parts[1], "--model", "t"]) == 1
+    assert cli.start("predict", [parts[0], "gone.png", parts[1], "--model", "t"]) == 1
     said = capsys.readouterr()
     assert said.err.startswith("error: gone.png") and said.err.count("\n") == 1
     assert all(part in said.out for part in parts) and "gone" not in said.out
     (tmp_path / "empty").mkdir()
-    assert predict.main([str(tmp_path / "empty"), "--model", "t"]) == 1
+    assert cli.start("predict", [str(tmp_path / "empty"), "--model", "t"]) == 1
     assert f"error: {tmp_path / 'empty'}" in capsys.readouterr().err
 
 
@@ -53,7 +53,7 @@ def test_a_name_that_is_not_in_utf8_is_refused_in_one_line(parts, tmp_path, caps
     odd.parent.mkdir()
     Image.open(parts[0]).save(odd)
     for given in (odd, odd.parent):
-        assert predict.main([parts[0], str(given), "--model", "t"]) == 1
+        assert cli.start("predict", [parts[0], str(given), "--model", "t"]) == 1
         said = capsys.readouterr()
         assert said.out == ""
         assert said.err.endswith("caf\\udce9.png': the name is not in UTF-8; rename it\n")
@@ -61,7 +61,7 @@ def test_a_name_that_is_not_in_utf8_is_refused_in_one_line(parts, tmp_path, caps
 
 def test_without_thresholds_there_are_scores_and_a_remark(described, parts, capsys):
     (described.trainings("net") / NAME).unlink()
-    assert predict.main([*parts, "--model", "t/net"]) == 0
+    assert cli.start("predict", [*parts, "--model", "t/net"]) == 0
     out = capsys.readouterr().out
     assert "no verdicts: " in out and "nan" not in out.lower()
     assert f"{helpers.load_model('t').predict(parts).score[0]:.4f}" in out
@@ -74,7 +74,7 @@ def test_maps_are_written_for_each_image_that_can_be_read(parts, tmp_path, capsy
     maps = tmp_path / "maps"
     images = [*parts, "gone.png", str(same), str(priced)]
     command = [*images, "--model", "t", "--maps", str(maps)]
-    assert predict.main(command) == 1
+    assert cli.start("predict", command) == 1
     names = ["$1_$.png", "bad00.png", "bad00_2.png", "good00.png"]
     assert sorted(path.name for path in maps.iterdir()) == names
     pictures = [np.asarray(Image.open(maps / name).convert("RGB")) for name in names]

@@ -2,25 +2,119 @@
 
 import base64
 import io
+import shutil
 
 import nbformat
 import numpy as np
 import pytest
+from nbformat import v4
 from PIL import Image
 
-from helpers.commands import executed, publish, run
-from helpers.core import paths
-from helpers.runs import settings
-from tests.executed_fixtures import *  # noqa: F403 - the fixture, which pytest finds by name
-from tests.executed_fixtures import RUN, bar, execute, said, shown
+from helpers.commands import cli, kernel, publish
+from helpers.core import files, paths
+from helpers.runs import settings as config
+from helpers.runs import stages
 
+RUN = "elpv-quick"
 STAGE = "03_finetuning"
 NOTEBOOKS = sorted(paths.notebooks_root().glob("*.ipynb"))
 
 
+def png():
+    """Return a small picture as a notebook holds it."""
+    buffer = io.BytesIO()
+    Image.new("RGB", (8, 8), "red").save(buffer, "PNG")
+    return base64.b64encode(buffer.getvalue()).decode()
+
+
+def bar(text="CNN 1/1:   0%|          | 0/140"):
+    """Return what tqdm leaves behind in a headless run."""
+    data = {publish.WIDGET: {"model_id": "1"}, "text/plain": text}
+    return v4.new_output("display_data", data=data)
+
+
+def said(text, name="stdout"):
+    """Return a text that a cell has printed."""
+    return v4.new_output("stream", name=name, text=text)
+
+
+def shown(**data):
+    """Return the value of a cell's last line, given by its kinds: `html`, `png`, `plain`."""
+    kinds = {"html": "text/html", "png": "image/png", "plain": "text/plain"}
+    named = {kinds[kind]: content for kind, content in data.items()}
+    return v4.new_output("execute_result", data=named, execution_count=9)
+
+
+def execute(stage, outputs, parameters=None):
+    """Write an executed copy as papermill does: `outputs` in the third code cell of the source."""
+    notebook = publish.read(paths.notebooks_root() / f"{stage}.ipynb")
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    for number, cell in enumerate(code, start=2):
+        cell.execution_count, cell.outputs = number, []
+        cell.metadata |= {"execution": {"iopub.status.idle": "2026-01-01T00:00:00"}}
+        cell.metadata |= {"papermill": {"duration": 1.0, "status": "completed"}}
+    code[2].outputs = [nbformat.from_dict(output) for output in outputs]
+    injected = v4.new_code_cell("RUN = 'x'", metadata={"tags": ["injected-parameters"]})
+    notebook.cells.insert(2, injected)
+    notebook.metadata["papermill"] = {"parameters": parameters or {"RUN": RUN}}
+    notebook.metadata["widgets"] = {"state": {}}
+    target = paths.RunPaths(RUN).notebook(stage)
+    files.write_bytes(target, nbformat.writes(notebook).encode())
+
+
+def write_record():
+    """Write run.json of a run whose stages are done."""
+    run_paths = paths.RunPaths(RUN)
+    record = {"run": RUN, "preset": "quick", "dataset": "elpv", "stages": {}, "steps": {}}
+    for stage in config.STAGES:
+        settings = config.resolve(stage, "quick", {})
+        record["stages"][stage] = {
+            "status": "done",
+            "key": stages.stage_key(stage, settings, record),
+            "settings": vars(settings),
+            "device": "CPU, 2 threads",
+            "precision": "bf16",
+            "commit": "abc1234",
+            "outputs": {},
+            "notebook": kernel.code_digest(paths.notebooks_root() / f"{stage}.ipynb"),
+        }
+    files.save_json(run_paths.run_json, record)
+
+
+@pytest.fixture(scope="session")
+def executed_run(tmp_path_factory):
+    """Return a home with a finished run, and notebooks without outputs in `project`; read only."""
+    place = tmp_path_factory.mktemp("executed")
+    copies = place / "project" / "notebooks"
+    shutil.copytree(paths.notebooks_root(), copies, ignore=shutil.ignore_patterns("images"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(paths.HOME_VARIABLE, str(place))
+        patch.setattr(paths, "notebooks_root", lambda: copies)
+        for path in copies.glob("*.ipynb"):
+            notebook = publish.read(path)
+            for cell in notebook.cells:
+                if cell.cell_type == "code":
+                    cell.outputs = []
+            nbformat.write(notebook, path)
+        write_record()
+        for figure, _ in publish.STRIP:
+            files.write_bytes(paths.RunPaths(RUN).figure(figure), base64.b64decode(png()))
+        for stage in config.STAGES:
+            execute(stage, [bar(), said(f"{stage} speaks\n"), shown(png=png(), plain="<Figure>")])
+    return place
+
+
+@pytest.fixture
+def finished_run(executed_run, home, monkeypatch):
+    """Return the paths of a finished run, with a copy of `notebooks/` to write to."""
+    shutil.copytree(executed_run, home, dirs_exist_ok=True)
+    monkeypatch.setattr(paths, "notebooks_root", lambda: home / "project" / "notebooks")
+    return paths.RunPaths(RUN)
+
+
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_of_the_repository_has_no_outputs_or_those_of_its_present_code(path):
-    notebook = executed.read(path)
+    notebook = publish.read(path)
     assert publish.faults(notebook) == []
     assert set(notebook.metadata) <= {"kernelspec", "language_info", "published"}
     for cell in notebook.cells:
@@ -32,10 +126,19 @@ def test_all_notebooks_together_are_small():
     assert sum(path.stat().st_size for path in NOTEBOOKS) < 6_000_000
 
 
-def test_readme_s_pictures_are_parts_of_figures_that_the_notebooks_save():
-    code = "".join(cell.source for path in NOTEBOOKS for cell in executed.read(path).cells)
-    for figure, *_ in sum(publish.PICTURES.values(), ()):
+def test_readme_s_picture_is_made_of_figures_that_the_notebooks_save():
+    code = "".join(cell.source for path in NOTEBOOKS for cell in publish.read(path).cells)
+    for figure, _ in publish.STRIP:
         assert f'"{figure}"' in code
+
+
+def test_bars_warnings_and_addresses_are_removed_and_the_text_around_them_is_joined():
+    printed = [said("one\n"), bar(), said("a warning\n", "stderr"), said(" 10%\r100%\ntwo\n")]
+    table = shown(html="<table></table>", plain="<pandas.Styler at 0x7f107ff44290>")
+    text, table = publish.tidied([*printed, table], 3)
+    assert (text.name, text.text) == ("stdout", "one\n100%\ntwo\n")
+    assert table.data == {"text/html": "<table></table>", "text/plain": "<pandas.Styler>"}
+    assert table.execution_count == 3
 
 
 def _published(stage=STAGE):
@@ -54,8 +157,7 @@ def test_publishing_puts_outputs_and_a_stamp_into_the_sources_and_nothing_else(f
     execute(STAGE, [bar(), said("hello\n"), shown(html="<b>t</b>")], {"RUN": RUN, "FBP_EPOCHS": 2})
     before = _published()
     written = publish.publish(finished_run)
-    expected = [*settings.STAGES, "strip", *(stage[:2] for stage in settings.STAGES)]
-    assert [path.stem for path in written] == expected
+    assert [path.stem for path in written] == [*config.STAGES, "strip"]
     after = _published()
     printed, table = _outputs(after)
     assert printed.text == "hello\n" and dict(table.data) == {"text/html": "<b>t</b>"}
@@ -76,8 +178,8 @@ def test_publishing_puts_outputs_and_a_stamp_into_the_sources_and_nothing_else(f
 def test_a_published_run_stays_up_to_date_and_can_be_published_again(finished_run, capsys):
     publish.publish(finished_run)
     first = _files()
-    assert run.main(["--preset", "quick", "--publish"]) == 0
-    assert capsys.readouterr().out.count("up to date") == len(settings.STAGES)
+    assert cli.start("run", ["--preset", "quick", "--publish"]) == 0
+    assert capsys.readouterr().out.count("up to date") == len(config.STAGES)
     assert _files() == first
 
 
@@ -108,7 +210,7 @@ def test_a_path_of_one_machine_stops_the_publication_of_all(finished_run, capsys
     before = _files()
     cell = [cell.id for cell in _published().cells if cell.cell_type == "code"][2]
     execute(STAGE, [said(text)])
-    assert run.main(["--preset", "quick", "--publish"]) == 1
+    assert cli.start("run", ["--preset", "quick", "--publish"]) == 1
     error = capsys.readouterr().err
     assert STAGE in error and f"cell {cell}" in error and path in error
     execute(STAGE, [said("x")], {"RUN": RUN, "WEIGHTS": path})
@@ -119,10 +221,13 @@ def test_a_path_of_one_machine_stops_the_publication_of_all(finished_run, capsys
 
 def test_outputs_of_other_code_are_refused(finished_run):
     copy = finished_run.notebook(STAGE)
-    notebook = executed.read(copy)
+    notebook = publish.read(copy)
     [cell for cell in notebook.cells if cell.cell_type == "code"][-1].source += "\nx = 1"
     nbformat.write(notebook, copy)
     with pytest.raises(publish.PublishError, match="03_finetuning"):
+        publish.publish(finished_run)
+    copy.write_text("{")
+    with pytest.raises(files.ArtifactError, match="03_finetuning"):
         publish.publish(finished_run)
 
 
@@ -167,12 +272,14 @@ def test_a_picture_takes_fewer_bytes_and_stays_close_to_the_original():
     assert np.ptp(kept[:200], axis=-1).max() <= 8  # grays
 
 
-def test_a_picture_is_a_part_of_a_figure_of_the_run(finished_run):
-    ((name, (left, top, right, bottom), size_px),) = publish.PICTURES["06"]
+def test_readme_s_picture_shows_parts_of_the_run_s_figures(finished_run):
+    name, (left, top, right, bottom) = publish.STRIP[-1]
     pixels = np.zeros((1000, 1000, 3), np.uint8)
     rows = slice(round(1000 * top), round(1000 * bottom))
     pixels[rows, round(1000 * left) : round(1000 * right)] = 255
     Image.fromarray(pixels).save(finished_run.figure(name))
     publish.publish(finished_run)
-    with Image.open(paths.notebooks_root() / "images" / "06.png") as small:
-        assert small.size == size_px and np.asarray(small).min() == 255
+    width = round(publish.STRIP_HEIGHT_PX * (right - left) / (bottom - top))
+    with Image.open(paths.notebooks_root() / "images" / "strip.png") as strip:
+        assert strip.height == publish.STRIP_HEIGHT_PX
+        assert np.asarray(strip)[:, -width:].min() == 255

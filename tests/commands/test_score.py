@@ -15,7 +15,7 @@ import pytest
 import torch
 from PIL import Image
 
-from helpers.commands import score
+from helpers.commands import cli, score
 from helpers.core import devices, files
 from helpers.datasets import cache
 from helpers.deploy.description import read_description
@@ -41,6 +41,11 @@ def command(folder: Path, *more: str, images: str = "parts") -> list[str]:
     images = str(folder / images)
     model, out = str(folder / "m.safetensors"), str(folder / "scores.csv")
     return ["--model", model, "--images", images, "--out", out, *more]
+
+
+def start(arguments: list[str]) -> int:
+    """Run the command, and return its exit code."""
+    return cli.start("score", arguments)
 
 
 def scores(folder: Path, name: str = "scores.csv") -> pd.DataFrame:
@@ -82,7 +87,7 @@ def save(path: Path, *shape: int, high: int = 256, dtype: type = np.uint8) -> No
 
 @pytest.mark.parametrize("views", [1, 4, 8])
 def test_scores_are_those_that_the_series_predicts(folder, views):
-    assert score.main(command(folder, "--views", str(views))) == 0
+    assert start(command(folder, "--views", str(views))) == 0
     found, expected = scores(folder).defect_score, by_the_series(folder, views)
     assert found.index.tolist() == expected.index.tolist()
     np.testing.assert_allclose(found, expected, rtol=1e-6)
@@ -95,7 +100,7 @@ def test_many_images_are_scored_by_the_compiled_network(folder, monkeypatch):
         compiled.CompiledNetwork, "_compile", lambda *given: calls.append(1) or plain(*given)
     )
     monkeypatch.setattr(compiled, "WORTH_IT_FROM", 120)
-    assert score.main(command(folder)) == 0 and len(calls) == 1
+    assert start(command(folder)) == 0 and len(calls) == 1
     np.testing.assert_allclose(scores(folder).defect_score, expected, rtol=1e-5)
 
 
@@ -104,7 +109,7 @@ def test_colour_deep_and_wide_images_are_read_as_in_the_training(folder, channel
     make_model(folder / "m.safetensors", in_channels=channels, num_classes=classes)
     save(folder / "parts" / "bad" / "colour.png", 30, 20, 3)
     save(folder / "parts" / "bad" / "deep.png", 20, 20, high=1024, dtype=np.uint16)
-    assert score.main(command(folder)) == 0
+    assert start(command(folder, "--bits", "10")) == 0
     np.testing.assert_allclose(scores(folder).defect_score, by_the_series(folder), rtol=1e-6)
 
 
@@ -117,7 +122,7 @@ def test_what_cannot_be_read_is_listed_with_its_reason_and_the_rest_is_scored(fo
     frames = [Image.fromarray(np.full((40, 40), value, np.uint8)) for value in (10, 200)]
     frames[0].save(parts / "two.tif", save_all=True, append_images=frames[1:])
     (parts / "notes.txt").touch()
-    assert score.main(command(folder)) == 0
+    assert start(command(folder)) == 0
     out = capsys.readouterr().out
     assert "scored 121, unreadable 22" in out and "1 file(s) have several pages" in out
     assert "left out: files with other suffixes: 1 (.txt)" in out
@@ -128,7 +133,7 @@ def test_what_cannot_be_read_is_listed_with_its_reason_and_the_rest_is_scored(fo
     ]
     listed = [entry.path for entry in score.entries(parts)]
     assert [listed[place] for place in table.position] == table.index.tolist()
-    assert score.main(command(folder, "--strict")) == 1
+    assert start(command(folder, "--strict")) == 1
 
 
 def test_a_csv_lists_images_by_id_and_one_that_is_not_there_is_named(folder):
@@ -139,14 +144,14 @@ def test_a_csv_lists_images_by_id_and_one_that_is_not_there_is_named(folder):
         "9,gone.png",
     ]
     (folder / "list.csv").write_text("\n".join(lines), encoding="utf-8-sig")
-    assert score.main(command(folder, images="list.csv")) == 0
+    assert start(command(folder, images="list.csv")) == 0
     table = pd.read_csv(folder / "scores.csv", dtype=str)
     assert table.id.tolist() == ["7", "008"]
     unread = pd.read_csv(folder / "scores.unreadable.csv")
     assert unread.values.tolist() == [["gone.png", "No such file or directory", 2]]
     # the scores name the images of another scoring
     shutil.copy(folder / "scores.csv", folder / "b.csv")
-    assert score.main([*command(folder, images="b.csv"), "--out", str(folder / "c.csv")]) == 0
+    assert start([*command(folder, images="b.csv"), "--out", str(folder / "c.csv")]) == 0
     assert (folder / "c.csv").read_bytes() == (folder / "scores.csv").read_bytes()
 
 
@@ -162,14 +167,14 @@ def test_a_part_is_scored_before_the_next_one_is_read(folder, monkeypatch):
         return whole(self, path, part)
 
     monkeypatch.setattr(score.PartScorer, "score", score_part)
-    assert score.main(command(folder)) == 0 and len(scored) == 120
+    assert start(command(folder)) == 0 and len(scored) == 120
 
 
 def _slow_run(arguments: list[str]) -> None:
     """A process that is slow enough to be killed in between: 1 ms more for each image."""
     score.PART_IMAGES, plain = 16, TrainedModel.read
     TrainedModel.read = lambda *given: (time.sleep(0.001), plain(*given))[1]
-    raise SystemExit(score.main(arguments))
+    raise SystemExit(start(arguments))
 
 
 def test_killed_three_times_it_ends_with_the_bytes_of_a_run_left_alone(folder):
@@ -187,8 +192,8 @@ def test_killed_three_times_it_ends_with_the_bytes_of_a_run_left_alone(folder):
         process.join()
         assert process.exitcode == (130 if kill == signal.SIGINT else -kill)
         assert not (folder / "scores.csv").exists()
-    assert score.main(arguments) == 0
-    assert score.main([*arguments, "--out", str(folder / "whole.csv")]) == 0
+    assert start(arguments) == 0
+    assert start([*arguments, "--out", str(folder / "whole.csv")]) == 0
     assert both(folder) == both(folder, "whole")
     assert len(scores(folder)) == 120 and scores(folder).index.is_unique
 
@@ -196,23 +201,23 @@ def test_killed_three_times_it_ends_with_the_bytes_of_a_run_left_alone(folder):
 def test_only_the_parts_of_replaced_images_are_scored_again_and_all_by_another_model(
     folder, capsys
 ):
-    assert score.main(command(folder)) == 0
+    assert start(command(folder)) == 0
     before = scores(folder).defect_score
-    assert score.main(command(folder)) == 0
+    assert start(command(folder)) == 0
     assert "scores.csv: 0 new images" in capsys.readouterr().out
     save(folder / "parts" / "bad" / "bad00.png", 40, 40)
-    assert score.main(command(folder)) == 0
+    assert start(command(folder)) == 0
     assert "scores.csv: 16 new images" in capsys.readouterr().out
     changed = scores(folder).defect_score != before
     assert changed[changed].index.tolist() == ["bad/bad00.png"]
     make_model(folder / "m.safetensors", seed=1)
     for more in ([], ["--views", "8"]):
-        assert score.main(command(folder, *more)) == 0
+        assert start(command(folder, *more)) == 0
         assert "scores.csv: 120 new images" in capsys.readouterr().out
     assert len(list((folder / "scores.csv.parts").glob("*.csv"))) == 8  # others are removed
     part = next((folder / "scores.csv.parts").glob("000002_*"))
     part.write_bytes(b"")
-    assert score.main(command(folder, "--views", "8")) == 1
+    assert start(command(folder, "--views", "8")) == 1
     assert f"{part} is" in capsys.readouterr().err
 
 
@@ -238,7 +243,7 @@ def test_what_cannot_work_is_named_before_anything_is_scored(
     (folder / "list.csv").write_text("path\nparts/bad/bad00.png\n")
     (folder / "other.csv").write_text("file\nparts/bad/bad00.png\n")
     monkeypatch.setattr(TrainedModel, "read", None)
-    assert score.main([*command(folder), *arguments]) == 1
+    assert start([*command(folder), *arguments]) == 1
     said = capsys.readouterr().err
     assert said.startswith("error: ") and culprit in said
     assert not list(folder.glob("scores*"))
@@ -249,7 +254,7 @@ def test_a_described_model_gives_verdicts_unless_the_options_change_its_scores(
 ):
     def scored(*more):
         images = ["--images", str(described_run / "parts"), "--out", str(tmp_path / "scores.csv")]
-        assert score.main(["--model", "t/net", *images, *more]) == 0
+        assert start(["--model", "t/net", *images, *more]) == 0
         return pd.read_csv(tmp_path / "scores.csv", keep_default_na=False)
 
     found = scored()
@@ -272,7 +277,7 @@ def test_a_described_model_gives_verdicts_unless_the_options_change_its_scores(
 
 def test_without_ray_its_package_is_named(folder, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "ray", None)
-    assert score.main(command(folder, "--engine", "ray")) == 1
+    assert start(command(folder, "--engine", "ray")) == 1
     assert "pip install ray" in capsys.readouterr().err
 
 
@@ -280,11 +285,11 @@ def test_two_workers_of_ray_write_the_same_bytes(folder, monkeypatch):
     ray = pytest.importorskip("ray", reason="Ray is optional: pip install ray")
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
     (folder / "parts" / "bad" / "broken.png").write_text("not an image")
-    assert score.main(command(folder)) == 0
+    assert start(command(folder)) == 0
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
     try:
         by_ray = ["--out", str(folder / "ray.csv"), "--engine", "ray"]
-        assert score.main([*command(folder), *by_ray]) == 0
+        assert start([*command(folder), *by_ray]) == 0
     finally:
         ray.shutdown()
     assert both(folder, "ray") == both(folder)

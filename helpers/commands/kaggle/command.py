@@ -1,60 +1,43 @@
-"""Download a contest's files, submit a CSV, run the series on Kaggle."""
+"""Submit a CSV that has been checked, run the series on Kaggle."""
 
 from __future__ import annotations
 
 import argparse
 import shlex
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from helpers.commands.cli import parser_of
-from helpers.commands.kaggle import contest, push
-from helpers.commands.kaggle.client import COMPETITION
-from helpers.core.errors import UserError
+from helpers.commands.kaggle import push
+from helpers.commands.kaggle.client import COMPETITION, KaggleError, asking, connect
+from helpers.core import paths
 
-NO_SCORE = 3  # the exit code after a submission that must not be sent again
+WAIT_S = 1800  # for the score of a submission
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; return 0, 1 after a failure, 3 if a file was submitted but has no score.
+    """Run one command, and return 0.
 
-    The reason is on stderr. After 1 nothing was submitted.
+    Raises:
+        UserError: the command failed.
     """
     options = vars(parser().parse_args(arguments))
     run = options.pop("run")
-    try:
-        print(run(**options))
-        return 0
-    except (UserError, OSError) as error:
-        print(error, file=sys.stderr)
-        return NO_SCORE if isinstance(error, contest.NoScoreError) else 1
+    print(run(**options))
+    return 0
 
 
 def parser() -> argparse.ArgumentParser:
     """Return the command line's parser; its options are the arguments of the functions."""
     top = parser_of("kaggle", __doc__)
     commands = top.add_subparsers(required=True, metavar="COMMAND")
-    chosen = argparse.ArgumentParser(add_help=False)
+    sub = commands.add_parser("submit", help="check a CSV and submit it")
     text = "the contest's name; default: %(default)s"
-    chosen.add_argument("-c", "--competition", dest="slug", default=COMPETITION, help=text)
-
-    sub = commands.add_parser("download", parents=[chosen], help="fetch and unpack the files")
-    sub.set_defaults(run=lambda slug: f"Ready: {contest.download(slug)}")
-
-    sub = commands.add_parser(
-        "submit",
-        parents=[chosen],
-        help="check a CSV and submit it",
-        epilog="Exit code 1: nothing was submitted. 3: the file has arrived, or may have arrived, "
-        "but there is no score: look at the page that is named before you send it again.",
-    )
+    sub.add_argument("-c", "--competition", dest="slug", default=COMPETITION, help=text)
     sub.add_argument("-f", "--file", type=Path, dest="path", required=True, help="the CSV")
     sub.add_argument("-m", "--message", required=True, help="a note beside the submission")
     sub.add_argument("--sample", type=Path, help="sample submission; default: the downloaded one")
-    text = "seconds for the score; 0: do not wait; default: %(default)s"
-    sub.add_argument("--wait", type=int, dest="wait_s", default=1800, help=text)
-    sub.set_defaults(run=contest.submit)
+    sub.set_defaults(run=submit)
 
     sub = commands.add_parser("push", help="run the series on Kaggle, as a private notebook")
     text = f"options of helpers.run, as --run='...'; they follow {shlex.join(push.DEFAULTS)}"
@@ -65,3 +48,37 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--cpu", dest="gpu", action="store_false", help="no GPU")
     sub.set_defaults(run=push.push)
     return top
+
+
+def submit(path: Path, message: str, slug: str = COMPETITION, sample: Path | None = None) -> str:
+    """Check a CSV, submit it, wait for the score, and return Kaggle's answer; print the score.
+
+    Args:
+        path: the CSV.
+        message: the description shown on Kaggle.
+        slug: the contest's name in its address.
+        sample: the sample submission; by default the one found under `data/raw/slug`.
+
+    Raises:
+        ArtifactError: the CSV would be refused; nothing was sent.
+        KaggleError: it was not submitted, or has no score; the page that is named says which.
+    """
+    # these import much
+    from helpers.datasets.nexperia import SAMPLE_NAMES
+    from helpers.results.submission import validate_submission
+
+    folder = paths.raw_root() / slug
+    samples = [file for name in SAMPLE_NAMES for file in sorted(folder.rglob(name))]
+    if not (sample or samples):
+        raise KaggleError(
+            f"No sample submission under {folder} to check against: give --sample, or fetch it: "
+            f"kaggle competitions download -p {folder} --unzip {slug}"
+        )
+    validate_submission(path, None, sample or samples[0])
+    api = connect()
+    try:
+        with asking(f"submitting {path.name}"):
+            return api.competition_submit_cli(str(path), message, slug, wait=WAIT_S)
+    except KaggleError as error:
+        page = f"https://www.kaggle.com/competitions/{slug}/submissions"
+        raise KaggleError(f"{error}\nLook at {page} before you send the file again.") from None

