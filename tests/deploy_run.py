@@ -93,7 +93,8 @@ def train(run: stages.Run, name: str = "net", seeds: int = 2, views: int = 4) ->
     """Train a two-layer CNN, and score with mirror images."""
     images = run.images(16)
     build = functools.partial(small_cnn, images.channels)
-    job = networks.Job(Model(name), build, images, run.settings.cnn, views)
+    settings = dataclasses.replace(run.settings.cnn, test_views=views)
+    job = networks.Job(Model(name), build, images, settings)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(workers.LIMIT, "1")
         networks.train(run, [job], [Member(seed) for seed in range(seeds)])

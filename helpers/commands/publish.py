@@ -35,7 +35,7 @@ STRIP = (
     ("07_journey", (0.03, 0.05, 0.33, 0.655)),
     ("07_journey", (0.67, 0.05, 0.97, 0.655)),
     ("04_cells", (0, 0.045, 1, 0.5)),
-    ("06_roc_overkill", (0, 0.11, 0.47, 0.73)),
+    ("06_roc", (0, 0, 1, 0.96)),
 )
 STRIP_HEIGHT_PX = 360
 WIDGET = "application/vnd.jupyter.widget-view+json"  # a progress bar, dead without a kernel
