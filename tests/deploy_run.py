@@ -93,11 +93,12 @@ def train(run: stages.Run, name: str = "net", seeds: int = 2, views: int = 4) ->
     """Train a two-layer CNN, and score with mirror images."""
     images = run.images(16)
     build = functools.partial(small_cnn, images.channels)
+    members = [Member(seed) for seed in range(seeds)]
     settings = dataclasses.replace(run.settings.cnn, test_views=views)
-    job = networks.Job(Model(name), build, images, settings)
+    job = networks.Job(Model(name), members, build, images, settings)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(workers.LIMIT, "1")
-        networks.train(run, [job], [Member(seed) for seed in range(seeds)])
+        networks.train(run, [job])
     return run
 
 

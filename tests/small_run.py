@@ -47,13 +47,13 @@ def train_members(run: stages.Run, members: list[Member], before_epoch=None) -> 
     """Train the two-layer CNN on the run's images once for each member."""
     images = run.images(16)
     build = functools.partial(small_cnn, images.channels)
-    job = networks.Job(Model("cnn"), build, images, run.settings.cnn)
+    job = networks.Job(Model("cnn"), members, build, images, run.settings.cnn)
     with pytest.MonkeyPatch.context() as patch:
         if before_epoch:  # not an argument, which would be in the key
             disturb = lambda network, epoch, epochs: before_epoch(network, epoch)  # noqa: E731
             patch.setattr(backbones.TwoLayerCNN, "before_epoch", disturb)
         patch.setenv(workers.LIMIT, "1")
-        return networks.train(run, [job], members)["cnn"]
+        return networks.train(run, [job])["cnn"]
 
 
 def small_cnn(channels: int, seed: int) -> backbones.TwoLayerCNN:

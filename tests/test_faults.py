@@ -19,7 +19,7 @@ from helpers.datasets import cache as images
 from helpers.datasets.settings import SplitSettings
 from helpers.datasets.split_file import read_split
 from helpers.runs import stages
-from helpers.runs.run_models import read_all_predictions
+from helpers.runs.memo import read_all_predictions
 from helpers.training.batches import epoch_order
 from helpers.training.loop import TrainingError
 from helpers.training.settings import FinetuneSettings

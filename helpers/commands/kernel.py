@@ -14,7 +14,7 @@ from typing import Any
 
 from helpers.core import environment, files, paths, status
 from helpers.core.errors import OutOfTime
-from helpers.runs import code
+from helpers.runs import keys
 from helpers.runs import settings as config
 from helpers.runs.record import RunError
 
@@ -44,7 +44,7 @@ def code_digest(notebook: Path) -> str:
     cells = files.load_json(notebook)["cells"]
     sources = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
     lines = "\n".join(sources).splitlines()
-    return code.digest_of_source(
+    return keys.digest_of_source(
         "\n".join(line for line in lines if not line.startswith(("%", "!")))
     )
 

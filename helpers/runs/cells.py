@@ -20,8 +20,8 @@ from helpers.darts.settings import RetrainSettings, SearchSettings
 from helpers.datasets.cache import ImageCache
 from helpers.datasets.split_file import keeps_groups_apart
 from helpers.runs import networks
+from helpers.runs.memo import Run
 from helpers.runs.networks import Job
-from helpers.runs.stages import Run
 from helpers.training.distillation import Teacher
 from helpers.training.fit import Fitted
 
@@ -88,18 +88,18 @@ def train(run: Run, cells: Sequence[NamedCell]) -> dict[str, list[Fitted]]:
     images = run.images(settings.retrain_image_size_px)
     teachers = [None, networks.teacher(run)] if settings.distill else [None]
     jobs = [job(settings, cell, images, teacher) for cell in cells for teacher in teachers]
-    members = [Member(settings.seed + k) for k in range(settings.seeds)]
-    return networks.train(run, jobs, members)
+    return networks.train(run, jobs)
 
 
 def job(
     settings: RetrainSettings, cell: NamedCell, images: ImageCache, teacher: Teacher | None = None
 ) -> Job:
-    """Return how the network of a cell is trained."""
+    """Return how the network of a cell is trained: once for each seed."""
     shape = (images.size_px, images.channels)
     spec = network.network_spec(cell.genotype, settings.network, *shape)
     return Job(
         dataclasses.replace(cell.model, teacher="fbp" if teacher else ""),
+        [Member(settings.seed + k) for k in range(settings.seeds)],
         functools.partial(network.build_network, spec),
         images,
         settings.training,
@@ -124,17 +124,16 @@ def halve(run: Run) -> pd.DataFrame:
         networks.teacher(run)
     images = run.images(settings.retrain_image_size_px)
 
-    shape = (images.size_px, images.channels)
-
     def size_of(cell: NamedCell) -> int:
+        shape = (images.size_px, images.channels)
         spec = network.network_spec(cell.genotype, settings.network, *shape)
         return halving.parameters(spec)
 
     def train_rung(names: Sequence[str], epochs: int) -> list[tuple[float, float]]:
-        short = dataclasses.replace(settings, retrain_epochs=epochs, test_views=1)
+        short = dataclasses.replace(settings, retrain_epochs=epochs, test_views=1, seeds=1)
         jobs = [job(short, cells[name], images) for name in names]
         folder = f"checkpoints/halving/{epochs}_epochs"
-        fits = networks.train(run, jobs, [Member(settings.seed)], folder=folder, add=False)
+        fits = networks.train(run, jobs, folder=folder, add=False)
         return [(fits[name][0].history[-1]["val_auc"], fits[name][0].seconds) for name in names]
 
     given = [name for name in settings.genotypes if name.endswith(".json")]

@@ -7,6 +7,7 @@ fitted = classical.fit(run, classical.on(run, features, Model("")))
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 
 import pandas as pd
@@ -19,8 +20,8 @@ from helpers.models import backbones
 from helpers.models.patch_features import NoMiddleLayersError
 from helpers.models.record import CLASSICAL, Model
 from helpers.results.predictions import predictions_frame
-from helpers.runs import memo, networks
-from helpers.runs.stages import Run
+from helpers.runs import networks
+from helpers.runs.memo import Call, Run
 from helpers.training import baselines, features, patchcore, training_size
 from helpers.training.baselines import ScoredBaseline
 from helpers.training.features import Features
@@ -51,28 +52,25 @@ def fit(run: Run, models: Mapping[Model, ByFold]) -> dict[Model, list[ScoredBase
     """Fit classical models side by side, once for each fold, and make them rows of the results."""
     settings, split = run.settings, run.split
     seen = networks.SEEN + (["group"] if keeps_groups_apart(split) else [])
-    tasks: dict[str, memo.Task] = {}
-    for model, by_fold in models.items():
-        for fold, embedded in by_fold.items():
-            table = sides(split, fold)[seen]
-            tasks[_place(run, model, fold)] = memo.task(
-                baselines.score_baseline, model.base.upper(), embedded, table, **_options(run)
-            )
-    found = run.once_each(tasks, "classical models")
+    options = {name: getattr(settings, name) for name in ("folds", "trees", "seed", "cv_images")}
+    names = {
+        (model, fold): networks.place(model, Member(settings.seed, fold), "classical")
+        for model, by_fold in models.items()
+        for fold in by_fold
+    }
+    calls: dict[str, Call] = {}
+    for (model, fold), name in names.items():
+        embedded, table = models[model][fold], sides(split, fold)[seen]
+        calls[name] = functools.partial(
+            baselines.score_baseline, model.base.upper(), embedded, table, **options
+        )
+    found = run.once_each(calls, "classical models")
     fitted: dict[Model, list[ScoredBaseline]] = {}
     for model, by_fold in models.items():
-        fits = {Member(settings.seed, fold): found[_place(run, model, fold)] for fold in by_fold}
+        fits = {Member(settings.seed, fold): found[names[model, fold]] for fold in by_fold}
         networks.add_model(run, model, fits, device=_device())
         fitted[model] = list(fits.values())
     return fitted
-
-
-def _options(run: Run) -> dict[str, int]:
-    return {name: getattr(run.settings, name) for name in ("folds", "trees", "seed", "cv_images")}
-
-
-def _place(run: Run, model: Model, fold: int | None) -> str:
-    return networks.place(model, Member(run.settings.seed, fold), "classical")
 
 
 def _device() -> str:
@@ -93,19 +91,19 @@ def fine_tuned(run: Run, model: Model) -> ByFold:
     """
     settings = run.settings
     images = run.images(settings.image_size_px)
-    tasks: dict[str, memo.Task] = {}
+    calls: dict[str, Call] = {}
     members = cross_fitted(run.split, [settings.seed])
     names = {m: f"features/{model.slug}" + (f"_fold{m.fold}" if m.fold else "") for m in members}
     for member, name in names.items():
         file = run.paths.root / f"{networks.place(model, member)}.safetensors"
-        tasks[name] = memo.task(
+        calls[name] = functools.partial(
             features.embed_all,
             backbones.load_model(file),
             images,
             run.split[["id"]],
             precision=settings.precision,
         )
-    arrays = run.once_each(tasks, "features")
+    arrays = run.once_each(calls, "features")
     return {m.fold: Features.of_arrays(arrays[name]) for m, name in names.items()}
 
 
@@ -113,14 +111,14 @@ def patch_core(run: Run, weights: backbones.Weights) -> str:
     """Fill a memory of good patches for each fold, make PatchCore a row, and say what it holds."""
     settings, model = run.settings, Model("patchcore")
     members = cross_fitted(run.split, [settings.seed])
-    images, tasks = run.images(settings.image_size_px), {}
+    images, calls = run.images(settings.image_size_px), {}
     for member in members:
         table = sides(run.split, member.fold)[networks.SEEN]
-        tasks[networks.place(model, member)] = memo.task(
+        calls[networks.place(model, member)] = functools.partial(
             patchcore.fit, weights, images, table, settings.patchcore_share, settings.seed
         )
     try:
-        found = run.once_each(tasks, "PatchCore")
+        found = run.once_each(calls, "PatchCore")
     except NoMiddleLayersError as error:
         return f"PatchCore is left out: {error}."
     fits = dict(zip(members, found.values(), strict=True))

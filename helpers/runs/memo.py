@@ -1,121 +1,381 @@
-"""Finished work is not done again: a call is recognised by its function's code and its arguments.
+"""A run that a notebook has open: its images, models and outputs, and the memo of finished work.
 
-    work = task(training.fit, build, images, table, settings, seed=0)
-    key_of(work)                                  # code, arguments
-    kinds = save(fit(...), folder / "seed0")      # seed0.safetensors, seed0.csv, seed0.json
-    load(kinds, folder / "seed0")                 # the same value
+    run = stages.begin("03_finetuning", globals())
+    arrays = run.once("features/resnet18", features.embed_all, weights, images, run.split)
+    run.save_figure(figures.learning_curves(curve), "03_curve")
+    run.finish()
 
-Arguments have to be digestible: plain values, arrays, tables, networks, dataclasses, functions,
-`functools.partial` of these, and objects whose attribute `digest` stands for their content.
+Finished work is not done again: a call is recognised by its function's code and its arguments (see
+`keys`), and its result is saved by its kind, each field of a dataclass on its own.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import functools
-import hashlib
 import inspect
+import math
+import os
 import sys
-import types
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import filelock
 import numpy as np
 import pandas as pd
 import torch
-from torch import nn
 
-from helpers.core import files, tensors
-from helpers.models import backbones
+from helpers import datasets
+from helpers.core import environment, files, paths, style, tensors
+from helpers.core.errors import OutOfTime
+from helpers.datasets.cache import ImageCache, open_cache
+from helpers.datasets.settings import SplitSettings
+from helpers.datasets.split_file import read_split
+from helpers.models import backbones, libraries
+from helpers.models.record import Model
 from helpers.models.spec import Network
-from helpers.runs import code
+from helpers.results import submission
+from helpers.results.predictions import Scored, read_predictions
+from helpers.runs import keys, settings, workers
+from helpers.runs.findings import Findings
+from helpers.runs.record import digests_of, edit_run, load_run, models_of, outputs_are_intact
 from helpers.training.settings import Steering
 
-PLACES = ("path",)  # columns of tables that say where an image is on this machine
-SUFFIXES = {
+if TYPE_CHECKING:
+    from IPython.display import HTML
+    from matplotlib.figure import Figure
+
+OPEN: dict[Path, filelock.AcquireReturnProxy] = {}  # the stages that this process has open
+SUFFIXES = {  # of the files of each kind of value
     "network": ".safetensors",
     "tensors": ".safetensors",
     "table": ".csv",
     "arrays": ".npz",
     "plain": ".json",
 }
+Call = functools.partial[Any]  # of a function of the science: not made yet
 
 
-@dataclass(frozen=True)
-class Task:
-    """A call that has not been made yet; see `task`."""
-
-    function: Callable[..., Any]
-    args: tuple[Any, ...]
-    kwargs: Mapping[str, Any]
-    title: str = ""  # for progress bars and messages
-
-    def call(self, steering: Steering) -> Any:
-        """Call the function; it gets the `steering` if it has such a parameter.
-
-        That says how work is shown and continued, not what comes out: no key has it.
-        """
-        if "steering" in inspect.signature(self.function).parameters:
-            return self.function(*self.args, **self.kwargs, steering=steering)
-        return self.function(*self.args, **self.kwargs)
+def source_of(run_paths: paths.RunPaths) -> dict[str, Any]:
+    """Return what notebook 01 has recorded of the data; empty if it has not been run."""
+    return load_run(run_paths).get("stages", {}).get(settings.FIRST, {})
 
 
-def task(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Task:
-    """Return a call to be made later, perhaps in another process."""
-    return Task(function, args, kwargs)
+def split_of(run_paths: paths.RunPaths) -> pd.DataFrame:
+    """Return the split of a run, with the paths that its images have on this machine."""
+    split = read_split(run_paths.split_csv)
+    if split.empty or os.path.exists(split.path.iloc[0]):
+        return split
+    # moved, as packages are with another Python: look the images up by id in the data set
+    known = {field.name for field in dataclasses.fields(SplitSettings)} - {"labels_csv"}
+    recorded = source_of(run_paths).get("settings", {})
+    try:
+        given = {name: value for name, value in recorded.items() if name in known}
+        here = datasets.load(SplitSettings(**given)).table.set_index("id").path
+    except datasets.DataError:  # decoded images may be in the cache
+        return split
+    return split.assign(path=here.reindex(split.id).fillna(split.set_index("id").path).to_numpy())
 
 
-def key_of(work: Task) -> str:
-    """Return the digest of a call: of its function's code and of its arguments.
+def images_of(run_paths: paths.RunPaths, split: pd.DataFrame, size_px: int) -> ImageCache:
+    """Return the decoded images of a run at one size; decode them if they are not cached."""
+    fit = source_of(run_paths).get("fit", "squash")
+    return open_cache(split, size_px, paths.cache_root(), skip_unreadable=True, fit=fit)
+
+
+def read_all_predictions(
+    run_paths: paths.RunPaths, ensembles: bool = False, until: str = ""
+) -> dict[str, Scored]:
+    """Load the scores of all models of a run by slug, in the table's order.
+
+    Ensembles are left out unless asked for: they are made again whenever the models change. `until`
+    names a stage: models of later ones are left out.
 
     Raises:
-        TypeError: an argument cannot be digested.
+        ArtifactError: there are no predictions, or a file does not fit the split.
     """
-    return files.fingerprint([digestible(work.function), digestible([work.args, work.kwargs])])
+    split = read_split(run_paths.split_csv)
+    made = load_run(run_paths).get("models", {})
+    later = {name for name, about in made.items() if until and about["stage"] > until}
+    models = {
+        name: model
+        for name, model in models_of(run_paths).items()
+        if name not in later and (ensembles or not model.is_ensemble)
+    }
+    if not models:
+        raise files.ArtifactError(
+            f"{run_paths.predictions_root} holds no predictions; run notebook 02 or 03 first"
+        )
+    return {
+        name: read_predictions(run_paths.predictions(name), split, model)
+        for name, model in models.items()
+    }
 
 
-def digestible(value: Any) -> Any:
-    """Return a value that JSON can express and that is equal for equal content."""
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    if isinstance(value, Mapping):
-        return {str(name): digestible(item) for name, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [digestible(item) for item in value]
-    if isinstance(value, functools.partial):
-        return ["partial", *map(digestible, (value.func, value.args, value.keywords))]
-    if isinstance(value, types.FunctionType | type):
-        return ["code", code.digest_of(value)]
-    if isinstance(value, types.MethodType):
-        return ["method", value.__name__, digestible(value.__self__)]
-    if isinstance(value, np.generic):
-        return value.item()
-    if isinstance(value, torch.Tensor):
-        value = value.detach().cpu().numpy()
-    if isinstance(value, np.ndarray):
-        return _array(value)
-    if isinstance(value, pd.DataFrame):
-        kept = value.drop(columns=[name for name in PLACES if name in value])
-        return ["table", {str(name): _array(column.to_numpy()) for name, column in kept.items()}]
-    kind = ["code", code.digest_of(type(value))]
-    if hasattr(value, "digest"):
-        return [kind, value.digest]
-    if isinstance(value, nn.Module):
-        facts = [digestible(getattr(value, name, None)) for name in ("spec", "facts")]
-        return [kind, digestible(value.state_dict()), facts]
-    if dataclasses.is_dataclass(value):
-        names = [field.name for field in dataclasses.fields(value)]
-        return [kind, {name: digestible(getattr(value, name)) for name in names}]
-    raise TypeError(f"{type(value).__name__} has no digest: give it an attribute `digest`")
+@dataclass
+class Run:
+    """A run, opened by one notebook; `finish` writes the notebook's record into run.json."""
+
+    name: str  # of the notebook
+    paths: paths.RunPaths
+    preset: str
+    settings: Any
+    key: str
+    notes: dict[str, Any] = field(default_factory=dict)
+    outputs: list[Path] = field(default_factory=list)
+    started_s: float = field(default_factory=time.monotonic)
+    findings: Findings = field(default_factory=Findings)
+    added: list[str] = field(default_factory=list)  # slugs of models that this call has added
+
+    @property
+    def is_smoke(self) -> bool:
+        """True if the numbers of this run mean nothing."""
+        return self.preset == "smoke"
+
+    @property
+    def deadline_s(self) -> float | None:
+        """Time on `time.monotonic`'s clock at which trainings have to stop; None: never."""
+        minutes = getattr(self.settings, "time_budget_min", 0.0)
+        return self.started_s + 60 * minutes if minutes else None
+
+    @property
+    def source(self) -> dict[str, Any]:
+        """What notebook 01 has recorded of the data: `settings`, `kinds`, `attribution`, ..."""
+        return source_of(self.paths)
+
+    @cached_property
+    def split(self) -> pd.DataFrame:
+        """The run's split.csv: `id, path, label, split` and the source's own columns."""
+        return split_of(self.paths)
+
+    def images(self, size_px: int = 0) -> ImageCache:
+        """Return the images of the split at one size; 0: that of notebook 01, already decoded."""
+        size_px = size_px or self.source["settings"]["image_size_px"]
+        return images_of(self.paths, self.split, size_px)
+
+    def note(self, **facts: Any) -> None:
+        """Add facts to the stage's record in run.json."""
+        self.notes |= facts
+
+    def say(self, *sentences: str, head: bool = True) -> None:
+        """Show findings under this cell, and if `head` at the head when the stage finishes."""
+        self.findings.add(*sentences, head=head)
+
+    def settings_table(self) -> HTML:
+        """Return the folded table of all settings of the stage: name, value, what it is for."""
+        table = settings.settings_table(self.settings, self.preset)
+        given = table.Setting[table.Value.str.endswith("(given)")]
+        title = f"Run {self.paths.name}, preset {self.preset}, {len(table)} settings"
+        title += f" ({', '.join(given)} given)" if len(given) else ""
+        return style.folded(title, table)
+
+    def output(self, path: Path) -> Path:
+        """Register a file that this stage leaves behind, and return it."""
+        self.outputs.append(path)
+        return path
+
+    def save_figure(self, figure: Figure, name: str, credit: str = "") -> None:
+        """Write a figure as an output of the stage, with run, backbone and `credit` below it."""
+        backbone = self.notes.get("backbone")
+        used = f"backbone {libraries.titles(backbone)}" if backbone else ""
+        footnote = "; ".join(filter(None, [f"run {self.paths.name}", used, credit]))
+        figure.text(0, -0.01, footnote, ha="left", va="top", fontsize=8, color="0.35")
+        if self.is_smoke:
+            text = style.SMOKE_NOTE
+            figure.text(0, 1.01, text, ha="left", va="bottom", fontsize=9, color="firebrick")
+        with files.atomic_path(self.output(self.paths.figure(name))) as temporary:
+            figure.savefig(temporary, format="png", bbox_inches="tight")
+
+    def save_table(self, name: str, table: pd.DataFrame) -> None:
+        """Write a table as an output of the stage; columns name its run, preset and backbone."""
+        backbone = self.notes.get("backbone") or "none"
+        table = table.assign(run=self.paths.name, preset=self.preset, backbone=backbone)
+        files.save_csv(self.output(self.paths.table(name)), table)
+
+    def once(self, name: str, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Call a function of the science, unless that is done; return its result.
+
+        It is done if the same function, with the same code, was called with the same arguments and
+        its files are unchanged. The result is saved by its kind as `name` in the run's folder: a
+        network as safetensors, a table as CSV, arrays as npz, plain values as JSON, and a dataclass
+        by its fields. A long training takes the parameter `steering`, with the file from which it
+        continues after a kill and the deadline: no result depends on it, so it is in no key.
+
+        Raises:
+            MemoryFullError: the work does not fit into memory; the message names what to lower.
+            OutOfTime: the deadline has passed; nothing new is started.
+        """
+        return self.once_each({name: functools.partial(function, *args, **kwargs)})[name]
+
+    def once_each(
+        self,
+        calls: Mapping[str, Call],
+        what: str = "trainings",
+        titles: Mapping[str, str] | None = None,
+    ) -> dict[str, Any]:
+        """Do what `once` does for independent calls, side by side; return the results by name.
+
+        Each has a core (or GPU) of its own and one thread, so that the results are the same for
+        any number of workers; a single call has all cores. `what` is shown by the progress bar,
+        and `titles` of the calls by theirs and in messages.
+        """
+        key_of = {name: keys.key_of(call) for name, call in calls.items()}
+        recorded = load_run(self.paths).get("steps", {})
+        steps = {
+            name: step
+            for name, key in key_of.items()
+            if (step := recorded.get(name)) and step["key"] == key and "kinds" in step
+            if outputs_are_intact(self.paths, step["outputs"])
+        }
+        self.notes.setdefault("reused", []).extend(steps)
+        spent_s = sum(step["seconds"] for step in steps.values())
+        self.note(reused_seconds=round(self.notes.get("reused_seconds", 0.0) + spent_s, 1))
+        place_of = {name: self.paths.root / name for name in calls}
+        # of an interrupted training; other arguments have another file
+        resume_of = {n: self.paths.root / f"{n}.{key}.resume" for n, key in key_of.items()}
+        waiting = {
+            name: functools.partial(
+                call_and_save,
+                call,
+                place_of[name],
+                self.settings,
+                Steering((titles or {}).get(name, name), resume_of[name], self.deadline_s),
+            )
+            for name, call in calls.items()
+            if name not in steps
+        }
+        if waiting and time.monotonic() > (self.deadline_s or math.inf):
+            raise OutOfTime(  # a training checks the time again before each epoch
+                f"{next(iter(waiting))}: the time budget is used up; finished work is kept: run "
+                "the same command again to continue"
+            )
+        saved: Iterable[tuple[str, dict[str, Any]]] = ((n, call()) for n, call in waiting.items())
+        if len(calls) > 1 and waiting:  # also if one is left: its bits are those of one thread
+            saved = workers.side_by_side(waiting, what, self.paths.root)
+        for name, step in saved:
+            step |= {"key": key_of[name], "stage": self.name}
+            step["outputs"] = digests_of(self.paths, files_of(step, place_of[name]))
+            with edit_run(self.paths) as run:
+                run.setdefault("steps", {})[name] = steps[name] = step
+            resume_of[name].unlink(missing_ok=True)  # not before the step is on record
+        for name in calls:
+            self.outputs += files_of(steps[name], place_of[name])
+        return {name: load(steps[name], place_of[name], calls[name].func) for name in calls}
+
+    def add_model(self, model: Model, scores: pd.DataFrame, **costs: Any) -> None:
+        """Make a model a row of the results: write its predictions, and what it is.
+
+        `scores` has the columns of a predictions file, see `results.predictions`. `costs` are
+        columns of the results: `parameters` of one network, `seconds` of all trainings, `device`.
+        """
+        path = self.output(self.paths.predictions(model.slug))
+        files.save_csv(path, scores)
+        with edit_run(self.paths) as run:
+            about = {"stage": self.name, "digest": files.file_digest(path), "costs": costs}
+            run.setdefault("models", {})[model.slug] = about | {"model": model.to_json()}
+        self.added.append(model.slug)
+
+    def models(self, ensembles: bool = False) -> dict[str, Scored]:
+        """Load the models that this notebook and earlier ones have made, and a user's own.
+
+        They come by slug, in the table's order. A notebook that is run again shows what existed by
+        then, whatever the run holds by now.
+        """
+        return read_all_predictions(self.paths, ensembles, until=self.name)
+
+    def write_submission(self, scored: Scored) -> Path:
+        """Write the submission of a model whole or not at all, and return its path.
+
+        If notebook 01 left out images of the test set, as `smoke` does, a contest would refuse the
+        file: it is then called `<run>.incomplete.csv`.
+
+        Raises:
+            ArtifactError: there is no test image.
+        """
+        path, source = self.paths.submission, self.source
+        if source.get("test_left_out"):
+            path = path.with_name(f"{self.paths.name}.incomplete.csv")
+        table = scored.test[submission.COLUMNS]
+        if table.empty:
+            raise files.ArtifactError("the split has no test images to predict")
+        dataset = source.get("settings", {}).get("dataset", "")
+        if dataset.partition(":")[0] not in submission.CONTESTS:
+            # a spreadsheet may open it; a contest needs the ids to the letter
+            table = table.assign(id=table.id.map(files.as_cell))
+        files.write_bytes(path, table.to_csv(index=False, lineterminator="\n").encode())
+        if self.name == settings.ANALYSIS:  # it writes the file of notebook 03 again
+            self.output(path)
+        return path
+
+    def save_split(self, table: pd.DataFrame) -> None:
+        """Write split.csv and remove what was made of another split: predictions, cells, tables.
+
+        What was training there may be validation here. The user's files stay.
+        """
+        path, content = self.output(self.paths.split_csv), files.csv_bytes(table)
+        run, root, digest = load_run(self.paths), self.paths.root, files.bytes_digest(content)
+        # the record decides, so a damaged split.csv that is made again takes nothing with it
+        if run.get("split") not in (None, digest):
+            made = {
+                f"predictions/{slug}.csv": about["digest"]
+                for slug, about in run.get("models", {}).items()
+            }
+            for step in run.get("steps", {}).values():
+                made |= {n: d for n, d in step["outputs"].items() if n.startswith("genotypes/")}
+            stale = [root / n for n, d in made.items() if outputs_are_intact(self.paths, {n: d})]
+            tables = [self.paths.table("results"), self.paths.table("table2")]
+            tables += [*root.glob("metrics/0[2-7]_*.csv"), *root.glob("figures/0[2-7]_*.png")]
+            for file in (*stale, *tables, self.paths.submission):
+                file.unlink(missing_ok=True)  # first: if killed here, the old split is on record
+        files.write_bytes(path, content)
+        with edit_run(self.paths) as run:
+            if run.get("split") != digest:
+                run["models"] = {}
+            run["split"] = digest
+
+    def finish(self) -> None:
+        """Write seconds, memory, versions, findings and outputs of the stage into run.json.
+
+        Predictions that an earlier call of the stage made and this one did not, such as those of
+        another backbone, are removed: they would be rows of a table that this call does not have.
+        Their trainings stay.
+        """
+        self.findings.close()
+        with edit_run(self.paths) as run:
+            models = run.setdefault("models", {})
+            for slug in [s for s, about in models.items() if about["stage"] == self.name]:
+                if slug not in self.added:
+                    del models[slug]
+                    self.paths.predictions(slug).unlink(missing_ok=True)
+            run["stages"][self.name] |= {
+                "status": "done",
+                "seconds": round(time.monotonic() - self.started_s, 1),
+                "peak_memory_mb": environment.peak_memory_mb(),
+                "findings": self.findings.sentences,
+                "outputs": digests_of(self.paths, self.outputs),
+                **self.notes,
+            }
+        if held := OPEN.pop(self.paths.stage_lock(self.name), None):
+            held.lock.release()
 
 
-def _array(values: np.ndarray) -> list[Any]:
-    if values.dtype == object:  # texts and missing values
-        return ["texts", files.fingerprint([str(value) for value in values.tolist()])]
-    digest = hashlib.blake2b(np.ascontiguousarray(values).data, digest_size=10).hexdigest()
-    return [str(values.dtype), list(values.shape), digest]
+def call_and_save(call: Call, place: Path, settings: Any, steering: Steering) -> dict[str, Any]:
+    """Make a call and save its result at `place`; return what `load` needs, and the seconds.
+
+    The function gets the `steering` if it has such a parameter.
+    """
+    started_s = time.monotonic()
+    with files.writing(place):
+        place.parent.mkdir(parents=True, exist_ok=True)
+    steered = "steering" in inspect.signature(call.func).parameters
+    given = {"steering": steering} if steered else {}
+    with environment.enough_for(place.name, settings):
+        stored = save(call(**given), place)
+    return stored | {"seconds": round(time.monotonic() - started_s, 2)}
 
 
 def kind_of(value: Any) -> str:
@@ -125,110 +385,85 @@ def kind_of(value: Any) -> str:
     if isinstance(value, pd.DataFrame):
         return "table"
     if isinstance(value, Mapping) and value:
-        items = list(value.values())
-        if all(isinstance(item, torch.Tensor) for item in items):
+        if all(isinstance(item, torch.Tensor) for item in value.values()):
             return "tensors"
-        if all(isinstance(item, np.ndarray) for item in items):
+        if all(isinstance(item, np.ndarray) for item in value.values()):
             return "arrays"
     return "plain"
 
 
+def places_of(stored: Mapping[str, Any], place: Path) -> dict[str, Path]:
+    """Return the file of each field; the plain fields share one, as does a kind's only field."""
+    kinds = stored["kinds"]
+    often = [kind for kind in SUFFIXES if [*kinds.values()].count(kind) > 1 and kind != "plain"]
+    places = {}
+    for name, kind in kinds.items():
+        field = f"_{name}" if kind in often else ""
+        places[name] = place.with_name(place.name + field + SUFFIXES[kind])
+    return places
+
+
+def files_of(stored: Mapping[str, Any], place: Path) -> list[Path]:
+    """Return the files that `save` wrote."""
+    return [*dict.fromkeys(places_of(stored, place).values())]
+
+
 def save(value: Any, place: Path) -> dict[str, Any]:
-    """Write a value in files of its kind, named after `place`; return what `load` needs.
+    """Write a value, or each field of a dataclass, in files named after `place`.
 
-    The fields of a dataclass are written each in its own file, the plain ones in one.
+    Returns:
+        `kinds` of the fields ("" is the value itself), and `types` of the columns of tables.
     """
-    if not dataclasses.is_dataclass(value) or isinstance(value, type):
-        return {"files": {"": _write(value, place, "")}}
-    fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
-    kinds = {name: kind_of(item) for name, item in fields.items()}
-    plain = {name: item for name, item in fields.items() if kinds[name] == "plain"}
-    parts = {name: item for name, item in fields.items() if kinds[name] != "plain"}
-    alone = [name for name in parts if [*kinds.values()].count(kinds[name]) == 1]
-    written = {
-        name: _write(item, place, "" if name in alone else f"_{name}")
-        for name, item in parts.items()
-    }
+    fields: dict[str, Any] = {"": value}
+    plain: dict[str, Any] = {}
+    if dataclasses.is_dataclass(value):
+        fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    stored: dict[str, Any] = {"kinds": {n: kind_of(item) for n, item in fields.items()}}
+    for name, path in places_of(stored, place).items():
+        item, kind = fields[name], stored["kinds"][name]
+        if kind == "network":
+            backbones.save_model(path, item)
+        elif kind == "tensors":
+            tensors.save_tensors(path, item)
+        elif kind == "arrays":
+            files.save_arrays(path, **item)
+        elif kind == "table":
+            files.save_csv(path, item)
+            types = {str(column): str(dtype) for column, dtype in item.dtypes.items()}
+            stored.setdefault("types", {})[name] = types
+        else:
+            plain[name] = item
     if plain:
-        files.save_json(_file(place, "plain"), plain)
-    kind = f"{type(value).__module__}.{type(value).__qualname__}"
-    return {"files": written, "class": kind, "plain": sorted(plain)}
+        files.save_json(place.with_name(f"{place.name}.json"), plain.get("", plain))
+    return stored
 
 
-def _write(value: Any, place: Path, part: str) -> dict[str, Any]:
-    kind = kind_of(value)
-    path = _file(place, kind, part)
-    about: dict[str, Any] = {"kind": kind, "part": part}
-    if kind == "network":
-        backbones.save_model(path, value)
-    elif kind == "tensors":
-        tensors.save_tensors(path, value)
-    elif kind == "table":
-        files.save_csv(path, value)
-        about["types"] = {str(name): str(dtype) for name, dtype in value.dtypes.items()}
-    elif kind == "arrays":
-        files.save_arrays(path, **value)
-    else:
-        files.save_json(path, value)
-    return about
-
-
-def load(stored: Mapping[str, Any], place: Path, kind: type | None = None) -> Any:
-    """Return the value that `save` wrote; `kind` is the dataclass that it is, if it is one.
+def load(stored: Mapping[str, Any], place: Path, function: Callable[..., Any]) -> Any:
+    """Return the value that `save` wrote; `function` has computed it.
 
     Raises:
         ArtifactError: a file is missing or damaged.
     """
-    values = {name: _read(about, place) for name, about in stored["files"].items()}
-    if "class" not in stored:
+    values: dict[str, Any] = {}
+    for name, path in places_of(stored, place).items():
+        kind = stored["kinds"][name]
+        if kind == "network":
+            values[name] = backbones.load_model(path)
+        elif kind == "tensors":
+            values[name] = tensors.load_tensors(path)[0]
+        elif kind == "arrays":
+            values[name] = files.load_arrays(path)
+        elif kind == "table":
+            types = stored["types"][name]
+            texts = [column for column, dtype in types.items() if dtype in ("object", "str")]
+            table = files.load_csv(path, list(types), text=texts)
+            with files.reading(path):
+                values[name] = table.astype(types)
+        else:
+            content = files.load_json(path)
+            with files.reading(path):
+                values[name] = content[name] if name else content
+    if "" in values:
         return values[""]
-    assert kind is not None
-    if stored["plain"]:
-        path = _file(place, "plain")
-        content = files.load_json(path)
-        try:
-            values |= {name: content[name] for name in stored["plain"]}
-        except (KeyError, TypeError) as error:
-            raise files.damaged(path, f"it lacks {error}") from None
-    fields = {field.name for field in dataclasses.fields(kind)}
-    return kind(**{name: value for name, value in values.items() if name in fields})
-
-
-def _read(about: Mapping[str, Any], place: Path) -> Any:
-    kind = about["kind"]
-    path = _file(place, kind, about["part"])
-    if kind == "network":
-        return backbones.load_model(path)
-    if kind == "tensors":
-        return tensors.load_tensors(path)[0]
-    if kind == "arrays":
-        return files.load_arrays(path)
-    if kind == "plain":
-        return files.load_json(path)
-    types = about.get("types", {})
-    texts = [name for name, dtype in types.items() if dtype in ("object", "str")]
-    table = files.load_csv(path, list(types), text=texts)
-    with files.reading(path):
-        return table.astype(types)
-
-
-def paths_of(stored: Mapping[str, Any], place: Path) -> list[Path]:
-    """Return the files that `save` wrote."""
-    written = [_file(place, about["kind"], about["part"]) for about in stored["files"].values()]
-    return written + ([_file(place, "plain")] if stored.get("plain") else [])
-
-
-def _file(place: Path, kind: str, part: str = "") -> Path:
-    return place.with_name(place.name + part + SUFFIXES[kind])
-
-
-def result_class(work: Task) -> type | None:
-    """Return the dataclass that a task's function says that it returns; None for other types."""
-    function = work.function
-    while isinstance(function, functools.partial):
-        function = function.func
-    found: Any = function
-    if not isinstance(function, type):
-        named = function.__annotations__.get("return")
-        found = getattr(sys.modules[function.__module__], str(named), named)
-    return found if isinstance(found, type) and dataclasses.is_dataclass(found) else None
+    kind = function.__annotations__["return"]
+    return getattr(sys.modules[function.__module__], kind)(**values)

@@ -21,10 +21,10 @@ from helpers.core.paths import checkpoint_name
 from helpers.datasets.cache import ImageCache
 from helpers.models import backbones
 from helpers.models.record import Model
-from helpers.models.spec import Network
 from helpers.runs import memo
-from helpers.runs.record import load_run
-from helpers.runs.stages import Run, StageError
+from helpers.runs.memo import Call, Run
+from helpers.runs.record import load_run, models_of
+from helpers.runs.stages import StageError
 from helpers.training import distillation, features, fit, network_costs
 from helpers.training.distillation import Teacher
 from helpers.training.features import Features
@@ -39,12 +39,12 @@ class Job:
     """A network to train, once for each of its members."""
 
     model: Model
+    members: Sequence[Member]
     build: Build
     images: ImageCache
     settings: TrainSettings
     teacher: Teacher | None = None
     features: Features | None = None  # embeddings on which the head alone is trained
-    members: tuple[Member, ...] = ()
 
 
 def weights_of(run: Run) -> list[backbones.Weights]:
@@ -87,10 +87,10 @@ def fine_tuning_jobs(run: Run, found: Sequence[backbones.Weights]) -> list[Job]:
     return [
         Job(
             on_backbone(run, weights, "fbp"),
+            cross_fitted(run.split, seeds),
             functools.partial(fit.pretrained, weights, images.size_px),
             images,
             settings.fbp,
-            members=tuple(cross_fitted(run.split, seeds)),
         )
         for weights in found
     ]
@@ -101,16 +101,15 @@ def small_jobs(run: Run, found: Sequence[backbones.Weights]) -> list[Job]:
     settings, seed = run.settings, run.settings.seed
     small, images = run.images(settings.cnn_image_size_px), run.images(settings.image_size_px)
     build: Any = functools.partial(fit.two_layer_cnn, small.size_px, small.channels)
-    members = (Member(seed),)
-    cnn = Job(Model("cnn"), build, small, settings.cnn, members=members)
+    cnn = Job(Model("cnn"), [Member(seed)], build, small, settings.cnn)
     last_layers = [
         Job(
             on_backbone(run, weights, "ll"),
+            cross_fitted(run.split, [seed]),
             functools.partial(fit.pretrained, weights, images.size_px),
             images,
             settings.ll,
             features=embeddings(run, weights),
-            members=tuple(cross_fitted(run.split, [seed])),
         )
         for weights in found
     ]
@@ -118,54 +117,52 @@ def small_jobs(run: Run, found: Sequence[backbones.Weights]) -> list[Job]:
 
 
 def train(
-    run: Run,
-    jobs: Sequence[Job],
-    members: Sequence[Member] = (),
-    *,
-    folder: str = "checkpoints",
-    add: bool = True,
+    run: Run, jobs: Sequence[Job], *, folder: str = "checkpoints", add: bool = True
 ) -> dict[str, list[Fitted]]:
     """Train networks side by side, each once for each member, and predict what it has not seen.
 
-    A training without a fold fits on train, chooses its epoch on val, and predicts val and test.
-    One with a fold fits on all other folds, keeps its last epoch, since the fold that it is judged
-    on must not choose, and predicts its fold and test. `members` are those of the jobs that do not
-    name their own. With `add` each model is a row of the results.
+    With `add` each model is a row of the results.
 
     Returns:
         The trainings of each model by slug, in the order of its members.
     """
-    named = [(job, member) for job in jobs for member in job.members or members]
-    places = [place(job.model, member, folder) for job, member in named]
-    tasks = [task(run.split, job, member) for job, member in named]
-    found = run.once_each(dict(zip(places, tasks, strict=True)))
+    calls, titles = {}, {}
+    for job in jobs:
+        for member in job.members:
+            name = place(job.model, member, folder)
+            calls[name] = training(run.split, job, member)
+            titles[name] = job.model.title + (f", {member}" if len(job.members) > 1 else "")
+    found = run.once_each(calls, titles=titles)
     trained: dict[str, list[Fitted]] = {}
     for job in jobs:
-        of_job = {m: found[place(job.model, m, folder)] for m in job.members or members}
-        trained[job.model.slug] = list(of_job.values())
+        fits = {member: found[place(job.model, member, folder)] for member in job.members}
+        trained[job.model.slug] = [*fits.values()]
         if add:
-            first = next(iter(of_job.values()))
-            add_model(run, job.model, of_job, parameters=first.parameters, device=first.device)
+            first = trained[job.model.slug][0]
+            add_model(run, job.model, fits, parameters=first.parameters, device=first.device)
     return trained
 
 
-def task(split: pd.DataFrame, job: Job, member: Member) -> memo.Task:
-    """Return the call that trains a job's network for one member."""
-    table, settings = sides(split, member.fold)[SEEN], job.settings
+def training(split: pd.DataFrame, job: Job, member: Member) -> Call:
+    """Return the call that trains a job's network for one member.
+
+    A training without a fold fits on train, chooses its epoch on val, and predicts val and test.
+    One with a fold fits on all other folds, keeps its last epoch, since the fold that it is judged
+    on must not choose, and predicts its fold and test.
+    """
+    settings = job.settings
     if member.fold is not None:
         settings = dataclasses.replace(settings, keep="last")
-    call = memo.task(
+    return functools.partial(
         fit.fit,
         job.build,
         job.images,
-        table,
+        sides(split, member.fold)[SEEN],
         settings,
         member.seed,
         features=job.features,
         teacher=job.teacher,
     )
-    title = job.model.title + (f", {member}" if len(job.members) > 1 else "")
-    return dataclasses.replace(call, title=title)
 
 
 def place(model: Model, member: Member, folder: str = "checkpoints") -> str:
@@ -175,91 +172,80 @@ def place(model: Model, member: Member, folder: str = "checkpoints") -> str:
 
 def add_model(run: Run, model: Model, fits: Mapping[Member, Any], **costs: Any) -> None:
     """Make a model a row of the results; each of its fits has `scores` and `seconds`."""
-    scores = joined({member: one.scores for member, one in fits.items()})
-    seconds = round(sum(one.seconds for one in fits.values()), 1)
-    model = dataclasses.replace(model, members=tuple(fits))
-    run.add_model(model, scores, seconds=seconds, **costs)
+    scores = joined({member: fitted.scores for member, fitted in fits.items()})
+    seconds = round(sum(fitted.seconds for fitted in fits.values()), 1)
+    run.add_model(dataclasses.replace(model, members=tuple(fits)), scores, seconds=seconds, **costs)
 
 
 def joined(scores: Mapping[Member, pd.DataFrame]) -> pd.DataFrame:
     """Return the content of a predictions file from the scores of a model's members."""
     several = len({member.seed for member in scores}) > 1
     blocks = []
-    for member, own in scores.items():
+    for member, block in scores.items():
         seed = {"seed": member.seed} if several else {}
         fold = {} if member.fold is None else {"fold": member.fold}
-        blocks.append(own.assign(**seed, **fold))
+        blocks.append(block.assign(**seed, **fold))
     return pd.concat(blocks, ignore_index=True)
 
 
-def load(run: Run, model: Model) -> dict[Member, Fitted]:
-    """Return the finished trainings of a model that the run's record names."""
-    record = load_run(run.paths)
-    steps, found = record.get("steps", {}), {}
-    for member in Model.from_json(record["models"][model.slug]["model"]).members:
-        name = place(model, member)
-        if step := steps.get(name):
-            found[member] = memo.load(step["stored"], run.paths.root / name, Fitted)
-    return found
+def load(run: Run, slug: str) -> dict[Member, Fitted]:
+    """Return the finished trainings of a model that the run has made; empty if it has none."""
+    steps = load_run(run.paths).get("steps", {})
+    model = models_of(run.paths).get(slug, Model(slug))
+    places = {member: place(model, member) for member in model.members}
+    return {
+        member: memo.load(steps[name], run.paths.root / name, fit.fit)
+        for member, name in places.items()
+        if "kinds" in steps.get(name, {})
+    }
 
 
 def curves(trained: Mapping[str, Sequence[Fitted]]) -> pd.DataFrame:
     """Return the learning curves: a row for each epoch, with the model's slug as `model`."""
     tables = [
-        pd.DataFrame(one.history).assign(model=slug, seed=number, fold=None)
+        pd.DataFrame(fitted.history).assign(model=slug, seed=number, fold=None)
         for slug, fits in trained.items()
-        for number, one in enumerate(fits)
+        for number, fitted in enumerate(fits)
     ]
     return pd.concat(tables, ignore_index=True)
-
-
-def networks_of_folds(run: Run, model: Model) -> dict[int, Network]:
-    """Return the first seed's network of each fold with training images; empty if one lacks."""
-    own = {m.fold: m for m in reversed(model.members) if m.fold is not None}
-    folds = folds_of(run.split[run.split.split == "train"])
-    if not folds or not {*folds} <= own.keys():
-        return {}
-    root = run.paths.root
-    return {
-        fold: backbones.load_model(root / f"{place(model, own[fold])}.safetensors")
-        for fold in folds
-    }
 
 
 def teacher(run: Run) -> Teacher:
     """Return the teacher of a run's networks: FBP's scores of all training images.
 
-    The score of an image is that of the training which left out its fold.
+    The score of an image is that of the training which left out its fold, with the first seed.
 
     Raises:
         StageError: the run has no cross-fitted FBP.
     """
-    models, settings = run.models(), run.settings
-    found = networks_of_folds(run, models["fbp"].model) if "fbp" in models else {}
-    if not found:
+    settings, train = run.settings, run.split[run.split.split == "train"]
+    folds = folds_of(train)
+    by_fold = {m.fold: fitted.network for m, fitted in reversed(load(run, "fbp").items())}
+    if not folds or not {*folds} <= by_fold.keys():
         raise StageError(
             "DISTILL: a teacher must not have seen the image, and this run has no FBP of each "
             "fold: run 01 with CROSS_FIT=5, then 03, or give DISTILL=False"
         )
-    split, tasks = run.split, {}
-    for fold, network in found.items():
-        rows = split[(split.split == "train") & (split.fold == fold)]
-        images = run.images(network.spec.image_size_px)
-        tasks[f"teachers/fold{fold}"] = memo.task(
-            distillation.score_views, network, images, rows[SEEN], settings.precision
+    calls = {
+        f"teachers/fold{fold}": functools.partial(
+            distillation.score_views,
+            by_fold[fold],
+            run.images(by_fold[fold].spec.image_size_px),
+            train.loc[train.fold == fold, SEEN],
+            settings.precision,
         )
-    parts = run.once_each(tasks, "teachers")
-    weight, temperature = settings.distill_weight, settings.distill_temperature
-    return distillation.teacher_of(parts.values(), weight, temperature)
+        for fold in folds
+    }
+    scores = run.once_each(calls, "teachers").values()
+    return distillation.teacher_of(scores, settings.distill_weight, settings.distill_temperature)
 
 
 def costs(run: Run, trained: Mapping[str, Sequence[Fitted]]) -> dict[str, dict[str, float]]:
     """Return what a network of each model costs, measured once for each architecture."""
     found = {}
     for slug, fits in trained.items():
-        if not fits:  # nothing of it was trained here
-            continue
-        spec = fits[0].network.spec
-        name = f"metrics/cost_{files.fingerprint(dataclasses.asdict(spec))}"
-        found[slug] = run.once(name, network_costs.cost, spec, run.settings.precision)
+        if fits:  # of a user's own model nothing was trained here
+            spec = fits[0].network.spec
+            name = f"metrics/cost_{files.fingerprint(dataclasses.asdict(spec))}"
+            found[slug] = run.once(name, network_costs.cost, spec, run.settings.precision)
     return found

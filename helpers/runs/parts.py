@@ -20,7 +20,7 @@ import pandas as pd
 from helpers.core import files, metrics, paths
 from helpers.core.paths import RunPaths
 from helpers.core.style import percent, percent_up, told_apart
-from helpers.datasets.split_file import read_split
+from helpers.datasets.cache import ImageCache
 from helpers.deploy import predictor
 from helpers.deploy.describe import RULE, backbone_of, describe
 from helpers.deploy.description import NAME, read_description
@@ -29,13 +29,14 @@ from helpers.deploy.predictor import Opened, TrainedModel
 from helpers.explain.anomaly_maps import AnomalyMaps
 from helpers.explain.subject import Subject, make_subject
 from helpers.models import backbones
+from helpers.models.record import Model
 from helpers.models.spec import Network
 from helpers.results import operating_point, results_table
 from helpers.results.mistakes import judged_parts
 from helpers.results.predictions import Scored, chosen
 from helpers.runs import record
-from helpers.runs.run_models import read_all_predictions
-from helpers.runs.stages import FIRST, Run, images_of, load_run
+from helpers.runs.memo import Run, images_of, read_all_predictions, split_of
+from helpers.runs.record import load_run
 from helpers.training.features import Features
 from helpers.training.memory_bank import PatchCoreNetwork
 
@@ -56,10 +57,10 @@ def open_model(name: str | Path) -> Opened:
             a file is damaged.
     """
     path = _find(name)
-    found = checkpoints(path) if path.is_dir() else [path]
-    if not found:
+    trainings = checkpoints(path) if path.is_dir() else [path]
+    if not trainings:
         raise files.ArtifactError(f"{name}: the folder has no checkpoint such as seed0.safetensors")
-    return predictor.open_model(found)
+    return predictor.open_model(trainings)
 
 
 def checkpoints(folder: Path) -> list[Path]:
@@ -72,18 +73,14 @@ def checkpoints(folder: Path) -> list[Path]:
     Raises:
         ArtifactError: the record is damaged.
     """
-    run_json = folder.absolute().parent.parent / "run.json"
-    try:
-        models = files.load_json(run_json).get("models", {}) if run_json.is_file() else {}
-        members = models[folder.name]["model"]["members"] if folder.name in models else []
-        named = [folder / paths.checkpoint_name(one["seed"], one["fold"]) for one in members]
-    except (AttributeError, KeyError, TypeError) as error:
-        raise files.damaged(run_json, error) from None
-    if named:
-        return named if named[0].is_file() else []
+    models = load_run(RunPaths(os.fspath(folder.absolute().parents[1]))).get("models", {})
+    if folder.name in models:
+        members = Model.from_json(models[folder.name]["model"]).members
+        named = [folder / paths.checkpoint_name(*member) for member in members]
+        return named if named and named[0].is_file() else []
     matches = [_CHECKPOINT.fullmatch(path.name) for path in folder.glob("*")]
-    found = [(int(match[1]), int(match[2] or 0), match[0]) for match in matches if match]
-    return [folder / name for *_, name in sorted(found)]
+    numbered = [(int(match[1]), int(match[2] or 0), match[0]) for match in matches if match]
+    return [folder / name for *_, name in sorted(numbered)]
 
 
 def _find(name: str | Path) -> Path:
@@ -162,20 +159,22 @@ def open_subject(run_paths: RunPaths, wanted: str = "") -> Subject | None:
     if not (found := network_for(run_paths, wanted, but=PATCHCORE)):
         return None
     name, scored = found
-    model = _first_training(run_paths, name)
-    source, split = (*scored.members, scored)[0], read_split(run_paths.split_csv)
+    model, images, split = _first_training(run_paths, name)
+    source = (*scored.members, scored)[0]
     bad_rate = results_table.training_bad_rate(split)  # the results table's rule
     threshold = operating_point.most_accurate_threshold(*source.labels_scores("val"), bad_rate)
     averaged = scored.model.averaged
     title = scored.model.title + (f", first of {averaged}" if averaged else "")
-    images = images_of(run_paths, split, model.spec.image_size_px)
     return make_subject(model, images, judged_parts(source, split), threshold, title)
 
 
-def _first_training(run_paths: RunPaths, name: str) -> Network:
+def _first_training(run_paths: RunPaths, name: str) -> tuple[Network, ImageCache, pd.DataFrame]:
+    """Return the network of a model's first training, with the run's images at its size."""
     checkpoint = checkpoints(run_paths.trainings(name))[0]
     with record.naming_maker(run_paths, checkpoint):
-        return backbones.load_model(checkpoint)
+        model = backbones.load_model(checkpoint)
+    split = split_of(run_paths)
+    return model, images_of(run_paths, split, model.spec.image_size_px), split
 
 
 def open_anomaly_maps(run_paths: RunPaths) -> AnomalyMaps | None:
@@ -190,27 +189,21 @@ def open_anomaly_maps(run_paths: RunPaths) -> AnomalyMaps | None:
     if not is_there or not checkpoints(run_paths.trainings(PATCHCORE)):
         print("there is no PatchCore in this run: notebook 02 makes its maps possible")
         return None
-    model = _first_training(run_paths, PATCHCORE)
+    model, images, _ = _first_training(run_paths, PATCHCORE)
     assert isinstance(model, PatchCoreNetwork)
-    split = read_split(run_paths.split_csv)
-    return AnomalyMaps(model, images_of(run_paths, split, model.spec.image_size_px))
+    return AnomalyMaps(model, images)
 
 
 def features_before_and_after(run_paths: RunPaths, backbone: str) -> dict[str, Features]:
     """Return the embeddings of a backbone (the first, if several are named) and of FBP, if any."""
-    paths = {"pretrained": backbone.partition(",")[0], "fine-tuned": "fbp"}
-    places = {kind: run_paths.features(name) for kind, name in paths.items()}
+    names = {"pretrained": backbone.partition(",")[0], "fine-tuned": "fbp"}
+    places = {kind: run_paths.features(name) for kind, name in names.items()}
     if not all(place.is_file() for place in places.values()):
         return {}
     return {
         kind: Features.of_arrays(files.load_arrays(place, "id", "embedding"))
         for kind, place in places.items()
     }
-
-
-def attribution(run_paths: RunPaths) -> str:
-    """Return the credit line that the source of the run's images asks for."""
-    return load_run(run_paths)["stages"][FIRST].get("attribution", "")
 
 
 def describe_models(
@@ -234,15 +227,15 @@ def describe_models(
     rows = []
     for name in sorted(scored, key=lambda name: _rank(scored[name])):
         folder = run.paths.trainings(name)
-        if not (found := checkpoints(folder)):
+        if not (trainings := checkpoints(folder)):
             continue  # not a network
         row = {"Model": scored[name].title, "Call it": f"{run.paths.name}/{name}"}
-        if missing := [path.name for path in found if not path.is_file()]:
+        if missing := [path.name for path in trainings if not path.is_file()]:
             (folder / NAME).unlink(missing_ok=True)
             rows.append(row | {"Remark": f"{missing[0]} is missing"})
             continue
-        point, origin = points.loc[name], _origin(run, name, found[0])
-        content = describe(scored[name], point, float(temperature[name]), found, **origin)
+        point, origin = points.loc[name], _origin(run, name, trainings[0])
+        content = describe(scored[name], point, float(temperature[name]), trainings, **origin)
         files.save_json(run.output(folder / NAME), asdict(content))
         promised = f"{percent_up(point.promised)} %"
         if "test_escapes" in point:
@@ -258,17 +251,17 @@ def _origin(run: Run, name: str, checkpoint: Path) -> dict[str, Any]:
     """Return where a network comes from, as `describe` takes it."""
     content = load_run(run.paths)
     kind, colon, place = content.get("dataset", "").partition(":")
-    makers = [content.get(part, {}).get(name, {}).get("stage") for part in ("models", "steps")]
-    stage: dict[str, Any] = next((content["stages"][name] for name in makers if name), {})
+    maker = content.get("models", {}).get(name, {}).get("stage")
+    stage = content["stages"][maker] if maker else {}
     both = (stage.get(key, "").split(", ") for key in ("backbone", "weights"))
     backbone = backbone_of(backbones.load_model(checkpoint))
     return {
         "run": run.paths.name,
         "is_smoke": run.is_smoke,
         "dataset": f"{kind}{colon}{Path(place).name}",  # not where it was on this machine
-        "images_digest": run.images_of_split().digest,
+        "images_digest": run.images().digest,
         "split_digest": content.get("split", ""),
-        "attribution": attribution(run.paths),
+        "attribution": run.source.get("attribution", ""),
         "weights": dict(zip(*both, strict=False)).get(backbone, stage.get("weights", "")),
     }
 
@@ -277,7 +270,7 @@ def open_network(run_paths: RunPaths, wanted: str = "") -> tuple[str, TrainedMod
     """Load a network of the run, see `network_for`; return its name too, "" if there is none."""
     if not (found := network_for(run_paths, wanted)):
         return "", None
-    name, _ = found
+    name = found[0]
     return name, TrainedModel(predictor.open_model(checkpoints(run_paths.trainings(name))))
 
 

@@ -4,7 +4,8 @@
     with record.edit_run(run_paths) as run:
         run["note"] = "written when the block succeeds"
 
-The lock of a run and of its stages is here too, and the checks of files that a later stage reads.
+The lock of a run and of its stages is here too, the checks of files that a later stage reads, and
+what is known of the models.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import filelock
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import BaseModel, ValidationError
 
 from helpers.core import files, paths
 from helpers.core.errors import UserError
@@ -34,32 +35,13 @@ class _Stage(BaseModel, strict=True):
     outputs: dict[str, str] = {}
 
 
-class _File(BaseModel, strict=True):
-    kind: Literal["network", "tensors", "table", "arrays", "plain"]
-    part: str
-    types: dict[str, str] = {}  # of a table's columns
-
-
-class _Stored(BaseModel, strict=True):
-    """What `memo.load` reads."""
-
-    files: dict[str, _File]
-    plain: list[str] = []
-    kind: str = Field("", alias="class")
-
-    @model_validator(mode="after")
-    def _names_a_value(self) -> _Stored:
-        if not self.kind and "" not in self.files:
-            raise ValueError("it names no value")
-        return self
-
-
 class _Step(BaseModel, strict=True):
     key: str
     stage: str
     outputs: dict[str, str]
     seconds: float
-    stored: _Stored | None = None
+    kinds: dict[str, Literal["network", "tensors", "table", "arrays", "plain"]] = {}  # of fields
+    types: dict[str, dict[str, str]] = {}  # of the columns of tables
 
 
 class _Made(BaseModel):
@@ -131,14 +113,12 @@ def lock(run_paths: paths.RunPaths, stage: str = "") -> filelock.AcquireReturnPr
 
 
 def digests_of(run_paths: paths.RunPaths, written: list[Path]) -> dict[str, str]:
-    """Return digests of files by their `output_name`."""
-    return {output_name(run_paths, path): files.file_digest(path) for path in written}
-
-
-def output_name(run_paths: paths.RunPaths, path: Path) -> str:
-    """Return a file's name in run.json: relative to the run, or to home."""
-    base = run_paths.root if path.is_relative_to(run_paths.root) else paths.home()
-    return path.relative_to(base).as_posix()
+    """Return digests of files by their names relative to the run's folder, or to home."""
+    digests = {}
+    for path in written:
+        base = run_paths.root if path.is_relative_to(run_paths.root) else paths.home()
+        digests[path.relative_to(base).as_posix()] = files.file_digest(path)
+    return digests
 
 
 def outputs_are_intact(run_paths: paths.RunPaths, digests: Mapping[str, str]) -> bool:
@@ -149,29 +129,26 @@ def outputs_are_intact(run_paths: paths.RunPaths, digests: Mapping[str, str]) ->
 
 
 def refuse_changed_files(record: Mapping[str, Any], earlier: list[str], root: Path) -> None:
-    """Refuse to build on a file of the `earlier` stages whose bytes have changed.
+    """Refuse to build on a split, predictions or a cell whose bytes have changed since.
 
     A stage that was started again and killed lists no outputs, so those of its finished steps count
-    too. Checkpoints, features and caches carry digests of their own, and readers miss a missing
-    file themselves.
+    too. Other files belong to a step, which checks its own; readers miss a missing file themselves.
 
     Raises:
         ArtifactError: the first such file, and what to do with it.
     """
     stages, steps = record.get("stages", {}), record.get("steps", {}).values()
-    done = [step for step in steps if step["stage"] in earlier]
+    makers = [step for step in steps if step["stage"] in earlier]
+    makers += [stages.get(stage, {}) for stage in earlier]
     written: dict[str, str] = {}
-    for one in (*done, *(stages.get(stage, {}) for stage in earlier)):
-        written |= one.get("outputs", {})
+    for maker in makers:
+        written |= maker.get("outputs", {})
     for step in steps:  # a step of a later stage may have written the file again
         written |= {name: digest for name, digest in step["outputs"].items() if name in written}
-    # Later stages read these files as they are; other files belong to a step, which checks its own.
-    read = [
-        name for name in written if name.startswith(("split.csv", "predictions/", "genotypes/"))
-    ]
-    for name in read:
+    for name, digest in written.items():
         file = root / name
-        if file.is_file() and files.file_digest(file) != written[name]:
+        is_read = name.startswith(("split.csv", "predictions/", "genotypes/"))
+        if is_read and file.is_file() and files.file_digest(file) != digest:
             raise files.ArtifactError(
                 f"{file} is not as it was written: damaged, or changed by hand. Keep it under "
                 "another name if it is yours, delete it, and run the notebook that wrote it again "
@@ -192,3 +169,16 @@ def naming_maker(run_paths: paths.RunPaths, path: Path) -> Iterator[None]:
         if not makers:
             raise
         raise files.ArtifactError(f"{error}: notebooks/{makers[0]}.ipynb makes it") from None
+
+
+def models_of(run_paths: paths.RunPaths) -> dict[str, Model]:
+    """Return what is known of each predictions file of a run, in the table's order.
+
+    A file that the run has not made is a user's own, called as its file.
+    """
+    recorded = load_run(run_paths).get("models", {})
+    models = {}
+    for path in run_paths.predictions_root.glob("*.csv"):
+        about = recorded.get(path.stem)
+        models[path.stem] = Model.from_json(about["model"]) if about else Model(path.stem)
+    return dict(sorted(models.items(), key=lambda item: item[1].order))

@@ -1,8 +1,8 @@
-"""What the notebooks show of a run's models: the files behind the tables of `helpers.results`."""
+"""What the notebooks show of a run's models, and the files behind it."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -10,40 +10,82 @@ import pandas as pd
 from helpers.core import files
 from helpers.core.paths import RunPaths
 from helpers.core.rules import SettingsError
+from helpers.core.style import SIDES
 from helpers.datasets.split_file import keeps_groups_apart, read_split
-from helpers.results import ensembles, label_audit, results_table, submission
+from helpers.models.libraries import titles
+from helpers.results import ensembles, label_audit, results_table
 from helpers.results.ensembles import Stacked
 from helpers.results.predictions import Scored
-from helpers.runs import record
-from helpers.runs.run_models import costs_of, read_all_predictions
-from helpers.runs.stages import FIRST, Run, check_run_name
+from helpers.runs.memo import Run, read_all_predictions
+from helpers.runs.record import load_run
+from helpers.runs.settings import ANALYSIS, FIRST
+from helpers.runs.stages import check_run_name
 
-ANALYSIS = "06_analysis"
+TRAINING = ("02_features_baselines", "03_finetuning", "05_genotype_retraining")
 # parameters by which two compared runs may differ: those that change no model that both have
 MAY_DIFFER = ["split", "split_csv", "val_per_class", "time_budget_min"]
 MAY_DIFFER += ["genotypes", "random_cells", "distill"]
 
 
-def results(run: Run) -> tuple[pd.DataFrame, dict[str, Scored]]:
-    """Return the results table of the models that this notebook and earlier ones have made.
+def caption(run: Run) -> str:
+    """Return the caption of a table: labels, images, split, backbone, seeds, device.
 
-    A notebook that is run again shows what existed by then, whatever the run holds by now.
+    Raises:
+        ArtifactError: run.json lacks an entry that the caption needs.
     """
-    scored = read_all_predictions(run.paths, until=run.name)
-    return results_table.results_table(scored, run.split), scored
+    stages = load_run(run.paths)["stages"]
+    trained = [stages[name] for name in TRAINING if name in stages]
+    try:
+        first, last = stages[FIRST], (trained or [stages[run.name]])[-1]
+        kind = "groups kept apart" if first["settings"]["split"] == "groups" else "random split"
+        kind = "split by SPLIT_CSV" if first["settings"]["split_csv"] else kind
+        kind += f", seed {first['settings']['seed']}"
+        if folds := first["settings"]["cross_fit"]:
+            kind += f", {folds} folds"
+        facts = [
+            f"Run {run.paths.name}",
+            first["label_mapping"],
+            f"{_images_text(first['images'])}, {kind}",
+            f"backbone {titles(backbone_of(run.paths) or 'none')}",
+        ]
+        if trained:
+            seeds = max((stage["settings"] for stage in trained), key=lambda s: s.get("seeds", 1))
+            facts += [f"training seed {seeds['seed']}, {seeds.get('seeds', 1)} in all"]
+        facts += [f"{last['device']}, {last['precision']}"]
+        return f"{'; '.join(facts)}. {first['caveats']}"
+    except (AttributeError, KeyError, TypeError) as error:
+        raise files.damaged(run.paths.run_json, f"it lacks {error}") from None
+
+
+def _images_text(counts: Mapping[str, int]) -> str:
+    """Return the images of each side; `counts` has keys such as "train 0", "val 1" and "test"."""
+    texts = []
+    for side, name in SIDES.items():
+        good, bad, hidden = (counts.get(key, 0) for key in (f"{side} 0", f"{side} 1", side))
+        texts += [f"{name} {good:,} good and {bad:,} bad"] if good + bad else []
+        texts += [f"{name} {hidden:,} unlabelled"] if hidden else []
+    return "images: " + ", ".join(texts)
+
+
+def backbone_of(run_paths: RunPaths) -> str | None:
+    """Return the pretrained backbone of 03, or else of 02; None if neither has been run."""
+    stages = load_run(run_paths).get("stages", {})
+    names = (stages.get(name, {}).get("backbone") for name in TRAINING[1::-1])
+    return next(filter(None, names), None)
 
 
 def whole_results(run: Run) -> tuple[pd.DataFrame, dict[str, Scored]]:
-    """Return the results table of all models with ensembles, costs and tests, and the models."""
-    scored = read_all_predictions(run.paths, ensembles=True)
+    """Return the results table of all models with ensembles, costs and tests, and the models.
+
+    A model's parameters are the trained ones of one network, its seconds the sum over its
+    trainings. What it builds on, such as features or the members of an ensemble, does not count
+    again.
+    """
+    scored, known = run.models(ensembles=True), load_run(run.paths).get("models", {})
+    rows = [{"model": name, **known.get(name, {}).get("costs", {})} for name in scored]
+    costs = pd.DataFrame(rows, columns=["model", "parameters", "seconds", "device"])
     table = results_table.results_table(scored, run.split)
-    cost = costs_of(run.paths, list(scored))
-    return results_table.with_tests(table, scored, cost), scored
-
-
-def kinds(run: Run) -> list[str]:
-    """Return the columns of split.csv that the data source names as kinds of parts."""
-    return record.load_run(run.paths)["stages"][FIRST].get("kinds", [])
+    return results_table.with_tests(table, scored, costs), scored
 
 
 def write_ensemble(run: Run) -> Stacked | None:
@@ -54,9 +96,9 @@ def write_ensemble(run: Run) -> Stacked | None:
     Raises:
         ArtifactError: a file has the name of the ensemble, but this run did not write it.
     """
-    stacked = ensembles.stack(read_all_predictions(run.paths), run.split, run.settings.seed)
+    stacked = ensembles.stack(run.models(), run.split, run.settings.seed)
     path = run.paths.predictions(ensembles.STACKING.slug)
-    ours = record.load_run(run.paths).get("models", {}).get(path.stem, {}).get("digest")
+    ours = load_run(run.paths).get("models", {}).get(path.stem, {}).get("digest")
     if path.exists() and files.file_digest(path) != ours:
         raise files.ArtifactError(
             f"{path} has the name of an ensemble but was not made here, or changed since; "
@@ -77,57 +119,39 @@ def other_run(run: Run, other: str) -> dict[str, dict[str, Scored]]:
     Raises:
         SettingsError: the other run has no split, one of the same kind, or other labels.
     """
-    problem, runs = f"COMPARE_RUN={other!r}", {}
+    problem = f"COMPARE_RUN={other!r}"
     check_run_name(other)
     paths = (run.paths, RunPaths(other))
     if not paths[1].split_csv.is_file():
         raise SettingsError(f"{problem} has no split; run notebook 01 of that run")
-    tables = [read_split(own.split_csv) for own in paths]
-    for own, table in zip(paths, tables, strict=True):
-        runs["groups" if keeps_groups_apart(table) else "random"] = own
-    if len(runs) < 2:
-        kind = "keeps groups apart" if "groups" in runs else "is random"
+    tables = [read_split(run_paths.split_csv) for run_paths in paths]
+    kinds = ["groups" if keeps_groups_apart(table) else "random" for table in tables]
+    if kinds[0] == kinds[1]:
+        kind = "keeps groups apart" if kinds[0] == "groups" else "is random"
         raise SettingsError(f"{problem}: the split of both runs {kind}; name one of the other kind")
     first, second = (table.set_index("id").label.sort_index() for table in tables)
     if not first.equals(second):
         raise SettingsError(f"{problem} has other images or other labels than run {run.paths.name}")
-    here, there = (_settings(own) for own in paths)
+    here, there = map(_settings, paths)
     if unlike := sorted(
         f"{name} (here {here[name]!r}, there {there[name]!r})"
         for name in here.keys() & there.keys()
         if here[name] != there[name]
     ):
         raise SettingsError(f"{problem} was made with other settings: {', '.join(unlike)}")
-    return {kind: read_all_predictions(own, ensembles=True) for kind, own in runs.items()}
+    scored = [read_all_predictions(run_paths, ensembles=True) for run_paths in paths]
+    return dict(zip(kinds, scored, strict=True))
 
 
 def _settings(run_paths: RunPaths) -> dict[str, Any]:
     """Return the parameters of a run that its models depend on, the kind of split aside."""
-    values: dict[str, Any] = {}
-    for stage, entry in record.load_run(run_paths).get("stages", {}).items():
-        if stage < ANALYSIS:
-            given = entry.get("settings", {}).items()
-            values |= {f"{stage[:2]} {k.upper()}": v for k, v in given if k not in MAY_DIFFER}
-    if not values.get("05 HALVING_EPOCHS"):  # without the halving the runs share no winner of it
-        values = {name: value for name, value in values.items() if "HALVING" not in name}
-    return values
-
-
-def write_submission(run: Run, scored: Scored) -> Path:
-    """Write the submission of a model whole or not at all, and return its path.
-
-    If notebook 01 left out images of the test set, as `smoke` does, a contest would refuse the
-    file: it is then called `<run>.incomplete.csv`.
-    """
-    about, path = record.load_run(run.paths), run.paths.submission
-    if about.get("stages", {}).get(FIRST, {}).get("test_left_out"):
-        path = path.with_name(f"{run.paths.name}.incomplete.csv")
-    contest = about.get("dataset", "").partition(":")[0] in submission.CONTESTS
-    content = submission.submission(scored, contest).to_csv(index=False, lineterminator="\n")
-    files.write_bytes(path, content.encode())
-    if run.name == ANALYSIS:  # it writes the file of notebook 03 again
-        run.output(path)
-    return path
+    return {
+        f"{stage[:2]} {name.upper()}": value
+        for stage, entry in load_run(run_paths).get("stages", {}).items()
+        if stage < ANALYSIS
+        for name, value in entry.get("settings", {}).items()
+        if name not in MAY_DIFFER
+    }
 
 
 def write_labels_to_check(run: Run, audited: pd.DataFrame) -> str:
@@ -139,8 +163,7 @@ def write_labels_to_check(run: Run, audited: pd.DataFrame) -> str:
     if path.exists():
         return f"{path} is an older list and was kept; delete it for a new one"
     files.save_csv(path, rows)
-    first = record.load_run(run.paths).get("stages", {}).get(FIRST, {})
-    given = first.get("settings", {}).get("labels_csv", "")
+    given = run.source.get("settings", {}).get("labels_csv", "")
     where = f"Correct them in {given}" if given else "Correct its column `label`"
     return (
         f"{len(rows)} labels to check: {path}\n{where}, then start a run with another --name and "

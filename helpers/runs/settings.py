@@ -39,8 +39,7 @@ STAGES: dict[str, type] = {
     "06_analysis": AnalysisSettings,
     "07_your_part": YourPartSettings,
 }
-
-
+FIRST, ANALYSIS = "01_data_split", "06_analysis"
 # parameters that take text or a list of texts
 _TEXTS = {
     field.upper()

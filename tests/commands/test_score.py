@@ -21,7 +21,7 @@ from helpers.datasets import cache
 from helpers.deploy.description import read_description
 from helpers.deploy.predictor import TrainedModel
 from helpers.models import backbones, compiled
-from helpers.runs.run_models import read_all_predictions
+from helpers.runs.memo import read_all_predictions
 from helpers.training import inference
 from helpers.training.features import image_batches
 

@@ -9,7 +9,7 @@ from helpers.datasets.split_file import read_split
 from helpers.models.record import Model
 from helpers.results import charts, comparison, decision, results_table
 from helpers.results.settings import AnalysisSettings
-from helpers.runs.run_models import read_all_predictions
+from helpers.runs.memo import read_all_predictions
 from tests import planted
 
 AUCS = {"test_auc": [0.8, 0.9], "test_auc_low": [0.7, 0.85], "test_auc_high": [0.9, 0.94]}

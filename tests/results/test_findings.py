@@ -8,7 +8,7 @@ from helpers.datasets.split_file import read_split
 from helpers.models.record import Model
 from helpers.results import comparison, decision, findings, results_table
 from helpers.results.settings import AnalysisSettings
-from helpers.runs.run_models import read_all_predictions
+from helpers.runs.memo import read_all_predictions
 from tests import planted
 from tests.results.test_decision import scored as toy
 

@@ -9,7 +9,7 @@ from helpers.core.members import Member
 from helpers.core.rules import SettingsError
 from helpers.datasets.split_file import read_split
 from helpers.results import predictions
-from helpers.runs.run_models import read_all_predictions
+from helpers.runs.memo import read_all_predictions
 from tests import planted
 
 

@@ -9,7 +9,7 @@ from helpers.core import files
 from helpers.datasets.split_file import read_split
 from helpers.models.record import Model
 from helpers.results import comparison, predictions, results_table
-from helpers.runs.run_models import read_all_predictions
+from helpers.runs.memo import read_all_predictions
 from tests import planted
 
 COSTS = pd.DataFrame(

@@ -3,7 +3,7 @@
 import pytest
 
 from helpers.core import files
-from helpers.runs import captions, stages
+from helpers.runs import report, stages
 from tests import planted
 
 DEVICE = {"device": "CPU, 2 threads", "precision": "bf16"}
@@ -26,7 +26,7 @@ def run(home):
 
 
 def test_a_caption_says_what_a_table_rests_on(run):
-    assert captions.caption(run) == (
+    assert report.caption(run) == (
         "Run toy; bad = broken; images: training 1,203 good and 465 bad, validation 150 good and "
         "150 bad, test 200 unlabelled, random split, seed 4; backbone ResNet-18; training seed 2, "
         "3 in all; CPU, 2 threads, bf16. Drawn."
@@ -41,8 +41,8 @@ def test_a_caption_says_how_the_images_were_split_and_what_the_record_lacks(run)
     ):
         record["stages"]["01_data_split"]["settings"] |= changed
         files.save_json(run.paths.run_json, record)
-        assert words in captions.caption(run)
+        assert words in report.caption(run)
     del record["stages"]["01_data_split"]["caveats"]
     files.save_json(run.paths.run_json, record)
     with pytest.raises(files.ArtifactError, match=r"run\.json .*caveats"):
-        captions.caption(run)
+        report.caption(run)

@@ -23,7 +23,7 @@ def _one_worker(monkeypatch):
 @pytest.fixture
 def run(home, parts_folder):
     """A run with small images whose split has three folds."""
-    settings = BaselineSettings(image_size_px=64, folds=2, trees=5, patchcore_share=0.1, repeats=2)
+    settings = BaselineSettings(image_size_px=64, folds=2, trees=5, patchcore_share=0.1)
     run = stages.Run("02_features_baselines", RunPaths("r"), "quick", settings, "key")
     files.save_csv(run.paths.split_csv, folded_split(parts_folder))
     return run

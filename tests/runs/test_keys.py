@@ -1,100 +1,179 @@
-"""The key of a stage changes with its settings, with earlier stages, and with files it names."""
+"""The digest of code: an edit that may change a result changes it, and no other edit does."""
 
-import os
+import ast
+import importlib
+import sys
+import textwrap
 
 import pytest
 
-from helpers import datasets
-from helpers.core.rules import SettingsError
-from helpers.datasets.settings import SplitSettings
-from helpers.runs import settings
-from helpers.runs.keys import stage_key
+from helpers.runs import keys
+from helpers.training import features, fit, optim
+
+FILES = {
+    "__init__.py": "",
+    "rooms/__init__.py": "",
+    "rooms/work.py": '''
+        """Work."""
+
+        from toy.rooms import tools
+        from toy.rooms.numbers import FACTOR, Base
+
+        KIND = "toy.rooms.late.build"
 
 
-def key_of(name, **given):
-    return stage_key(name, settings.resolve(name, "quick", given), {"stages": {}})
+        def run(x):
+            """Return the result."""
+            return tools.double(x) * FACTOR  # a comment
 
 
-def _run_with(**changes):
-    first = {
-        "settings": {"seed": 0, "time_budget_min": 0.0},
-        "outputs": {"split.csv": "1", "figures/01_samples.png": "2", "metrics/01.json": "3"},
-    }
-    step = {"stage": "01_data_split", "outputs": {"features/resnet18.npz": "4"}}
-    first["settings"] |= changes.pop("settings", {})
-    first["outputs"] |= changes.pop("outputs", {})
-    step["outputs"] |= changes.pop("made", {})
-    return {"stages": {"01_data_split": first}, "steps": {"features": step}}
+        class Better(Base):
+            def step(self):
+                from toy.rooms.local import inside
+
+                return inside()
+
+
+        def built():
+            return KIND
+
+
+        def draw(x):
+            return tools.plot(x)
+    ''',
+    "rooms/tools.py": """
+        from toy.rooms.numbers import halve
+
+        def double(x):
+            return halve(x) * 4
+
+        def plot(x):
+            return "picture"
+    """,
+    "rooms/numbers.py": """
+        FACTOR = 3
+
+        def halve(x):
+            return x / 2
+
+        class Base:
+            def base(self):
+                return 1
+    """,
+    "rooms/late.py": "def build():\n    return 1\n",
+    "rooms/local.py": "def inside():\n    return 1\n",
+    "rooms/passing.py": "from toy.rooms.numbers import halve as halve\n",
+}
+
+
+@pytest.fixture
+def digests(tmp_path, monkeypatch):
+    """A function that writes the toy package, with edits, and returns the digest of a name."""
+    root = tmp_path / "toy"
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(keys, "PACKAGE", "toy")
+
+    def digest(name="run", file="", old="", new=""):
+        for place, content in FILES.items():
+            text = textwrap.dedent(content).lstrip()
+            if place == f"rooms/{file}.py":
+                assert text.count(old) == 1
+                text = text.replace(old, new)
+            (root / place).parent.mkdir(parents=True, exist_ok=True)
+            (root / place).write_text(text)
+        for known in [module for module in sys.modules if module.partition(".")[0] == "toy"]:
+            del sys.modules[known]
+        importlib.invalidate_caches()
+        for cached in (keys._digest, keys._module, keys._path_of):
+            cached.cache_clear()
+        if "import" in name:
+            return keys.digest_of_source(name)
+        return keys.digest_of(getattr(importlib.import_module("toy.rooms.work"), name))
+
+    yield digest
+    for cached in (keys._digest, keys._module, keys._path_of):
+        cached.cache_clear()
+    for known in [module for module in sys.modules if module.partition(".")[0] == "toy"]:
+        del sys.modules[known]
 
 
 @pytest.mark.parametrize(
-    ("changes", "same"),
+    ("name", "file", "old", "new"),
     [
-        ({"settings": {"seed": 1}}, False),
-        ({"outputs": {"split.csv": "9"}}, False),
-        ({"made": {"features/resnet18.npz": "9"}}, False),
-        ({"settings": {"time_budget_min": 3.0}}, True),
-        ({"outputs": {"figures/01_samples.png": "9", "metrics/01.json": "9"}}, True),
+        ("run", "work", "tools.double(x) *", "tools.double(x) +"),
+        ("run", "tools", "* 4", "* 5"),
+        ("run", "numbers", "x / 2", "x / 3"),
+        ("run", "numbers", "FACTOR = 3", "FACTOR = 4"),
+        ("Better", "numbers", "return 1", "return 2"),
+        ("Better", "local", "return 1", "return 2"),
+        ("built", "late", "return 1", "return 2"),
+        ("draw", "tools", '"picture"', '"another"'),
+        ("from toy.rooms import work\nwork.run(2)", "tools", "* 4", "* 5"),
+        ("from toy.rooms.passing import halve\nhalve(2)", "numbers", "x / 2", "x / 3"),
+        ("import toy.rooms.tools\ntoy.rooms.tools.double(2)", "numbers", "x / 2", "x / 3"),
+        ("import toy.rooms.tools as t\nt.double(2)", "numbers", "x / 2", "x / 3"),
+        ("run", "tools", "def double", "print()\n\ndef double"),  # runs when it is imported
     ],
 )
-def test_the_key_changes_with_settings_and_data_of_earlier_stages_and_not_with_their_pictures(
-    changes, same
-):
-    resolved = settings.resolve("02_features_baselines", "quick", {})
-    first = stage_key("02_features_baselines", resolved, _run_with())
-    assert (stage_key("02_features_baselines", resolved, _run_with(**changes)) == first) is same
+def test_an_edit_of_what_is_reached_changes_the_digest(digests, name, file, old, new):
+    assert digests(name) != digests(name, file, old, new)
 
 
-def test_the_key_of_the_first_stage_changes_with_images_and_labels_and_not_with_their_times(
-    home, parts_folder
-):
-    resolved = settings.resolve("01_data_split", "quick", {"dataset": f"folder:{parts_folder}"})
-    first = stage_key("01_data_split", resolved, {})
-    file, before = parts_folder / "good" / "good01.bmp", os.stat(parts_folder / "good/good01.bmp")
-    os.utime(file)
-    assert stage_key("01_data_split", resolved, {}) == first
-    content = bytearray(file.read_bytes())
-    content[-1] ^= 1
-    file.write_bytes(content)
-    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
-    second = stage_key("01_data_split", resolved, {})
-    assert second != first
-    file.rename(parts_folder / "bad" / file.name)
-    assert stage_key("01_data_split", resolved, {}) not in (first, second)
+@pytest.mark.parametrize(
+    ("name", "file", "old", "new"),
+    [
+        ("run", "work", "# a comment", "# another"),
+        ("run", "work", "Return the result.", "Return it."),
+        ("run", "work", '"""Work."""', '"""Working."""'),
+        ("run", "work", "tools.double(x)", "tools.double(\n        x\n    )"),
+        ("run", "tools", '"picture"', '"another"'),
+        ("run", "late", "return 1", "return 2"),
+        ("draw", "numbers", "FACTOR = 3", "FACTOR = 4"),
+        ("from toy.rooms import work\nwork.draw(2)", "numbers", "x / 2", "x / 3"),
+    ],
+)
+def test_another_edit_does_not(digests, name, file, old, new):
+    assert digests(name) == digests(name, file, old, new)
 
 
-def test_a_folder_with_a_name_that_is_not_in_utf8_is_refused(tmp_path):
-    (tmp_path / b"caf\xe9.png".decode("utf-8", "surrogateescape")).write_bytes(b"")
-    with pytest.raises(datasets.DataError, match="the name is not in UTF-8; rename it"):
-        key_of("07_your_part", folder=str(tmp_path))
+def test_a_cell_s_comment_does_not_count_and_its_code_does():
+    first = keys.digest_of_source("x = 1  # a")
+    assert first == keys.digest_of_source("x = 1  # b")
+    assert first != keys.digest_of_source("x = 2")
 
 
-@pytest.mark.parametrize("name", ["02_features_baselines", "03_finetuning"])
-def test_the_key_changes_with_the_content_of_the_weights_file(tmp_path, name):
-    file = tmp_path / "w.pth"
-    file.write_bytes(b"first")
-    first = key_of(name, weights=str(file))
-    assert key_of(name, weights=str(file)) == first
-    file.write_bytes(b"other")
-    assert key_of(name, weights=str(file)) != first
-    assert key_of(name, weights="random") != key_of(name)
+def test_a_function_from_outside_of_the_package_is_digested_by_its_source():
+    def one():
+        return 1
+
+    def two():
+        return 2
+
+    assert keys.digest_of(one) == keys.digest_of(one) != keys.digest_of(two)
 
 
-def test_a_file_of_a_parameter_that_is_missing_is_named(home):
-    with pytest.raises(SettingsError, match=r"^WEIGHTS='/no/such.pth' is not a file$"):
-        key_of("02_features_baselines", weights="/no/such.pth")
-    with pytest.raises(SettingsError, match=r"^SPLIT_CSV='/no/such.csv' is not a file$"):
-        stage_key("01_data_split", SplitSettings(split_csv="/no/such.csv"), {})
+def test_the_package_s_own_loss_reaches_its_constant():
+    reached = keys._names_in(
+        keys._module("helpers.training.optim").definitions["Loss"][0],
+        {"AUXILIARY_WEIGHT": ("helpers.training.optim", "AUXILIARY_WEIGHT")},
+    )
+    assert reached
+    assert keys.digest_of(optim.Loss) != keys.digest_of(optim.make_optimizer)
 
 
-def test_the_key_changes_with_the_content_of_a_genotype_file_but_not_of_one_named_as_a_cell(
-    tmp_path, monkeypatch
-):
-    monkeypatch.chdir(tmp_path)
-    names = ["DARTS_V2", "random", "searched", "mine.json"]
-    (tmp_path / "mine.json").write_text("first")
-    first = key_of("05_genotype_retraining", genotypes=names)
-    (tmp_path / "DARTS_V2").write_text("a file of the user's")
-    assert key_of("05_genotype_retraining", genotypes=names) == first
-    (tmp_path / "mine.json").write_text("other")
-    assert key_of("05_genotype_retraining", genotypes=names) != first
+@pytest.mark.parametrize(("function", "reaches"), [(fit.fit, True), (features.embed_all, False)])
+def test_trainings_and_not_embeddings_reach_the_augmentation(monkeypatch, function, reaches):
+    changed, module = ast.parse("def augmentation(name):\n    return 1\n").body, keys._module
+
+    def edited(name):
+        found = module(name)
+        return found._replace(definitions=found.definitions | {"augmentation": changed})
+
+    before = keys.digest_of(function)
+    keys._digest.cache_clear()
+    monkeypatch.setattr(
+        keys, "_module", lambda n: edited(n) if n == "helpers.training.augment" else module(n)
+    )
+    after = keys.digest_of(function)
+    keys._digest.cache_clear()
+    assert (after != before) is reaches

@@ -1,6 +1,5 @@
 """`Run.once`: what is done is not done again; other arguments, code or files repeat it."""
 
-import dataclasses
 import functools
 import os
 import signal
@@ -17,7 +16,7 @@ import torch
 from helpers.core import paths
 from helpers.core.errors import UserError
 from helpers.models import backbones
-from helpers.runs import memo, stages, workers
+from helpers.runs import keys, stages, workers
 from helpers.training.settings import BaselineSettings
 from tests.runs import tasks
 
@@ -39,8 +38,8 @@ def test_a_call_is_made_once_for_equal_arguments_and_again_for_others(run, tmp_p
     assert len(_calls(place)) == 1
     assert run.once("work", call, 2) == 3
     assert len(_calls(place)) == 2
-    shown = dataclasses.replace(memo.task(call, 2), title="a bar's title is no argument")
-    assert run.once_each({"work": shown}) == {"work": 3}
+    again = {"work": functools.partial(call, 2)}
+    assert run.once_each(again, titles={"work": "a bar's title is no argument"}) == {"work": 3}
     assert len(_calls(place)) == 2
 
 
@@ -93,18 +92,18 @@ def test_a_network_keeps_its_weights(run):
     ],
 )
 def test_other_content_has_another_digest_and_equal_content_the_same(one, other):
-    assert memo.digestible(one) == memo.digestible(one)
-    assert memo.digestible(one) != memo.digestible(other)
+    assert keys.digestible(one) == keys.digestible(one)
+    assert keys.digestible(one) != keys.digestible(other)
 
 
 def test_the_folder_of_an_image_does_not_count(tmp_path):
     table = pd.DataFrame({"id": ["a"], "path": ["/here/a.png"]})
-    assert memo.digestible(table) == memo.digestible(table.assign(path="/there/a.png"))
+    assert keys.digestible(table) == keys.digestible(table.assign(path="/there/a.png"))
 
 
 def test_an_argument_without_a_digest_is_refused(tmp_path):
     with pytest.raises(TypeError, match="object"):
-        memo.digestible(object())
+        keys.digestible(object())
 
 
 def test_a_killed_call_continues_from_its_resume_file_which_is_removed_at_the_end(run):
@@ -120,7 +119,7 @@ def test_a_killed_call_continues_from_its_resume_file_which_is_removed_at_the_en
 @pytest.mark.parametrize("most", [1, 2])
 def test_any_number_of_workers_gives_the_same_bits(run, monkeypatch, most):
     monkeypatch.setenv(workers.LIMIT, str(most))
-    work = {f"p{seed}": memo.task(tasks.matrix_product, seed) for seed in range(3)}
+    work = {f"p{seed}": functools.partial(tasks.matrix_product, seed) for seed in range(3)}
     found = run.once_each(work)
     with workers.one_thread():
         wanted = tasks.matrix_product(2)
@@ -132,7 +131,7 @@ def test_any_number_of_workers_gives_the_same_bits(run, monkeypatch, most):
 def test_workers_have_one_thread_and_are_not_this_process(run, monkeypatch, tmp_path):
     monkeypatch.setenv(workers.LIMIT, "2")
     place = tmp_path / "calls"
-    work = {f"c{n}": memo.task(tasks.count_up, tasks.Place(place), n) for n in range(2)}
+    work = {f"c{n}": functools.partial(tasks.count_up, tasks.Place(place), n) for n in range(2)}
     assert run.once_each(work) == {"c0": 1, "c1": 2}
     assert all(line.split()[2] == "1" for line in _calls(place))
     assert str(os.getpid()) not in {line.split()[1] for line in _calls(place)}
@@ -144,8 +143,8 @@ def test_an_error_in_a_worker_arrives_and_what_was_finished_is_kept(run, monkeyp
     monkeypatch.setenv(workers.LIMIT, "1")
     place = tmp_path / "calls"
     work = {
-        "good": memo.task(tasks.count_up, tasks.Place(place), 1),
-        "bad": memo.task(tasks.fail, 7),
+        "good": functools.partial(tasks.count_up, tasks.Place(place), 1),
+        "bad": functools.partial(tasks.fail, 7),
     }
     with pytest.raises(UserError, match="value 7"):
         run.once_each(work)

@@ -21,6 +21,7 @@ from helpers.training.augment import VIEWS
 from helpers.training.settings import FinetuneSettings, TrainSettings
 from tests.conftest import folded_split, split_of
 
+FIRST_SEED = (Member(0),)
 ONE_EPOCH = TrainSettings(epochs=1, precision="no", augment="none")
 
 
@@ -57,31 +58,31 @@ def run(home, parts_folder):
     return open_run(settings, folded_split(parts_folder))
 
 
-def job(run, base="fbp"):
+def job(run, members=FIRST_SEED, base="fbp"):
     build = functools.partial(small_cnn, 1)
-    return Job(Model(base), build, run.images(16), ONE_EPOCH)
+    return Job(Model(base), members, build, run.images(16), ONE_EPOCH)
 
 
 def test_each_member_of_a_model_is_trained_once_and_all_are_one_row(run):
     members = cross_fitted(run.split, [0])
-    first = networks.train(run, [job(run)], members)["fbp"]
+    first = networks.train(run, [job(run, members)])["fbp"]
     assert [len(one.history) for one in first] == [1, 1, 1]
     scored = run.models()["fbp"]
     assert (
         scored.model == Model("fbp", members=tuple(members)) and scored.model.averaged == "3 folds"
     )
     assert {*scored.val.id} == {*run.split.id[run.split.split != "test"]}
-    again = networks.train(run, [job(run)], members)["fbp"]
+    again = networks.train(run, [job(run, members)])["fbp"]
     assert run.notes["reused"] == [networks.place(Model("fbp"), member) for member in members]
     for one, other in zip(first, again, strict=True):
         assert one.history == other.history and one.scores.equals(other.scores)
-    found = networks.load(run, scored.model)
+    found = networks.load(run, "fbp")
     assert list(found) == members and found[members[1]].scores.equals(first[1].scores)
 
 
 def test_a_training_keeps_its_best_epoch_and_one_without_a_fold_its_last(run):
     keeps = {
-        fold: networks.task(run.split, job(run), Member(0, fold)).args[3].keep
+        fold: networks.training(run.split, job(run), Member(0, fold)).args[3].keep
         for fold in (None, 0, 1)
     }
     assert keeps == {None: "best", 0: "last", 1: "last"}
@@ -89,7 +90,7 @@ def test_a_training_keeps_its_best_epoch_and_one_without_a_fold_its_last(run):
 
 def test_candidates_are_no_rows_and_have_a_folder_of_their_own(run):
     place = "checkpoints/halving/5_epochs"
-    found = networks.train(run, [job(run)], [Member(0)], folder=place, add=False)
+    found = networks.train(run, [job(run)], folder=place, add=False)
     assert (run.paths.root / place / "fbp" / "seed0.safetensors").is_file()
     assert len(found["fbp"]) == 1 and not run.paths.predictions("fbp").exists()
 
@@ -107,7 +108,7 @@ def test_notebook_03_trains_the_cnn_once_and_the_others_on_each_backbone_and_fol
     by_fold = classical.fine_tuned(run, Model("fbp"))
     assert (by_fold[1].embeddings != by_fold[2].embeddings).any()
     once = networks.train(run, [jobs[2]])["cnn"]
-    (kept,) = networks.load(run, run.models()["cnn"].model).values()  # one file, one training
+    (kept,) = networks.load(run, "cnn").values()  # one file, one training
     assert kept.history == once[0].history
     curves = networks.curves(trained)
     assert curves.groupby("model").size().to_dict() == {"fbp": 3, "ll": 3}
@@ -128,7 +129,7 @@ def test_the_scores_of_several_seeds_and_folds_are_a_predictions_file(run):
 
 def test_the_teacher_of_an_image_has_not_seen_it_and_the_first_seed_teaches(run):
     members = cross_fitted(run.split, [3, 4])
-    trained = networks.train(run, [job(run)], members)["fbp"]
+    trained = networks.train(run, [job(run, members)])["fbp"]
     student = open_run(RetrainSettings(precision="no"), run.split, "05_genotype_retraining")
     teacher = networks.teacher(student)
     train = run.split[run.split.split == "train"]
@@ -142,15 +143,15 @@ def test_the_teacher_of_an_image_has_not_seen_it_and_the_first_seed_teaches(run)
 
 def test_without_an_fbp_of_each_fold_there_is_no_teacher(home, parts_folder):
     run = open_run(FinetuneSettings(), split_of(parts_folder))
-    networks.train(run, [job(run)], [Member(0)])
+    networks.train(run, [job(run)])
     student = open_run(RetrainSettings(precision="no"), run.split)
     with pytest.raises(stages.StageError, match="CROSS_FIT"):
         networks.teacher(student)
 
 
 def test_networks_of_one_architecture_share_a_measurement_of_what_they_cost(run):
-    jobs = [job(run, base) for base in ("fbp", "darts_v2", "cnn")]
-    trained = networks.train(run, jobs, [Member(0)])
+    jobs = [job(run, base=base) for base in ("fbp", "darts_v2", "cnn")]
+    trained = networks.train(run, jobs)
     costs = networks.costs(run, trained)
     assert costs["fbp"] == costs["darts_v2"] == costs["cnn"] and costs["fbp"]["ms_single"] > 0
     table = pd.DataFrame({"model": ["fbp", "cnn", "lda"], "val_auc": [0.9, 0.8, 0.7]})

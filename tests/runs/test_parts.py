@@ -15,7 +15,7 @@ from helpers.datasets.split_file import read_split
 from helpers.deploy.description import NAME, read_description
 from helpers.results import calibration, decision
 from helpers.runs import parts, record, stages
-from helpers.runs.run_models import read_all_predictions
+from helpers.runs.memo import read_all_predictions
 from tests import deploy_run
 from tests.conftest import write_parts
 from tests.explain_run import write_run
@@ -138,7 +138,6 @@ def test_a_chosen_network_is_shown_on_the_labelled_test_parts(run_paths):
     predicted = pd.read_csv(run_paths.predictions("cnn")).set_index("id").defect_score
     assert subject.parts.defect_score.tolist() == predicted[subject.parts.id].tolist()
     assert subject.title == "Two-layer CNN"
-    assert parts.attribution(run_paths) == "Images: mine"
 
 
 def test_a_model_without_maps_is_replaced_and_a_line_says_so(run_paths, capsys):

@@ -14,7 +14,7 @@ from helpers.models.record import Model
 from helpers.results import comparison, decision, label_audit, predictions, results_table
 from helpers.results.settings import AnalysisSettings
 from helpers.results.submission import validate_submission
-from helpers.runs import report, run_models, stages
+from helpers.runs import memo, report, stages
 from tests import planted
 
 
@@ -38,7 +38,7 @@ def test_a_notebook_run_again_shows_no_model_of_a_later_one_but_the_user_s_own(r
     planted.plant(run.paths, "mine", 1.0, 5)
     early = planted.analysis_stage(run.paths)
     early.name = "03_finetuning"
-    table, scored = report.results(early)
+    table = results_table.results_table(early.models(), early.split)
     assert table.model.tolist() == ["svm", "cnn", "fbp", "mine", "majority"]
     table, scored = report.whole_results(run)
     assert scored["darts_v2_distilled"].model == Model("darts_v2", teacher="fbp")
@@ -46,20 +46,12 @@ def test_a_notebook_run_again_shows_no_model_of_a_later_one_but_the_user_s_own(r
     assert (row.title, row.seconds, row.parameters) == ("DARTS_V2, distilled", 7.0, 9)
 
 
-def test_a_model_that_the_run_neither_has_nor_may_get_is_refused_before_anything_is_done(run):
-    for wanted in ("", "svm", "FBP, 5 folds averaged", "stacking"):  # 06 makes the ensemble
-        run_models.check_model(run.paths, wanted)
-    run_models.check_model(run.paths, "darts_v2", [Model("darts_v2")])
-    with pytest.raises(SettingsError, match="MODEL='lda' is not one of svm, cnn, fbp"):
-        run_models.check_model(run.paths, "lda")
-
-
 def test_a_kept_ensemble_becomes_a_model_and_is_not_joined_again(run):
     stacked = report.write_ensemble(run)
     table, _ = report.whole_results(run)
     assert stacked.kept and results_table.best_model(table) == "stacking"
     assert report.write_ensemble(run).predictions.equals(stacked.predictions)
-    assert "stacking" not in run_models.read_all_predictions(run.paths)
+    assert "stacking" not in memo.read_all_predictions(run.paths)
 
 
 def test_an_ensemble_that_is_not_kept_any_more_is_removed(run):
@@ -149,20 +141,17 @@ def with_cells(run, **settings):
 
 def test_runs_may_have_other_cells_but_not_other_trainings_of_the_same(two_runs):
     random, groups = two_runs["random"], two_runs["groups"]
-    with_cells(random, random_cells=1, distill=True, halving_epochs=10, halving_cells=8)
-    with_cells(groups, random_cells=2, distill=False, halving_epochs=0)
+    with_cells(random, random_cells=1, distill=True)
+    with_cells(groups, random_cells=2, distill=False)
     assert report.other_run(random, "groups")
-    with_cells(groups, halving_epochs=10, halving_cells=9)
-    with pytest.raises(SettingsError, match=r"05 HALVING_CELLS \(here 8, there 9\)"):
-        report.other_run(random, "groups")
     with_cells(groups, retrain_epochs=12)
     with pytest.raises(SettingsError, match=r"05 RETRAIN_EPOCHS \(here 9, there 12\)"):
         report.other_run(random, "groups")
 
 
 def test_a_submission_has_one_row_for_each_test_image_and_is_written_whole_or_not(run, monkeypatch):
-    scored = run_models.read_all_predictions(run.paths)
-    path = report.write_submission(run, scored["fbp"])
+    scored = memo.read_all_predictions(run.paths)
+    path = run.write_submission(scored["fbp"])
     split, before = read_split(run.paths.split_csv), path.read_bytes()
     frame = validate_submission(path, split.id[split.split == "test"].tolist())
     assert frame.defect_score.tolist() == scored["fbp"].test.defect_score.tolist()
@@ -173,14 +162,14 @@ def test_a_submission_has_one_row_for_each_test_image_and_is_written_whole_or_no
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full_disk)
         with pytest.raises(files.ArtifactError, match=r"toy\.csv cannot be written"):
-            report.write_submission(run, scored["svm"])
+            run.write_submission(scored["svm"])
     assert path.read_bytes() == before and os.listdir(path.parent) == [path.name]
     record(run, stages={"01_data_split": {"test_left_out": 20}})
-    assert report.write_submission(run, scored["fbp"]).name == "toy.incomplete.csv"
+    assert run.write_submission(scored["fbp"]).name == "toy.incomplete.csv"
 
 
 def test_a_list_of_labels_that_a_person_may_have_edited_is_kept(run):
-    scored = run_models.read_all_predictions(run.paths)["fbp"]
+    scored = memo.read_all_predictions(run.paths)["fbp"]
     audited, path = label_audit.audit(scored, run.split), run.paths.labels_to_check
     assert f"LABELS_CSV={path}" in report.write_labels_to_check(run, audited)
     edited = path.read_text().replace(",1,", ",0,", 1)
