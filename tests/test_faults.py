@@ -18,7 +18,7 @@ from helpers.core import files, paths, tensors
 from helpers.datasets import cache as images
 from helpers.datasets.settings import SplitSettings
 from helpers.datasets.split_file import read_split
-from helpers.runs import stages
+from helpers.runs import memo, stages
 from helpers.runs.memo import read_all_predictions
 from helpers.training.batches import epoch_order
 from helpers.training.loop import TrainingError
@@ -64,7 +64,7 @@ def test_a_training_killed_after_its_last_epoch_is_not_trained_again(run_copy, m
     # the resume file was removed before the step was on record: a kill in between lost all epochs
     stage = stages.begin(FINETUNING, OPTIONS | {"CNN_EPOCHS": 3})
     with monkeypatch.context() as patch:
-        patch.setattr(stages, "digests_of", Mock(side_effect=KeyboardInterrupt))
+        patch.setattr(memo, "digests_of", Mock(side_effect=KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             train(stage)
     assert tensors.load_state(resume_files(stage)[0])["epoch"] == 3
