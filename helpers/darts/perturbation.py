@@ -29,7 +29,7 @@ from helpers.darts.settings import SearchSettings
 from helpers.darts.space import EDGES, KINDS, OPERATIONS
 from helpers.darts.supernet import Supernet
 from helpers.datasets.cache import ImageCache
-from helpers.training.features import image_batches
+from helpers.training.batches import image_batches
 from helpers.training.inference import placed
 
 CLEAR_LEAD = 1.5  # factor by which the best operation of an edge outweighs the next

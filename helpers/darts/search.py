@@ -30,8 +30,7 @@ from helpers.darts.supernet import Supernet
 from helpers.datasets.cache import ImageCache
 from helpers.models.spec import ModelSpec
 from helpers.training.augment import augmentation
-from helpers.training.batches import ImageBatches
-from helpers.training.features import image_batches
+from helpers.training.batches import ImageBatches, image_batches
 from helpers.training.inference import evaluate
 from helpers.training.loop import Training, TrainingError
 from helpers.training.settings import ALONE, Steering

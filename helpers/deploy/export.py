@@ -31,8 +31,7 @@ from helpers.deploy.predictor import Opened, TrainedModel
 from helpers.models.compiled import import_openvino
 from helpers.models.spec import Network
 from helpers.results.calibration import NEAREST_TO_CERTAIN
-from helpers.training.augment import symmetry
-from helpers.training.batches import normalise
+from helpers.training.batches import normalise, symmetry
 
 Format = Literal["openvino", "onnx", "torch"]
 FORMATS: tuple[Format, ...] = get_args(Format)

@@ -21,7 +21,8 @@ from helpers.core.style import draw_image
 from helpers.datasets.cache import ImageCache
 from helpers.explain.maps import MAP_SCALE, draw_overlay, grid, map_title, part_title
 from helpers.explain.subject import Subject
-from helpers.training.features import EMBED_BATCH, image_batches
+from helpers.training.batches import image_batches
+from helpers.training.features import EMBED_BATCH
 from helpers.training.inference import placed
 from helpers.training.memory_bank import PatchCoreNetwork
 

@@ -18,7 +18,7 @@ from helpers.core.errors import UserError
 from helpers.datasets.cache import ImageCache
 from helpers.explain.gradcam import grad_cam
 from helpers.models.spec import Network
-from helpers.training.features import image_batches
+from helpers.training.batches import image_batches
 from helpers.training.inference import placed
 
 

@@ -1,4 +1,4 @@
-"""Views of images: the symmetries of the square, and random augmentation in training."""
+"""Random augmentation in training: symmetries of the square, and small changes."""
 
 from __future__ import annotations
 
@@ -9,24 +9,7 @@ from torch import Tensor, nn
 
 from helpers.core import seeding
 from helpers.datasets.cache import ImageCache
-from helpers.training.batches import to_float
-
-VIEWS = 8  # symmetries of the square
-MIRRORED = 4  # the first ones: mirror images, which do not swap height and width
-
-
-def symmetry(images: Tensor, k: int) -> Tensor:
-    """Return images (B, C, H, W) under one of the eight symmetries of the square (D4), exactly.
-
-    Pixels change places, none is resampled. `k` is 0 to 7: 0 changes nothing; 1, 2 and 3 mirror
-    along the width, the height, and both; 4 to 7 are the same, then height and width swapped. These
-    are the quarter turns and the mirror images along the diagonals.
-    """
-    axes = [axis for bit, axis in ((1, -1), (2, -2)) if k & bit]
-    view = images.flip(axes) if axes else images
-    if k < MIRRORED:
-        return view
-    return view.transpose(-2, -1).contiguous(memory_format=torch.channels_last)
+from helpers.training.batches import MIRRORED, VIEWS, symmetry, to_float
 
 
 def turned(images: Tensor, views: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Batches of images or of stored embeddings: order, normalisation, read-ahead."""
+"""Batches of images or of stored embeddings: order, normalisation, symmetries, read-ahead."""
 
 from __future__ import annotations
 
@@ -7,13 +7,16 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor, nn
 
 from helpers.core import devices, seeding
 from helpers.datasets.cache import ImageCache
-from helpers.models.spec import ModelSpec
+from helpers.models.spec import ModelSpec, Network
 
+VIEWS = 8  # symmetries of the square
+MIRRORED = 4  # the first ones: mirror images, which do not swap height and width
 Shuffled = Iterator[tuple[np.ndarray, Tensor, Tensor]]  # rows, inputs, targets
 
 
@@ -104,9 +107,54 @@ class EmbeddingBatches(Batches):
             yield torch.from_numpy(self.embeddings[part]).to(self.device)
 
 
+def image_batches(
+    cache: ImageCache,
+    table: pd.DataFrame,
+    model: Network,
+    batch_size: int,
+    augment: nn.Module | None = None,
+    epoch_images: int = 0,
+) -> ImageBatches:
+    """Return batches of the images of a table (`id`, `label`), prepared as the model expects.
+
+    `augment` changes training images, see `augmentation`. It is an argument, so that the code of
+    the augmentation does not count for what is computed without it.
+    """
+    return ImageBatches(
+        cache=cache,
+        rows=cache.rows(table.id),
+        labels=labels_of(table),
+        ids=table.id.to_numpy(dtype=str),
+        spec=model.spec,
+        batch_size=batch_size,
+        augment=augment or nn.Identity(),
+        epoch_images=epoch_images,
+    )
+
+
+def labels_of(table: pd.DataFrame) -> np.ndarray:
+    """Return the labels (N,) of a table, -1 if hidden or if the table has none."""
+    labels = table.get("label", pd.Series(-1, table.index))
+    return labels.fillna(-1).to_numpy(dtype=np.int64)
+
+
 def epoch_order(n: int, seed: int, epoch: int) -> np.ndarray:
     """Return a permutation of n rows, its own for every epoch."""
     return seeding.numpy_stream(seed, "order", epoch).permutation(n)
+
+
+def symmetry(images: Tensor, k: int) -> Tensor:
+    """Return images (B, C, H, W) under one of the eight symmetries of the square (D4), exactly.
+
+    Pixels change places, none is resampled. `k` is 0 to 7: 0 changes nothing; 1, 2 and 3 mirror
+    along the width, the height, and both; 4 to 7 are the same, then height and width swapped. These
+    are the quarter turns and the mirror images along the diagonals.
+    """
+    axes = [axis for bit, axis in ((1, -1), (2, -2)) if k & bit]
+    view = images.flip(axes) if axes else images
+    if k < MIRRORED:
+        return view
+    return view.transpose(-2, -1).contiguous(memory_format=torch.channels_last)
 
 
 def to_float(pixels: Tensor, device: torch.device) -> Tensor:

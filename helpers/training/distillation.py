@@ -22,9 +22,9 @@ from torch import Tensor
 from helpers.core import files, seeding
 from helpers.datasets.cache import ImageCache
 from helpers.models.spec import Network
-from helpers.training.augment import VIEWS, turned
-from helpers.training.batches import Batches, ImageBatches, Shuffled
-from helpers.training.features import EMBED_BATCH, image_batches
+from helpers.training.augment import turned
+from helpers.training.batches import VIEWS, Batches, ImageBatches, Shuffled, image_batches
+from helpers.training.features import EMBED_BATCH
 from helpers.training.inference import Scorer
 from helpers.training.optim import AUXILIARY_WEIGHT, Loss
 

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from torch import nn
 
 from helpers.core import files
 from helpers.datasets.cache import ImageCache
 from helpers.models.backbones import Network, Weights, pretrained
-from helpers.training.batches import EmbeddingBatches, ImageBatches
+from helpers.training.batches import EmbeddingBatches, image_batches, labels_of
 from helpers.training.inference import Scorer
 
 EMBED_BATCH = 64  # images that go through a backbone together
@@ -47,7 +46,7 @@ class Features:
     def batches(self, table: pd.DataFrame, batch_size: int) -> EmbeddingBatches:
         """Return batches of the embeddings of a table's images (`id`, `label`)."""
         ids = table.id.to_numpy(dtype=str)
-        return EmbeddingBatches(self.of(table.id), _labels(table), ids, batch_size)
+        return EmbeddingBatches(self.of(table.id), labels_of(table), ids, batch_size)
 
 
 def embed_all(
@@ -76,34 +75,3 @@ def brightness(ids: pd.Series, images: ImageCache) -> Features:
     """
     means = images.table["mean"].to_numpy(dtype=np.float32)[images.rows(ids)]
     return Features(ids.to_numpy(dtype=str), means[:, None])
-
-
-def image_batches(
-    cache: ImageCache,
-    table: pd.DataFrame,
-    model: Network,
-    batch_size: int,
-    augment: nn.Module | None = None,
-    epoch_images: int = 0,
-) -> ImageBatches:
-    """Return batches of the images of a table (`id`, `label`), prepared as the model expects.
-
-    `augment` changes training images, see `augmentation`. It is an argument, so that the code of
-    the augmentation does not count for what is computed without it.
-    """
-    return ImageBatches(
-        cache=cache,
-        rows=cache.rows(table.id),
-        labels=_labels(table),
-        ids=table.id.to_numpy(dtype=str),
-        spec=model.spec,
-        batch_size=batch_size,
-        augment=augment or nn.Identity(),
-        epoch_images=epoch_images,
-    )
-
-
-def _labels(table: pd.DataFrame) -> np.ndarray:
-    """Return the labels (N,) of a table, -1 if hidden or if the table has none."""
-    labels = table.get("label", pd.Series(-1, table.index))
-    return labels.fillna(-1).to_numpy(dtype=np.int64)

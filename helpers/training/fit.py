@@ -22,9 +22,9 @@ from helpers.models import backbones
 from helpers.models.complexity import count_parameters
 from helpers.models.spec import Facts, Network
 from helpers.training.augment import augmentation
-from helpers.training.batches import Batches
+from helpers.training.batches import Batches, image_batches
 from helpers.training.distillation import Teacher
-from helpers.training.features import Features, image_batches
+from helpers.training.features import Features
 from helpers.training.inference import judging_precision, predict
 from helpers.training.loop import Training
 from helpers.training.settings import ALONE, Steering, TrainSettings

@@ -21,8 +21,7 @@ from helpers.core import devices
 from helpers.core.errors import UserError
 from helpers.models.compiled import WORTH_IT_FROM, CompiledNetwork, is_worth_it
 from helpers.models.spec import Network
-from helpers.training.augment import symmetry
-from helpers.training.batches import Batches
+from helpers.training.batches import Batches, symmetry
 
 AnyNetwork = TypeVar("AnyNetwork", bound=nn.Module)
 

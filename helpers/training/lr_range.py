@@ -13,7 +13,7 @@ from torch import Tensor
 from helpers.datasets.cache import ImageCache
 from helpers.models.spec import Network
 from helpers.training.augment import augmentation
-from helpers.training.features import image_batches
+from helpers.training.batches import image_batches
 from helpers.training.loop import Training, TrainingError
 from helpers.training.settings import Steering, TrainSettings
 

@@ -19,7 +19,8 @@ from helpers.core import devices, environment, seeding
 from helpers.datasets.cache import ImageCache
 from helpers.models.backbones import Facts, Network, Weights, pretrained
 from helpers.models.patch_features import middle_layers, patch_features
-from helpers.training.features import EMBED_BATCH, image_batches
+from helpers.training.batches import image_batches
+from helpers.training.features import EMBED_BATCH
 from helpers.training.inference import Scorer, judging_precision
 from helpers.training.memory_bank import NEIGHBOURS, MemoryBank, core_set, network_of
 

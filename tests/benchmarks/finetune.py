@@ -15,7 +15,7 @@ from helpers.core import devices
 from helpers.datasets.cache import open_cache
 from helpers.models import backbones
 from helpers.training.augment import augmentation
-from helpers.training.features import image_batches
+from helpers.training.batches import image_batches
 from helpers.training.loop import Training
 from helpers.training.settings import FinetuneSettings
 from tests.benchmarks import measure, plain

@@ -23,7 +23,7 @@ from helpers.deploy.predictor import TrainedModel
 from helpers.models import backbones, compiled
 from helpers.runs.memo import read_all_predictions
 from helpers.training import inference
-from helpers.training.features import image_batches
+from helpers.training.batches import image_batches
 
 SIZE_PX = 16
 

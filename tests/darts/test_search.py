@@ -18,7 +18,7 @@ from helpers.core.rules import SettingsError
 from helpers.darts import genotypes, search
 from helpers.darts.settings import SearchSettings
 from helpers.runs import settings
-from helpers.training.features import image_batches
+from helpers.training.batches import image_batches
 from helpers.training.inference import evaluate
 from helpers.training.settings import Steering
 

@@ -17,7 +17,7 @@ from helpers.models.record import Model
 from helpers.results import predictions
 from helpers.runs import classical, networks, stages
 from helpers.runs.networks import Job
-from helpers.training.augment import VIEWS
+from helpers.training.batches import VIEWS
 from helpers.training.settings import FinetuneSettings, TrainSettings
 from tests.conftest import folded_split, split_of
 

@@ -5,7 +5,7 @@ import torch
 
 from helpers.core import seeding
 from helpers.training import augment
-from helpers.training.augment import symmetry
+from helpers.training.batches import symmetry
 
 
 def eight(image):

@@ -8,14 +8,13 @@ import torch
 
 from helpers.datasets.cache import open_cache
 from helpers.models import backbones
-from helpers.training.augment import VIEWS, symmetry
+from helpers.training.batches import VIEWS, image_batches, symmetry
 from helpers.training.distillation import (
     DistillationLoss,
     DistilledBatches,
     score_views,
     teacher_of,
 )
-from helpers.training.features import image_batches
 from helpers.training.optim import Loss
 from tests.conftest import folded_split
 from tests.training.test_batches import image_batches as gray_batches

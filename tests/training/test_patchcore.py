@@ -9,7 +9,7 @@ from helpers.datasets.cache import open_cache
 from helpers.models.backbones import find_weights, load_model, pretrained, save_model
 from helpers.models.patch_features import NoMiddleLayersError, middle_layers, patch_features
 from helpers.training import memory_bank, patchcore
-from helpers.training.features import image_batches
+from helpers.training.batches import image_batches
 from helpers.training.inference import predict
 from helpers.training.memory_bank import MemoryBank, network_of
 from tests.conftest import split_of
