@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import importlib
 import os
 import signal
@@ -21,7 +20,6 @@ COMMANDS = {
     "kaggle": "download, submit and push to Kaggle",
 }
 MODULES = {"kaggle": "kaggle.command"}  # the others have their own name
-COMPUTING = ("score",)  # `run` looks again before each notebook, and the others compute little
 _INTERRUPTED = "\ninterrupted"
 
 
@@ -57,17 +55,13 @@ def start(command: str, arguments: Sequence[str] | None = None) -> int:
         paths = importlib.import_module("helpers.core.paths")
         if os.environ.get(paths.HOME_VARIABLE):  # notebooks run in another folder
             os.environ[paths.HOME_VARIABLE] = str(paths.home())
-        with contextlib.ExitStack() as stack:
-            if command in COMPUTING:  # before torch is imported
-                environment = importlib.import_module("helpers.core.environment")
-                stack.enter_context(environment.polite_waiting())
-            module = importlib.import_module(f"helpers.commands.{MODULES.get(command, command)}")
-            try:
-                return module.main(arguments)
-            except (errors.UserError, OSError) as error:
-                code = getattr(error, "exit_code", 1)  # others than 1: nothing is wrong
-                print(f"error: {error}" if code == 1 else error, file=sys.stderr)
-                return code
+        module = importlib.import_module(f"helpers.commands.{MODULES.get(command, command)}")
+        try:
+            return module.main(arguments)
+        except (errors.UserError, OSError) as error:
+            code = getattr(error, "exit_code", 1)  # others than 1: nothing is wrong
+            print(f"error: {error}" if code == 1 else error, file=sys.stderr)
+            return code
     except KeyboardInterrupt:
         print(_INTERRUPTED, file=sys.stderr)
         return 130

@@ -15,7 +15,7 @@ from typing import Any
 from helpers.commands import cli, kernel
 from helpers.commands.kernel import RunOutOfTime
 from helpers.commands.plan import Plan, check_places, make_plan
-from helpers.core import environment, files, paths, style
+from helpers.core import files, paths, style
 from helpers.runs import settings as config
 from helpers.runs import stages
 from helpers.runs.record import lock
@@ -67,8 +67,7 @@ def execute(plan: Plan) -> None:
             stage_started_s = time.monotonic()
             values = plan.parameters[stage] | _remaining(plan, stage, started_s)
             code = kernel.code_digest(notebook)
-            with environment.polite_waiting():
-                kernel.run_notebook(notebook, run_paths.notebook(stage), values, plan.command)
+            kernel.run_notebook(notebook, run_paths.notebook(stage), values, plan.command)
             stages.record_notebook(stage, run_paths, code)
             print(f"{head}: done in {time.monotonic() - stage_started_s:.0f} s", flush=True)
             if stage == FIRST_TABLE != plan.chosen[-1]:

@@ -135,8 +135,8 @@ def entries(place: Path) -> Iterator[Entry]:
     try:
         with place.open(encoding="utf-8-sig", newline="") as handle:
             for row in (reader := csv.DictReader(handle)):
-                path = files.from_cell(row.get("path"))
-                name = files.from_cell(row.get("id", os.path.splitext(path or "")[0]))
+                path = row.get("path")
+                name = row.get("id", os.path.splitext(path or "")[0])
                 if not path or not name:
                     where = f"{place}, line {reader.line_num}"
                     raise ScoreError(f"{where}: {'id' if path else 'path'} is empty or missing")

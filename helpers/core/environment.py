@@ -1,4 +1,4 @@
-"""The process and its machine: versions, the commit, memory, and how threads wait."""
+"""The process and its machine: versions, the commit, and memory."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import errno
 import importlib.metadata
-import os
 import platform
 import re
 import resource
@@ -15,8 +14,6 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-
-import psutil
 
 from helpers.core import paths
 from helpers.core.errors import UserError
@@ -28,9 +25,6 @@ _SAYS_FULL = re.compile(
 )
 _SIZES = ("batch_size", "image_size_px")  # endings of the parameters that need memory
 NOTHING = "close other programs or use a larger machine"
-SAMPLE_S = 0.3
-BUSY_PERCENT = 25  # of all cores in use by others: from here on the machine counts as shared
-POLICIES = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
 
 
 def versions() -> dict[str, str]:
@@ -98,23 +92,3 @@ def is_full(error: BaseException) -> bool:
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM
     return isinstance(error, MemoryError) or bool(_SAYS_FULL.search(str(error)))
-
-
-@contextlib.contextmanager
-def polite_waiting() -> Iterator[None]:
-    """Let OpenMP's threads sleep while they wait, in processes started in this block.
-
-    By default they spin. That is quicker on free cores, but takes cores from other processes on a
-    busy machine: several trainings at once then run at a third of their speed. So they sleep only
-    if other processes use a quarter of the cores or more when the block begins. A policy that the
-    user has set is kept.
-    """
-    chosen = any(name in os.environ for name in POLICIES)
-    if chosen or psutil.cpu_percent(SAMPLE_S) < BUSY_PERCENT:
-        yield
-        return
-    os.environ["OMP_WAIT_POLICY"] = "passive"  # read when torch is imported
-    try:
-        yield
-    finally:
-        del os.environ["OMP_WAIT_POLICY"]

@@ -16,11 +16,10 @@ import glob
 import hashlib
 import json
 import os
-import re
 import shutil
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -36,9 +35,6 @@ from helpers.core.errors import UserError
 # errors of file systems without locks, such as some network disks
 _NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 LEFTOVER_AGE_S = 3600  # no write takes this long
-# Text that a spreadsheet would run as a formula; apostrophes before it are of an escaped one. A
-# number or a single sign is harmless.
-FORMULA = re.compile(r"'*(?![+-][\d.]+(e[+-]?\d+)?\Z)[=+\-@\t\r\n].", re.DOTALL | re.IGNORECASE)
 
 
 class ArtifactError(UserError):
@@ -224,28 +220,13 @@ def load_arrays(path: Path, *names: str) -> dict[str, np.ndarray]:
         return {name: archive[name] for name in names or archive.files}
 
 
-def as_cell(value: Any) -> Any:
-    """Return text so that a spreadsheet shows it and does not run it: "=1+1" becomes "'=1+1"."""
-    return f"'{value}" if isinstance(value, str) and FORMULA.match(value) else value
-
-
-def from_cell(value: Any) -> Any:
-    """Return the text that `as_cell` was given."""
-    escaped = isinstance(value, str) and value.startswith("'") and FORMULA.match(value, 1)
-    return value[1:] if escaped else value
-
-
 def csv_bytes(frame: pd.DataFrame) -> bytes:
-    """Return a table as the bytes that `save_csv` writes."""
-    frame = _with_texts(frame, as_cell)
+    """Return a table as CSV, without its index, floats to 9 significant digits."""
     return frame.to_csv(index=False, float_format="%.9g", lineterminator="\n").encode()
 
 
 def save_csv(path: Path, frame: pd.DataFrame) -> None:
-    """Write a table atomically, without its index, floats to 9 significant digits.
-
-    Text that a spreadsheet would take for a formula gets an apostrophe, which `load_csv` removes.
-    """
+    """Write a table as `csv_bytes`, atomically."""
     write_bytes(path, csv_bytes(frame))
 
 
@@ -282,17 +263,6 @@ def load_csv(path: Path, columns: Sequence[str], text: Sequence[str] = ()) -> pd
     if missing := ", ".join(name for name in columns if name not in frame.columns):
         has = ", ".join(frame.columns)
         raise ArtifactError(f"{path} lacks the column(s) {missing}; it has {has}")
-    return _with_texts(frame, from_cell)
-
-
-def _with_texts(frame: pd.DataFrame, change: Callable[[Any], Any]) -> pd.DataFrame:
-    """Return a table with its texts changed; a column of which nothing changes stays as it is."""
-    for name, column in frame.items():
-        if not pd.api.types.is_numeric_dtype(column):
-            old = column.tolist()
-            new = [change(value) for value in old]
-            if any(one is not other for one, other in zip(old, new, strict=True)):
-                frame = frame.assign(**{str(name): pd.Series(new, frame.index, column.dtype)})
     return frame
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import decimal
-import functools
 import html
 import math
 import re
@@ -22,8 +21,6 @@ if TYPE_CHECKING:
 LABEL_NAMES = {0: "good", 1: "bad"}
 SIDES = {"train": "training", "val": "validation", "test": "test"}  # of a split
 PALETTE = {"good": "#0173b2", "bad": "#de8f05"}  # seaborn's "colorblind" blue and orange
-# "86.6 % [83.1, 89.7]"
-_SPACE_IN_INTERVAL = re.compile(r" (?=\[[^][]*\])|(?<=,) (?=[^][]*\])|(?<=\d) (?=%)")
 SIGNIFICANT = 0.05  # p-values below it are called significant
 SMOKE_NOTE = "smoke preset: wiring only, the numbers mean nothing"
 
@@ -133,7 +130,7 @@ def draw_images(
 def styled(table: pd.DataFrame, caption: str, smoke: bool = False, wrap: bool = False) -> Styler:
     """Return a table for a notebook, with its caption above it, all text escaped.
 
-    `wrap` breaks the cells of a wide table into lines, but never between a number and its interval.
+    `wrap` breaks the cells of a wide table into lines.
     """
     caption = f"{SMOKE_NOTE.upper()}. {caption}" if smoke else caption
     space = "normal" if wrap else "nowrap"
@@ -141,9 +138,6 @@ def styled(table: pd.DataFrame, caption: str, smoke: bool = False, wrap: bool = 
         {"selector": "caption", "props": "caption-side: top; text-align: left; padding: 4px 0"},
         {"selector": "td, th", "props": f"text-align: left; white-space: {space}"},
     ]
-    if wrap:
-        joined = functools.partial(_SPACE_IN_INTERVAL.sub, "\N{NO-BREAK SPACE}")
-        table = table.map(lambda cell: joined(cell) if isinstance(cell, str) else cell)
     style = table.style.format(escape="html", thousands=",", na_rep="").format_index(
         escape="html", axis="columns"
     )

@@ -93,12 +93,8 @@ def check_place(dataset: str) -> None:
     check_name(dataset)
     place = dataset.partition(":")[2]
     here = Path(place).expanduser()
-
-    def there() -> bool | None:
-        return os.path.exists(here) or None  # False for a name too long
-
-    is_input = here.is_relative_to(paths.KAGGLE_INPUT)  # perhaps not mounted yet
-    if place and not (paths.waited_for(there) if is_input else there()):
+    # os.path.exists is False for a name too long; an input on Kaggle may not be mounted yet
+    if place and not paths.waited_for(lambda: os.path.exists(here) or None):
         raise DataError(f"DATASET={dataset!r}: {place} does not exist")
 
 

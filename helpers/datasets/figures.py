@@ -1,4 +1,4 @@
-"""Draw pictures of an image table: examples, near duplicates, the order of files, brightness."""
+"""Draw pictures of an image table: examples, near duplicates, the order of files."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.figure import Figure
 
 from helpers.core.style import LABEL_NAMES, PALETTE, draw_images
@@ -90,17 +89,4 @@ def file_order(split: pd.DataFrame, cache: ImageCache, title: str = "") -> Figur
     for ax in (top, bottom):
         ax.grid(False)
         ax.set_xlim(0, len(frame))
-    return figure
-
-
-def brightness(split: pd.DataFrame, cache: ImageCache, title: str = "") -> Figure:
-    """Draw how the mean gray value is distributed in each class."""
-    frame = split.merge(cache.table[["id", "mean"]], on="id")
-    frame["label"] = frame.label.map(LABEL_NAMES)
-    figure, ax = plt.subplots(figsize=(6, 3.4))
-    shown: dict[str, Any] = {"hue": "label", "hue_order": list(PALETTE), "palette": PALETTE}
-    shown |= {"common_norm": False, "fill": True, "alpha": 0.25, "warn_singular": False}
-    sns.kdeplot(frame.dropna(subset="label"), x="mean", ax=ax, **shown)
-    ax.set(xlabel="mean gray value (0 to 255)", ylabel="share of images", yticks=[], title=title)
-    sns.move_legend(ax, "best", title="")
     return figure

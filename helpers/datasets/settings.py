@@ -33,7 +33,7 @@ class SplitSettings:
         0.25, "share of the images in the test set, if the source has none", gt=0, lt=1
     )
     split_csv: Text = setting(
-        "", "split.csv of another run, to repeat it; its SPLIT and CROSS_FIT too"
+        "", "split.csv of another run, to repeat it; its SPLIT, CROSS_FIT, SEED too"
     )
     labels_csv: Text = setting("", "path or id, and labels, groups or columns of your own")
     group_level: int = setting(0, "folder:PATH: the subfolder that names the group; 0: none", ge=0)

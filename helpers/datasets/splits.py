@@ -40,12 +40,7 @@ class Split:
     table: pd.DataFrame
     # images with equal pixels (bits 0) or nearly equal ones: id, label, cluster, bits, two_labels
     duplicates: pd.DataFrame
-    left_out: dict[str, int]  # images that are "excluded", by reason
-
-    @property
-    def report(self) -> str:
-        """Lines that say how many images the split leaves out, and why."""
-        return "\n".join(f"left out, since {why}: {n}" for why, n in self.left_out.items() if n)
+    report: str  # lines that say how many images the split leaves out ("excluded"), and why
 
 
 def make_split(
@@ -78,12 +73,11 @@ def make_split(
         )
     columns = (table.digest, table.group) if by_groups else (table.digest,)
     table["together"] = near_duplicates.clusters(len(table), pairs, *columns)
-    by_source, given = table.assign(label=_source_labels(table)), None
+    by_source = table.assign(label=_source_labels(table))
     if settings.split_csv:
         path, allowed = Path(settings.split_csv).expanduser(), {"split": [*SIDES, "excluded"]}
         lines = named.read_named(path, source, ("split",), allowed)
         table["split"] = lines.split.fillna("excluded").to_numpy(dtype=object)
-        given = lines.get("fold")
     else:
         table["split"] = _draw_sides(by_source, source.stratify, settings)
     left_out = {"SPLIT_CSV names no set for them": table.split == "excluded"}
@@ -97,17 +91,15 @@ def make_split(
     table["split"] = table.split.mask(leaking, "excluded")
     if settings.cross_fit:
         pool = table.index[table.split.isin(["train", "val"]) & table.label.notna()]
-        if given is None:
-            fold = _folds(by_source.loc[pool], source.stratify, settings, settings.cross_fit)
-        else:
-            fold = _given_folds(given[pool], table.loc[pool], settings)
+        fold = _folds(by_source.loc[pool], source.stratify, settings, settings.cross_fit)
         table["fold"] = fold.reindex(table.index).astype("Int64")
         table.loc[fold.index, "split"] = np.where(fold == 0, "val", "train")
     _check_sides(table, settings)
     names = ["id", "path", "label", "split", *(["fold"] if settings.cross_fit else [])]
     more = table.columns.drop([*names, "official_split", "together"])
     counts = {why: int(rows.sum()) for why, rows in left_out.items()}
-    return Split(table[[*names, *more]], _duplicates(table, pairs), counts)
+    report = "\n".join(f"left out, since {why}: {n}" for why, n in counts.items() if n)
+    return Split(table[[*names, *more]], _duplicates(table, pairs), report)
 
 
 def _duplicates(table: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
@@ -262,21 +254,6 @@ def _folds(
     return pool.together.map(fold.groupby(level=0).first())
 
 
-def _given_folds(given: pd.Series, known: pd.DataFrame, settings: SplitSettings) -> pd.Series:
-    """Return the folds that SPLIT_CSV names for images with `split` and `together`."""
-    fold = pd.to_numeric(given, errors="coerce")
-    wrong = ~fold.isin(range(settings.cross_fit)) | ((fold == 0) != (known.split == "val"))
-    wrong |= fold.groupby(known.together).transform("nunique") > 1
-    if wrong.any():
-        raise DataError(
-            f"{settings.split_csv}: the fold of {known.id[wrong].iloc[0]!r} (and of "
-            f"{wrong.sum() - 1} more) does not fit: it is from 0 to {settings.cross_fit - 1}, 0 in "
-            "val alone, and the same for all copies, near duplicates and images of a group. Remove "
-            "the column fold to draw new ones"
-        )
-    return fold.astype(int)
-
-
 def _strata(table: pd.DataFrame, stratify: tuple[str, ...], least: int) -> pd.Series:
     """Return the stratum of each row; rows of one with fewer than `least` go by their label."""
     labels = table.label.astype(str)
@@ -289,10 +266,8 @@ def _draw(
 ) -> pd.Index:
     """Draw a stratified part: a fraction or a number of the rows."""
     strata = _strata(table, stratify, least=2)  # a stratum of one image cannot be divided
-    counts = strata.value_counts()
-    strata = strata.where(strata.map(counts) > 1, counts.index[0])
     n = size if isinstance(size, int) else int(np.ceil(size * len(table)))
-    if min(n, len(table) - n) < strata.nunique():
+    if strata.value_counts().min() < 2 or min(n, len(table) - n) < strata.nunique():
         strata = table.label.astype(str)
     if n < 1 or min(n, len(table) - n) < strata.nunique():
         raise DataError(f"{len(table)} images are too few to draw {n} of them for {purpose}")

@@ -12,19 +12,16 @@ from pathlib import Path
 
 import pandas as pd
 
-from helpers.core.files import ArtifactError, as_cell, load_csv, refuse_marked
+from helpers.core.files import ArtifactError, load_csv, refuse_marked
 from helpers.results.predictions import Scored
 
 COLUMNS = ["id", "defect_score"]
-CONTESTS = ("nexperia", "chips")  # data sets whose submissions are judged by their ids
 
 
-def submission(scored: Scored, contest: bool) -> pd.DataFrame:
+def submission(scored: Scored) -> pd.DataFrame:
     """Return the submission of one model: `id, defect_score` of the test images, as in the split.
 
-    The rules of `validate_submission` are those of a predictions file too, so a contest's table,
-    which has the ids unchanged, can be sent as it is. Otherwise a spreadsheet may open the file,
-    and an id that looks like a formula is marked as text.
+    The rules of `validate_submission` are those of a predictions file too.
 
     Raises:
         ArtifactError: there is no test image.
@@ -32,7 +29,7 @@ def submission(scored: Scored, contest: bool) -> pd.DataFrame:
     test = scored.test[COLUMNS]
     if test.empty:
         raise ArtifactError("the split has no test images to predict")
-    return test if contest else test.assign(id=test.id.map(as_cell))
+    return test
 
 
 def validate_submission(

@@ -296,16 +296,12 @@ class Run:
         Raises:
             ArtifactError: there is no test image.
         """
-        path, source = self.paths.submission, self.source
-        if source.get("test_left_out"):
+        path = self.paths.submission
+        if self.source.get("test_left_out"):
             path = path.with_name(f"{self.paths.name}.incomplete.csv")
         table = scored.test[submission.COLUMNS]
         if table.empty:
             raise files.ArtifactError("the split has no test images to predict")
-        dataset = source.get("settings", {}).get("dataset", "")
-        if dataset.partition(":")[0] not in submission.CONTESTS:
-            # a spreadsheet may open it; a contest needs the ids to the letter
-            table = table.assign(id=table.id.map(files.as_cell))
         files.write_bytes(path, table.to_csv(index=False, lineterminator="\n").encode())
         if self.name == settings.ANALYSIS:  # it writes the file of notebook 03 again
             self.output(path)

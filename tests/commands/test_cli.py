@@ -12,7 +12,7 @@ import pytest
 
 from helpers.commands import cli
 from helpers.commands.kernel import RunOutOfTime
-from helpers.core import environment, paths
+from helpers.core import paths
 from helpers.core.errors import UserError
 
 ROOT = paths.project_root()
@@ -79,9 +79,8 @@ INTERRUPTED = """
 """
 
 
-@pytest.mark.parametrize("name", ["score", "doctor"])  # with polite threads, and without
-def test_an_interrupt_while_importing_is_one_line(name):
-    command = [sys.executable, "-c", textwrap.dedent(INTERRUPTED), name]
+def test_an_interrupt_while_importing_is_one_line():
+    command = [sys.executable, "-c", textwrap.dedent(INTERRUPTED), "score"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "\ninterrupted\n")
 
@@ -112,17 +111,6 @@ def test_an_error_is_one_line_and_says_the_exit_code(command, capsys, error, cod
     assert command("doctor", Mock(side_effect=error))() == code
     said = capsys.readouterr().err
     assert said.endswith(told) and said.count("\n") == 1
-
-
-@pytest.mark.parametrize("name", cli.COMMANDS)
-def test_commands_that_compute_look_whether_the_machine_is_shared(command, monkeypatch, name):
-    seen = []
-    call = command(name, lambda _: seen.append(os.environ.get("OMP_WAIT_POLICY")))
-    monkeypatch.setattr(environment.psutil, "cpu_percent", lambda seconds: 100)
-    for policy in environment.POLICIES:
-        monkeypatch.delenv(policy, raising=False)
-    call()
-    assert seen == ["passive" if name in cli.COMPUTING else None]
 
 
 def test_a_command_gets_its_arguments_and_its_exit_code_is_returned(command):

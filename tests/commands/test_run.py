@@ -1,7 +1,6 @@
 """The command line: everything that can be checked is checked before a notebook starts."""
 
 import importlib.util
-import os
 
 import pandas as pd
 import papermill
@@ -9,11 +8,10 @@ import pytest
 
 from helpers.commands import cli, kernel, run
 from helpers.commands.plan import check_places, make_plan
-from helpers.core import environment, files, paths
+from helpers.core import files, paths
 from helpers.core.rules import SettingsError
 from helpers.darts import genotypes
 from helpers.runs import settings, stages
-from helpers.runs.record import RunError
 
 
 def _plan(*arguments):
@@ -170,23 +168,6 @@ def test_a_time_budget_holds_for_all_notebooks_together(monkeypatch):
     assert run._remaining(_plan("--name", "t"), "03_finetuning", started_s=400.0) == {}
     with pytest.raises(kernel.RunOutOfTime, match=r"run --name t -p TIME_BUDGET_MIN=30"):
         run._remaining(plan, "02_features_baselines", started_s=-1000.0)
-
-
-def test_each_notebook_is_started_with_the_policy_of_a_shared_machine(home, monkeypatch):
-    seen = []
-
-    def stop(*_):
-        seen.append(os.environ.get("OMP_WAIT_POLICY"))
-        raise RunError("enough")
-
-    monkeypatch.setattr(kernel, "run_notebook", stop)
-    for policy in environment.POLICIES:
-        monkeypatch.delenv(policy, raising=False)
-    for busy in (100, 0):
-        monkeypatch.setattr(environment.psutil, "cpu_percent", lambda seconds, busy=busy: busy)
-        with pytest.raises(RunError, match="enough"):
-            run.execute(_plan("--preset", "smoke"))
-    assert seen == ["passive", None]
 
 
 def test_a_notebook_that_is_interrupted_ends_with_the_exit_code_of_ctrl_c(

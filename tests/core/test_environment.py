@@ -1,7 +1,6 @@
-"""A run records its commit; full memory names what to lower; waiting threads are polite."""
+"""A run records its commit, and an error of full memory names the parameters to lower."""
 
 import errno
-import os
 import subprocess
 from unittest.mock import Mock
 
@@ -78,29 +77,3 @@ def test_a_training_without_memory_names_the_parameters_to_lower(run_copy, monke
     monkeypatch.setattr(loop.Training, "step", Mock(side_effect=MemoryError))
     with pytest.raises(environment.MemoryFullError, match=r"BATCH_SIZE \(now 32\)"):
         train(run)
-
-
-@pytest.fixture
-def no_policy(monkeypatch):
-    for name in environment.POLICIES:
-        monkeypatch.delenv(name, raising=False)
-
-
-def policy_inside(monkeypatch, per_cent: float) -> str | None:
-    monkeypatch.setattr(environment.psutil, "cpu_percent", lambda seconds: per_cent)
-    with environment.polite_waiting():
-        return os.environ.get("OMP_WAIT_POLICY")
-
-
-@pytest.mark.parametrize(("per_cent", "policy"), [(0, None), (20, None), (25, "passive")])
-def test_waiting_threads_sleep_if_others_use_a_quarter_of_the_cores(
-    no_policy, monkeypatch, per_cent, policy
-):
-    assert policy_inside(monkeypatch, per_cent) == policy
-    assert "OMP_WAIT_POLICY" not in os.environ  # the next stage looks again
-
-
-@pytest.mark.parametrize("name", environment.POLICIES)
-def test_a_policy_of_the_user_counts(no_policy, monkeypatch, name):
-    monkeypatch.setenv(name, "active")
-    assert policy_inside(monkeypatch, 100) == os.environ.get("OMP_WAIT_POLICY")

@@ -6,18 +6,6 @@ import pytest
 
 from helpers.core import style
 
-
-def test_a_wrapped_table_breaks_no_number_from_its_interval():
-    table = pd.DataFrame({"Test AUC": ["86.6 [83.1, 89.7] (90.9 [88.2, 93.6])"], "n": [3]})
-    html = style.styled(table, "c", wrap=True).to_html()
-    space = "\N{NO-BREAK SPACE}"
-    assert f"86.6{space}[83.1,{space}89.7] (90.9{space}[88.2,{space}93.6])" in html
-    rate = pd.DataFrame({"Overkill": ["82 of 150: 54.7 % [46.3, 62.8]"]})
-    html = style.styled(rate, "c", wrap=True).to_html()
-    assert f"82 of 150: 54.7{space}%{space}[46.3,{space}62.8]" in html
-    assert "white-space: nowrap" in style.styled(table, "c").to_html()
-
-
 HOSTILE = "a$_$b_{c <img src=x onerror=alert(1)>"
 
 
