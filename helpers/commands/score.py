@@ -32,7 +32,7 @@ from helpers.commands.cli import parser_of
 from helpers.core import devices, files
 from helpers.core.errors import UserError
 from helpers.datasets.decoding import CAMERA_BITS
-from helpers.datasets.folder import SUFFIXES, Kind, left_out, walk
+from helpers.datasets.folder import SUFFIXES, is_image, left_out, walk
 from helpers.deploy.description import Description
 from helpers.deploy.predictor import Opened, TrainedModel
 from helpers.runs.parts import open_model
@@ -128,15 +128,15 @@ def entries(place: Path) -> Iterator[Entry]:
         ScoreError: nothing has that name, or it is not such a CSV.
     """
     if place.is_dir():
-        for file in (file for file, kind in walk(place) if kind is Kind.IMAGE):
+        for file in filter(is_image, walk(place)):
             path = file.relative_to(place).as_posix()
             yield Entry(_in_utf8(path), _in_utf8(os.path.splitext(path)[0]), str(file))
         return
     try:
         with place.open(encoding="utf-8-sig", newline="") as handle:
             for row in (reader := csv.DictReader(handle)):
-                path = row.get("path")
-                name = row.get("id", os.path.splitext(path or "")[0])
+                path = row.get("path") or ""
+                name = row.get("id", os.path.splitext(path)[0])
                 if not path or not name:
                     where = f"{place}, line {reader.line_num}"
                     raise ScoreError(f"{where}: {'id' if path else 'path'} is empty or missing")

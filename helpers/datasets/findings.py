@@ -54,18 +54,6 @@ def duplicates(split: pd.DataFrame, duplicates: pd.DataFrame) -> str:
     )
 
 
-def doubtful_labels(split: pd.DataFrame) -> str:
-    """Say how many labels the annotators doubted: a `probability` that is neither 0 nor 1."""
-    if "probability" not in split or split.probability.isna().all():
-        return ""
-    known = split.probability.dropna()
-    doubted = known.between(0, 1, inclusive="neither")
-    return (
-        f"{_per_cent(doubted.mean())} of the labels are doubtful: the annotators gave "
-        f"{doubted.sum():,} of {len(known):,} images a defect probability between 0 and 1."
-    )
-
-
 def file_order(split: pd.DataFrame) -> str:
     """Say if neighbouring files share their label more often than in a random order.
 

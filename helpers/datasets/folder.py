@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Container, Iterator, Sequence
-from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,17 +21,8 @@ CLASS_FOLDERS = (
     ("bad", "defect", "defects", "defective", "ng", "nok", "1"),
 )
 TEST_FOLDER = "test"  # unlabelled images
-OF_SYSTEMS = ("thumbs.db", "desktop.ini")  # files that a file manager leaves
+NO_CLASS = "images in no class folder"
 EXAMPLES = 5  # names in a line about what is left out
-
-
-class Kind(Enum):
-    """Kinds of files and folders; all except images are left out, and hidden ones unsaid."""
-
-    IMAGE = "images"
-    LINK = "links to folders"
-    OTHER = "files with other suffixes"
-    NO_CLASS = "images in no class folder"
 
 
 def load(place: Path | None, settings: SplitSettings) -> Source:
@@ -96,53 +86,49 @@ def image_files(folder: Path) -> list[Path]:
     Raises:
         DataError: a folder that may not be read, or a file whose name is not in UTF-8.
     """
-    images = [path for path, kind in walk(folder) if kind is Kind.IMAGE]
+    images = [path for path in walk(folder) if is_image(path)]
     for path in images:
         check_utf8(str(path))
     return images
 
 
-def left_out(folders: Sequence[Path], root: Path | None = None) -> list[str]:
-    """Return a line like "files with other suffixes: 2 (.txt, .webp)" for each kind of other files.
+def is_image(path: Path) -> bool:
+    """Return True if a name is that of an image file; broken links and pipes count too."""
+    return path.suffix.lower() in SUFFIXES and not path.is_dir()
 
-    They are in the `folders`; with `root`, images below it that are in none of them count too.
+
+def left_out(folders: Sequence[Path], root: Path | None = None) -> list[str]:
+    """Return lines like "other files and links to folders: 2 (.txt, .webp)" about the `folders`.
+
+    With `root`, files below it that are in none of them count too.
     """
-    names: dict[Kind, list[str]] = {kind: [] for kind in Kind}
+    others, outside = [], []
     for top in (*folders, root) if root else folders:
-        for path, kind in walk(top, skip=folders):
-            if kind is Kind.OTHER:
-                names[kind].append(path.suffix.lower() or "none")
-            elif kind is Kind.LINK:
-                names[kind].append(path.name)
+        for path in walk(top, skip=folders):
+            if not is_image(path):
+                others.append(path.suffix.lower() or path.name)
             elif top == root:
-                names[Kind.NO_CLASS].append(path.relative_to(root).parts[0])
-    lines = [f"{k.value}: {len(n):,} ({_listed(sorted(set(n)))})" for k, n in names.items() if n]
+                outside.append(path.relative_to(root).parts[0])
+    kinds = {"other files and links to folders": others, NO_CLASS: outside}
+    lines = [f"{kind}: {len(n):,} ({_listed(sorted(set(n)))})" for kind, n in kinds.items() if n]
     # a name may not be UTF-8
     return [line.encode(errors="backslashreplace").decode() for line in lines]
 
 
-def walk(folder: Path, skip: Container[Path] = ()) -> Iterator[tuple[Path, Kind]]:
-    """Yield all files below a folder with their kinds, and the links to folders.
+def walk(folder: Path, skip: Container[Path] = ()) -> Iterator[Path]:
+    """Yield all files below a folder, and the links to folders, but no hidden ones.
 
-    They come sorted, depth first; hidden ones are passed over. The names of one folder at a time
-    are held. Raises DataError for a folder that may not be read.
+    They come sorted, depth first; the names of one folder at a time are held. Raises DataError for
+    a folder that may not be read.
     """
     try:
-        with os.scandir(folder) as found:
-            entries = sorted(found, key=lambda entry: entry.name)
+        with os.scandir(folder) as entries:
+            names = sorted(entry.name for entry in entries if not entry.name.startswith("."))
     except OSError as error:
         raise DataError(f"{folder} cannot be read: {error.strerror}") from None
-    for entry in entries:
-        path = Path(entry.path)
-        if entry.name.startswith("."):
-            continue
-        if os.path.isdir(path):
-            if path not in skip:
-                yield from [(path, Kind.LINK)] if entry.is_symlink() else walk(path, skip)
-        elif path.suffix.lower() in SUFFIXES:
-            yield path, Kind.IMAGE
-        elif entry.name.lower() not in OF_SYSTEMS:
-            yield path, Kind.OTHER
+    for path in (folder / name for name in names):
+        if path not in skip:
+            yield from [path] if path.is_symlink() or not path.is_dir() else walk(path, skip)
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -16,7 +16,7 @@ import pandas as pd
 
 from helpers.core import files, paths
 from helpers.datasets import DataError, Source
-from helpers.datasets.folder import Kind, image_files, left_out
+from helpers.datasets.folder import NO_CLASS, image_files, left_out
 
 if TYPE_CHECKING:
     from helpers.datasets.settings import SplitSettings
@@ -51,7 +51,7 @@ def load(place: Path | None, settings: SplitSettings) -> Source:
     rows = [(file, label, "train") for label in (0, 1) for file in labels if labels[file] == label]
     rows += [(file, pd.NA, "test") for file in test]
     count = len(labels) + len(test) - len(rows)
-    no_class = (f"{Kind.NO_CLASS.value}: {count:,}",) if count else ()
+    no_class = (f"{NO_CLASS}: {count:,}",) if count else ()
     table = pd.DataFrame(
         [(file.stem, file.as_posix(), label, side) for file, label, side in rows],
         columns=["id", "path", "label", "official_split"],

@@ -125,7 +125,7 @@ def test_what_cannot_be_read_is_listed_with_its_reason_and_the_rest_is_scored(fo
     assert start(command(folder)) == 0
     out = capsys.readouterr().out
     assert "scored 121, unreadable 22" in out and "1 file(s) have several pages" in out
-    assert "left out: files with other suffixes: 1 (.txt)" in out
+    assert "left out: other files and links to folders: 1 (.txt)" in out
     table = pd.read_csv(folder / "scores.unreadable.csv", index_col="path")
     assert table.reason[["bad/empty.png", "pipe.png"]].tolist() == [
         "the file is empty (0 bytes)",

@@ -12,6 +12,7 @@ from helpers.commands import chips_score
 from helpers.core.files import ArtifactError
 from helpers.datasets import DataError
 from helpers.datasets.chips import write
+from helpers.datasets.chips.__main__ import main
 
 SMALL = {"seed": 3, "size_px": 64}
 
@@ -103,7 +104,7 @@ def test_a_finished_set_is_not_drawn_again_and_other_settings_are_refused(writte
 def test_a_setting_out_of_range_is_named_and_nothing_is_written(change, tmp_path, capsys):
     ((name, value),) = change.items()
     arguments = ["--out", str(tmp_path / "set"), "--train", "10", "--test", "10"]
-    assert write.main([*arguments, f"--{name.replace('_', '-')}", str(value)]) == 1
+    assert main([*arguments, f"--{name.replace('_', '-')}", str(value)]) == 1
     said = capsys.readouterr().err
     assert name in said and str(value) in said and not (tmp_path / "set").exists()
 
@@ -117,7 +118,7 @@ def test_a_folder_with_other_files_and_a_file_are_refused(tmp_path):
 
 def test_a_submission_is_scored_against_the_hidden_labels(tmp_path, capsys):
     arguments = ["--train", "12", "--test", "40", "--out", str(tmp_path), "--size-px", "64"]
-    assert write.main(arguments) == 0
+    assert main(arguments) == 0
     assert str(tmp_path) in capsys.readouterr().out
     hidden = pd.read_csv(tmp_path / "hidden_test_labels.csv", dtype={"id": str})
     sent = tmp_path / "sent.csv"

@@ -57,12 +57,6 @@ def test_a_group_that_tells_the_labels_is_said_with_what_that_means_for_a_random
     assert "does not tell" in findings.groups(table(SHUFFLED, group=groups), 0.55, 0.5)
 
 
-def test_doubtful_labels_are_those_between_never_and_always():
-    split = table([0, 0, 1, 1], probability=[0, 0.3333, 0.6667, 1])
-    assert "50 % of the labels are doubtful" in findings.doubtful_labels(split)
-    assert findings.doubtful_labels(split.drop(columns="probability")) == ""
-
-
 @pytest.mark.parametrize(
     ("shift", "words"), [(-40, "darker"), (40, "brighter"), (0, "not shown to tell")]
 )

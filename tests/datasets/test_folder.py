@@ -67,18 +67,13 @@ def test_what_is_not_read_is_listed_with_its_number_and_hidden_files_are_passed_
     fill(two_classes / "scratched" / "deeper", "e.png")
     for name in ("good/x.webp", "good/y.WEBP", "bad/deep/list", "test/z.txt", "scratched/n.doc"):
         (two_classes / name).touch()
-    for name in ("good/.DS_Store", "bad/Thumbs.db", "bad/desktop.ini"):
-        (two_classes / name).touch()
+    (two_classes / "good/.DS_Store").touch()
     source = load(two_classes)
     assert source.table.id.tolist() == ["b", "a", "c", "d"]
     assert source.left_out == (
-        "links to folders: 2 (more, others)",
-        "files with other suffixes: 5 (.doc, .txt, .webp, none)",
+        "other files and links to folders: 7 (.doc, .txt, .webp, list, more, ...)",
         "images in no class folder: 3 (loose.jpg, loose.png, scratched)",
     )
-    for i in range(4):
-        (two_classes / "good" / f"more.r{i}").touch()
-    assert load(two_classes).left_out[1].endswith("(.doc, .r0, .r1, .r2, .r3, ...)")
 
 
 def test_a_class_folder_that_is_a_link_is_read(two_classes, tmp_path_factory):

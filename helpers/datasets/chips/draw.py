@@ -10,11 +10,11 @@ before gain and noise.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
-from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageFont
+from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 UNITS = 224
 IMAGE_SIZE_PX = 280
@@ -24,8 +24,7 @@ OVERSAMPLE = 2  # ImageDraw does not antialias; drawing at twice the size and av
 Point = tuple[float, float]
 
 
-@dataclass(frozen=True)
-class Package:
+class Package(NamedTuple):
     """Properties of one package type; `share` is its fraction of the parts."""
 
     name: str
@@ -37,46 +36,30 @@ class Package:
     markings: tuple[str, ...]
 
 
+SMALL = ("A6", "A7", "A8", "AM", "E3", "L5", "M1", "NZ", "S2", "V3", "VM", "ZF", "ZK", "ZT")
 PACKAGES = (
-    Package(
-        *("small", 0.65, (6, 218), (108, 75), (28, 25), 16.0),
-        ("A6", "A7", "A8", "AM", "E3", "L5", "M1", "NZ", "S2", "V3", "VM", "ZF", "ZK", "ZT"),
-    ),
+    Package("small", 0.65, (6, 218), (108, 75), (28, 25), 16.0, SMALL),
     Package("square", 0.12, (8, 184), (108, 72), (28, 22), 40.0, ("AP", "TW")),
     Package("tall", 0.15, (9, 213), (106, 112), (48, 23), 34.0, ("W86", "W87", "W89")),
     Package("narrow", 0.08, (81, 218), (76, 112), (33, 26), 36.0, ("D6", "D7", "K8")),
 )
 
 
-@dataclass(frozen=True)
-class Glyph:
-    """A character of the marking, in the part's frame."""
-
-    char: str
-    centre: Point
-    height: float
-    level: float
-
-
-@dataclass(frozen=True)
-class Lead:
+class Lead(NamedTuple):
     """A lead, bright at the body and dim at its end, leaning sideways by `slant`."""
 
     side: int  # -1 above the body, 1 below
-    x: float
     width: float
     length: float
     slant: float
-    levels: tuple[float, float]
+    level: float
 
 
-@dataclass(frozen=True)
-class Overlay:
-    """A polygon painted last."""
+class Overlay(NamedTuple):
+    """A polygon painted last; its points are relative to the part's centre."""
 
     points: tuple[Point, ...]
     level: float
-    layer: str = "part"  # "part": the part's frame, moves with it; "carrier": the image's frame
 
 
 @dataclass(frozen=True)
@@ -84,118 +67,93 @@ class Part:
     """Everything that varies from image to image, apart from noise."""
 
     package: Package
-    marking: str  # printed on the package; parts of one lot have the same
+    marking: str  # of the lot
+    printed: str  # the marking, with a space for each lost character
     centre: Point
     angle_deg: float
     body: tuple[float, float]
-    body_level: float
-    glyphs: tuple[Glyph, ...]
-    stripes: tuple[float, ...]  # y of the printed lines, in the part's frame
+    level: float  # of the body
     print_level: float  # of marking and stripes
     leads: tuple[Lead, ...]
-    carrier_shift: Point
-    rails: tuple[float, ...]  # y of the carrier's bright lines
-    edge_level: float
+    edge_level: float  # of the pocket's sides
     floor: float
     focus: float  # radius of the blur, in units
     gain: float
-    overlays: tuple[Overlay, ...] = ()
+    overlays: tuple[Overlay, ...]
     present: bool = True
 
 
 def draw_parameters(rng: np.random.Generator) -> Part:
-    """Draw one good part: package, pose, geometry and brightness, all from `rng`."""
+    """Draw one good part: package, pose, geometry, brightness and dust, all from `rng`."""
     package = PACKAGES[rng.choice(len(PACKAGES), p=[p.share for p in PACKAGES])]
     marking = str(rng.choice(package.markings))
-    width, height = np.array(package.body) * rng.uniform(0.96, 1.05, 2)
-    shift = rng.normal(0, (2.0, 5.0)).clip(-9, 9)
-    middle = np.array([sum(package.pocket) / 2, UNITS / 2])
-    centre = middle + shift + rng.normal(0, 2.6, 2).clip(-6, 6)
+    shift = rng.normal(0, (3, 5)).clip(-9, 9)
     floor = package.floor * rng.uniform(0.75, 1.3)
-    body_level = floor * 0.7 + rng.uniform(9, 20)
-    print_level = body_level + rng.uniform(45, 100)
-    pitch = 0.8 * width / len(marking)
-    row = -0.24 * height + rng.uniform(-2, 2)
-    columns = (np.arange(len(marking)) - (len(marking) - 1) / 2) * pitch + rng.uniform(-3, 3)
-    glyphs = [
-        Glyph(char, (x, row), 22 * rng.uniform(0.94, 1.08), print_level * rng.uniform(0.9, 1.1))
-        for char, x in zip(marking, columns, strict=True)
-    ]
+    level = floor * 0.7 + rng.uniform(9, 20)
+    width, length = package.lead
     leads = [
         Lead(
             side,
-            rng.normal(0, 1.6),
-            package.lead[0] * rng.uniform(0.93, 1.07),
-            package.lead[1] * rng.uniform(0.93, 1.07),
+            width * rng.uniform(0.93, 1.07),
+            length * rng.uniform(0.93, 1.07),
             rng.normal(0, 0.025),
-            (rng.uniform(205, 255), rng.uniform(60, 180)),
+            rng.uniform(205, 255),
         )
         for side in (-1, 1)
+    ]
+    # good parts have dust too: dots far smaller than any defect
+    dust = [
+        Overlay(_ragged(rng.uniform(-100, 100, 2), 1.6, 1.6, 0, rng), rng.uniform(40, 130))
+        for _ in range(rng.poisson(2.0))
     ]
     return Part(
         package=package,
         marking=marking,
-        centre=tuple(centre),
+        printed=marking,
+        centre=(sum(package.pocket) / 2 + shift[0], UNITS / 2 + shift[1]),
         angle_deg=float(np.clip(rng.normal(0, 2.4), -8, 8)),
-        body=(width, height),
-        body_level=body_level,
-        glyphs=tuple(glyphs),
-        stripes=tuple(height * rng.uniform(0.33, 0.38) - 6 * np.arange(rng.integers(3, 6))),
-        print_level=print_level,
+        body=tuple(np.array(package.body) * rng.uniform(0.96, 1.05, 2)),
+        level=level,
+        print_level=level + rng.uniform(45, 100),
         leads=tuple(leads),
-        carrier_shift=tuple(shift),
-        rails=tuple(np.array([14, 30, 192, 212]) + rng.uniform(-4, 4, 4)),
         edge_level=rng.uniform(120, 225),
         floor=floor,
         focus=rng.uniform(0.55, 0.85) + (rng.uniform() < 0.12) * rng.uniform(0, 0.7),
         gain=float(np.exp(rng.normal(0.28, 0.17))),
-        overlays=tuple(_speck(rng) for _ in range(rng.poisson(2.0))),
+        overlays=tuple(dust),
     )
 
 
-def _speck(rng: np.random.Generator) -> Overlay:
-    """Draw dust, which good parts have too: a dot far smaller than any defect."""
-    (x, y), radius = rng.uniform(12, 212, 2), rng.uniform(0.4, 1.0)
-    points = ((x - radius, y), (x, y - radius), (x + radius, y), (x, y + radius))
-    return Overlay(points, rng.uniform(40, 130), "carrier")
+def _ragged(
+    centre: ArrayLike, length: float, width: float, turn_rad: float, rng: np.random.Generator
+) -> tuple[Point, ...]:
+    """Draw a ragged ellipse: a scratch if it is long, a crumb if it is round."""
+    t = np.linspace(0, 2 * np.pi, 16, endpoint=False)
+    reach = rng.uniform(0.7, 1.3, 16) / 2
+    along, across = reach * length * np.cos(t), reach * width * np.sin(t)
+    cos, sin = np.cos(turn_rad), np.sin(turn_rad)
+    turned = [cos * along - sin * across, sin * along + cos * across]
+    points = np.array(centre) + np.stack(turned, axis=1)  # (16, 2)
+    return tuple((float(x), float(y)) for x, y in points)
+
+
+# --- defects ---------------------------------------------------------------------------------
 
 
 def _between(weak: float, strong: float, strength: float) -> float:
     return weak + (strong - weak) * strength
 
 
-def _with(part: Part, *overlays: Overlay) -> Part:
-    return replace(part, overlays=part.overlays + overlays)
-
-
-def _streak(
-    start: ArrayLike, direction_rad: float, length: float, width: float, rng: np.random.Generator
-) -> tuple[Point, ...]:
-    """Draw a ragged, tapering polygon around a line."""
-    t = np.linspace(0, 1, 9)
-    along = np.array([np.cos(direction_rad), np.sin(direction_rad)])
-    across = np.array([-along[1], along[0]])
-    centre = np.array(start) + np.outer(t * length, along)  # (9, 2)
-    taper = np.minimum(1, 3 * np.minimum(t + 0.1, 1.05 - t))
-    half = width / 2 * taper * rng.uniform(0.5, 1.5, (2, 9))  # (2 sides, 9)
-    sides = centre + half[..., None] * across * np.array([1, -1])[:, None, None]
-    return tuple((float(x), float(y)) for x, y in np.concatenate([sides[0], sides[1][::-1]]))
-
-
-def _blob(centre: ArrayLike, radius: float, rng: np.random.Generator) -> tuple[Point, ...]:
-    angle = np.linspace(0, 2 * np.pi, 11, endpoint=False)
-    reach = radius * rng.uniform(0.6, 1.4, 11)
-    points = np.array(centre) + np.stack([reach * np.cos(angle), reach * np.sin(angle)], axis=1)
-    return tuple((float(x), float(y)) for x, y in points)
+def _with(part: Part, points: Sequence[Point], level: float) -> Part:
+    return replace(part, overlays=(*part.overlays, Overlay(tuple(points), level)))
 
 
 def scratch(part: Part, rng: np.random.Generator, strength: float) -> Part:
     """Draw a ragged bright streak across body or marking."""
-    w, h = part.body
-    start = (rng.uniform(-0.45, 0.1) * w, rng.uniform(-0.42, 0.3) * h)
+    centre = rng.uniform(-0.25, 0.25, 2) * part.body
     length, width = _between(30, 76, strength), _between(2.8, 6.4, strength)
-    level = part.body_level + _between(105, 195, strength)
-    return _with(part, Overlay(_streak(start, rng.normal(0, 0.5), length, width, rng), level))
+    points = _ragged(centre, length, width, rng.normal(0, 0.5), rng)
+    return _with(part, points, part.level + _between(105, 195, strength))
 
 
 def chipped_corner(part: Part, rng: np.random.Generator, strength: float) -> Part:
@@ -203,68 +161,50 @@ def chipped_corner(part: Part, rng: np.random.Generator, strength: float) -> Par
     s_x, s_y = rng.choice([-1, 1], 2)
     along = _between(19, 48, strength) * rng.uniform(0.8, 1.2)
     down = _between(10, 23, strength) * rng.uniform(0.8, 1.2)
-    corner = np.array([s_x * part.body[0] / 2, s_y * part.body[1] / 2])
-    a, b = corner - (s_x * along, 0), corner - (0, s_y * down)
-    ragged = [a + (b - a) * t + rng.normal(0, 0.8, 2) for t in (0.3, 0.5, 0.7)]
-    facet = tuple(map(tuple, (corner, a, *ragged, b)))
-    return _with(part, Overlay(facet, part.body_level + _between(95, 185, strength)))
+    x, y = s_x * part.body[0] / 2, s_y * part.body[1] / 2
+    facet = ((x, y), (x - s_x * along, y), (x, y - s_y * down))
+    return _with(part, facet, part.level + _between(95, 185, strength))
 
 
 def foreign_material(part: Part, rng: np.random.Generator, strength: float) -> Part:
-    """Put a crumb or a fibre on body or pocket."""
-    centre = rng.uniform(-0.62, 0.62, 2) * part.body
-    level = part.body_level + _between(85, 205, strength)
-    if rng.uniform() < 0.3:
-        length, width = _between(24, 60, strength), _between(1.8, 3.2, strength)
-        turn = rng.uniform(0, np.pi)
-        return _with(part, Overlay(_streak(centre, turn, length, width, rng), level))
-    return _with(part, Overlay(_blob(centre, _between(5.0, 13.5, strength), rng), level))
+    """Put a crumb on body or pocket."""
+    centre, size = rng.uniform(-0.62, 0.62, 2) * part.body, _between(10, 27, strength)
+    points = _ragged(centre, size, size, 0, rng)
+    return _with(part, points, part.level + _between(85, 205, strength))
 
 
 def bent_lead(part: Part, rng: np.random.Generator, strength: float) -> Part:
     """Bend one lead sideways; it looks shorter."""
     which = int(rng.integers(len(part.leads)))
-    lead = part.leads[which]
+    lead, leads = part.leads[which], list(part.leads)
     slant = lead.slant + rng.choice([-1, 1]) * _between(0.45, 1.2, strength)
-    bent = replace(lead, slant=slant, length=lead.length * _between(0.95, 0.7, strength))
-    return replace(part, leads=(*part.leads[:which], bent, *part.leads[which + 1 :]))
+    leads[which] = lead._replace(slant=slant, length=lead.length * _between(0.95, 0.7, strength))
+    return replace(part, leads=tuple(leads))
 
 
 def smeared_lead(part: Part, rng: np.random.Generator, strength: float) -> Part:
     """Smear solder or metal sideways out of one lead."""
     lead = part.leads[int(rng.integers(len(part.leads)))]
-    smears = []
-    for _ in range(3):
-        reach = lead.width * _between(0.95, 1.7, strength)
-        y = lead.side * (part.body[1] / 2 + rng.uniform(0.15, 0.6) * lead.length)
-        start = (lead.x - reach * rng.uniform(0.3, 0.7), y)
-        points = _streak(start, rng.normal(0, 0.12), reach, _between(2.4, 6.5, strength), rng)
-        smears.append(Overlay(points, _between(130, 255, strength)))
-    return _with(part, *smears)
+    y = lead.side * (part.body[1] / 2 + rng.uniform(0.2, 0.5) * lead.length)
+    length, width = lead.width * _between(1.4, 2.4, strength), _between(5, 14, strength)
+    points = _ragged((rng.choice([-0.3, 0.3]) * lead.width, y), length, width, 0, rng)
+    return _with(part, points, _between(130, 255, strength))
 
 
 def damaged_marking(part: Part, rng: np.random.Generator, strength: float) -> Part:
-    """Remove a character or the marking, or wipe a part of a character off."""
-    which = int(rng.integers(len(part.glyphs)))
-    if strength > 0.4:
-        glyphs = part.glyphs[:which] + part.glyphs[which + 1 :]
-        return replace(part, glyphs=glyphs if rng.uniform() < 0.75 else ())
-    glyph = part.glyphs[which]
-    start = (glyph.centre[0] - 0.6 * glyph.height, glyph.centre[1])
-    width = _between(0.55, 0.95, strength / 0.4) * glyph.height
-    wipe = _streak(start, rng.normal(0, 0.3), 1.2 * glyph.height, width, rng)
-    return _with(part, Overlay(wipe, part.body_level))
+    """Remove a character or, if it is strong, the marking."""
+    which = int(rng.integers(len(part.marking)))
+    kept = "".join(" " if n == which else char for n, char in enumerate(part.printed))
+    return replace(part, printed=kept if strength < 0.5 else "")
 
 
 def pocket_damage(part: Part, rng: np.random.Generator, strength: float) -> Part:
     """Break a side of the pocket, with bright debris."""
-    x = part.package.pocket[int(rng.integers(2))] + part.carrier_shift[0]
-    y, extent = rng.uniform(75, 150), _between(12, 40, strength)
-    gap = _streak((x, y - extent / 2), np.pi / 2, extent, 9, rng)
-    centre = (x + np.sign(UNITS / 2 - x) * rng.uniform(2, 7), y + rng.normal(0, 0.3) * extent)
-    debris = _blob(centre, _between(3.5, 11, strength), rng)
-    level = part.floor + _between(60, 190, strength)
-    return _with(part, Overlay(gap, part.floor, "carrier"), Overlay(debris, level, "carrier"))
+    x = part.package.pocket[int(rng.integers(2))]
+    inside, y = np.sign(UNITS / 2 - x) * rng.uniform(4, 8), rng.uniform(75, 150)
+    centre, extent = np.array([x + inside, y]) - part.centre, _between(12, 40, strength)
+    points = _ragged(centre, extent, 0.4 * extent, np.pi / 2, rng)
+    return _with(part, points, part.floor + _between(60, 190, strength))
 
 
 def empty_pocket(part: Part, rng: np.random.Generator, strength: float) -> Part:
@@ -274,9 +214,9 @@ def empty_pocket(part: Part, rng: np.random.Generator, strength: float) -> Part:
 
 def overexposed_pocket(part: Part, rng: np.random.Generator, strength: float) -> Part:
     """Leave the pocket empty, with light from below that saturates the sensor."""
-    (x, y), w, h = part.centre, 0.65 * part.body[0], rng.uniform(70, 92)
-    light = ((x - w, y - h), (x + w, y - h), (x + w, y + h), (x - w, y + h))
-    return replace(_with(part, Overlay(light, 255, "carrier")), present=False)
+    w, h = 0.65 * part.body[0], rng.uniform(70, 92)
+    light = ((-w, -h), (w, -h), (w, h), (-w, h))
+    return replace(_with(part, light, 255), present=False)
 
 
 # name: (fraction of the bad parts, function)
@@ -294,11 +234,7 @@ DEFECTS: dict[str, tuple[float, Callable[[Part, np.random.Generator, float], Par
 UNMISSABLE = ("empty_pocket", "overexposed_pocket")  # come in one strength only
 
 
-def draw_defect(part: Part, rng: np.random.Generator) -> tuple[Part, str, float]:
-    """Draw a defect and its difficulty; return (bad part, kind, difficulty 0...1)."""
-    kind = str(rng.choice(list(DEFECTS), p=[share for share, _ in DEFECTS.values()]))
-    difficulty = 0.0 if kind in UNMISSABLE else float(rng.uniform())
-    return DEFECTS[kind][1](part, rng, 1 - difficulty), kind, difficulty
+# --- images ----------------------------------------------------------------------------------
 
 
 def stream(seed: int, purpose: str, split: str, index: int = 0) -> np.random.Generator:
@@ -328,26 +264,54 @@ def render_part(
     good = image = photograph(part)
     if label == 1:
         rng = stream(seed, "defect", split, index)
-        bad, info["defect"], info["difficulty"] = draw_defect(part, rng)
-        image = photograph(bad)
+        kind = str(rng.choice(list(DEFECTS), p=[share for share, _ in DEFECTS.values()]))
+        info["defect"] = kind
+        info["difficulty"] = 0.0 if kind in UNMISSABLE else float(rng.uniform())
+        image = photograph(DEFECTS[kind][1](part, rng, 1 - info["difficulty"]))
     return image, image != good, info
 
 
 def draw_scene(part: Part, size_px: int) -> Image.Image:
     """Draw a part in its pocket, in focus and without noise, as an 8-bit gray image."""
-    carrier = _Pen(size_px, 0.3 * part.floor, (0, 0))
-    _draw_pocket(carrier, part)
-    carrier.overlays(part, "carrier")
-    scene = carrier.layer.reduce(OVERSAMPLE)
-    if not part.present:
-        return scene
-    body = _Pen(size_px, 0, part.centre)
-    _draw_body(body, part)
-    body.overlays(part, "part")
-    x, y = (coordinate * size_px / UNITS for coordinate in part.centre)
-    layer = body.layer.reduce(OVERSAMPLE)
-    turned = layer.rotate(-part.angle_deg, Image.Resampling.BILINEAR, center=(x, y))
-    return ImageChops.lighter(scene, turned)
+    k = OVERSAMPLE * size_px / UNITS  # pixels of a unit
+    ground = _gray(0.75 * part.floor)
+    scene = Image.new("L", (OVERSAMPLE * size_px,) * 2, ground)
+    draw = ImageDraw.Draw(scene)
+    (x, y), (w, h) = part.centre, (part.body[0] / 2, part.body[1] / 2)
+
+    def polygon(points: Sequence[Point], level: float) -> None:
+        draw.polygon([(k * (x + d_x), k * (y + d_y)) for d_x, d_y in points], _gray(level))
+
+    def box(x_0: float, y_0: float, x_1: float, y_1: float, level: float) -> None:
+        polygon([(x_0, y_0), (x_1, y_0), (x_1, y_1), (x_0, y_1)], level)
+
+    left, right = (side - x for side in part.package.pocket)
+    box(left, 30 - y, right, 192 - y, part.floor)
+    for side in (left, right):
+        box(side - 1.1, 38 - y, side + 1.1, 184 - y, part.edge_level)
+    if part.present:
+        for lead in part.leads:
+            half = lead.width / 2
+            for start, end, level in ((0, 0.4, lead.level), (0.5, 1, 0.5 * lead.level)):
+                (x_0, y_0), (x_1, y_1) = (
+                    (lead.slant * d, lead.side * (h + d))
+                    for d in (start * lead.length, end * lead.length)
+                )
+                ends = [(x_0 - half, y_0), (x_0 + half, y_0), (x_1 + half, y_1), (x_1 - half, y_1)]
+                polygon(ends, level)
+        box(-w, -h, w, h, part.level + 25)
+        box(-w + 1.1, -h + 1.1, w - 1.1, h - 1.1, part.level)
+        for n in range(4):  # printed lines
+            box(-w + 2, 0.7 * h - 6 * n, w - 2, 0.7 * h - 6 * n + 2, part.print_level)
+        pitch = 1.6 * w / len(part.marking)
+        font = ImageFont.load_default(30 * k)  # capitals are 3/4 of a font's size
+        for n, char in enumerate(part.printed):
+            at = (k * (x + (n - (len(part.marking) - 1) / 2) * pitch), k * (y - 0.48 * h))
+            draw.text(at, char, _gray(part.print_level), font, "mm", stroke_width=1)
+    for overlay in part.overlays:
+        polygon(overlay.points, overlay.level)
+    small = scene.reduce(OVERSAMPLE)
+    return small.rotate(part.angle_deg, Image.Resampling.BILINEAR, fillcolor=ground)
 
 
 def expose(scene: Image.Image, part: Part, rng: np.random.Generator) -> np.ndarray:
@@ -364,74 +328,6 @@ def expose(scene: Image.Image, part: Part, rng: np.random.Generator) -> np.ndarr
     # speckle of rough metal and plastic: a tenth; read noise in gray levels
     image = np.asarray(blurred, np.float32) * part.gain * light * (1 + 0.10 * speckle)
     return (image + 1.7 * noise + 0.5).clip(0, 255).astype(np.uint8)
-
-
-def _draw_pocket(pen: "_Pen", part: Part) -> None:
-    """Draw the carrier's lines, the pocket's dark floor, and its bright sides."""
-    (left, right), (d_x, d_y), floor = part.package.pocket, part.carrier_shift, part.floor
-    top, bottom = part.rails[1] + d_y, part.rails[2] + d_y
-    pen.box(-2, top - 14, UNITS + 2, bottom, 0.75 * floor)
-    for y in part.rails:
-        pen.line([(-2, y + d_y), (UNITS + 2, y + d_y)], floor + 15, 1.6)
-    pen.box(left + d_x, top, right + d_x, bottom, floor)
-    for x in (left + d_x, right + d_x):
-        sides = [(x, top + 8), (x, bottom - 8)]
-        pen.line(sides, 0.3 * part.edge_level, 7)
-        pen.line(sides, part.edge_level, 2.2)
-
-
-def _draw_body(pen: "_Pen", part: Part) -> None:
-    w, h = part.body[0] / 2, part.body[1] / 2
-    for lead in part.leads:
-        half = lead.width / 2
-        for start, end, level in (
-            (0, 0.4 * lead.length, lead.levels[0]),
-            (0.5 * lead.length, lead.length, lead.levels[1]),
-        ):
-            (x_0, y_0), (x_1, y_1) = (
-                (lead.x + lead.slant * d, lead.side * (h + d)) for d in (start, end)
-            )
-            corners = [(x_0 - half, y_0), (x_0 + half, y_0), (x_1 + half, y_1), (x_1 - half, y_1)]
-            pen.polygon(corners, level)
-    pen.box(-w, -h, w, h, part.body_level + 25)
-    pen.box(-w + 1.1, -h + 1.1, w - 1.1, h - 1.1, part.body_level)
-    for y in part.stripes:
-        pen.box(-w + 2, y, w - 2, y + 2, part.print_level)
-    for glyph in part.glyphs:
-        pen.text(glyph.char, glyph.centre, glyph.height, glyph.level)
-
-
-class _Pen:
-    """Draws in units on an oversampled layer; `origin` is the place of (0, 0), in units too."""
-
-    def __init__(self, size_px: int, ground: float, origin: Point) -> None:
-        side_px = OVERSAMPLE * size_px
-        self.layer = Image.new("L", (side_px, side_px), _gray(ground))
-        self.draw = ImageDraw.Draw(self.layer)
-        self.k = side_px / UNITS  # pixels of a unit
-        self.origin = origin
-
-    def px(self, points: Sequence[Point]) -> list[Point]:
-        x_0, y_0 = self.origin
-        return [(self.k * (x_0 + x), self.k * (y_0 + y)) for x, y in points]
-
-    def box(self, x_0: float, y_0: float, x_1: float, y_1: float, level: float) -> None:
-        self.polygon([(x_0, y_0), (x_1, y_0), (x_1, y_1), (x_0, y_1)], level)
-
-    def polygon(self, points: Sequence[Point], level: float) -> None:
-        self.draw.polygon(self.px(points), _gray(level))
-
-    def line(self, points: Sequence[Point], level: float, width: float) -> None:
-        self.draw.line(self.px(points), _gray(level), max(1, round(width * self.k)))
-
-    def text(self, text: str, centre: Point, height: float, level: float) -> None:
-        font = ImageFont.load_default(1.35 * height * self.k)  # capitals are 3/4 of a font's size
-        self.draw.text(self.px([centre])[0], text, _gray(level), font, "mm", stroke_width=1)
-
-    def overlays(self, part: Part, layer: str) -> None:
-        for overlay in part.overlays:
-            if overlay.layer == layer:
-                self.polygon(overlay.points, overlay.level)
 
 
 def _gray(level: float) -> int:

@@ -1,17 +1,18 @@
 """Write synthetic chip images in the look and the folder layout of the Nexperia contest.
 
-    python -m helpers.datasets.chips --train 30000 --test 3000 --out DIR
-
 The images are drawn by a program; none is a photograph. They stand in for the contest's files
-(30,000 and 3,000 images, about nine good parts to one bad) if these are not available.
-`DIR` appears when the set is whole; `DIR/chips.json` holds the settings.
+(30,000 and 3,000 images, about nine good parts to one bad) if these are not available. Beside them:
+
+    masks/train, masks/test     PNG per bad part: white where the defect changed a pixel
+    lots.csv                    id, lot: parts with one package and marking
+    hidden_test_labels.csv      id, label (1 bad): for scoring only, never for fitting
+    hidden_part_info.csv        defect, difficulty (0 easy ... 1 hard), package; ditto
+    chips.json                  the settings
 """
 
 from __future__ import annotations
 
-import argparse
 import os
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -22,28 +23,20 @@ from PIL import Image
 from tqdm.auto import tqdm
 
 from helpers.core import files
-from helpers.core.errors import UserError
 from helpers.datasets import DataError
 from helpers.datasets.chips.draw import IMAGE_SIZE_PX, SPLITS, render_part, stream
 from helpers.datasets.nexperia import LOTS, MARKER
 
 BAD_FRACTION = 0.1  # the contest's: about nine good parts to one bad
-RENDERER_VERSION = 2  # raise it when a change of the drawing changes any pixel
+RENDERER_VERSION = 3  # raise it when a change of the drawing changes any pixel
 FOLDERS = {"train": ("train/good_0", "train/bad_1"), "test": ("test/all_tests",) * 2}
 RANGES = {"train": (1, np.inf), "test": (1, np.inf), "seed": (0, np.inf)}
 RANGES |= {"bad_fraction": (0, 1), "size_px": (64, np.inf)}
 HIDDEN_LABELS = "hidden_test_labels.csv"
 README = """SYNTHETIC IMAGES. Every picture in this folder was drawn by a program
 (python -m helpers.datasets.chips); none is a photograph of a real part, and none comes from
-Nexperia. Scores reached here say nothing about scores on the contest's images.
-
-train/good_0, train/bad_1, test/all_tests   the images, laid out as in the contest
-sample_submission.csv                       id, defect_score: one row per test image
-masks/train, masks/test                     PNG per bad part: white where the defect changed a pixel
-lots.csv                                    id, lot: parts with one package and marking
-hidden_test_labels.csv                      id, label (1 bad): for scoring only, never for fitting
-hidden_part_info.csv                        defect, difficulty (0 easy ... 1 hard), package; ditto
-chips.json                                  settings
+Nexperia. Scores reached here say nothing about scores on the contest's images. The hidden_*.csv
+files are for scoring only, never for fitting.
 """
 
 
@@ -127,25 +120,3 @@ def _draw_images(folder: Path, settings: dict[str, Any]) -> pd.DataFrame:
         finally:
             pool.shutdown(cancel_futures=True)
     return pd.DataFrame(rows).sort_values("id").assign(defect_score=0.5)
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Run the command line; return the exit status, 0 or, for a refused request, 1."""
-    parser = argparse.ArgumentParser(
-        prog="python -m helpers.datasets.chips",
-        description="Write SYNTHETIC chip images in the layout of the Nexperia contest.",
-    )
-    parser.add_argument("--out", type=Path, required=True, help="folder to write")
-    parser.add_argument("--train", type=int, default=30_000, help="training images (30000)")
-    parser.add_argument("--test", type=int, default=3_000, help="test images (3000)")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--bad-fraction", type=float, default=BAD_FRACTION, help="bad parts (0.1)")
-    parser.add_argument("--size-px", type=int, default=IMAGE_SIZE_PX, help="side (280)")
-    values = vars(parser.parse_args(arguments))
-    try:
-        out = write_dataset(**values)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    print(f"{values['train']} + {values['test']} synthetic images in {out}")
-    return 0
