@@ -29,7 +29,7 @@ import numpy as np
 import pandas as pd
 import psutil
 
-from helpers.core import environment, paths
+from helpers.core import environment
 from helpers.core.errors import UserError
 
 # errors of file systems without locks, such as some network disks
@@ -182,13 +182,7 @@ def reading(path: Path, kind: str = "") -> Iterator[None]:
 
 
 def damaged(path: Path, error: object, kind: str = "") -> ArtifactError:
-    """Return the error for a damaged file; `kind` as in `reading`.
-
-    It advises to delete the file only if a run can make it again.
-    """
-    roots = (paths.runs_root().resolve(), paths.cache_root().resolve())
-    if any(path.resolve().is_relative_to(root) for root in roots):
-        return ArtifactError(f"{path} is damaged ({error}); delete it and run again")
+    """Return the error for a damaged file; `kind` as in `reading`."""
     reason = f"is not a {kind}, or is damaged: {error}" if kind else f"is damaged ({error})"
     return ArtifactError(f"{path} {reason}")
 

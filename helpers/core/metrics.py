@@ -64,14 +64,6 @@ def check_both_classes(labels: ArrayLike, *scores: ArrayLike) -> tuple[np.ndarra
     return checked
 
 
-def f1(labels: ArrayLike, scores: ArrayLike, threshold: float = 0.5) -> float:
-    """Return the F1 of the bad class; 0 if no part is bad and none is called bad."""
-    labels, scores = check_scores(labels, scores)
-    called_bad = scores >= threshold
-    total = int(called_bad.sum() + labels.sum())
-    return float(2 * (called_bad & (labels == 1)).sum() / total) if total else 0.0
-
-
 def roc_auc(labels: ArrayLike, scores: ArrayLike) -> float:
     """Return the chance that a bad part outscores a good one (the area under the ROC curve).
 

@@ -35,8 +35,6 @@ WAY_OUT = "convert it to 8 bit or to 16-bit gray"
 
 CAMERA_BITS = (8, 10, 12, 14, 16)
 
-BACKGROUND = "white"  # behind transparent pixels, as on paper and in a browser
-
 Fit = Literal["squash", "pad"]
 ONE_SHAPE = 1.25  # aspect ratios that differ by this factor are about equal
 SHAPES_READ = 1000  # images that tell the aspect ratios of a set
@@ -96,7 +94,7 @@ def choose_fit(paths: Sequence[Path]) -> Fit:
 
 
 def read_image(path: Path, bits: int) -> Picture:
-    """Decode a file, turned upright as its EXIF data say, transparent pixels on white.
+    """Decode a file, turned upright as its EXIF data say; transparency is left out.
 
     Deep images are scaled so that `bits` bits fill the range from 0 to 255. No value is cut off:
     one above the range raises BitsFound. What Pillow does not read as it is raises ValueError, and
@@ -118,8 +116,7 @@ def picture_of(image: Image.Image, bits: int) -> Picture:
             raise BitsFound(bits_for(values.max()), bits)
         pixels = (values * (255.0 / max(1, full))).round().astype(np.uint8)
         return Picture(pixels, values, has_more)
-    upright = _on_background(image) if image.has_transparency_data else image
-    pixels = np.asarray(upright if upright.mode == "L" else upright.convert("RGB"))
+    pixels = np.asarray(image if image.mode == "L" else image.convert("RGB"))
     if pixels.ndim == 3:
         red, green, blue = pixels[..., 0], pixels[..., 1], pixels[..., 2]
         pixels = red if (red == green).all() and (red == blue).all() else pixels
@@ -146,8 +143,6 @@ def refuse_what_pillow_changes(image: Image.Image) -> None:
     if image.mode in ("I", "F"):
         raise ValueError(f"numbers of 32 bits, or with a sign: {WAY_OUT}")
     if _is_deep(image):
-        if "transparency" in image.info:
-            raise ValueError(f"16-bit gray with a transparent value: {WAY_OUT} without one")
         if tags.get(PHOTOMETRIC) == WHITE_IS_ZERO:  # it would be a negative
             raise ValueError("16-bit gray where 0 is white: store it with 0 as black")
     else:
@@ -161,17 +156,6 @@ def refuse_what_pillow_changes(image: Image.Image) -> None:
 
 def _is_deep(image: Image.Image) -> bool:
     return image.mode.startswith("I;16")
-
-
-def _on_background(image: Image.Image) -> Image.Image:
-    if image.mode == "La":  # Pillow cannot turn it into RGBA directly
-        image = image.convert("LA")
-    rgba = image.convert("RGBA")
-    if not np.asarray(rgba)[..., 3].any():  # nothing is visible: some programs leave alpha at 0
-        return rgba.convert("RGB")
-    background = Image.new("RGB", image.size, BACKGROUND)
-    background.paste(rgba, mask=rgba)
-    return background
 
 
 def decode(

@@ -34,7 +34,7 @@ network = torch.export.load(folder / facts["file"]).module()""",
 }
 CONSTANTS = [
     *("FORMATS", "BITS_PER_SAMPLE", "PHOTOMETRIC", "WHITE_IS_ZERO", "WAY_OUT"),
-    *("CAMERA_BITS", "BACKGROUND"),
+    "CAMERA_BITS",
 ]
 FUNCTIONS: tuple[Callable, ...] = (
     decoding.BitsFound,
@@ -45,7 +45,6 @@ FUNCTIONS: tuple[Callable, ...] = (
     decoding._opened,
     decoding.refuse_what_pillow_changes,
     decoding._is_deep,
-    decoding._on_background,
     decoding.resize,
 )
 _PROGRAM = '''\

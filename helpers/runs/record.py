@@ -168,7 +168,8 @@ def naming_maker(run_paths: paths.RunPaths, path: Path) -> Iterator[None]:
         makers += [stage for stage, entry in stages if name in entry.get("outputs", {})]
         if not makers:
             raise
-        raise files.ArtifactError(f"{error}: notebooks/{makers[0]}.ipynb makes it") from None
+        way_out = f"delete it and run again: notebooks/{makers[0]}.ipynb makes it"
+        raise files.ArtifactError(f"{error}; {way_out}") from None
 
 
 def models_of(run_paths: paths.RunPaths) -> dict[str, Model]:

@@ -189,17 +189,6 @@ def test_a_changed_byte_never_gives_another_error_than_the_named_one(tmp_path, n
             assert name != "a.state"  # its digest covers all of it
 
 
-def test_only_a_file_that_is_made_again_is_to_be_deleted(home, tmp_path_factory):
-    (home / "link").symlink_to(home / "data" / "runs")
-    made_again = [home / place for place in ("data/runs/r", "data/cache/c", "link/r")]
-    for folder in (*made_again, home, home / "data", tmp_path_factory.mktemp("elsewhere")):
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "a.json").write_text("{")
-        advice = "; delete it and run again" if folder in made_again else ""
-        with pytest.raises(ArtifactError, match=rf"a\.json is damaged \([^;]*\){advice}$"):
-            files.load_json(folder / "a.json")
-
-
 def _refuse(error):
     def refuse(*_, **__):
         raise error

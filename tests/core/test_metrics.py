@@ -27,15 +27,13 @@ def pairwise_delong(labels, *scores):
     return v_bad @ v_bad.T / (m - 1) / m + v_good @ v_good.T / (n - 1) / n
 
 
-def test_auc_and_f1_agree_with_scikit_learn_and_a_tie_is_half_a_pair():
+def test_the_auc_agrees_with_scikit_learn_and_a_tie_is_half_a_pair():
     # 10 of the 12 pairs are ranked right, one of them is a tie
     labels, scores = [1, 1, 1, 0, 0, 0, 0], [0.9, 0.6, 0.4, 0.5, 0.4, 0.3, 0.1]
     assert metrics.roc_auc(labels, scores) == pytest.approx(10.5 / 12)
     for seed in range(5):
         labels, scores = made_up(seed=seed)
-        called = scores >= 0.6
         assert metrics.roc_auc(labels, scores) == pytest.approx(sk.roc_auc_score(labels, scores))
-        assert metrics.f1(labels, scores, 0.6) == pytest.approx(sk.f1_score(labels, called))
 
 
 def test_models_that_rank_equally_many_pairs_right_have_exactly_one_auc():
@@ -44,11 +42,6 @@ def test_models_that_rank_equally_many_pairs_right_have_exactly_one_auc():
     one[[6, 7]], other[5] = one[[7, 6]], 7.5  # each ranks one pair wrong
     assert metrics.auc_interval(labels, one).estimate == metrics.auc_interval(labels, other)[0]
     assert metrics.roc_auc(labels, one) == 90 / 91
-
-
-def test_a_score_on_the_threshold_is_called_bad_and_f1_without_bad_parts_is_zero():
-    assert metrics.f1([1, 0], [0.5, 0.49]) == 1.0
-    assert metrics.f1([0, 0], [0.1, 0.2]) == 0.0
 
 
 def test_the_interval_is_symmetric_on_the_logit_and_holds_the_estimate():

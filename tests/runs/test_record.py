@@ -33,7 +33,6 @@ def test_a_record_with_facts_of_another_kind_is_refused(run_paths, content, plac
     with pytest.raises(files.ArtifactError) as error:
         record.load_run(run_paths)
     assert str(error.value).startswith(f"{run_paths.run_json} is damaged ({place}: ")
-    assert str(error.value).endswith("); delete it and run again")
 
 
 def test_an_edit_that_fails_changes_nothing(run_paths):
