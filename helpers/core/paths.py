@@ -105,68 +105,58 @@ def checkpoint_name(seed: int, fold: int | None = None) -> str:
 
 @dataclass(frozen=True)
 class RunPaths:
-    """All files of one run; see the table in data/README.md."""
+    """All files of one run; data/README.md says what each of them holds."""
 
     name: str
 
     @property
     def root(self) -> Path:
-        """`data/runs/<run>/`."""
         return runs_root() / self.name
 
     @property
     def run_json(self) -> Path:
-        """Settings, versions, seconds and peak memory of every stage."""
         return self.root / "run.json"
 
     def stage_lock(self, stage: str) -> Path:
-        """The lock of one stage, or of the run if `stage` is empty."""
+        """Return the lock of one stage, or of the run if `stage` is empty."""
         return self.root / (f".{stage}.lock" if stage else ".lock")
 
     @property
     def split_csv(self) -> Path:
-        """`id, path, label, split` and the source's own columns."""
         return self.root / "split.csv"
 
     def features(self, model: str) -> Path:
-        """Embeddings of every image of the split, by a network or a backbone."""
+        """Return the file of the embeddings of every image of the split."""
         return self.root / "features" / f"{model.replace('/', '_')}.npz"  # torchvision/resnet50
 
     def trainings(self, model: str) -> Path:
-        """The folder of a model's trainings: checkpoint, learning curve and scores of each."""
+        """Return the folder of a model's trainings: checkpoint, curve and scores of each."""
         return self.root / "checkpoints" / model
 
     def genotype(self, name: str) -> Path:
-        """A cell, and how it was found."""
         return self.root / "genotypes" / f"{name}.json"
-
-    def predictions(self, model: str) -> Path:
-        """`id, split, defect_score` for validation and test."""
-        return self.predictions_root / f"{model}.csv"
 
     @property
     def predictions_root(self) -> Path:
-        """One CSV per model; the results table reads this folder."""
         return self.root / "predictions"
 
+    def predictions(self, model: str) -> Path:
+        return self.predictions_root / f"{model}.csv"
+
     def figure(self, name: str) -> Path:
-        """A picture that a notebook shows."""
         return self.root / "figures" / f"{name}.png"
 
     def table(self, name: str) -> Path:
-        """A table that a notebook shows, as CSV."""
         return self.root / "metrics" / f"{name}.csv"
 
     @property
     def labels_to_check(self) -> Path:
-        """The labels most likely wrong, to be edited and given to 01 as LABELS_CSV."""
         return self.root / "labels_to_check.csv"
 
     def notebook(self, name: str) -> Path:
-        """The executed copy of a notebook."""
+        """Return the executed copy of a notebook."""
         return self.root / "notebooks" / f"{name}.ipynb"
 
     @property
     def submission(self) -> Path:
-        """The CSV for the contest."""
         return submissions_root() / f"{self.name}.csv"

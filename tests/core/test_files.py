@@ -5,6 +5,7 @@ import fcntl
 import json
 import os
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pandas as pd
@@ -58,23 +59,6 @@ def test_json_takes_numpy_tensors_paths_and_tuples_and_has_null_for_nan(tmp_path
     files.save_json(path, {"values": content})
     read = [3, 0.1, None, None, [0, 1, 2], [1.0, 1.0], "/a/b", [1, "zwölf"]]
     assert json.loads(path.read_text(encoding="utf-8")) == {"values": read}
-
-
-def test_half_a_character_in_json_is_refused_because_no_file_can_hold_it(tmp_path):
-    path = tmp_path / "a.json"
-    path.write_text('{"a": "\\ud800"}')
-    with pytest.raises(ArtifactError, match=r"a\.json is damaged \(.*surrogates not allowed"):
-        files.load_json(path)
-
-
-def test_arrays_come_back(tmp_path):
-    path = tmp_path / "a.npz"
-    x = np.random.default_rng(0).normal(size=(3, 2)).astype(np.float32)
-    files.save_arrays(path, x=x, names=np.array(["a", "bc"]))
-    loaded = files.load_arrays(path, "x", "names")
-    np.testing.assert_array_equal(loaded["x"], x)
-    assert loaded["x"].dtype == np.float32
-    assert loaded["names"].tolist() == ["a", "bc"]
 
 
 def test_an_npz_with_a_pickle_or_without_the_array_or_of_one_array_is_refused(tmp_path):
@@ -189,29 +173,18 @@ def test_a_changed_byte_never_gives_another_error_than_the_named_one(tmp_path, n
             assert name != "a.state"  # its digest covers all of it
 
 
-def _refuse(error):
-    def refuse(*_, **__):
-        raise error
-
-    return refuse
-
-
-@pytest.mark.parametrize(
-    ("number", "reason"), [(errno.EACCES, "Permission denied"), (errno.EIO, "Input/output error")]
-)
-def test_what_the_system_refuses_is_not_called_damaged(tmp_path, monkeypatch, number, reason):
+@pytest.mark.parametrize("name", READERS)
+def test_what_the_system_refuses_is_not_called_damaged(tmp_path, monkeypatch, name):
     # a disk that could not be read was reported as a file to delete
-    for name, read in READERS.items():
-        (tmp_path / name).touch()
-        error = OSError(number, reason)
-        with monkeypatch.context() as patch:
-            for place in ("open", "read_text", "read_bytes"):
-                patch.setattr(Path, place, _refuse(error))
-            patch.setattr(np, "load", _refuse(error))
-            patch.setattr(pd, "read_csv", _refuse(error))
-            with pytest.raises(ArtifactError) as caught:
-                read(tmp_path / name)
-        assert str(caught.value) == f"{tmp_path / name} cannot be read: {reason}"
+    (tmp_path / name).touch()
+    refuse = Mock(side_effect=OSError(errno.EIO, "Input/output error"))
+    for place in ("open", "read_text", "read_bytes"):
+        monkeypatch.setattr(Path, place, refuse)
+    monkeypatch.setattr(np, "load", refuse)
+    monkeypatch.setattr(pd, "read_csv", refuse)
+    with pytest.raises(ArtifactError) as caught:
+        READERS[name](tmp_path / name)
+    assert str(caught.value) == f"{tmp_path / name} cannot be read: Input/output error"
 
 
 @pytest.mark.parametrize("error", [MemoryError(), RuntimeError("CUDA out of memory")])

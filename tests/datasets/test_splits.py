@@ -316,7 +316,7 @@ def test_every_group_may_be_tested_and_no_two_always_together():
     assert (together < alone)[~np.eye(12, dtype=bool)].all()
 
 
-@pytest.mark.parametrize("fraction", [0.1, 0.25, 0.3, 0.4, 0.5])
+@pytest.mark.parametrize("fraction", [0.1, 0.3, 0.5])
 def test_a_test_set_of_groups_has_about_the_share_that_was_asked_for(fraction):
     table = divide(grouped_source(60, 8), split="groups", test_fraction=fraction).table
     assert (table.split == "test").mean() == pytest.approx(fraction, abs=0.02)
