@@ -36,32 +36,24 @@ class Comparison(NamedTuple):
     p_value: float
 
 
-def check_scores(labels: ArrayLike, *scores: ArrayLike) -> tuple[np.ndarray, ...]:
-    """Return labels as int64 and every score list as float64; ValueError if they are unusable."""
-    labels = np.asarray(labels)
-    if labels.ndim != 1 or labels.size == 0 or not np.isin(labels, (0, 1)).all():
-        raise ValueError(
-            f"labels must be a non-empty list of 0 (good) and 1 (bad), got shape {labels.shape} "
-            f"with values {np.unique(labels)[:5].tolist()}; leave hidden labels out"
-        )
-    checked: list[np.ndarray] = [labels.astype(np.int64)]
-    for values in (np.asarray(s, dtype=np.float64) for s in scores):
-        if values.shape != labels.shape:
-            raise ValueError(f"{labels.size} labels but scores of shape {values.shape}")
-        if not np.isfinite(values).all():
-            raise ValueError(f"{(~np.isfinite(values)).sum()} scores are not finite numbers")
-        checked.append(values)
-    return tuple(checked)
-
-
 def check_both_classes(labels: ArrayLike, *scores: ArrayLike) -> tuple[np.ndarray, ...]:
-    """Return `check_scores`; ValueError if the labels are of one class."""
-    checked = check_scores(labels, *scores)
-    if checked[0].min() == checked[0].max():
+    """Return labels as int64 and every score list as float64.
+
+    Raises:
+        ValueError: the labels are not 0 (good) and 1 (bad), both of them, or the scores are not as
+            many finite numbers.
+    """
+    labels = np.asarray(labels)
+    if labels.ndim != 1 or set(np.unique(labels)) != {0, 1}:
         raise ValueError(
-            f"all {checked[0].size} labels are {checked[0][0]}; good and bad parts are both needed"
+            f"labels must be a list of 0 (good) and 1 (bad) with both of them, got shape "
+            f"{labels.shape} with values {np.unique(labels)[:5].tolist()}; leave hidden labels out"
         )
-    return checked
+    checked = [np.asarray(values, dtype=np.float64) for values in scores]
+    for values in checked:
+        if values.shape != labels.shape or not np.isfinite(values).all():
+            raise ValueError(f"{labels.size} labels need as many finite scores, got {values}")
+    return labels.astype(np.int64), *checked
 
 
 def roc_auc(labels: ArrayLike, scores: ArrayLike) -> float:
@@ -248,7 +240,6 @@ def within_group_auc(
     groups with at least two good and two bad parts count; None if there is no such group. The
     interval is that of a weighted mean of so many groups, 0 to 1 for one group.
     """
-    labels, scores = check_scores(labels, scores)
     parts = pd.DataFrame({"label": labels, "score": scores, "group": groups})
     aucs, weights = [], []
     for _, of_group in parts.groupby("group"):

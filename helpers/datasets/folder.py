@@ -38,9 +38,7 @@ def load(place: Path | None, settings: SplitSettings) -> Source:
         raise DataError(f"{place} is not a folder")
     root = place.resolve()
     classes = _class_folders(root, settings)
-    test = root / Path(settings.test_folder or TEST_FOLDER).expanduser()
-    if settings.test_folder and not test.is_dir():
-        raise DataError(f"TEST_FOLDER={settings.test_folder!r}: {test} is not a folder")
+    test = root / TEST_FOLDER
     has_test = test.is_dir() and test not in classes
     side = "train" if has_test else ""
     sources = [(folder, label, side) for folder, label in classes.items()]
@@ -63,8 +61,7 @@ def load(place: Path | None, settings: SplitSettings) -> Source:
         columns.append("group")
     # an id is the file name without extension; where these repeat, the path below the root
     stems = table.file.map(lambda file: file.stem)
-    below = table.file.map(lambda f: f.relative_to(root) if f.is_relative_to(root) else f)
-    longer = below.map(lambda file: file.with_suffix("").as_posix())
+    longer = table.file.map(lambda file: file.relative_to(root).with_suffix("").as_posix())
     table["id"] = longer.where(stems.duplicated(keep=False), stems)
     table["path"] = table.file.map(Path.as_posix)
     table["label"] = table.label.astype("Int64")

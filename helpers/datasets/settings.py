@@ -43,7 +43,6 @@ class SplitSettings:
     skip_unreadable: bool = setting(False, "leave unreadable files out instead of stopping")
     good: Names = setting((), "folder:PATH: further folders of good parts, by their exact names")
     bad: Names = setting((), "folder:PATH: further folders of bad parts, by their exact names")
-    test_folder: Text = setting("", "folder:PATH: the folder of unlabelled test images")
     image_size_px: int = setting(192, "side to which images are decoded first", ge=16)
     fit: Literal["auto", "squash", "pad"] = setting(
         "auto", "how images that are not square become square"

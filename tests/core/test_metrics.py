@@ -128,9 +128,9 @@ def test_exact_interval_agrees_with_scipy():
         ([[0, 1]], [[0, 1]], "(1, 2)"),
         ([], [], "(0,)"),
         ([0, 1, np.nan], [0, 0, 0], "nan"),
-        ([0, 1], [0.5], "(1,)"),
-        ([0, 1], [0.5, np.nan], "1 scores"),
-        ([1, 1], [0.5, 0.6], "2 labels"),
+        ([0, 1], [0.5], "2 labels"),
+        ([0, 1], [0.5, np.nan], "nan"),
+        ([1, 1], [0.5, 0.6], "[1]"),
     ],
 )
 def test_unusable_labels_and_scores_are_named(labels, scores, culprit):

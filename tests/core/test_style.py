@@ -59,11 +59,3 @@ def test_numbers_get_the_digits_that_tell_them_apart_and_their_interval_if_there
     assert style.with_interval(0.1, 0.05, 0.2) == "10.0 [5.0, 20.0]"
     assert style.with_interval(-0.1, -0.2, 0.01, " %", "+") == "-10.0 % [-20.0, +1.0]"
     assert style.with_interval(0.1, float("nan"), float("nan"), " %") == "10.0 %"
-
-
-def test_an_axis_of_fractions_is_numbered_in_per_cent():
-    figure, ax = plt.subplots()
-    ax.set_ylim(0.5, 1.0)
-    style.percent_axis(ax.yaxis)
-    figure.canvas.draw()
-    assert [t.get_text() for t in ax.get_yticklabels()][-1] == "100"

@@ -8,7 +8,6 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from helpers.core import files
 from helpers.datasets import DataError, cache, decoding
 from helpers.datasets.cache import open_cache
 
@@ -106,17 +105,6 @@ def test_other_content_of_equal_name_size_and_time_is_not_taken_for_the_old_one(
     found = open_cache(table_of(path), 16, root)
     np.testing.assert_array_equal(found.pixels[0, :, :, 0], pillow(path, "L", 16))
     assert found.digest != first.digest
-
-
-def test_bytes_are_read_again_only_if_the_files_changed(gray_files, monkeypatch):
-    read, digest = [], files.file_digest
-    monkeypatch.setattr(files, "file_digest", lambda file: read.append(file) or digest(file))
-    table = table_of(*gray_files)
-    first = cache.source_key(table)
-    assert len(read) == 3 and cache.source_key(table) == first
-    assert cache.source_key(table[:2]) != first and len(read) == 3  # a part of them
-    os.utime(gray_files[1], ns=(1, 1))
-    assert cache.source_key(table) == first and read[3:] == [gray_files[1]]
 
 
 def test_files_that_were_copied_are_not_decoded_again(tmp_path, root, damaged_files, monkeypatch):

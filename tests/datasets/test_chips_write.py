@@ -1,15 +1,11 @@
 """The synthetic data set on the disk: layout, names, refusals, command line."""
 
-import errno
-import os
-
 import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
 
 from helpers.commands import chips_score
-from helpers.core.files import ArtifactError
 from helpers.datasets import DataError
 from helpers.datasets.chips import write
 from helpers.datasets.chips.__main__ import main
@@ -64,11 +60,6 @@ def test_ids_are_unique_and_tell_neither_label_nor_split():
         assert rank[rows].mean() == pytest.approx(0.5, abs=0.09)
 
 
-def test_the_files_are_the_same_with_one_thread(written, tmp_path, monkeypatch):
-    monkeypatch.setattr(os, "cpu_count", lambda: 1)
-    assert content(write.write_dataset(tmp_path / "one", 230, 70, **SMALL)) == content(written)
-
-
 def test_a_set_that_is_interrupted_leaves_nothing(tmp_path, monkeypatch):
     out, render_part, calls = tmp_path / "cut", write.render_part, []
 
@@ -82,15 +73,6 @@ def test_a_set_that_is_interrupted_leaves_nothing(tmp_path, monkeypatch):
         patch.setattr(write, "render_part", render_some)
         write.write_dataset(out, 230, 70, **SMALL)
     assert calls and not list(tmp_path.iterdir())
-
-
-def test_a_full_disk_is_named(tmp_path, monkeypatch):
-    def full(*given, **options):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(write, "render_part", full)
-    with pytest.raises(ArtifactError, match=r"set cannot be written: the disk is full"):
-        write.write_dataset(tmp_path / "set", 20, 10, **SMALL)
 
 
 def test_a_finished_set_is_not_drawn_again_and_other_settings_are_refused(written, monkeypatch):

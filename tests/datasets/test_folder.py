@@ -119,7 +119,6 @@ def test_a_missing_or_an_empty_class_or_test_folder_is_refused_with_what_is_ther
         (tmp_path / name).mkdir()
         assert f"{tmp_path / name} holds no image" in refused(tmp_path)
         fill(tmp_path / name, f"{name}.png")
-    assert "TEST_FOLDER='new'" in refused(tmp_path, test_folder="new")
 
 
 def test_file_names_that_repeat_get_longer_ids_and_others_keep_theirs(tmp_path):
@@ -133,21 +132,13 @@ def test_file_names_that_repeat_get_longer_ids_and_others_keep_theirs(tmp_path):
     assert "'good/001'" in problem and f"{tmp_path}/good/001.bmp" in problem
 
 
-@pytest.mark.parametrize(("name", "given"), [("test", ""), ("new", "new")])
-def test_a_test_folder_is_the_official_test_set_without_labels(two_classes, name, given):
-    fill(two_classes / name / "monday", "c.png", "d.png")
-    source = load(two_classes, test_folder=given)
+def test_a_test_folder_is_the_official_test_set_without_labels(two_classes):
+    fill(two_classes / "test" / "monday", "c.png", "d.png")
+    source = load(two_classes)
     table = source.table.set_index("id")
     assert table.official_split.to_dict() == {"a": "train", "b": "train", "c": "test", "d": "test"}
     assert table.label.isna().to_dict() == {"a": False, "b": False, "c": True, "d": True}
     assert source.caveats == "" and source.left_out == ()
-
-
-def test_a_test_folder_may_be_elsewhere_and_repeat_names(two_classes, tmp_path_factory):
-    elsewhere = tmp_path_factory.mktemp("elsewhere")
-    fill(elsewhere, "a.png")
-    table = load(two_classes, test_folder=str(elsewhere)).table
-    assert table.id.is_unique and table.path[2] == (elsewhere / "a.png").as_posix()
 
 
 def test_a_data_set_that_does_not_exist_is_refused(tmp_path):

@@ -3,9 +3,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from helpers import datasets
 from helpers.datasets import DataError
-from helpers.datasets.settings import SplitSettings
 from tests.datasets.test_folder import fill, load
 
 
@@ -84,10 +82,3 @@ def test_groups_come_from_a_level_of_subfolders(tmp_path):
     assert groups["good1"] == groups["bad1"] == "monday" and groups.isna().sum() == 2
     groups = load(tmp_path, group_level=2).table.set_index("id").group
     assert (groups["good1"], groups["good3"]) == ("monday/lot1", "tuesday/lot1")
-
-
-def test_elpv_takes_corrected_labels_too(tmp_path):
-    path = tmp_path / "labels.csv"
-    pd.DataFrame({"id": ["cell0001"], "label": [0]}).to_csv(path, index=False)
-    source = datasets.load(SplitSettings(labels_csv=str(path)))
-    assert source.table.label[0] == 0 and len(source.table) == 2624

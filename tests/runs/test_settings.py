@@ -53,8 +53,8 @@ def test_names_may_be_text_with_commas_json_a_list_or_a_tuple(given):
 
 
 def test_a_folder_called_by_a_number_is_text_and_a_whole_number_will_do_for_a_fraction():
-    settings = SplitSettings(good=1, test_folder=2024)
-    assert settings.good == ("1",) and settings.test_folder == "2024"
+    settings = SplitSettings(good=1, split_csv=2024)
+    assert settings.good == ("1",) and settings.split_csv == "2024"
     assert isinstance(FinetuneSettings(fbp_lr=1).fbp_lr, float)
 
 
@@ -63,7 +63,7 @@ def test_a_folder_called_by_a_number_is_text_and_a_whole_number_will_do_for_a_fr
     [
         ("FOLDER=2024_11_05", "2024_11_05"),
         ("COMPARE_RUN=1e3", "1e3"),
-        ("TEST_FOLDER=0x10", "0x10"),
+        ("SPLIT_CSV=0x10", "0x10"),
         ("GOOD=1.10", "1.10"),
         ("GOOD=2024_11,2024_12", "2024_11,2024_12"),
         ('GOOD=["ok", "1.10"]', ["ok", "1.10"]),
