@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
-
-Found = TypeVar("Found")
 
 HOME_VARIABLE = "GOOD_BAD_HOME"
 KAGGLE_INPUT = Path("/kaggle/input")
 KAGGLE_WORKING = Path("/kaggle/working")  # becomes the output of the notebook
 KAGGLE_TEMP = Path("/kaggle/temp")  # is not saved
-MOUNT_WAIT_S, MOUNT_TRY_S = 60, 5
 LONGEST_NAME = 200  # bytes of a run's or a model's name; a file system takes 255 with what is added
 PACKED_NOTEBOOKS = "_notebooks"  # the folder inside the package that a wheel carries them in
 
@@ -49,20 +43,6 @@ def home() -> Path:
 def on_kaggle() -> bool:
     """Return True if this process runs on one of Kaggle's machines."""
     return bool(os.environ.get("KAGGLE_KERNEL_RUN_TYPE")) and KAGGLE_WORKING.is_dir()
-
-
-def waited_for(find: Callable[[], Found | None]) -> Found | None:
-    """Return what `find` finds; on Kaggle, try again for up to a minute while it finds nothing.
-
-    The first run after an input has been attached may start before it is mounted.
-    """
-    found, waited_s = find(), 0
-    if found is None and on_kaggle():
-        print(f"waiting up to {MOUNT_WAIT_S} s for an input below {KAGGLE_INPUT}", flush=True)
-        while found is None and waited_s < MOUNT_WAIT_S:
-            time.sleep(MOUNT_TRY_S)
-            found, waited_s = find(), waited_s + MOUNT_TRY_S
-    return found
 
 
 def raw_root() -> Path:

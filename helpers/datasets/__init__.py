@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from helpers.core import paths
 from helpers.core.errors import UserError
 
 if TYPE_CHECKING:
@@ -92,9 +91,7 @@ def check_place(dataset: str) -> None:
     """Raise DataError if `dataset` has an unknown kind or a place that does not exist."""
     check_name(dataset)
     place = dataset.partition(":")[2]
-    here = Path(place).expanduser()
-    # os.path.exists is False for a name too long; an input on Kaggle may not be mounted yet
-    if place and not paths.waited_for(lambda: os.path.exists(here) or None):
+    if place and not os.path.exists(Path(place).expanduser()):  # False for a name too long
         raise DataError(f"DATASET={dataset!r}: {place} does not exist")
 
 

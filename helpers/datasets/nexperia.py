@@ -40,7 +40,7 @@ def load(place: Path | None, settings: SplitSettings) -> Source:
     Raises:
         DataError: nothing found, or a folder without images.
     """
-    root = (_with_train(place) or place) if place else paths.waited_for(_find_root)
+    root = (_with_train(place) or place) if place else _find_root()
     if root is None or not all((root / side).is_dir() for side in ("train", "test")):
         raise DataError(f"{root or 'nexperia'}: no folders train and test; {_how_to_fetch()}")
     train, test = root / "train", image_files(root / "test")

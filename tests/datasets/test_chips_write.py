@@ -13,10 +13,6 @@ from helpers.datasets.chips.__main__ import main
 SMALL = {"seed": 3, "size_px": 64}
 
 
-def content(folder):
-    return {p.relative_to(folder): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
-
-
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
     return write.write_dataset(tmp_path_factory.mktemp("set") / "chips", 230, 70, **SMALL)

@@ -143,6 +143,8 @@ def test_a_test_folder_is_the_official_test_set_without_labels(two_classes):
 
 def test_a_data_set_that_does_not_exist_is_refused(tmp_path):
     assert f"{tmp_path / 'nowhere'} is not a folder" in refused(tmp_path / "nowhere")
+    with pytest.raises(DataError, match="nowhere does not exist"):
+        datasets.check_place(f"folder:{tmp_path}/nowhere")
     for name in ("folder", "folder:", "mnist", "elpv:x", "nexperia: ", ""):
         with pytest.raises(DataError, match=f"DATASET='{name}' is not one of"):
             datasets.load(SplitSettings(dataset=name))
