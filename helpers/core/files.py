@@ -65,11 +65,8 @@ def writing(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def atomic_path(path: Path, flush: bool = True) -> Iterator[Path]:
+def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary path in the same folder, and rename it to `path` if the block succeeds.
-
-    Without `flush` the file survives a kill but perhaps not a power failure; writing many small
-    files is then several times faster.
 
     Raises:
         ArtifactError: the file cannot be written; see `writing`.
@@ -79,9 +76,8 @@ def atomic_path(path: Path, flush: bool = True) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             yield temporary
-            if flush:
-                with temporary.open("rb") as handle:
-                    os.fsync(handle.fileno())
+            with temporary.open("rb") as handle:
+                os.fsync(handle.fileno())  # it survives a power failure too
             os.replace(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
@@ -139,9 +135,9 @@ def held(path: Path, wait: bool = True) -> filelock.AcquireReturnProxy:
             ) from None
 
 
-def write_bytes(path: Path, content: bytes, flush: bool = True) -> None:
+def write_bytes(path: Path, content: bytes) -> None:
     """Write a file atomically; see `atomic_path`."""
-    with atomic_path(path, flush) as temporary:
+    with atomic_path(path) as temporary:
         temporary.write_bytes(content)
 
 

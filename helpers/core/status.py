@@ -11,16 +11,14 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from helpers.core import files
-
 VARIABLE = "GOOD_BAD_STATUS"  # path of the file; without it nobody listens
 
 
 def tell(line: str) -> None:
     """Replace the line; "" if the work is done. A line that cannot be written is left out."""
     if path := os.environ.get(VARIABLE):
-        with contextlib.suppress(files.ArtifactError):
-            files.write_bytes(Path(path), line.encode(), flush=False)
+        with contextlib.suppress(OSError):
+            Path(path).write_text(line, encoding="utf-8")
 
 
 def heard(path: Path) -> str:
@@ -28,19 +26,15 @@ def heard(path: Path) -> str:
     lines = []
     for file in sorted(path.parent.glob(f"{path.name}*")):
         with contextlib.suppress(OSError):
-            lines.append(file.read_text(encoding="utf-8"))
+            lines.append(file.read_text(encoding="utf-8", errors="replace"))
     return " | ".join(filter(None, lines))
 
 
 @contextlib.contextmanager
 def listening(path: Path) -> Iterator[None]:
     """Let processes that are started in this block tell their lines to `path`."""
-    before = os.environ.get(VARIABLE)
     os.environ[VARIABLE] = str(path)
     try:
         yield
     finally:
-        if before is None:
-            del os.environ[VARIABLE]
-        else:
-            os.environ[VARIABLE] = before
+        del os.environ[VARIABLE]
