@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -69,12 +69,9 @@ def _checked_edges(kind: str, edges: Any) -> tuple[Edge, ...]:
     return tuple(edge for pair in pairs for edge in pair)
 
 
-def new_edges(before: Genotype, after: Genotype, *, kinds: Sequence[str] = KINDS) -> int:
-    """Return how many of the edges of `after`, with their operations, `before` does not have.
-
-    Each of the two `kinds`, "normal" and "reduce", has 8 edges.
-    """
-    return sum(len({*after.edges(kind)} - {*before.edges(kind)}) for kind in kinds)
+def new_edges(before: Genotype, after: Genotype) -> int:
+    """Return how many of the 16 edges of `after`, with their operations, `before` does not have."""
+    return sum(len({*after.edges(kind)} - {*before.edges(kind)}) for kind in KINDS)
 
 
 def count_skips(genotype: Genotype) -> int:
@@ -162,23 +159,18 @@ def from_json(data: Any) -> Genotype:
     return Genotype(**data)
 
 
-def described(genotype: Mapping[str, Any], provenance: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the content of a file that `load` reads; the genotype is one of `to_json`."""
-    return {"genotype": dict(genotype), "provenance": dict(provenance)}
+def described(genotype: Genotype, provenance: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the content of a file that `load` reads: the genotype and how it was found."""
+    return {"genotype": to_json(genotype), "provenance": dict(provenance)}
 
 
-def save(path: str | Path, genotype: Genotype, provenance: Mapping[str, Any]) -> None:
-    """Write the genotype and how it was found as JSON, atomically."""
-    files.save_json(Path(path), described(to_json(genotype), provenance))
-
-
-def load(path: str | Path) -> tuple[Genotype, dict[str, Any]]:
-    """Return (genotype, provenance) of a file of `save`, or of one that holds a genotype alone.
+def load(path: Path) -> tuple[Genotype, dict[str, Any]]:
+    """Return what a file says (see `described`), or one that holds a genotype alone.
 
     Raises:
         ArtifactError, GenotypeError: it is missing or not JSON, or holds no cell; see the message.
     """
-    content, provenance = files.load_json(Path(path)), {}
+    content, provenance = files.load_json(path), {}
     if isinstance(content, dict) and "genotype" in content:
         content, provenance = content["genotype"], content.get("provenance", {})
     if not isinstance(provenance, dict):

@@ -13,13 +13,9 @@ import statistics
 from collections.abc import Callable, Sequence
 
 import pandas as pd
-import torch
 
-from helpers.darts.genotypes import PUBLISHED
+from helpers.darts.genotypes import PUBLISHED, Genotype
 from helpers.darts.named import NamedCell, named_cells, random_cell
-from helpers.darts.network import build_derived
-from helpers.models.complexity import count_parameters
-from helpers.models.spec import ModelSpec
 
 ETA = 3  # a third of the candidates continues, with three times the epochs
 DRAWS = 5  # random cells to draw for each that takes part, to find some of similar size
@@ -31,7 +27,7 @@ def candidates(
     searched: Sequence[NamedCell],
     given: Sequence[NamedCell],
     count: int,
-    size_of: Callable[[NamedCell], int],
+    size_of: Callable[[Genotype], int],
 ) -> dict[str, list[NamedCell]]:
     """Return the cells to compare by kind: "searched", "file" (`given`), "published", "random".
 
@@ -40,20 +36,14 @@ def candidates(
     """
     drawn = [random_cell(seed) for seed in range(DRAWS * count if searched else count)]
     if searched:
-        mean = statistics.fmean(map(size_of, searched))
-        nearest = sorted(drawn, key=lambda cell: abs(math.log(size_of(cell) / mean)))[:count]
+        mean = statistics.fmean(size_of(cell.genotype) for cell in searched)
+        nearest = sorted(drawn, key=lambda cell: abs(math.log(size_of(cell.genotype) / mean)))[
+            :count
+        ]
         drawn = [cell for cell in drawn if cell in nearest]
     published = named_cells(list(PUBLISHED), {}, 0)
     kinds = {"searched": [*searched], "file": [*given], "published": published, "random": drawn}
     return {kind: cells for kind, cells in kinds.items() if cells}
-
-
-def parameters(spec: ModelSpec) -> int:
-    """Return the number of weights of a cell's network, without the auxiliary head."""
-    with torch.device("meta"):  # a network of shapes alone
-        network = build_derived(spec)
-    network.auxiliary_head = None
-    return count_parameters(network)
 
 
 def successive_halving(

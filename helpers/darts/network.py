@@ -18,6 +18,7 @@ from helpers.darts.genotypes import Genotype
 from helpers.darts.operations import FactorizedReduce, ReLUConvBN, build_operation, stems
 from helpers.darts.settings import NetworkSettings
 from helpers.darts.space import NODE_STATES, NUM_CLASSES
+from helpers.models.complexity import count_parameters
 from helpers.models.spec import ModelSpec, Network
 
 
@@ -166,6 +167,14 @@ class DerivedNetwork(Network):
         for module in self.modules():
             if isinstance(module, StochasticDepth):
                 module.p = self.drop_path * epoch / epochs
+
+
+def parameters(genotype: Genotype, size: NetworkSettings, in_channels: int = 3) -> int:
+    """Return the number of weights of a genotype's network, without the auxiliary head."""
+    with torch.device("meta"):  # a network of shapes alone
+        network = DerivedNetwork(genotype, size, NUM_CLASSES, in_channels)
+    network.auxiliary_head = None
+    return count_parameters(network)
 
 
 def network_spec(

@@ -55,7 +55,7 @@ def save_cells(run: Run, searched: Search, chosen: Selection) -> None:
 
 def save(run: Run, name: str, genotype: Genotype, provenance: dict[str, Any]) -> None:
     """Write genotypes/<name>.json."""
-    run.once(f"genotypes/{name}", genotypes.described, genotypes.to_json(genotype), provenance)
+    run.once(f"genotypes/{name}", genotypes.described, genotype, provenance)
 
 
 def found_cells(run: Run) -> dict[str, tuple[Genotype, dict[str, Any]]]:
@@ -124,10 +124,8 @@ def halve(run: Run) -> pd.DataFrame:
         networks.teacher(run)
     images = run.images(settings.retrain_image_size_px)
 
-    def size_of(cell: NamedCell) -> int:
-        shape = (images.size_px, images.channels)
-        spec = network.network_spec(cell.genotype, settings.network, *shape)
-        return halving.parameters(spec)
+    def size_of(genotype: Genotype) -> int:
+        return network.parameters(genotype, settings.network, images.channels)
 
     def train_rung(names: Sequence[str], epochs: int) -> list[tuple[float, float]]:
         short = dataclasses.replace(settings, retrain_epochs=epochs, test_views=1, seeds=1)
@@ -160,5 +158,5 @@ def halve(run: Run) -> pd.DataFrame:
     return trials.assign(
         title=trials.model.map({name: cell.model.title for name, cell in cells.items()}),
         kind=trials.model.map(kinds),
-        parameters=trials.model.map({name: size_of(cell) for name, cell in cells.items()}),
+        parameters=trials.model.map({name: size_of(cell.genotype) for name, cell in cells.items()}),
     )

@@ -80,7 +80,7 @@ def test_what_is_wrong_or_missing_is_named_before_a_run_is_started(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "parts").mkdir()
     for cell in ("a/x", "b/x", f"a/{230 * 'a'}"):
-        genotypes.save(tmp_path / f"{cell}.json", genotypes.PUBLISHED["PDARTS"], {})
+        files.save_json(tmp_path / f"{cell}.json", genotypes.to_json(genotypes.PUBLISHED["PDARTS"]))
     found = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda n: None if n == "onnx" else found(n))
     assert _main("--preset", "smoke", *arguments) == 1
@@ -135,7 +135,7 @@ def test_outside_a_clone_everything_is_written_below_the_current_folder(tmp_path
 
 def test_paths_are_those_of_the_user_s_folder(home, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    genotypes.save(tmp_path / "mine.json", genotypes.PUBLISHED["PDARTS"], {})
+    files.save_json(tmp_path / "mine.json", genotypes.to_json(genotypes.PUBLISHED["PDARTS"]))
     cells = 'GENOTYPES=["DARTS_V2", "mine.json", "random"]'
     plan = _plan("--dataset", "folder:parts", "-p", "SPLIT_CSV=s.csv", "-p", cells)
     assert plan.parameters["01_data_split"]["DATASET"] == f"folder:{tmp_path}/parts"

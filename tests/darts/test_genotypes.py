@@ -6,17 +6,18 @@ from collections import Counter
 import pytest
 import torch
 
+from helpers.core import files
 from helpers.core.files import ArtifactError
 from helpers.darts.genotypes import (
     PUBLISHED,
     Genotype,
     count_skips,
     derive_genotype,
+    described,
     from_json,
     load,
     new_edges,
     random_genotype,
-    save,
     strongest_edges,
     to_json,
 )
@@ -199,7 +200,7 @@ def test_a_genotype_survives_a_file_with_its_provenance(tmp_path):
     provenance = {"seed": 3, "epochs": 50, "guard": {"max_skips": 2, "removed": [[0, 3]]}}
     path = tmp_path / "genotypes" / "found.json"
     for genotype in PUBLISHED.values():  # the second write replaces the first
-        save(path, genotype, provenance)
+        files.save_json(path, described(genotype, provenance))
         assert load(path) == (genotype, provenance)
     assert [file.name for file in path.parent.iterdir()] == ["found.json"]
     content = json.loads(path.read_text())["genotype"]

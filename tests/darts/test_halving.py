@@ -4,7 +4,6 @@ import pytest
 
 from helpers.darts import genotypes, halving, named, network
 from helpers.darts.settings import NetworkSettings
-from helpers.models import backbones
 
 SIZE = NetworkSettings(channels=4, layers=3, auxiliary=True)
 
@@ -20,12 +19,8 @@ def planted(aucs, log=None):
     return train_rung
 
 
-def spec_of(cell):
-    return network.network_spec(cell.genotype, SIZE, 32, 1)
-
-
-def size_of(cell):
-    return halving.parameters(spec_of(cell))
+def size_of(genotype):
+    return network.parameters(genotype, SIZE)
 
 
 def test_the_best_third_goes_on_with_three_times_the_epochs_until_one_is_left():
@@ -54,7 +49,7 @@ def test_a_rung_that_is_longer_than_the_training_that_follows_is_left_out(most, 
 
 def test_the_random_cells_are_those_nearest_in_size_to_the_searched_ones():
     everyone = [named.random_cell(seed) for seed in range(halving.DRAWS * 2)]
-    ordered = sorted(everyone, key=size_of)
+    ordered = sorted(everyone, key=lambda cell: size_of(cell.genotype))
     largest = named.NamedCell(ordered[-1].model, ordered[-1].genotype)
     found = halving.candidates([largest], [], 2, size_of)["random"]
     assert {cell.name for cell in found} == {cell.name for cell in ordered[-2:]}
@@ -65,7 +60,7 @@ def test_the_random_cells_are_those_nearest_in_size_to_the_searched_ones():
 
 
 def test_the_size_of_a_cell_is_that_of_its_network_without_the_auxiliary_head():
-    spec = spec_of(named.random_cell(0))
-    model = backbones.build(spec)
+    genotype = genotypes.random_genotype(0)
+    model = network.DerivedNetwork(genotype, SIZE)
     head = sum(p.numel() for p in model.auxiliary_head.parameters())
-    assert halving.parameters(spec) == sum(p.numel() for p in model.parameters()) - head > 0
+    assert size_of(genotype) == sum(p.numel() for p in model.parameters()) - head > 0

@@ -16,7 +16,9 @@ DARTS_V2 = genotypes.PUBLISHED["DARTS_V2"]
 
 def test_published_random_and_own_cells_are_found_by_name(tmp_path):
     cell = genotypes.random_genotype(9)
-    genotypes.save(tmp_path / "My Cell.json", cell, {"method": "by hand", "seconds": -1})
+    files.save_json(
+        tmp_path / "My Cell.json", genotypes.described(cell, {"method": "by hand", "seconds": -1})
+    )
     names = ("PC_DARTS_IMAGENET", "random", str(tmp_path / "My Cell.json"))
     cells = named.named_cells(names, {}, 2)
     random = [Model("random_cell", number=0), Model("random_cell", number=1)]

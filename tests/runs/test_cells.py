@@ -96,7 +96,9 @@ def test_cells_are_compared_once_apart_from_the_results_and_the_winner_has_a_nam
     for module in (genotypes, named, halving):  # with two random ones three cells are compared
         monkeypatch.setattr(module, "PUBLISHED", {"DARTS_V2": DARTS_V2})
     about = {"method": "a search", "seconds": 100.0}
-    genotypes.save(run.paths.genotype("searched"), genotypes.random_genotype(90), about)
+    files.save_json(
+        run.paths.genotype("searched"), genotypes.described(genotypes.random_genotype(90), about)
+    )
     change(run, halving_epochs=1)
     trials = cells.halve(run)
     assert trials.model.iloc[:2].tolist() == ["darts_searched", "darts_v2"]
@@ -150,7 +152,7 @@ def test_each_cell_is_a_row_trained_once_for_each_seed(run):
 def test_a_file_with_another_cell_of_the_same_name_is_trained_again(run, tmp_path):
     scores = []
     for genotype in (DARTS_V2, genotypes.random_genotype(3)):
-        genotypes.save(tmp_path / "mine.json", genotype, {})
+        files.save_json(tmp_path / "mine.json", genotypes.described(genotype, {}))
         change(run, genotypes=(str(tmp_path / "mine.json"),))
         scores.append(cells.train(run, cells.named_cells(run))["cell_mine"][0].scores)
     assert (scores[0].defect_score != scores[1].defect_score).any()
