@@ -38,6 +38,8 @@ CHECKPOINT = "checkpoint of this series, such as data/runs/RUN/checkpoints/fbp/s
 class PretrainedClassifier(Network):
     """A backbone without its ImageNet head, and a linear head for this problem."""
 
+    trunk: Any  # a network of timm's
+
     def __init__(self, trunk: nn.Module, spec: ModelSpec) -> None:
         super().__init__()
         self.trunk = trunk

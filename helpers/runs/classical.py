@@ -17,7 +17,6 @@ from helpers.core.members import Member, cross_fitted, sides
 from helpers.datasets.group_prior import group_prior
 from helpers.datasets.split_file import keeps_groups_apart
 from helpers.models import backbones
-from helpers.models.patch_features import NoMiddleLayersError
 from helpers.models.record import CLASSICAL, Model
 from helpers.results.predictions import predictions_frame
 from helpers.runs import networks
@@ -25,6 +24,7 @@ from helpers.runs.memo import Call, Run
 from helpers.training import baselines, features, patchcore, training_size
 from helpers.training.baselines import ScoredBaseline
 from helpers.training.features import Features
+from helpers.training.memory_bank import NoMiddleLayersError
 
 ByFold = Mapping[int | None, Features]  # embeddings for the model of each fold; None: of no fold
 

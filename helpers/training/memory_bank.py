@@ -1,30 +1,69 @@
-"""PatchCore: a core set of good patches, the scores of images against it, and both as a network.
+"""PatchCore: features of patches, a core set of good ones, scores against it, and all as a network.
 
-Roth et al. 2022, "Towards Total Recall in Industrial Anomaly Detection", arXiv 2106.08265, sections
-3.2 and 3.3. Features are those of `helpers.models.patch_features`, (B, D, h, w) float32.
+Roth et al. 2022, "Towards Total Recall in Industrial Anomaly Detection", arXiv 2106.08265, section
+3. Features are (B, D, h, w) float32.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import ArrayLike
 from sklearn.random_projection import SparseRandomProjection
 from torch import Tensor, nn
 
 from helpers.models import backbones
-from helpers.models.patch_features import patch_features
 from helpers.models.spec import ModelSpec, Network
 
+STRIDES = (8, 16)  # pixels per patch of the two stages: layers 2 and 3 of a ResNet
+NEIGHBOURHOOD = 3  # p of the paper: patches are averaged over p x p
 NEIGHBOURS = 9  # b of equation 7; the paper gives no value, anomalib takes 9
 PROJECTED = 128  # dimensions in which the core set is chosen, as in the authors' program
 MEMORY_AT_ONCE = 512  # patches of the memory, to which the distances of all others are held
 NETWORK = "patchcore"  # the kind of its specification
 LEAST_SCORE = 1e-12  # of an image whose patches are all in the memory; its logarithm is finite
+
+
+class NoMiddleLayersError(ValueError):
+    """A network has no stages that give maps of the wanted strides; the message says why."""
+
+
+def middle_stages(model: backbones.PretrainedClassifier) -> list[int]:
+    """Return the positions of the stages of stride 8 and 16 among those of a backbone.
+
+    Raises:
+        NoMiddleLayersError: it has no such stages.
+    """
+    stages = {stage["reduction"]: n for n, stage in enumerate(model.trunk.feature_info)}
+    if lacking := [stride for stride in STRIDES if stride not in stages]:
+        raise NoMiddleLayersError(
+            f"{model.spec.name} has no stage of stride {lacking[0]}, which patch features need; "
+            f"its strides are {', '.join(map(str, stages))}"
+        )
+    return [stages[stride] for stride in STRIDES]
+
+
+def patch_features(model: backbones.PretrainedClassifier, images: Tensor) -> Tensor:
+    """Return the features of all patches of normalised images (B, C, H, W): (B, D, h, w).
+
+    They are the maps of two middle stages, which still know where something is and are less bound
+    to ImageNet's classes than the last one. Each is averaged over 3 x 3 neighbours (fewer at the
+    border), the coarser one is upsampled bilinearly to the other, and both are concatenated. The
+    authors also average the channels down to 1024; the backbones here have fewer.
+
+        patch_features(model, images)  # ResNet-18, 224 px: (B, 384, 28, 28)
+    """
+    maps = model.trunk.forward_intermediates(
+        images, middle_stages(model), stop_early=True, intermediates_only=True
+    )
+    p, border = NEIGHBOURHOOD, NEIGHBOURHOOD // 2
+    fine, coarse = (F.avg_pool2d(m, p, 1, border, count_include_pad=False) for m in maps)
+    coarse = F.interpolate(coarse, fine.shape[2:], mode="bilinear", align_corners=False)
+    return torch.cat([fine, coarse], dim=1)
 
 
 @dataclass(frozen=True)
@@ -47,9 +86,9 @@ class MemoryBank:
         _, d, h, w = features.shape
         patches = features.permute(0, 2, 3, 1).reshape(-1, d)
         parts = self.patches.to(features.device).split(MEMORY_AT_ONCE)
-        found = [torch.cdist(patches, one, compute_mode=self._mode).min(dim=1) for one in parts]
-        nearest = torch.stack([part.values for part in found]).min(dim=0)  # of the parts
-        rows = torch.stack([i * MEMORY_AT_ONCE + part.indices for i, part in enumerate(found)])
+        least = [torch.cdist(patches, m, compute_mode=self._mode).min(dim=1) for m in parts]
+        nearest = torch.stack([part.values for part in least]).min(dim=0)  # of the parts
+        rows = torch.stack([i * MEMORY_AT_ONCE + part.indices for i, part in enumerate(least)])
         row = rows.gather(0, nearest.indices[None])[0]
         return nearest.values.unflatten(0, (-1, h, w)), row.unflatten(0, (-1, h, w))
 
@@ -104,9 +143,9 @@ class PatchCoreNetwork(Network):
 
     def __init__(self, spec: ModelSpec) -> None:
         super().__init__()
-        self.spec, self.layers = spec, tuple(spec.options["layers"])
-        own = backbones.spec_of(spec.options["backbone"], spec.num_classes, spec.image_size_px)
-        backbone = backbones.build(own)
+        self.spec = spec
+        base = backbones.spec_of(spec.options["backbone"], spec.num_classes, spec.image_size_px)
+        backbone = backbones.build(base)
         backbone.register_module("head", nn.Identity())  # not used, so not saved
         assert isinstance(backbone, backbones.PretrainedClassifier)
         self.backbone = backbone
@@ -123,7 +162,7 @@ class PatchCoreNetwork(Network):
 
     def features(self, images: Tensor) -> Tensor:
         """Return the features of all patches, (B, D, h, w) float32."""
-        return patch_features(self.backbone, images, self.layers).float()
+        return patch_features(self.backbone, images).float()
 
     def forward(self, images: Tensor) -> Tensor:
         features = self.features(images)
@@ -133,14 +172,16 @@ class PatchCoreNetwork(Network):
         return torch.stack([torch.zeros_like(bad), bad], dim=1)
 
 
-def network_of(
-    backbone: backbones.PretrainedClassifier, layers: Sequence[str], bank: MemoryBank
-) -> PatchCoreNetwork:
-    """Return a backbone with a memory of the patches of these layers as one network."""
-    own = backbone.spec
-    options = {"backbone": own.kind, "layers": list(layers), "size": list(bank.patches.shape)}
-    spec = dataclasses.replace(own, name=f"PatchCore on {own.name}", kind=NETWORK, options=options)
-    spec = dataclasses.replace(spec, feature_layer=f"backbone.{own.feature_layer}")
+def network_of(backbone: backbones.PretrainedClassifier, bank: MemoryBank) -> PatchCoreNetwork:
+    """Return a backbone with a memory of patches as one network."""
+    base = backbone.spec
+    spec = dataclasses.replace(
+        base,
+        name=f"PatchCore on {base.name}",
+        kind=NETWORK,
+        feature_layer=f"backbone.{base.feature_layer}",
+        options={"backbone": base.kind, "size": list(bank.patches.shape)},
+    )
     model = PatchCoreNetwork(spec)
     model.backbone.trunk.load_state_dict(backbone.trunk.state_dict())
     model.memory.copy_(bank.patches)

@@ -17,12 +17,19 @@ from torch import Tensor
 
 from helpers.core import devices, environment, seeding
 from helpers.datasets.cache import ImageCache
-from helpers.models.backbones import Facts, Network, Weights, pretrained
-from helpers.models.patch_features import middle_layers, patch_features
+from helpers.models.backbones import Facts, Weights, pretrained
 from helpers.training.batches import image_batches
 from helpers.training.features import EMBED_BATCH
 from helpers.training.inference import Scorer, judging_precision
-from helpers.training.memory_bank import NEIGHBOURS, MemoryBank, core_set, network_of
+from helpers.training.memory_bank import (
+    NEIGHBOURS,
+    MemoryBank,
+    PatchCoreNetwork,
+    core_set,
+    middle_stages,
+    network_of,
+    patch_features,
+)
 
 MOST_PATCHES = 100_000  # a core set is chosen from at most so many, equally many of each image
 MOST_ASIDE = 200  # good images that are not remembered, to learn what score is usual
@@ -32,12 +39,10 @@ MOST_ASIDE = 200  # good images that are not remembered, to learn what score is 
 class FittedPatchCore:
     """A frozen backbone with a memory of good patches, and its scores."""
 
-    network: Network  # a `PatchCoreNetwork`
+    network: PatchCoreNetwork
     scores: pd.DataFrame  # id, split, defect_score of the rows "val" and "test"
     good_images: int  # whose patches were offered
     patches: int  # that the core set was chosen from
-    memory: int  # patches in the memory
-    memory_mb: float
     seconds: float
 
 
@@ -47,7 +52,6 @@ def fit(
     table: pd.DataFrame,
     share: float,
     seed: int,
-    batch_size: int = EMBED_BATCH,
 ) -> FittedPatchCore:
     """Remember patches of the good rows `train`, and score the rows `val` and `test`.
 
@@ -56,18 +60,18 @@ def fit(
     that of the images put aside, of the patches offered and of the core set.
 
     Raises:
-        NoMiddleLayersError: the backbone has no suitable layers.
+        NoMiddleLayersError: the backbone has no suitable stages.
         ValueError: there are fewer than two good training images.
     """
     started = time.monotonic()
     backbone = pretrained(weights, num_classes=2, image_size_px=images.size_px)
-    layers = middle_layers(backbone)
+    middle_stages(backbone)  # an error comes before the work
     device = devices.default_device()
     scorer = Scorer(backbone, device, images=len(table))
-    function = functools.partial(patch_features, backbone, layers=layers)
+    function = functools.partial(patch_features, backbone)
 
     def features(rows: pd.DataFrame, name: str) -> Iterator[Tensor]:  # (B, D, h, w)
-        return scorer.outputs(function, image_batches(images, rows, backbone, batch_size), name)
+        return scorer.outputs(function, image_batches(images, rows, backbone, EMBED_BATCH), name)
 
     def scores(bank: MemoryBank, rows: pd.DataFrame) -> np.ndarray:
         parts = [bank.scores(part).cpu().numpy() for part in features(rows, "patch distances")]
@@ -82,19 +86,19 @@ def fit(
     each = MOST_PATCHES // len(remembered)  # all patches of an image that has fewer
     drawn, ids = [], iter(remembered.id)
     for part in features(remembered, "good patches"):
-        for own in part.flatten(2).transpose(1, 2):  # (h w, D)
+        for patches in part.flatten(2).transpose(1, 2):  # (h w, D)
             stream = seeding.numpy_stream(seed, f"patches of {next(ids)}")
-            rows = torch.from_numpy(stream.permutation(len(own))[:each])
-            drawn.append(own[rows.to(own.device)].cpu().numpy())
-    patches = np.concatenate(drawn)
-    size = min(max(round(share * len(patches)), NEIGHBOURS), len(patches))
-    chosen = core_set(patches, size, seeding.stream_seed(seed, "core set"), device)
-    bank = MemoryBank(torch.from_numpy(patches[chosen]))
+            rows = torch.from_numpy(stream.permutation(len(patches))[:each])
+            drawn.append(patches[rows.to(patches.device)].cpu().numpy())
+    offered = np.concatenate(drawn)
+    size = min(max(round(share * len(offered)), NEIGHBOURS), len(offered))
+    chosen = core_set(offered, size, seeding.stream_seed(seed, "core set"), device)
+    bank = MemoryBank(torch.from_numpy(offered[chosen]))
     usual = float(np.median(scores(bank, good.iloc[np.sort(order[:aside])]))) or 1.0
     bank = MemoryBank(bank.patches, usual)
 
     judged = table[table.split.isin(["val", "test"])].reset_index(drop=True)
-    network = network_of(backbone, layers, bank)
+    network = network_of(backbone, bank)
     versions = {"commit": environment.commit(), **environment.versions()}
     precision = judging_precision(backbone, device)
     network.facts = Facts(images.bits, images.fit, 1, precision, versions)
@@ -104,9 +108,7 @@ def fit(
             defect_score=bank.defect_scores(scores(bank, judged))
         ),
         good_images=len(remembered),
-        patches=len(patches),
-        memory=len(bank.patches),
-        memory_mb=round(bank.patches.nbytes / 1e6, 1),
+        patches=len(offered),
         seconds=round(time.monotonic() - started, 1),
     )
 
@@ -114,10 +116,11 @@ def fit(
 def about(fits: list[FittedPatchCore]) -> str:
     """Say what the memories hold: the first one's numbers if there is one for each fold."""
     first = fits[0]
-    megabytes, seconds = sum(fit.memory_mb for fit in fits), sum(fit.seconds for fit in fits)
+    megabytes = sum(fit.network.memory.nbytes for fit in fits) / 1e6
+    seconds = sum(fit.seconds for fit in fits)
     of_all = "" if len(fits) == 1 else f", in the first of {len(fits)} folds"
     return (
-        f"PatchCore remembers {first.memory:,} of {first.patches:,} patches of "
+        f"PatchCore remembers {len(first.network.memory):,} of {first.patches:,} patches of "
         f"{first.good_images:,} good images{of_all} ({megabytes:,.1f} MB and {seconds:,.0f} s in "
         "all)."
     )

@@ -22,9 +22,9 @@ from helpers.darts.genotypes import PUBLISHED
 from helpers.darts.network import DerivedNetwork
 from helpers.darts.settings import NetworkSettings
 from helpers.models import backbones
-from helpers.models.patch_features import middle_layers, patch_features
 from helpers.training.allocator import freed_memory_kept
 from helpers.training.inference import Scorer, autocast, placed
+from helpers.training.memory_bank import patch_features
 
 ROUNDS = 15
 CPU = torch.device("cpu")
@@ -69,8 +69,8 @@ def inference(patches: bool, compiled: bool) -> Callable[[], None]:
     """Return the scoring or the patch features of 64 images, compiled or not."""
     model = backbones.build(backbones.spec_of("efficientnet_lite0", 2, 192))
     scorer = Scorer(model, CPU, images=10_000 if compiled else 0)
-    images, layers = batch(64, 192)[0], middle_layers(model)
-    function = partial(patch_features, model, layers=layers) if patches else scorer._class_scores
+    images = batch(64, 192)[0]
+    function = partial(patch_features, model) if patches else scorer._class_scores
 
     def step() -> None:
         scorer.run(function, images)

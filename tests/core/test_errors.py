@@ -8,7 +8,7 @@ from helpers.core.errors import UserError
 
 OF_THE_CODE = {  # caught inside, or no error of the user
     "helpers.datasets.decoding.BitsFound",
-    "helpers.models.patch_features.NoMiddleLayersError",
+    "helpers.training.memory_bank.NoMiddleLayersError",
     "helpers.core.errors.OutOfTime",
 }
 

@@ -21,9 +21,8 @@ from helpers.darts.settings import NetworkSettings
 from helpers.deploy import export, predictor
 from helpers.deploy.description import NAME, read_description
 from helpers.models import backbones
-from helpers.models.patch_features import middle_layers, patch_features
 from helpers.results.calibration import apply_temperature
-from helpers.training.memory_bank import MemoryBank, network_of
+from helpers.training.memory_bank import MemoryBank, network_of, patch_features
 from tests.datasets.test_decoding import deep_noise, retag, save, tag, write_deep_png
 from tests.deploy_run import save_described, small_cnns
 
@@ -151,11 +150,11 @@ def test_the_example_reads_and_scores_images_alone_as_the_package_does(
 @pytest.mark.parametrize("size", [64, 20])  # torch's own choice changes at 25 patches
 def test_patchcore_is_exported_for_any_number_of_images(tmp_path, size):
     backbone = backbones.build(backbones.spec_of("efficientnet_lite0", 2, 64)).eval()
-    layers, pixels = middle_layers(backbone), torch.randint(0, 256, (3, 64, 64, 3))
+    pixels = torch.randint(0, 256, (3, 64, 64, 3))
     with torch.no_grad():
-        features = patch_features(backbone, torch.randn(1, 3, 64, 64), layers)
+        features = patch_features(backbone, torch.randn(1, 3, 64, 64))
         bank = MemoryBank(features.flatten(2)[0].t()[:size], usual=3.0)
-        model = network_of(backbone, layers, bank)
+        model = network_of(backbone, bank)
         own = export.ExportedNetwork([model], 1, 1.0, (0.5, 0.5)).eval()
         export._write(own, (64, 64, 3), "torch", tmp_path / "model.pt2")
         again = torch.export.load(tmp_path / "model.pt2").module()

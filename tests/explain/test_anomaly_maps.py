@@ -12,7 +12,6 @@ from torchvision.transforms.functional import gaussian_blur
 from helpers.datasets.cache import open_cache
 from helpers.explain import anomaly_maps, localisation, maps
 from helpers.models import backbones
-from helpers.models.patch_features import middle_layers
 from helpers.training.batches import normalise, to_float
 from helpers.training.memory_bank import MemoryBank, network_of
 
@@ -26,19 +25,16 @@ def anomalies(split, tmp_path_factory):
     cache = open_cache(split, SIZE_PX, tmp_path_factory.mktemp("cache"))
     weights = backbones.find_weights("efficientnet_lite0")
     backbone = backbones.pretrained(weights, num_classes=2, image_size_px=SIZE_PX).eval()
-    layers = middle_layers(backbone)
     good = split.id[(split.split == "train") & (split.label == 0)][:12]
     pixels = torch.from_numpy(cache.take(cache.rows(good)))
     images = normalise(to_float(pixels, torch.device("cpu")), backbone.spec)
-    model = network_of(backbone, layers, MemoryBank(torch.zeros(1, 1), usual=1.0))
+    model = network_of(backbone, MemoryBank(torch.zeros(1, 1), usual=1.0))
     with torch.no_grad():
         features = model.features(images)  # (B, D, u, v)
         patches = features.flatten(2).transpose(1, 2).flatten(0, 1)[::4]
         bank = MemoryBank(patches, usual=1.0)
         usual = bank.distances(features)[0].amax((1, 2)).median().item()
-    return anomaly_maps.AnomalyMaps(
-        network_of(backbone, layers, MemoryBank(patches, usual=usual)), cache
-    )
+    return anomaly_maps.AnomalyMaps(network_of(backbone, MemoryBank(patches, usual=usual)), cache)
 
 
 def spots(n, size=SIZE_PX):

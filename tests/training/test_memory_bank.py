@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
+from helpers.models import backbones
 from helpers.training import memory_bank
-from helpers.training.memory_bank import MemoryBank, core_set
+from helpers.training.memory_bank import MemoryBank, core_set, patch_features
 
 
 def _naive_core_set(patches, size, first):
@@ -91,3 +93,48 @@ def test_defect_scores_keep_the_order_stay_below_1_and_give_half_to_the_usual_im
     found = bank.defect_scores(raw)
     assert (np.diff(found) > 0).all() and found.min() >= 0 and found.max() < 1
     assert bank.defect_scores([0, 2]).tolist() == [0, 0.5]
+
+
+def _backbone(kind):
+    torch.manual_seed(0)
+    return backbones.build(backbones.spec_of(kind, 2, 64)).eval()
+
+
+@pytest.mark.parametrize(
+    ("kind", "channels"),
+    [
+        ("resnet18", 128 + 256),
+        ("efficientnet_lite0", 40 + 112),
+        ("convnext_atto", 80 + 160),
+        ("regnetx_002", 56 + 152),
+        ("swin_tiny_patch4_window7_224", 192 + 384),  # its maps are (B, H, W, C)
+    ],
+)
+def test_features_are_those_of_the_stages_of_stride_8_and_16(kind, channels):
+    with torch.no_grad():
+        found = patch_features(_backbone(kind), torch.randn(2, 3, 64, 64))
+    assert found.shape == (2, channels, 8, 8)
+
+
+def test_features_are_the_layers_own_averaged_upsampled_and_joined():
+    model, images = _backbone("resnet18"), torch.randn(2, 3, 72, 72)  # maps of 9 x 9 and 5 x 5
+    trunk = model.trunk
+    with torch.no_grad():
+        found = patch_features(model, images)
+        stem = trunk.maxpool(trunk.act1(trunk.bn1(trunk.conv1(images))))
+        fine = trunk.layer2(trunk.layer1(stem))
+        coarse = trunk.layer3(fine)
+    assert found.shape == (2, 384, 9, 9)
+    torch.testing.assert_close(found[:, :128, 4, 6], fine[:, :, 3:6, 5:8].mean((2, 3)))
+    torch.testing.assert_close(found[:, :128, 0, 0], fine[:, :, :2, :2].mean((2, 3)))  # a corner
+    padded = F.pad(coarse, (1, 1, 1, 1), value=torch.nan)
+    averaged = torch.stack(
+        [
+            padded[:, :, i : i + 3, j : j + 3].flatten(2).nanmean(2)
+            for i in range(5)
+            for j in range(5)
+        ],
+        dim=2,
+    ).reshape(2, 256, 5, 5)
+    expected = F.interpolate(averaged, (9, 9), mode="bilinear")
+    torch.testing.assert_close(found[:, 128:], expected)

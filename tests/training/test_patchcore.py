@@ -7,11 +7,15 @@ from sklearn.metrics import roc_auc_score
 
 from helpers.datasets.cache import open_cache
 from helpers.models.backbones import find_weights, load_model, pretrained, save_model
-from helpers.models.patch_features import NoMiddleLayersError, middle_layers, patch_features
 from helpers.training import memory_bank, patchcore
 from helpers.training.batches import image_batches
 from helpers.training.inference import predict
-from helpers.training.memory_bank import MemoryBank, network_of
+from helpers.training.memory_bank import (
+    MemoryBank,
+    NoMiddleLayersError,
+    network_of,
+    patch_features,
+)
 from tests.conftest import split_of
 
 
@@ -40,7 +44,7 @@ def test_bad_parts_are_found_and_bad_training_images_change_nothing(split, image
     for _, own in scores.groupby("split"):
         assert roc_auc_score(own.label, own.defect_score) > 0.99
     assert found.good_images == 27 and found.patches == 27 * 64  # of 30, three are put aside
-    assert found.memory == round(0.1 * 27 * 64) == len(found.network.memory)
+    assert len(found.network.memory) == round(0.1 * 27 * 64)
     without = split[(split.split != "train") | (split.label == 0)]
     assert fit(weights, images, without).scores.equals(found.scores)
 
@@ -53,7 +57,7 @@ def test_patches_are_bounded_however_many_images_there_are(
     found = fit(weights, images, split)
     assert found.good_images == remembered
     assert found.patches == most // remembered * remembered <= most
-    assert found.memory == max(memory_bank.NEIGHBOURS, round(0.1 * found.patches))
+    assert len(found.network.memory) == max(memory_bank.NEIGHBOURS, round(0.1 * found.patches))
 
 
 def test_the_usual_score_is_the_median_of_good_images_that_the_memory_lacks(
@@ -80,21 +84,16 @@ def test_the_saved_memory_is_a_network_that_gives_the_same_scores(split, images,
 
 def test_a_part_that_is_in_the_memory_has_a_finite_score(weights):
     backbone = pretrained(weights, 2, 32)
-    layers, image = middle_layers(backbone), torch.zeros(1, 3, 32, 32)
+    image = torch.zeros(1, 3, 32, 32)
     with torch.no_grad():
-        (patches,) = patch_features(backbone.eval(), image, layers).flatten(2).transpose(1, 2)
-        model = network_of(backbone, layers, MemoryBank(patches, usual=2.0))
+        (patches,) = patch_features(backbone.eval(), image).flatten(2).transpose(1, 2)
+        model = network_of(backbone, MemoryBank(patches, usual=2.0))
         assert model(image).softmax(1)[0, 1] < 1e-6
 
 
-def test_without_good_images_or_suitable_layers_it_is_refused(split, images, weights, monkeypatch):
+def test_without_good_images_or_suitable_stages_it_is_refused(split, images, weights):
     bad = split[(split.split != "train") | (split.label == 1)]
     with pytest.raises(ValueError, match="two good training images"):
         fit(weights, images, bad)
-
-    def refuse(model):
-        raise NoMiddleLayersError("the network has no stage of stride 8")
-
-    monkeypatch.setattr(patchcore, "middle_layers", refuse)
-    with pytest.raises(NoMiddleLayersError):
-        fit(weights, images, split)
+    with pytest.raises(NoMiddleLayersError, match=r"no stage of stride 8, .* 16$"):
+        fit(find_weights("test_vit", "random", 64), images, split)
