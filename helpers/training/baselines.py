@@ -32,7 +32,6 @@ from helpers.models.record import Model
 from helpers.training.features import Features
 
 NAMES = ("LDA", "RF", "LR", "SVM")
-MOST_SVM_IMAGES = 50_000  # its time grows with the square
 LARGEST_LOGIT = 15.0  # of LDA on training images; a CSV's 9 digits tell scores apart up to about 20
 
 
@@ -95,25 +94,21 @@ def score_baseline(
 def fitted_table(fitted: Mapping[Model, Sequence[ScoredBaseline]]) -> pd.DataFrame:
     """Return what each model chose, how good that was inside its training set, and the seconds.
 
-    If folds have chosen differently, each value is followed by the number of folds; `images` is a
-    limit of the SVM.
+    If folds have chosen differently, each choice is followed by the number of folds.
     """
     table = []
     for model, fits in fitted.items():
-        chosen = []
-        for name in dict.fromkeys(name for fit in fits for name in fit.chosen):
-            counts = Counter(fit.chosen.get(name, "all") for fit in fits).most_common()
-            several = ", ".join(f"{value} in {n}" for value, n in counts)
-            shown = f"{several} of {len(fits)} folds" if len(counts) > 1 else str(counts[0][0])
-            chosen.append(f"{name} = {shown}")
-        table.append(
-            {
-                "Model": model.title,
-                "Chosen": "; ".join(chosen),
-                "AUC inside training": f"{100 * np.mean([fit.cv_auc for fit in fits]):.1f}",
-                "Seconds": f"{sum(fit.seconds for fit in fits):.1f}",
-            }
+        chosen = Counter(
+            ", ".join(f"{name} = {value}" for name, value in fit.chosen.items()) for fit in fits
         )
+        several = "; ".join(f"{words} in {n}" for words, n in chosen.most_common())
+        row = {
+            "Model": model.title,
+            "Chosen": f"{several} of {len(fits)} folds" if len(chosen) > 1 else next(iter(chosen)),
+            "AUC inside training": f"{100 * np.mean([fit.cv_auc for fit in fits]):.1f}",
+            "Seconds": f"{sum(fit.seconds for fit in fits):.1f}",
+        }
+        table.append(row)
     return pd.DataFrame(table)
 
 
@@ -130,7 +125,7 @@ def fit_baseline(
     """Choose hyper-parameters by cross-validated AUC, then fit on all training rows.
 
     Args:
-        name: one of `NAMES`; an SVM is fitted on at most `MOST_SVM_IMAGES` rows, drawn by class.
+        name: one of `NAMES`.
         embeddings, labels: (N, D) float32 and (N,) of the training set; 1 is bad.
         folds: of the stratified cross-validation, which keeps `groups` (N,) together if it can.
         trees: of the random forest.
@@ -142,11 +137,6 @@ def fit_baseline(
     if smallest < 2:
         raise ValueError(f"{name} needs two training images of each class; one has {smallest}")
     folds = min(folds, smallest)
-    limit = MOST_SVM_IMAGES if name == "SVM" else 0
-    drawn = _sample(labels, limit, folds, random_state)
-    if limited := len(drawn) < len(labels):
-        embeddings, labels = embeddings[drawn], labels[drawn]
-        groups = None if groups is None else groups[drawn]
     rows = _sample(labels, cv_images, folds, random_state)
     of_rows = None if groups is None else groups[rows]
     splitter = _inner_folds(labels[rows], folds, random_state, of_rows)
@@ -164,8 +154,6 @@ def fit_baseline(
             model = CalibratedClassifierCV(model, cv=cv, ensemble=False)
         model.fit(embeddings, labels)
     chosen = {key.split("__")[-1]: value for key, value in search.best_params_.items()}
-    if limited:
-        chosen["images"] = len(labels)
     temperature = None
     if name == "LDA":
         largest = float(np.abs(model.decision_function(embeddings)).max())
@@ -177,10 +165,10 @@ def _inner_folds(
     labels: np.ndarray, folds: int, random_state: int, groups: np.ndarray | None
 ) -> PredefinedSplit:
     """Return folds that each have both classes: by groups, or if these are too few, by images."""
-    found = stratified_folds(labels, folds, random_state, groups)
-    if any(len(np.unique(labels[found == fold])) < 2 for fold in np.unique(found)):
-        found = stratified_folds(labels, folds, random_state)
-    return PredefinedSplit(found)
+    fold = stratified_folds(labels, folds, random_state, groups)
+    if any(len(np.unique(labels[fold == number])) < 2 for number in np.unique(fold)):
+        fold = stratified_folds(labels, folds, random_state)
+    return PredefinedSplit(fold)
 
 
 def _sample(labels: np.ndarray, limit: int, folds: int, random_state: int) -> np.ndarray:
@@ -190,8 +178,8 @@ def _sample(labels: np.ndarray, limit: int, folds: int, random_state: int) -> np
     order = np.random.default_rng(random_state).permutation(len(labels))
     kept = []
     for label in np.unique(labels):
-        own = order[labels[order] == label]
-        kept.append(own[: max(folds, round(limit * len(own) / len(labels)))])
+        of_class = order[labels[order] == label]
+        kept.append(of_class[: max(folds, round(limit * len(of_class) / len(labels)))])
     return np.sort(np.concatenate(kept))
 
 

@@ -63,10 +63,10 @@ def test_the_table_says_what_folds_have_chosen_differently():
     scores = pd.DataFrame({"id": ["a"], "split": ["val"], "defect_score": [0.5]})
     fits = [
         baselines.ScoredBaseline(scores, chosen, auc, 1.0)
-        for chosen, auc in (({"C": 1}, 0.8), ({"C": 1}, 0.9), ({"C": 3, "images": 9}, 1.0))
+        for chosen, auc in (({"C": 1}, 0.8), ({"C": 1}, 0.9), ({"C": 3}, 1.0))
     ]
     several, alone = baselines.fitted_table({Model("svm"): fits, Model("lr"): fits[:1]}).values
-    expected = "C = 1 in 2, 3 in 1 of 3 folds; images = all in 2, 9 in 1 of 3 folds"
+    expected = "C = 1 in 2; C = 3 in 1 of 3 folds"
     assert several.tolist() == ["SVM", expected, "90.0", "3.0"]
     assert alone.tolist() == ["LR", "C = 1", "80.0", "1.0"]
 
@@ -98,13 +98,3 @@ def test_hyper_parameters_of_a_large_set_are_chosen_on_a_sample_and_fitted_on_al
     x = np.random.default_rng(0).normal(size=(1000, 3)).astype(np.float32)
     fitted = baselines.fit_baseline("LR", x, labels, 3, 10, 0, cv_images=200)
     assert searched == [(200, 3)] and fitted.model.named_steps["scale"].n_samples_seen_ == 1000
-
-
-def test_an_svm_of_a_very_large_set_is_fitted_on_a_sample_and_says_so(problem, monkeypatch):
-    x, y, x_new, y_new = problem
-    monkeypatch.setattr(baselines, "MOST_SVM_IMAGES", 120)
-    fitted = baselines.fit_baseline("SVM", x, y, folds=3, trees=60, seed=0)
-    assert fitted.chosen["images"] == 120
-    assert fitted.model.calibrated_classifiers_[0].estimator["scale"].n_samples_seen_ == 120
-    assert roc_auc_score(y_new, fitted.defect_score(x_new)) > 0.8
-    assert "images" not in baselines.fit_baseline("LDA", x, y, folds=3, trees=60, seed=0).chosen
