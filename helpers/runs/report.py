@@ -12,7 +12,7 @@ from helpers.core.paths import RunPaths
 from helpers.core.rules import SettingsError
 from helpers.core.style import SIDES
 from helpers.datasets.split_file import keeps_groups_apart, read_split
-from helpers.models.libraries import titles
+from helpers.models.weights import titles
 from helpers.results import ensembles, label_audit, results_table
 from helpers.results.ensembles import Stacked
 from helpers.results.predictions import Scored

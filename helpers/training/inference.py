@@ -84,10 +84,6 @@ class Scorer:
         seen = (symmetry(images, k) for k in range(views))
         return torch.stack([self.run(self._class_scores, view) for view in seen])
 
-    def embed_batch(self, images: Tensor) -> Tensor:
-        """Return the embeddings (B, D) float32 of one batch, on the device."""
-        return self.run(self.model.embed, images)  # type: ignore[arg-type]  # a method of `Network`
-
     def outputs(
         self, function: Callable[[Tensor], Tensor], batches: Batches, name: str
     ) -> Iterator[Tensor]:

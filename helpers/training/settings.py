@@ -50,13 +50,13 @@ def _known_backbones(given: tuple[str, ...]) -> tuple[str, ...]:
         return given
     if AUTO in given:
         raise ValueError(f"cannot have {AUTO} beside others: name all backbones, or {AUTO} alone")
-    from helpers.models import libraries  # slow to import: timm comes along
+    from helpers.models import weights  # slow to import: timm comes along
 
     found = {}
     for name in given:
         try:
-            found[libraries.canonical(name)] = name
-        except libraries.BackboneError as error:
+            found[weights.canonical(name)] = name
+        except weights.BackboneError as error:
             raise ValueError(f"cannot be used: {error}") from None
     return tuple(found)
 

@@ -72,7 +72,7 @@ def test_a_backbone_s_checkpoint_needs_nothing_else_to_be_loaded(tmp_path, monke
     def refuse(*_, **__):
         raise AssertionError("a file or the network is asked for weights, or a library for facts")
 
-    monkeypatch.setattr(backbones.libraries, "anatomy", refuse)
+    monkeypatch.setattr(backbones, "anatomy", refuse)
     monkeypatch.setattr(socket.socket, "connect", refuse)
     loaded = backbones.load_model(tmp_path / "m.safetensors")
     assert loaded.spec == model.spec
