@@ -18,8 +18,7 @@ from helpers.darts.genotypes import Genotype
 from helpers.darts.operations import FactorizedReduce, ReLUConvBN, build_operation, stems
 from helpers.darts.settings import NetworkSettings
 from helpers.darts.space import NODE_STATES, NUM_CLASSES
-from helpers.models.complexity import count_parameters
-from helpers.models.spec import ModelSpec, Network
+from helpers.models.spec import ModelSpec, Network, count_parameters
 
 
 class Cell(nn.Module):

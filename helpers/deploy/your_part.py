@@ -22,7 +22,7 @@ from helpers.deploy.settings import MOST_OWN_IMAGES, YourPartSettings
 from helpers.explain import maps
 from helpers.explain.anomaly_maps import anomaly_map
 from helpers.explain.gradcam import grad_cam
-from helpers.training.memory_bank import PatchCoreNetwork
+from helpers.training.patchcore import PatchCoreNetwork
 
 FROM_THE_RUN = 48  # test images to ask about if no folder is given
 GROUPS_FROM_THE_RUN = 4  # the largest, if there are groups

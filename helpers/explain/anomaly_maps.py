@@ -24,7 +24,7 @@ from helpers.explain.subject import Subject
 from helpers.training.batches import image_batches
 from helpers.training.features import EMBED_BATCH
 from helpers.training.inference import placed
-from helpers.training.memory_bank import PatchCoreNetwork
+from helpers.training.patchcore import PatchCoreNetwork
 
 SIGMA_PX = 4  # of the Gaussian that smooths a map, as in the paper
 DRAWN = {0: 2, 1: 4}  # good and bad parts beside Grad-CAM

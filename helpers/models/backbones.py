@@ -35,7 +35,7 @@ from helpers.models.weights import find_weights as find_weights
 # function that builds a kind of network which a later room defines; imported only when asked for
 BUILDERS = {
     "derived": "helpers.darts.network.build_derived",
-    "patchcore": "helpers.training.memory_bank.PatchCoreNetwork",
+    "patchcore": "helpers.training.patchcore.PatchCoreNetwork",
 }
 
 # what `load_model` expects, in the words of its errors

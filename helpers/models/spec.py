@@ -1,4 +1,4 @@
-"""Describe what a model expects and offers, as data."""
+"""Describe what a model expects and offers, as data; count its weights and multiply-adds."""
 
 from __future__ import annotations
 
@@ -10,9 +10,12 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 # how a layer's output holds feature maps: (B, K, u, v), (B, u, v, K), or (B, prefix + u * v, K)
 Layout = Literal["maps", "maps_last", "tokens"]
+# of convolutions and linear layers; `mm` is a linear layer without a bias
+COUNTED = (torch.ops.aten.convolution, torch.ops.aten.addmm, torch.ops.aten.mm)
 
 
 @dataclass(frozen=True)
@@ -81,3 +84,24 @@ def evaluating(model: nn.Module) -> Iterator[None]:
     finally:
         for module, flag in training:
             module.training = flag
+
+
+def count_parameters(model: nn.Module) -> int:
+    """Count the weights, each shared one once, without buffers such as BN statistics."""
+    return sum(p.numel() for p in model.parameters())
+
+
+def count_macs(model: nn.Module, image_size_px: int, in_channels: int = 3) -> int:
+    """Count the multiply-adds of the convolutions and linear layers for one image, in eval mode.
+
+    BN, pooling, additions and biases are not counted, as is usual when networks are compared, nor
+    are the products of attention.
+    """
+    weight = next(model.parameters())
+    size = (1, in_channels, image_size_px, image_size_px)
+    # with a gradient, because torch's fused attention without one is not counted
+    image = torch.zeros(size, device=weight.device, dtype=weight.dtype, requires_grad=True)
+    with evaluating(model), torch.enable_grad(), FlopCounterMode(display=False) as counter:
+        model(image)
+    flops = counter.get_flop_counts()["Global"]
+    return sum(flops.get(operation, 0) for operation in COUNTED) // 2

@@ -157,7 +157,7 @@ def size_table(scores: pd.DataFrame, split: pd.DataFrame, by_groups: bool = Fals
     AUC, gain and the ends of their intervals are means over the draws.
 
     Args:
-        scores: those of `training_size.scores_by_size`.
+        scores: those of `training.baselines.scores_by_size`.
         split: has `id`, `label`, and `group` if `by_groups`.
         by_groups: True if groups are the units of the intervals, not images.
     """

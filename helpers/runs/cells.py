@@ -11,7 +11,7 @@ import pandas as pd
 
 from helpers.core import devices
 from helpers.core.members import Member
-from helpers.darts import genotypes, halving, named, network
+from helpers.darts import genotypes, named, network
 from helpers.darts.genotypes import Genotype
 from helpers.darts.named import HALVED, PERTURBED, SEARCHED, NamedCell
 from helpers.darts.perturbation import Selection
@@ -136,7 +136,7 @@ def halve(run: Run) -> pd.DataFrame:
 
     given = [name for name in settings.genotypes if name.endswith(".json")]
     by_search = {name: cell for name, cell in found_cells(run).items() if name != HALVED}
-    by_kind = halving.candidates(
+    by_kind = named.candidates(
         named.named_cells([*by_search], by_search, 0) if by_search else [],
         named.named_cells(given, {}, 0) if given else [],
         settings.halving_cells,
@@ -144,7 +144,7 @@ def halve(run: Run) -> pd.DataFrame:
     )
     cells = {cell.name: cell for group in by_kind.values() for cell in group}
     longest = settings.retrain_epochs  # as long as the training that follows
-    trials = halving.successive_halving([*cells], settings.halving_epochs, train_rung, longest)
+    trials = named.successive_halving([*cells], settings.halving_epochs, train_rung, longest)
     winner = cells[trials[trials.kept].model.iloc[-1]]
     # perturbation's seconds include those of the search behind it
     searches = [cell.search_seconds or 0.0 for cell in by_kind.get("searched", [])]

@@ -21,10 +21,10 @@ from helpers.models.record import CLASSICAL, Model
 from helpers.results.predictions import predictions_frame
 from helpers.runs import networks
 from helpers.runs.memo import Call, Run
-from helpers.training import baselines, features, patchcore, training_size
+from helpers.training import baselines, features, patchcore
 from helpers.training.baselines import ScoredBaseline
 from helpers.training.features import Features
-from helpers.training.memory_bank import NoMiddleLayersError
+from helpers.training.patchcore import NoMiddleLayersError
 
 ByFold = Mapping[int | None, Features]  # embeddings for the model of each fold; None: of no fold
 
@@ -127,15 +127,15 @@ def patch_core(run: Run, weights: backbones.Weights) -> str:
 
 
 def scores_by_size(run: Run) -> pd.DataFrame:
-    """Return `training_size.scores_by_size` of the run's pretrained features, once.
+    """Return `baselines.scores_by_size` of the run's pretrained features, once.
 
     Without rows if the run has no such features.
     """
     backbone = (run.notes.get("backbone") or "").partition(",")[0]
     path = run.paths.features(backbone)
     if not path.is_file():
-        return pd.DataFrame(columns=training_size.COLUMNS)
+        return pd.DataFrame(columns=baselines.COLUMNS)
     embedded = Features.of_arrays(files.load_arrays(path, "id", "embedding"))
     seen = networks.SEEN + [name for name in ("group", "fold") if name in run.split]
     place = "metrics/06_training_size_scores"
-    return run.once(place, training_size.scores_by_size, embedded, run.split[seen])
+    return run.once(place, baselines.scores_by_size, embedded, run.split[seen])

@@ -38,7 +38,7 @@ from helpers.runs import record
 from helpers.runs.memo import Run, images_of, read_all_predictions, split_of
 from helpers.runs.record import load_run
 from helpers.training.features import Features
-from helpers.training.memory_bank import PatchCoreNetwork
+from helpers.training.patchcore import PatchCoreNetwork
 
 PATCHCORE = "patchcore"  # its maps are not Grad-CAM's
 _CHECKPOINT = re.compile(r"seed(\d+)(?:_fold(\d+))?\.safetensors")

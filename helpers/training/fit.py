@@ -19,8 +19,7 @@ import pandas as pd
 from helpers.core import devices, environment, seeding
 from helpers.datasets.cache import ImageCache
 from helpers.models import backbones
-from helpers.models.complexity import count_parameters
-from helpers.models.spec import Facts, Network
+from helpers.models.spec import Facts, Network, count_parameters
 from helpers.training.augment import augmentation
 from helpers.training.batches import Batches, image_batches
 from helpers.training.distillation import Teacher

@@ -10,9 +10,8 @@ from torch import nn
 
 from helpers.core import tables
 from helpers.models.backbones import build
-from helpers.models.complexity import count_macs, count_parameters
 from helpers.models.record import Model
-from helpers.models.spec import ModelSpec
+from helpers.models.spec import ModelSpec, count_macs, count_parameters
 from helpers.training.fit import Fitted
 from helpers.training.inference import milliseconds_per_image
 

@@ -1,10 +1,14 @@
 """PatchCore, a model for lines that have no bad parts yet: it learns from good images alone.
 
-`memory_bank` holds the method. Here good images fill a memory, which scores the other images.
+Patches of good images fill a memory, of which a core set is kept; it scores other images.
+
+Source: Roth et al. 2022, "Towards Total Recall in Industrial Anomaly Detection", arXiv 2106.08265,
+section 3. Features are (B, D, h, w) float32.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import time
 from collections.abc import Iterator
@@ -13,26 +17,218 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor
+import torch.nn.functional as F
+from numpy.typing import ArrayLike
+from sklearn.random_projection import SparseRandomProjection
+from torch import Tensor, nn
 
 from helpers.core import devices, environment, seeding
 from helpers.datasets.cache import ImageCache
-from helpers.models.backbones import Facts, Weights, pretrained
+from helpers.models import backbones
+from helpers.models.spec import Facts, ModelSpec, Network
 from helpers.training.batches import image_batches
 from helpers.training.features import EMBED_BATCH
 from helpers.training.inference import Scorer, judging_precision
-from helpers.training.memory_bank import (
-    NEIGHBOURS,
-    MemoryBank,
-    PatchCoreNetwork,
-    core_set,
-    middle_stages,
-    network_of,
-    patch_features,
-)
 
+STRIDES = (8, 16)  # pixels per patch of the two stages: layers 2 and 3 of a ResNet
+NEIGHBOURHOOD = 3  # p of the paper: patches are averaged over p x p
+NEIGHBOURS = 9  # b of equation 7; the paper gives no value, anomalib takes 9
+PROJECTED = 128  # dimensions in which the core set is chosen, as in the authors' program
+MEMORY_AT_ONCE = 512  # patches of the memory, to which the distances of all others are held
+NETWORK = "patchcore"  # the kind of its specification
 MOST_PATCHES = 100_000  # a core set is chosen from at most so many, equally many of each image
 MOST_ASIDE = 200  # good images that are not remembered, to learn what score is usual
+LEAST_SCORE = 1e-12  # of an image whose patches are all in the memory; its logarithm is finite
+
+
+class NoMiddleLayersError(ValueError):
+    """A network has no stages that give maps of the wanted strides; the message says why."""
+
+
+def middle_stages(model: backbones.PretrainedClassifier) -> list[int]:
+    """Return the positions of the stages of stride 8 and 16 among those of a backbone.
+
+    Raises:
+        NoMiddleLayersError: it has no such stages.
+    """
+    stages = {stage["reduction"]: n for n, stage in enumerate(model.trunk.feature_info)}
+    if lacking := [stride for stride in STRIDES if stride not in stages]:
+        raise NoMiddleLayersError(
+            f"{model.spec.name} has no stage of stride {lacking[0]}, which patch features need; "
+            f"its strides are {', '.join(map(str, stages))}"
+        )
+    return [stages[stride] for stride in STRIDES]
+
+
+def patch_features(model: backbones.PretrainedClassifier, images: Tensor) -> Tensor:
+    """Return the features of all patches of normalised images (B, C, H, W): (B, D, h, w).
+
+    They are the maps of two middle stages, which still know where something is and are less bound
+    to ImageNet's classes than the last one. Each is averaged over 3 x 3 neighbours (fewer at the
+    border), the coarser one is upsampled bilinearly to the other, and both are concatenated. The
+    authors also average the channels down to 1024; the backbones here have fewer.
+
+        patch_features(model, images)  # ResNet-18, 224 px: (B, 384, 28, 28)
+    """
+    maps = model.trunk.forward_intermediates(
+        images, middle_stages(model), stop_early=True, intermediates_only=True
+    )
+    p, border = NEIGHBOURHOOD, NEIGHBOURHOOD // 2
+    fine, coarse = (F.avg_pool2d(m, p, 1, border, count_include_pad=False) for m in maps)
+    coarse = F.interpolate(coarse, fine.shape[2:], mode="bilinear", align_corners=False)
+    return torch.cat([fine, coarse], dim=1)
+
+
+@dataclass(frozen=True)
+class MemoryBank:
+    """Patches of good images, M of the paper, and the score that is usual for a good image.
+
+    Example:
+        bank = MemoryBank(torch.from_numpy(patches[core_set(patches, 1000, seed=0)]))
+        raw = bank.scores(features)  # (B,), from 0 on
+    """
+
+    patches: Tensor  # (M, D) float32
+    usual: float = 1.0  # the median score of good images that the memory does not hold
+
+    def distances(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Return each patch's distance to the nearest one in the memory, and the row of that.
+
+        Both are (B, h, w).
+        """
+        _, d, h, w = features.shape
+        patches = features.permute(0, 2, 3, 1).reshape(-1, d)
+        parts = self.patches.to(features.device).split(MEMORY_AT_ONCE)
+        least = [torch.cdist(patches, m, compute_mode=self._mode).min(dim=1) for m in parts]
+        nearest = torch.stack([part.values for part in least]).min(dim=0)  # of the parts
+        rows = torch.stack([i * MEMORY_AT_ONCE + part.indices for i, part in enumerate(least)])
+        row = rows.gather(0, nearest.indices[None])[0]
+        return nearest.values.unflatten(0, (-1, h, w)), row.unflatten(0, (-1, h, w))
+
+    def scores(self, features: Tensor) -> Tensor:
+        """Return the score s of each image (B,), equations 6 and 7 of the paper.
+
+        Let m_test be the patch that is farthest from the memory, m its nearest neighbour there, and
+        s_max their distance. With N_b(m), the b patches of the memory nearest to m, m among them,
+
+            s = (1 - exp(s_max) / sum over n in N_b(m) of exp |m_test - n|) * s_max:
+
+        a patch next to a rare good one is more suspicious than one next to many of its kind.
+        """
+        memory = self.patches.to(features.device)
+        distances, rows = self.distances(features)
+        farthest, where = distances.flatten(1).max(dim=1)  # s_max of each image, and its patch
+        place = where[:, None, None].expand(-1, features.shape[1], 1)
+        m_test = features.flatten(2).gather(2, place)[..., 0]  # (B, D)
+        m = memory[rows.flatten(1).gather(1, where[:, None])[:, 0]]  # (B, D)
+        b = min(NEIGHBOURS, len(memory))
+        apart = torch.cdist(memory, m, compute_mode=self._mode)  # (M, B)
+        near = apart.t().topk(b, largest=False).indices  # (B, b), of N_b(m)
+        to_near = torch.linalg.vector_norm(m_test[:, None] - memory[near], dim=2)  # (B, b)
+        # the exponential of a large distance is infinite: the fraction is computed in logarithms
+        weight = 1 - (farthest - to_near.logsumexp(dim=1)).exp()
+        return weight.clamp(min=0) * farthest
+
+    def defect_scores(self, scores: ArrayLike) -> np.ndarray:
+        """Map scores (N,) to [0, 1), without changing their order: s / (s + usual).
+
+        0.5 is as unusual as the median good image. No label of a bad part is needed. These numbers
+        are not probabilities.
+        """
+        s = np.asarray(scores, dtype=np.float64)
+        return s / (s + self.usual)
+
+    @property
+    def _mode(self) -> str:
+        # torch would choose by the number of images too, which the export cannot do
+        is_small = len(self.patches) <= 25  # torch's own limit: exact below, fast above
+        return "donot_use_mm_for_euclid_dist" if is_small else "use_mm_for_euclid_dist"
+
+
+class PatchCoreNetwork(Network):
+    """A frozen backbone with a memory: `model(images)` gives (0, log(s / usual)) for (good, bad).
+
+    Its softmax is `MemoryBank.defect_scores`, so it is saved, scored and exported as any network.
+    """
+
+    memory: Tensor  # (M, D)
+    usual: Tensor
+
+    def __init__(self, spec: ModelSpec) -> None:
+        super().__init__()
+        self.spec = spec
+        base = backbones.spec_of(spec.options["backbone"], spec.num_classes, spec.image_size_px)
+        backbone = backbones.build(base)
+        backbone.register_module("head", nn.Identity())  # not used, so not saved
+        assert isinstance(backbone, backbones.PretrainedClassifier)
+        self.backbone = backbone
+        self.register_buffer("memory", torch.zeros(spec.options["size"]))
+        self.register_buffer("usual", torch.ones(()))
+
+    @property
+    def bank(self) -> MemoryBank:
+        """The memory with its usual score."""
+        return MemoryBank(self.memory, float(self.usual))
+
+    def embed(self, images: Tensor) -> Tensor:
+        return self.backbone.embed(images)
+
+    def features(self, images: Tensor) -> Tensor:
+        """Return the features of all patches, (B, D, h, w) float32."""
+        return patch_features(self.backbone, images).float()
+
+    def forward(self, images: Tensor) -> Tensor:
+        features = self.features(images)
+        with torch.autocast(images.device.type, enabled=False):  # distances need float32
+            scores = MemoryBank(self.memory).scores(features)
+            bad = (scores.clamp(min=LEAST_SCORE) / self.usual).log()
+        return torch.stack([torch.zeros_like(bad), bad], dim=1)
+
+
+def network_of(backbone: backbones.PretrainedClassifier, bank: MemoryBank) -> PatchCoreNetwork:
+    """Return a backbone with a memory of patches as one network."""
+    base = backbone.spec
+    spec = dataclasses.replace(
+        base,
+        name=f"PatchCore on {base.name}",
+        kind=NETWORK,
+        feature_layer=f"backbone.{base.feature_layer}",
+        options={"backbone": base.kind, "size": list(bank.patches.shape)},
+    )
+    model = PatchCoreNetwork(spec)
+    model.backbone.trunk.load_state_dict(backbone.trunk.state_dict())
+    model.memory.copy_(bank.patches)
+    model.usual.fill_(bank.usual)
+    return model.eval()
+
+
+def core_set(
+    patches: np.ndarray, size: int, seed: int, device: torch.device | None = None
+) -> np.ndarray:
+    """Return the rows (size,) of a core set of patches (N, D), chosen greedily.
+
+    It should have the smallest possible maximum, over all patches, of the distance to its nearest
+    member (equation 5, the k-centre problem). The greedy choice, within a factor of 2, starts from
+    a random patch and adds the one that is farthest from all chosen ones. Distances are measured
+    after a sparse random projection to `PROJECTED` dimensions (Johnson and Lindenstrauss).
+    """
+    generator = np.random.default_rng(seed)
+    if patches.shape[1] > PROJECTED:
+        random_state = int(generator.integers(2**31))
+        projection = SparseRandomProjection(PROJECTED, random_state=random_state)
+        patches = projection.fit_transform(patches)
+    x = torch.from_numpy(np.ascontiguousarray(patches, dtype=np.float32)).to(device)
+    x = x - x.mean(dim=0)  # distances stay, and their rounding errors become smaller
+    squares = (x * x).sum(dim=1)
+    nearest = torch.full_like(squares, torch.inf)  # squared distance to the nearest chosen patch
+    chosen = np.empty(size, dtype=np.int64)
+    row = int(generator.integers(len(x)))
+    for i in range(size):
+        chosen[i] = row
+        torch.minimum(nearest, squares - 2 * (x @ x[row]) + squares[row], out=nearest)
+        nearest[row] = -torch.inf  # equal patches have no distance left, and no row comes twice
+        row = int(nearest.argmax())
+    return chosen
 
 
 @dataclass(frozen=True)
@@ -47,7 +243,7 @@ class FittedPatchCore:
 
 
 def fit(
-    weights: Weights,
+    weights: backbones.Weights,
     images: ImageCache,
     table: pd.DataFrame,
     share: float,
@@ -64,7 +260,7 @@ def fit(
         ValueError: there are fewer than two good training images.
     """
     started = time.monotonic()
-    backbone = pretrained(weights, num_classes=2, image_size_px=images.size_px)
+    backbone = backbones.pretrained(weights, num_classes=2, image_size_px=images.size_px)
     middle_stages(backbone)  # an error comes before the work
     device = devices.default_device()
     scorer = Scorer(backbone, device, images=len(table))

@@ -24,7 +24,7 @@ from helpers.darts.settings import NetworkSettings
 from helpers.models import backbones
 from helpers.training.allocator import freed_memory_kept
 from helpers.training.inference import Scorer, autocast, placed
-from helpers.training.memory_bank import patch_features
+from helpers.training.patchcore import patch_features
 
 ROUNDS = 15
 CPU = torch.device("cpu")

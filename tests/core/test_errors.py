@@ -8,7 +8,7 @@ from helpers.core.errors import UserError
 
 OF_THE_CODE = {  # caught inside, or no error of the user
     "helpers.datasets.decoding.BitsFound",
-    "helpers.training.memory_bank.NoMiddleLayersError",
+    "helpers.training.patchcore.NoMiddleLayersError",
     "helpers.core.errors.OutOfTime",
 }
 

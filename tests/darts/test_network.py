@@ -9,7 +9,7 @@ from helpers.darts.network import AuxiliaryHead, Cell, DerivedNetwork
 from helpers.darts.settings import NetworkSettings
 from helpers.darts.space import EDGES, PRIMITIVES
 from helpers.darts.supernet import Supernet
-from helpers.models.complexity import count_macs, count_parameters
+from helpers.models.spec import count_macs, count_parameters
 from tests.plain_darts import PlainSupernet, copy_to_plain
 
 DARTS_V2 = PUBLISHED["DARTS_V2"]

@@ -22,7 +22,7 @@ from helpers.deploy import export, predictor
 from helpers.deploy.description import NAME, read_description
 from helpers.models import backbones
 from helpers.results.calibration import apply_temperature
-from helpers.training.memory_bank import MemoryBank, network_of, patch_features
+from helpers.training.patchcore import MemoryBank, network_of, patch_features
 from tests.datasets.test_decoding import deep_noise, retag, save, tag, write_deep_png
 from tests.deploy_run import save_described, small_cnns
 

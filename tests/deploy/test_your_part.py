@@ -12,7 +12,7 @@ from PIL import Image
 from helpers.datasets import DataError
 from helpers.deploy import predictor, your_part
 from helpers.deploy.settings import YourPartSettings
-from helpers.training.memory_bank import PatchCoreNetwork
+from helpers.training.patchcore import PatchCoreNetwork
 from tests.deploy_run import save_described, small_cnns
 
 COSTS = YourPartSettings(escape_cost=50.0, false_alarm_cost=5.0, review_cost=1.0)

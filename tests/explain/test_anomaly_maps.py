@@ -13,7 +13,7 @@ from helpers.datasets.cache import open_cache
 from helpers.explain import anomaly_maps, localisation, maps
 from helpers.models import backbones
 from helpers.training.batches import normalise, to_float
-from helpers.training.memory_bank import MemoryBank, network_of
+from helpers.training.patchcore import MemoryBank, network_of
 
 SIZE_PX = 128  # the network of the subject sees 32
 SPOT = slice(32, 64)  # of 128: where a bad part is bright

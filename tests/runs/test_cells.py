@@ -9,7 +9,7 @@ import pytest
 from helpers.core import files
 from helpers.core.errors import UserError
 from helpers.core.paths import RunPaths
-from helpers.darts import genotypes, halving, named, perturbation, search
+from helpers.darts import genotypes, named, perturbation, search
 from helpers.darts.settings import RetrainSettings, SearchSettings
 from helpers.models import backbones
 from helpers.runs import cells, stages
@@ -93,7 +93,7 @@ def test_a_search_is_done_once_and_writes_two_cells_that_05_finds(home, parts_fo
 
 
 def test_cells_are_compared_once_apart_from_the_results_and_the_winner_has_a_name(run, monkeypatch):
-    for module in (genotypes, named, halving):  # with two random ones three cells are compared
+    for module in (genotypes, named):  # with two random ones three cells are compared
         monkeypatch.setattr(module, "PUBLISHED", {"DARTS_V2": DARTS_V2})
     about = {"method": "a search", "seconds": 100.0}
     files.save_json(

@@ -3,16 +3,19 @@
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from sklearn.metrics import roc_auc_score
 
 from helpers.datasets.cache import open_cache
+from helpers.models import backbones
 from helpers.models.backbones import find_weights, load_model, pretrained, save_model
-from helpers.training import memory_bank, patchcore
+from helpers.training import patchcore
 from helpers.training.batches import image_batches
 from helpers.training.inference import predict
-from helpers.training.memory_bank import (
+from helpers.training.patchcore import (
     MemoryBank,
     NoMiddleLayersError,
+    core_set,
     network_of,
     patch_features,
 )
@@ -57,7 +60,7 @@ def test_patches_are_bounded_however_many_images_there_are(
     found = fit(weights, images, split)
     assert found.good_images == remembered
     assert found.patches == most // remembered * remembered <= most
-    assert len(found.network.memory) == max(memory_bank.NEIGHBOURS, round(0.1 * found.patches))
+    assert len(found.network.memory) == max(patchcore.NEIGHBOURS, round(0.1 * found.patches))
 
 
 def test_the_usual_score_is_the_median_of_good_images_that_the_memory_lacks(
@@ -97,3 +100,133 @@ def test_without_good_images_or_suitable_stages_it_is_refused(split, images, wei
         fit(weights, images, bad)
     with pytest.raises(NoMiddleLayersError, match=r"no stage of stride 8, .* 16$"):
         fit(find_weights("test_vit", "random", 64), images, split)
+
+
+def _naive_core_set(patches, size, first):
+    """Algorithm 1 of the paper with all distances at once."""
+    x = patches.astype(np.float64)
+    distances = np.linalg.norm(x[:, None] - x[None], axis=2)
+    chosen = [first]
+    while len(chosen) < size:
+        rest = [i for i in range(len(x)) if i not in chosen]
+        chosen.append(max(rest, key=lambda i: distances[i, chosen].min()))
+    return chosen
+
+
+def test_the_core_set_is_that_of_a_naive_implementation():
+    patches = np.random.default_rng(0).normal(3, 1, (200, 12)).astype(np.float32)
+    before = patches.copy()
+    found = core_set(patches, 40, seed=1)
+    assert found.tolist() == _naive_core_set(patches, 40, found[0])
+    np.testing.assert_array_equal(patches, before)
+    assert found.tolist() == core_set(patches, 40, seed=1).tolist()
+    assert found.tolist() != core_set(patches, 40, seed=2).tolist()
+
+
+def test_the_core_set_covers_rare_patches_that_a_random_draw_misses():
+    rng = np.random.default_rng(0)
+    common = rng.normal(0, 0.1, (5000, 200)).astype(np.float32)  # projected: more than 128
+    rare = rng.normal(0, 5, (6, 200)).astype(np.float32)
+    found = core_set(np.concatenate([common, rare]), 20, seed=0)
+    assert set(range(5000, 5006)) <= set(found.tolist())
+
+
+def test_of_equal_patches_each_is_chosen_once():
+    assert sorted(core_set(np.ones((7, 3), np.float32), 7, seed=0).tolist()) == list(range(7))
+
+
+def _maps(*images):
+    """Features (B, D, h, w) from lists of patches (h w, D), a single row of patches each."""
+    return torch.tensor(images, dtype=torch.float32).permute(0, 2, 1)[:, :, None]
+
+
+def test_equations_6_and_7_by_hand(monkeypatch):
+    monkeypatch.setattr(patchcore, "NEIGHBOURS", 3)
+    bank = MemoryBank(torch.tensor([[0.0, 0], [1, 0], [0, 2], [4, 3.1]]))
+    # the second patch is the farthest: 3 from its nearest neighbour m = (1, 0)
+    (found,) = bank.scores(_maps([[0, 0.5], [4, 0], [0, 2]]))
+    # N_3(m) = m itself, (0, 0) at 1, and (0, 2) at sqrt 5; the patch is 3, 4 and sqrt 20 from them,
+    # nearer to (4, 3.1), which is farther from m
+    exponentials = np.exp([3, 4, np.sqrt(20)])
+    assert found.item() == pytest.approx((1 - exponentials[0] / exponentials.sum()) * 3, rel=1e-6)
+
+
+def test_distances_are_those_to_the_nearest_patch_in_the_map_s_order(monkeypatch):
+    memory, features = torch.randn(30, 5), torch.randn(2, 5, 3, 4)
+    expected = torch.empty(2, 3, 4)
+    for b, i, j in np.ndindex(2, 3, 4):
+        expected[b, i, j] = (memory - features[b, :, i, j]).norm(dim=1).min()
+    whole, rows = MemoryBank(memory).distances(features)
+    torch.testing.assert_close(whole, expected)
+    near = memory[rows].permute(0, 3, 1, 2)  # (B, D, h, w)
+    torch.testing.assert_close((near - features).norm(dim=1), expected)
+    monkeypatch.setattr(patchcore, "MEMORY_AT_ONCE", 7)  # the last part has two
+    again, same = MemoryBank(memory).distances(features)
+    torch.testing.assert_close(again, expected)
+    assert torch.equal(same, rows)
+
+
+def test_a_patch_beside_a_rare_good_one_scores_higher_than_one_beside_many():
+    many = torch.tensor([[0.0, 0]]).repeat(9, 1) + 0.01 * torch.randn(9, 2)
+    bank = MemoryBank(torch.cat([many, torch.tensor([[100.0, 100]])]))
+    common, rare = bank.scores(_maps([[1.0, 0]], [[101.0, 100]]))
+    assert common < 0.9 and rare == pytest.approx(1, abs=1e-3)  # both are at a distance of 1
+
+
+def test_far_patches_have_a_finite_score():
+    bank = MemoryBank(torch.randn(20, 4))
+    (found,) = bank.scores(_maps([[1e6] * 4]))
+    assert found.item() == pytest.approx(2e6, rel=0.2)
+
+
+def test_defect_scores_keep_the_order_stay_below_1_and_give_half_to_the_usual_image():
+    bank = MemoryBank(torch.zeros(1, 1), usual=2.0)
+    raw = np.sort(np.random.default_rng(0).exponential(5, 100))
+    found = bank.defect_scores(raw)
+    assert (np.diff(found) > 0).all() and found.min() >= 0 and found.max() < 1
+    assert bank.defect_scores([0, 2]).tolist() == [0, 0.5]
+
+
+def _backbone(kind):
+    torch.manual_seed(0)
+    return backbones.build(backbones.spec_of(kind, 2, 64)).eval()
+
+
+@pytest.mark.parametrize(
+    ("kind", "channels"),
+    [
+        ("resnet18", 128 + 256),
+        ("efficientnet_lite0", 40 + 112),
+        ("convnext_atto", 80 + 160),
+        ("regnetx_002", 56 + 152),
+        ("swin_tiny_patch4_window7_224", 192 + 384),  # its maps are (B, H, W, C)
+    ],
+)
+def test_features_are_those_of_the_stages_of_stride_8_and_16(kind, channels):
+    with torch.no_grad():
+        found = patch_features(_backbone(kind), torch.randn(2, 3, 64, 64))
+    assert found.shape == (2, channels, 8, 8)
+
+
+def test_features_are_the_layers_own_averaged_upsampled_and_joined():
+    model, images = _backbone("resnet18"), torch.randn(2, 3, 72, 72)  # maps of 9 x 9 and 5 x 5
+    trunk = model.trunk
+    with torch.no_grad():
+        found = patch_features(model, images)
+        stem = trunk.maxpool(trunk.act1(trunk.bn1(trunk.conv1(images))))
+        fine = trunk.layer2(trunk.layer1(stem))
+        coarse = trunk.layer3(fine)
+    assert found.shape == (2, 384, 9, 9)
+    torch.testing.assert_close(found[:, :128, 4, 6], fine[:, :, 3:6, 5:8].mean((2, 3)))
+    torch.testing.assert_close(found[:, :128, 0, 0], fine[:, :, :2, :2].mean((2, 3)))  # a corner
+    padded = F.pad(coarse, (1, 1, 1, 1), value=torch.nan)
+    averaged = torch.stack(
+        [
+            padded[:, :, i : i + 3, j : j + 3].flatten(2).nanmean(2)
+            for i in range(5)
+            for j in range(5)
+        ],
+        dim=2,
+    ).reshape(2, 256, 5, 5)
+    expected = F.interpolate(averaged, (9, 9), mode="bilinear")
+    torch.testing.assert_close(found[:, 128:], expected)

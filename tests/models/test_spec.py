@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from helpers.models.complexity import count_macs, count_parameters
+from helpers.models.spec import count_macs, count_parameters
 
 
 def test_multiply_adds_of_a_hand_counted_network():
