@@ -17,7 +17,6 @@ from helpers.models.record import Model, colours
 
 TITLES = {"train_loss": "training loss", "val_loss": "validation loss", "val_auc": "validation AUC"}
 MARKERS = "P<>p*h^osDvX"  # by the order of names: a model keeps its own in 03 and 05
-INSIDE = 0.9  # share of the points that learning curves show
 SMOOTHED = 0.1  # share of the epochs whose mean is a point of a learning curve
 
 
@@ -25,9 +24,7 @@ def learning_curves(curves: pd.DataFrame, models: Sequence[Model], title: str = 
     """Draw loss and validation AUC over epochs, one line per model, dashed if distilled.
 
     A point is the mean over a tenth of the epochs around it: single epochs of many models would
-    hide each other. The worst tenth of each model's points may be outside: it is the start of a
-    training, and would leave little space for the differences at the end. Trainings of different
-    lengths share an axis from 0 to 100 % of their epochs.
+    hide each other. Trainings of different lengths share an axis from 0 to 100 % of their epochs.
 
     `curves` has a row per epoch: `model` (its slug), `epoch, train_loss, val_loss, val_auc`, and
     `seed` or `fold` if models were trained several times: a band is one standard deviation.
@@ -52,11 +49,6 @@ def learning_curves(curves: pd.DataFrame, models: Sequence[Model], title: str = 
         sns.lineplot(titled, x="epoch", y=column, ax=ax, legend=ax is axes[-1], **looks)
         for line in ax.lines:  # some ten markers a line
             line.set_markevery(max(1, np.size(line.get_xdata()) // 10))
-        shown = (1 - INSIDE, 1) if column == "val_auc" else (0, INSIDE)
-        of_models = smooth.groupby("model")[column]
-        low, high = of_models.quantile(shown[0]).min(), of_models.quantile(shown[1]).max()
-        if high > low:
-            ax.set_ylim(low - 0.05 * (high - low), high + 0.05 * (high - low))
         ax.set(title=words, ylabel="")
         if column == "val_auc":
             ax.set_title(f"{words}, one view")

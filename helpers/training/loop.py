@@ -138,7 +138,15 @@ class Training:
             yield record
             if settings.schedule != "one_cycle":
                 self.scheduler.step()
-            record |= self._trained(time.monotonic() - started) | self._validated()
+            seconds = time.monotonic() - started
+            record |= {
+                "lr": self._lr,
+                "train_loss": self._total / max(1, self._seen),
+                "seconds": round(seconds, 2),
+                "images": self._seen,
+                "images_per_s": round(self._seen / seconds, 1),
+            }
+            record |= self._validated()
             record["total_seconds"] = round(time.monotonic() - started, 2)
             self.history.append(record)
             self.epoch += 1
@@ -193,15 +201,6 @@ class Training:
             self.scheduler.step()
         self._total, self._seen = self._total + value * len(targets), self._seen + len(targets)
         return value
-
-    def _trained(self, seconds: float) -> Record:
-        return {
-            "lr": self._lr,
-            "train_loss": self._total / max(1, self._seen),
-            "seconds": round(seconds, 2),
-            "images": self._seen,
-            "images_per_s": round(self._seen / seconds, 1),
-        }
 
     def _validated(self) -> Record:
         """Return validation's numbers, and keep the weights if they are the best."""

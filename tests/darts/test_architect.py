@@ -165,11 +165,6 @@ def test_a_step_is_adams_and_changes_nothing_but_alpha(order):
         torch.testing.assert_close(alpha.detach(), value, rtol=1e-9, atol=1e-12)
 
 
-def test_adam_has_the_papers_settings():
-    group = Architect(Supernet(4, 3, 2), F.cross_entropy).adam.param_groups[0]
-    assert (group["lr"], group["betas"], group["weight_decay"]) == (3e-4, (0.5, 0.999), 1e-3)
-
-
 @pytest.mark.parametrize(("order", "failing"), [(1, 0), (2, 0), (2, 1), (2, 2), (2, 3), (2, 4)])
 def test_a_step_that_fails_changes_neither_w_nor_alpha(order, failing):
     """It stops in a pass, or on an image that is not finite."""

@@ -48,13 +48,6 @@ def test_the_order_of_a_nodes_edges_does_not_matter():
     assert new_edges(PUBLISHED["DARTS_V1"], PUBLISHED["DARTS_V2"]) == 3 + 2
 
 
-def test_edges_name_operation_source_and_target_state():
-    genotype = Genotype(CELL, cell_with(0, (DIL, 0)))
-    assert genotype.edges("normal")[:4] == ((SEP, 0, 2), (SEP, 1, 2), (SEP, 0, 3), (SKIP, 2, 3))
-    assert [target for *_, target in genotype.edges("normal")] == [2, 2, 3, 3, 4, 4, 5, 5]
-    assert genotype.edges("reduce")[0] == (DIL, 0, 2) and genotype != Genotype(CELL, CELL)
-
-
 @pytest.mark.parametrize(
     ("row", "edge"),
     [(3, ("a", 2)), (0, ("none", 0)), (2, (SEP, 3)), (7, (SEP, -1)), (7, (SEP, True)), (1, SEP)],

@@ -42,13 +42,6 @@ def test_a_model_embeds_into_its_stated_size_and_scores_from_the_embedding(kind,
     assert dict(model.named_modules())[spec.feature_layer] is not None
 
 
-def test_a_pretrained_model_has_the_weights_that_were_found():
-    weights = backbones.find_weights("efficientnet_lite0")
-    model = backbones.pretrained(weights, 2, 64)
-    for name, value in model.trunk.state_dict().items():
-        assert torch.equal(value, weights.state[name])
-
-
 def test_a_saved_model_gives_the_same_scores_when_loaded(tmp_path):
     model = backbones.build(backbones.spec_of("cnn", 2, 16)).eval()
     images = torch.randn(3, 3, 16, 16)

@@ -56,14 +56,6 @@ def test_an_augmentation_keeps_shape_and_range_and_repeats_in_one_stream(channel
     assert not torch.allclose(views[0], views[2])
 
 
-def test_full_augmentation_changes_brightness_and_contrast_a_little():
-    gray = torch.full((256, 1, 16, 16), 0.5)
-    view = drawn("full", gray)
-    # at most 15 % added to, and 15 % multiplied with, a flat gray of one half
-    assert view.min() >= (0.5 - 0.15) * 0.85 - 1e-5
-    assert view.max() <= (0.5 + 0.15) * 1.15 + 1e-5
-
-
 def test_full_augmentation_resamples_about_half_of_the_images_and_turns_by_90_degrees():
     board = (torch.arange(17)[:, None] + torch.arange(17)).remainder(2).float()
     views = drawn("full", board.expand(64, 1, 17, 17))

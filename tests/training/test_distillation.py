@@ -41,14 +41,6 @@ def test_the_loss_is_that_of_a_case_computed_by_hand():
     assert float(twice) == pytest.approx(main, abs=1e-6)  # the mean over the batch
 
 
-@pytest.mark.parametrize("label", [0, 1])
-def test_the_ends_of_the_weight_are_cross_entropy_and_the_teacher_alone(label):
-    scores, targets = torch.tensor([[2.0, 0.5]]), torch.tensor([[label, 2.0, 0.5]])
-    labelled = Loss(0.0)(scores, torch.tensor([label]))
-    torch.testing.assert_close(DistillationLoss(0.0, 2.0, Loss(0.0))(scores, targets), labelled)
-    assert float(DistillationLoss(1.0, 2.0, Loss(0.0))(scores, targets)) == pytest.approx(0)
-
-
 def _pixels(n=40):
     """Images with a pixel that differs in all views, and this pixel as the teacher's score."""
     images = gray_batches(n=n, batch_size=7)
