@@ -7,7 +7,6 @@ Model("fbp", backbone="tf_efficientnet_lite2").slug  # fbp_tf_efficientnet_lite2
 from __future__ import annotations
 
 import dataclasses
-import itertools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -42,11 +41,7 @@ BASES = {
     "stacking": "Stacking",
     "majority": "Majority",
 }
-# positions in seaborn's "colorblind" palette
-COLOURS = {"lda": 0, "rf": 1, "lr": 9, "svm": 5, "ll": 0, "cnn": 1, "fbp": 2, "patchcore": 9}
-COLOURS |= {"darts_v2": 4, "darts_searched": 3, "darts_perturbation": 0, "darts_halving": 9}
-COLOURS |= {"random_cell": 5}
-OTHER_COLOURS = (8, 6, 0, 1, 7)
+FIRST_COLOUR = 4  # of the bases in seaborn's "colorblind" palette: FBP is green
 
 
 @dataclass(frozen=True, order=True)
@@ -150,6 +145,6 @@ def colours(models: Iterable[Model]) -> dict[str, str]:
 
     palette = sns.color_palette("colorblind").as_hex()
     models = list(models)
-    others = dict.fromkeys(model.base for model in models if model.base not in COLOURS)
-    places = COLOURS | dict(zip(others, itertools.cycle(OTHER_COLOURS), strict=False))
-    return {model.slug: palette[places[model.base]] for model in models}
+    bases = [*dict.fromkeys([*BASES, *(model.base for model in models)])]
+    place = {base: (FIRST_COLOUR + number) % len(palette) for number, base in enumerate(bases)}
+    return {model.slug: palette[place[model.base]] for model in models}
