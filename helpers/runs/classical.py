@@ -13,7 +13,7 @@ from collections.abc import Mapping
 import pandas as pd
 
 from helpers.core import devices, files
-from helpers.core.members import Member, cross_fitted, sides
+from helpers.core.members import cross_fitted, sides
 from helpers.datasets.group_prior import group_prior
 from helpers.datasets.split_file import keeps_groups_apart
 from helpers.models import backbones
@@ -26,6 +26,7 @@ from helpers.training.baselines import ScoredBaseline
 from helpers.training.features import Features
 from helpers.training.patchcore import NoMiddleLayersError
 
+FOLDER = "classical"  # of the fitted models, in the run's folder
 ByFold = Mapping[int | None, Features]  # embeddings for the model of each fold; None: of no fold
 
 
@@ -53,21 +54,21 @@ def fit(run: Run, models: Mapping[Model, ByFold]) -> dict[Model, list[ScoredBase
     settings, split = run.settings, run.split
     seen = networks.SEEN + (["group"] if keeps_groups_apart(split) else [])
     options = {name: getattr(settings, name) for name in ("folds", "trees", "seed", "cv_images")}
-    names = {
-        (model, fold): networks.place(model, Member(settings.seed, fold), "classical")
-        for model, by_fold in models.items()
-        for fold in by_fold
-    }
+    members = cross_fitted(split, [settings.seed])
     calls: dict[str, Call] = {}
-    for (model, fold), name in names.items():
-        embedded, table = models[model][fold], sides(split, fold)[seen]
-        calls[name] = functools.partial(
-            baselines.score_baseline, model.base.upper(), embedded, table, **options
-        )
+    for model, embedded in models.items():
+        for member in members:
+            calls[networks.place(model, member, FOLDER)] = functools.partial(
+                baselines.score_baseline,
+                model.base.upper(),
+                embedded if isinstance(embedded, Features) else embedded[member.fold],
+                sides(split, member.fold)[seen],
+                **options,
+            )
     found = run.once_each(calls, "classical models")
     fitted: dict[Model, list[ScoredBaseline]] = {}
-    for model, by_fold in models.items():
-        fits = {Member(settings.seed, fold): found[names[model, fold]] for fold in by_fold}
+    for model in models:
+        fits = {member: found[networks.place(model, member, FOLDER)] for member in members}
         networks.add_model(run, model, fits, device=_device())
         fitted[model] = list(fits.values())
     return fitted
@@ -91,17 +92,14 @@ def fine_tuned(run: Run, model: Model) -> ByFold:
     """
     settings = run.settings
     images = run.images(settings.image_size_px)
-    calls: dict[str, Call] = {}
     members = cross_fitted(run.split, [settings.seed])
     names = {m: f"features/{model.slug}" + (f"_fold{m.fold}" if m.fold else "") for m in members}
+    calls: dict[str, Call] = {}
     for member, name in names.items():
         file = run.paths.root / f"{networks.place(model, member)}.safetensors"
+        network, ids = backbones.load_model(file), run.split[["id"]]
         calls[name] = functools.partial(
-            features.embed_all,
-            backbones.load_model(file),
-            images,
-            run.split[["id"]],
-            precision=settings.precision,
+            features.embed_all, network, images, ids, precision=settings.precision
         )
     arrays = run.once_each(calls, "features")
     return {m.fold: Features.of_arrays(arrays[name]) for m, name in names.items()}
@@ -110,8 +108,8 @@ def fine_tuned(run: Run, model: Model) -> ByFold:
 def patch_core(run: Run, weights: backbones.Weights) -> str:
     """Fill a memory of good patches for each fold, make PatchCore a row, and say what it holds."""
     settings, model = run.settings, Model("patchcore")
-    members = cross_fitted(run.split, [settings.seed])
-    images, calls = run.images(settings.image_size_px), {}
+    members, images = cross_fitted(run.split, [settings.seed]), run.images(settings.image_size_px)
+    calls: dict[str, Call] = {}
     for member in members:
         table = sides(run.split, member.fold)[networks.SEEN]
         calls[networks.place(model, member)] = functools.partial(

@@ -232,8 +232,6 @@ class Run:
             if outputs_are_intact(self.paths, step["outputs"])
         }
         self.notes.setdefault("reused", []).extend(steps)
-        spent_s = sum(step["seconds"] for step in steps.values())
-        self.note(reused_seconds=round(self.notes.get("reused_seconds", 0.0) + spent_s, 1))
         place_of = {name: self.paths.root / name for name in calls}
         # of an interrupted training; other arguments have another file
         resume_of = {n: self.paths.root / f"{n}.{key}.resume" for n, key in key_of.items()}

@@ -10,6 +10,7 @@ that is left at None takes the preset's value, or else the field's default:
 from __future__ import annotations
 
 import ast
+import contextlib
 import dataclasses
 import difflib
 import json
@@ -85,38 +86,34 @@ def stage_name(number: str) -> str:
 
 
 def parse_parameters(texts: Sequence[str]) -> dict[str, Any]:
-    """Return the values of a command line's NAME=VALUE by name; see `parse_parameter`.
+    """Return the values of a command line's NAME=VALUE by name: each as JSON, Python or text.
+
+    Where a name is asked for, a number stays the text that it is, except in brackets: a
+    folder may be called 2024_11, which Python reads as 202411.
 
     Raises:
         SettingsError: a text has no equals sign, or a name is given twice.
     """
     given: dict[str, Any] = {}
-    for name, value in map(parse_parameter, texts):
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise SettingsError(f"-p {text}: write -p NAME=VALUE")
         if name in given:
             raise SettingsError(
                 f'-p {name} is given twice: give it once, a list as -p \'{name}=["A", "B"]\''
             )
         given[name] = value
+        for read in (json.loads, ast.literal_eval):
+            with contextlib.suppress(
+                ValueError, SyntaxError, TypeError, MemoryError, RecursionError
+            ):
+                found = read(value)
+                quoted = not set("('\"").isdisjoint(value)
+                if name not in _TEXTS or quoted or isinstance(found, str | list | None):
+                    given[name] = found
+                break
     return given
-
-
-def parse_parameter(text: str) -> tuple[str, Any]:
-    """Return name and value of a command line's NAME=VALUE; the value as JSON, Python or text.
-
-    Where a name is asked for, a number stays the text that it is, except in brackets: a
-    folder may be called 2024_11, which Python reads as 202411.
-    """
-    name, equals, value = text.partition("=")
-    if not equals:
-        raise SettingsError(f"-p {text}: write -p NAME=VALUE")
-    for read in (json.loads, ast.literal_eval):
-        try:
-            found = read(value)
-        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-            continue
-        is_text = isinstance(found, str | list | None) or not set("('\"").isdisjoint(value)
-        return name, value if name in _TEXTS and not is_text else found
-    return name, value
 
 
 def settings_table(settings: Any, preset: str) -> pd.DataFrame:

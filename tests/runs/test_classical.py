@@ -76,7 +76,7 @@ def test_the_classifier_of_a_fold_sees_the_features_of_the_network_without_this_
 
 def test_brightness_and_the_four_models_are_rows_and_are_fitted_once(run):
     embedded = Features(run.split.id.to_numpy(dtype=str), embedding(run))
-    models = classical.brightness(run) | classical.on(run, embedded, Model("lr"))
+    models = classical.brightness(run) | classical.on(embedded, Model("lr"))
     fitted = classical.fit(run, models)
     assert {*run.models()} == {"lr_on_brightness", "lda", "rf", "lr", "svm"}
     assert all(len(fits) == 3 for fits in fitted.values())
