@@ -30,26 +30,18 @@ FOLDER = "classical"  # of the fitted models, in the run's folder
 ByFold = Mapping[int | None, Features]  # embeddings for the model of each fold; None: of no fold
 
 
-def on(run: Run, embedded: Features | ByFold, like: Model) -> dict[Model, ByFold]:
+def on(embedded: Features | ByFold, like: Model) -> dict[Model, Features | ByFold]:
     """Return the four classical models on embeddings; `like` names backbone and features."""
-    by_fold = _by_fold(run, embedded)
-    return {dataclasses.replace(like, base=name): by_fold for name in CLASSICAL}
+    return {dataclasses.replace(like, base=name): embedded for name in CLASSICAL}
 
 
-def brightness(run: Run) -> dict[Model, ByFold]:
+def brightness(run: Run) -> dict[Model, Features | ByFold]:
     """Return logistic regression on the mean gray value of each image."""
     images = run.images(run.settings.image_size_px)
-    mean_gray = features.brightness(run.split.id, images)
-    return {Model("lr", features="brightness"): _by_fold(run, mean_gray)}
+    return {Model("lr", features="brightness"): features.brightness(run.split.id, images)}
 
 
-def _by_fold(run: Run, embedded: Features | ByFold) -> ByFold:
-    if isinstance(embedded, Features):
-        return {fold: embedded for _, fold in cross_fitted(run.split, [run.settings.seed])}
-    return embedded
-
-
-def fit(run: Run, models: Mapping[Model, ByFold]) -> dict[Model, list[ScoredBaseline]]:
+def fit(run: Run, models: Mapping[Model, Features | ByFold]) -> dict[Model, list[ScoredBaseline]]:
     """Fit classical models side by side, once for each fold, and make them rows of the results."""
     settings, split = run.settings, run.split
     seen = networks.SEEN + (["group"] if keeps_groups_apart(split) else [])

@@ -50,6 +50,10 @@ _TEXTS = {
 }
 
 
+# what `json.loads` and `ast.literal_eval` raise for a text that is neither
+_NOT_READ = (ValueError, SyntaxError, TypeError, MemoryError, RecursionError)
+
+
 def resolve(stage: str, preset: str, given: Mapping[str, Any]) -> Any:
     """Return the settings of a stage: given values over the preset's over the defaults.
 
@@ -105,9 +109,7 @@ def parse_parameters(texts: Sequence[str]) -> dict[str, Any]:
             )
         given[name] = value
         for read in (json.loads, ast.literal_eval):
-            with contextlib.suppress(
-                ValueError, SyntaxError, TypeError, MemoryError, RecursionError
-            ):
+            with contextlib.suppress(*_NOT_READ):
                 found = read(value)
                 quoted = not set("('\"").isdisjoint(value)
                 if name not in _TEXTS or quoted or isinstance(found, str | list | None):

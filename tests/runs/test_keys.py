@@ -8,7 +8,7 @@ import textwrap
 import pytest
 
 from helpers.runs import keys
-from helpers.training import features, fit, optim
+from helpers.training import features, fit
 
 FILES = {
     "__init__.py": "",
@@ -150,15 +150,6 @@ def test_a_function_from_outside_of_the_package_is_digested_by_its_source():
         return 2
 
     assert keys.digest_of(one) == keys.digest_of(one) != keys.digest_of(two)
-
-
-def test_the_package_s_own_loss_reaches_its_constant():
-    reached = keys._names_in(
-        keys._module("helpers.training.optim").definitions["Loss"][0],
-        {"AUXILIARY_WEIGHT": ("helpers.training.optim", "AUXILIARY_WEIGHT")},
-    )
-    assert reached
-    assert keys.digest_of(optim.Loss) != keys.digest_of(optim.make_optimizer)
 
 
 @pytest.mark.parametrize(("function", "reaches"), [(fit.fit, True), (features.embed_all, False)])

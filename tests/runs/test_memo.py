@@ -15,7 +15,6 @@ import torch
 
 from helpers.core import paths
 from helpers.core.errors import UserError
-from helpers.models import backbones
 from helpers.runs import keys, stages, workers
 from helpers.training.settings import BaselineSettings
 from tests.runs import tasks
@@ -64,13 +63,6 @@ def test_a_damaged_file_is_made_again(run):
     (run.paths.root / "result.csv").write_text("damaged")
     assert run.once("result", tasks.everything, 3).table.score[1] == 3
     assert run.notes["reused"] == []
-
-
-def test_a_network_keeps_its_weights(run):
-    spec = backbones.spec_of("cnn", 2, 16, 1)
-    network = run.once("cnn", backbones.TwoLayerCNN, spec)
-    again = run.once("cnn", backbones.TwoLayerCNN, spec)
-    assert torch.equal(network.head.weight, again.head.weight)
 
 
 @pytest.mark.parametrize(

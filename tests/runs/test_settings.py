@@ -149,8 +149,8 @@ def test_the_smallest_and_the_largest_values_are_taken():
     assert (training.momentum, training.gamma, training.epoch_images) == (0.0, 1.0, 2)
 
 
-@pytest.mark.parametrize("stage", ["02_features_baselines", "03_finetuning"])
-def test_a_backbone_is_a_name_or_a_list_of_names(stage):
+def test_a_backbone_is_a_name_or_a_list_of_names():
+    stage = "03_finetuning"
     for given, backbones in (
         ("auto", ("auto",)),
         ("timm/convnext_tiny", ("convnext_tiny",)),
@@ -162,7 +162,6 @@ def test_a_backbone_is_a_name_or_a_list_of_names(stage):
     assert config.resolve(stage, "quick", both).weights == "random"
 
 
-@pytest.mark.parametrize("stage", ["02_features_baselines", "03_finetuning"])
 @pytest.mark.parametrize(
     ("given", "problem"),
     [
@@ -173,8 +172,8 @@ def test_a_backbone_is_a_name_or_a_list_of_names(stage):
         ({"backbone": ["vgg11", "vgg13"], "weights": "w.pth"}, "WEIGHTS='w.pth' is a file for one"),
     ],
 )
-def test_a_backbone_that_is_unknown_or_a_file_for_several_is_refused(stage, given, problem):
-    assert problem in refused(stage, **given)
+def test_a_backbone_that_is_unknown_or_a_file_for_several_is_refused(given, problem):
+    assert problem in refused("03_finetuning", **given)
 
 
 def test_a_time_budget_is_not_what_a_result_depends_on():
