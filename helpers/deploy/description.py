@@ -1,28 +1,43 @@
 """model.json beside a model's checkpoints: how to use it, what it promises, where it comes from.
 
-The analysis writes it for each network (`helpers.deploy.describe`), because it finds the thresholds
-and the temperature, on held-out scores. They belong to the average of the checkpoints that the file
-names.
+The analysis writes it for each network, because it finds the thresholds and the temperature, on
+held-out scores. They belong to the average of the checkpoints that the file names.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike
 from pydantic import Field, ValidationError
 from pydantic.dataclasses import dataclass
 
-from helpers.core import files
+from helpers.core import files, metrics
 from helpers.core.rules import STRICT
-from helpers.core.style import percent_up, told_apart
+from helpers.core.style import LABEL_NAMES, percent_up, told_apart
+from helpers.models import backbones
+from helpers.models.backbones import PretrainedClassifier
+from helpers.models.spec import Network
+from helpers.models.weights import licence_of
 from helpers.results.calibration import apply_temperature
+from helpers.results.operating_point import Rule
+from helpers.results.predictions import Scored
 
 NAME = "model.json"
 VERDICTS = ("pass", "look again", "reject")  # in the order of their scores
+RULE: Rule = "expected"  # the promise that verdicts follow
+CAVEAT = "The promise holds for parts that are drawn like those held out"
+CHOSEN = "; it is a little too good if they also chose the epoch"
+CROSS_FITTED = (
+    "; it is approximate, since held-out parts were scored by one fold's network and new parts are "
+    "scored by the mean of all"
+)
+TAUGHT = "; it is too good, since the network's teachers have seen the held-out parts"
 Count = Annotated[int, Field(ge=1)]
 
 
@@ -106,6 +121,70 @@ class Description:
 def sealed(description: Description) -> Description:
     """Return a description that keeps its promise: its thresholds are those that were chosen."""
     return replace(description, seal=description.promise_digest)
+
+
+def describe(
+    scored: Scored,
+    point: pd.Series,
+    temperature: float,
+    checkpoints: Sequence[Path],
+    weights: str = "",
+    **origin: Any,
+) -> Description:
+    """Return the description of a network.
+
+    Its checkpoints are averaged; `point` is its row of `decision.operating_table` by `RULE`, and
+    `temperature` that of `decision.calibration_table`. `weights` are those that the training
+    started from, if it has a pretrained backbone. `origin` are the other fields: `run, is_smoke,
+    dataset, images_digest, split_digest, attribution`.
+    """
+    model = backbones.load_model(checkpoints[0])
+    facts, backbone = model.facts, backbone_of(model)
+    return sealed(
+        Description(
+            model=scored.name,
+            title=scored.title,
+            checkpoints={path.name: files.file_digest(path) for path in checkpoints},
+            classes=list(LABEL_NAMES.values()),
+            image_size_px=model.spec.image_size_px,
+            channels=model.spec.in_channels,
+            fit=facts.fit,
+            full_scale_bits=facts.full_scale_bits,
+            views=facts.views,
+            precision=facts.precision,  # type: ignore[arg-type]  # the class checks its value
+            temperature=temperature,
+            pass_below=float(point.threshold),
+            reject_from=float(point.reject_threshold),
+            rule=RULE,
+            asked_escape_rate=float(point.asked),
+            promised_escape_rate=float(point.promised),
+            held_out_bad_parts=int(point.val_bad),
+            val_auc=float(metrics.roc_auc(*scored.labels_scores("val"))),
+            caveat=caveat_of(scored),
+            weights=weights if backbone else "",
+            weights_licence=licence_of(backbone, weights) if backbone else "",
+            made_with=facts.made_with,
+            **origin,
+        )
+    )
+
+
+def backbone_of(model: Network) -> str:
+    """Return the pretrained backbone of a network; "" if it started from random weights."""
+    if isinstance(model, PretrainedClassifier):
+        return model.spec.kind
+    return model.spec.options.get("backbone", "")  # PatchCore's
+
+
+def caveat_of(scored: Scored) -> str:
+    """Return what the promise rests on."""
+    chosen = "" if scored.model.base == "patchcore" else CHOSEN  # it has no epochs
+    taught = TAUGHT if scored.model.teacher else ""
+    text = CAVEAT + (CROSS_FITTED if "folds" in scored.model.averaged else chosen) + taught + "."
+    if (groups := scored.blocks("val")) is None:
+        return text
+    bad = scored.labels_scores("val")[0] == 1
+    return f"{text} The bad ones are from {len(set(groups[bad]))} groups; other groups may differ."
 
 
 def read_description(folder: Path) -> Description | None:

@@ -9,16 +9,15 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from scipy.stats import fisher_exact
 from torch import Tensor
 
 from helpers.core.evenly import evenly
-from helpers.core.style import LABEL_NAMES, SIGNIFICANT, draw_image, p_value, told_apart
+from helpers.core.style import LABEL_NAMES, draw_image, told_apart
 from helpers.datasets import DataError
 from helpers.datasets.folder import image_files
 from helpers.deploy.description import VERDICTS
 from helpers.deploy.predictor import TrainedModel
-from helpers.deploy.settings import MOST_OWN_IMAGES, YourPartSettings
+from helpers.deploy.settings import MOST_OWN_IMAGES
 from helpers.explain import maps
 from helpers.explain.anomaly_maps import anomaly_map
 from helpers.explain.gradcam import grad_cam
@@ -64,12 +63,6 @@ def parts_to_ask(split: pd.DataFrame, folder: str) -> pd.DataFrame:
         test = test[test.group.isin(large)]
     chosen = test.iloc[evenly(len(test), FROM_THE_RUN)]
     return chosen.reindex(columns=["id", "path", "group", "label"]).reset_index(drop=True)
-
-
-def ask(model: TrainedModel, parts: pd.DataFrame) -> pd.DataFrame:
-    """Return the parts with `score, probability, verdict, reason`; see `TrainedModel.predict`."""
-    answers = model.predict(parts.path.tolist())
-    return parts.reset_index(drop=True).join(answers.drop(columns="file"))
 
 
 def most_suspicious(answered: pd.DataFrame) -> pd.Series:
@@ -135,16 +128,15 @@ def _draw_score(ax: Any, model: TrainedModel, score: float) -> None:
     ax.minorticks_off()
 
 
-def by_group(answered: pd.DataFrame, settings: YourPartSettings) -> pd.DataFrame:
+def by_group(answered: pd.DataFrame) -> pd.DataFrame:
     """Return a row for each group of parts, and one for all parts if there are several groups.
 
     The group with the largest share of parts to look at again or to reject comes first.
 
     Returns:
         `Group, Parts, Pass, Look again, Reject, Unreadable`; `Bad expected among passed` (a number
-        of parts) and, with costs, `Cost`, both by the calibrated probabilities of the parts that
-        have a verdict; if the labels are known, `Bad`, `Bad that passed (labels)` and `Good that
-        were rejected`.
+        of parts) by the calibrated probabilities; if the labels are known, `Bad`, `Bad that passed
+        (labels)` and `Good that were rejected`.
     """
     passed, rejected = answered.verdict == PASS, answered.verdict == REJECT
     columns: dict[str, pd.Series] = {
@@ -160,8 +152,6 @@ def by_group(answered: pd.DataFrame, settings: YourPartSettings) -> pd.DataFrame
         columns["Bad"] = bad & (answered.verdict != "")
         columns["Bad that passed (labels)"] = bad & passed
         columns["Good that were rejected"] = ~bad & rejected
-    if settings.escape_cost:
-        columns["Cost"] = costs_of(answered, settings)
     table = pd.DataFrame(columns).groupby(answered.group.fillna(NO_GROUP).to_numpy()).sum()
     held = (table["Look again"] + table["Reject"]) / table["Parts"]
     table = table.loc[held.sort_values(ascending=False, kind="stable").index]
@@ -170,35 +160,19 @@ def by_group(answered: pd.DataFrame, settings: YourPartSettings) -> pd.DataFrame
     return table.round(2).rename_axis("Group").reset_index()
 
 
-def costs_of(answered: pd.DataFrame, settings: YourPartSettings) -> pd.Series:
-    """Return the expected cost of each part's verdict (0 without one), by its probability of bad.
-
-    A bad part that passes costs ESCAPE_COST, a good one that is rejected FALSE_ALARM_COST, a look
-    REVIEW_COST; a person is assumed to be right.
-    """
-    bad, verdict = answered.probability.fillna(0.0), answered.verdict
-    costs = (verdict == PASS) * bad * settings.escape_cost
-    costs += (verdict == REJECT) * (1 - bad) * settings.false_alarm_cost
-    return costs + (verdict == LOOK_AGAIN) * settings.review_cost
-
-
 def look_again_figure(model: TrainedModel, answered: pd.DataFrame) -> Figure | None:
     """Draw the parts that a person looks at again, with their maps; None if there are none."""
     chosen = answered[answered.verdict == LOOK_AGAIN].sort_values("score", ascending=False)
     shown = chosen.head(SHEET[0] * SHEET[1])
     if shown.empty:
         return None
-    columns = min(SHEET[1], len(shown))
-    rows = -(-len(shown) // columns)
     title = f"{len(chosen)} of {len(answered)} parts are between the thresholds"
     title += f"; the {len(shown)} of the highest score" if len(shown) < len(chosen) else ""
-    size = max(6.0, 1.75 * columns + 0.9), max(3.6, 2.3 * rows + 0.4)  # the scale's label fits
-    read = [model.read(str(path))[0] for path in shown.path]
-    pixels = [image for image in read if image is not None]  # what has a score can be read
-    heats = [bad_map(model, image) for image in pixels]
-    scale = maps.MAP_SCALE if any(heat.max() > 0 for heat in heats) else ""
-    figure, axes = maps.grid(rows, columns, size, title, scale)
-    for ax, part, image, heat in zip(axes.ravel(), shown.itertuples(), pixels, heats, strict=False):
+    figure, axes = maps.grid(*SHEET, (11.4, 5.0), title)
+    for ax, part in zip(axes.ravel(), shown.itertuples(), strict=False):
+        image, *_ = model.read(str(part.path))
+        assert image is not None  # what has a score can be read
+        heat = bad_map(model, image)
         label: Any = getattr(part, "label", None)
         lines = [
             str(part.id)[-18:],
@@ -213,39 +187,9 @@ def look_again_figure(model: TrainedModel, answered: pd.DataFrame) -> Figure | N
 def say_verdicts(table: pd.DataFrame) -> str:
     """Say how many parts pass, are looked at again and are rejected, from `by_group`."""
     every = table.iloc[-1]
-    counts = [f"{every[verdict.capitalize()]} {verdict}" for verdict in VERDICTS]
-    judged = int(every[["Pass", "Look again", "Reject"]].sum())
-    if not judged:
+    counts = {verdict: every[verdict.capitalize()] for verdict in VERDICTS}
+    if not any(counts.values()):
         return ""
-    if "Bad" in every:
-        after = (
-            f"by their labels {every['Bad that passed (labels)']} of {every['Bad']} bad parts "
-            f"pass, and {every['Good that were rejected']} of {judged - every['Bad']} good parts "
-            "are rejected"
-        )
-    else:
-        expected = every["Bad expected among passed"]
-        after = f"{expected:.2f} bad parts are expected among those that pass"
-    unread = f" {every['Unreadable']} image(s) cannot be read." if every["Unreadable"] else ""
-    return f"Of {judged} parts: {', '.join(counts)}; {after}.{unread}"
-
-
-def say_groups(table: pd.DataFrame) -> str:
-    """Name the group whose parts pass least often, if chance does not explain it.
-
-    That is Fisher's exact test against all other groups, its p-value multiplied by the number of
-    groups (Bonferroni).
-    """
-    groups = table[table.Group != EVERY]
-    held = (groups["Look again"] + groups["Reject"]).to_numpy()
-    passed = groups["Pass"].to_numpy()
-    tables = np.stack([held, passed, held.sum() - held, passed.sum() - passed], axis=1)
-    tests = [fisher_exact(counts.reshape(2, 2), alternative="greater") for counts in tables]
-    worst = int(np.argmin([test.pvalue for test in tests]))
-    if (p := min(1.0, float(tests[worst].pvalue) * len(groups))) >= SIGNIFICANT:
-        return ""
-    its_held, its_passed, rest, rest_passed = tables[worst]
-    return (
-        f"Group {groups.Group.iloc[worst]} stands out: {its_held} of its {its_held + its_passed} "
-        f"parts do not pass, {rest} of {rest + rest_passed} of the others ({p_value(p)})."
-    )
+    unread = f"; {every['Unreadable']} image(s) cannot be read" if every["Unreadable"] else ""
+    each = ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
+    return f"Of {sum(counts.values())} parts: {each}{unread}."

@@ -2,28 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from pydantic.dataclasses import dataclass
 
 from helpers.core.rules import STRICT, Seed, SettingsError, Text, setting
 
 REVIEW_SHARE = 0.1  # of all parts, if nothing is said
 SEED = "start of all random draws; another seed gives another result"
-ESCAPE_COST = "of a bad part that passes, in any unit; 0: unknown"
-FALSE_ALARM_COST = "of a good part that is rejected"
-
-
-def refuse_one_cost(settings: Any) -> None:
-    if (settings.escape_cost > 0) != (settings.false_alarm_cost > 0):
-        raise SettingsError(
-            "one cost alone says nothing: give both ESCAPE_COST and FALSE_ALARM_COST, or none"
-        )
-    if settings.review_cost and not settings.escape_cost:
-        raise SettingsError(
-            "REVIEW_COST says nothing alone: give ESCAPE_COST and FALSE_ALARM_COST too, or leave "
-            "it out (notebook 06 has REVIEW_SHARE instead)"
-        )
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -33,8 +17,8 @@ class AnalysisSettings:
     seed: Seed = setting(0, SEED)
     model: Text = setting("", "model to analyse; empty: the best on validation")
     max_escape_rate: float = setting(0.01, "share of the bad parts that may pass", ge=0, le=1)
-    escape_cost: float = setting(0.0, ESCAPE_COST, ge=0)
-    false_alarm_cost: float = setting(0.0, FALSE_ALARM_COST, ge=0)
+    escape_cost: float = setting(0.0, "of a bad part that passes, in any unit; 0: unknown", ge=0)
+    false_alarm_cost: float = setting(0.0, "of a good part that is rejected", ge=0)
     review_share: float | None = setting(
         None,
         "of all parts, that a person can look at again; None: 0.1, or by REVIEW_COST",
@@ -46,7 +30,15 @@ class AnalysisSettings:
     compare_run: Text = setting("", "another run, split in the other way, to show beside this")
 
     def __post_init__(self) -> None:
-        refuse_one_cost(self)
+        if (self.escape_cost > 0) != (self.false_alarm_cost > 0):
+            raise SettingsError(
+                "one cost alone says nothing: give both ESCAPE_COST and FALSE_ALARM_COST, or none"
+            )
+        if self.review_cost and not self.escape_cost:
+            raise SettingsError(
+                "REVIEW_COST says nothing alone: give ESCAPE_COST and FALSE_ALARM_COST too, or "
+                "give REVIEW_SHARE instead"
+            )
         if self.review_cost and self.review_share is not None:
             raise SettingsError(
                 "REVIEW_SHARE and REVIEW_COST both say which parts are looked at again: give one"

@@ -22,8 +22,7 @@ from helpers.core.paths import RunPaths
 from helpers.core.style import percent, percent_up, told_apart
 from helpers.datasets.cache import ImageCache
 from helpers.deploy import predictor
-from helpers.deploy.describe import RULE, backbone_of, describe
-from helpers.deploy.description import NAME, read_description
+from helpers.deploy.description import NAME, RULE, backbone_of, describe, read_description
 from helpers.deploy.export import Format, check_exported, export_model
 from helpers.deploy.predictor import Opened, TrainedModel
 from helpers.explain.anomaly_maps import AnomalyMaps

@@ -9,7 +9,7 @@ import pytest
 
 from helpers.core import files
 from helpers.core.members import Member
-from helpers.deploy import describe
+from helpers.deploy import description as descriptions
 from helpers.deploy.description import NAME, Description, read_description, sealed
 from helpers.models.record import Model
 from helpers.results.predictions import Scored
@@ -38,7 +38,7 @@ def test_a_network_is_described_with_its_point_and_how_it_reads_images(tmp_path,
     point = pd.Series(POINT | {"val_bad": 10})
     origin = {name: CONTENT[name] for name in ("run", "is_smoke", "dataset", "attribution")}
     origin |= {"images_digest": "i", "split_digest": "s"}
-    found = describe.describe(scored, point, 1.5, paths, weights="mine", **origin)
+    found = descriptions.describe(scored, point, 1.5, paths, weights="mine", **origin)
     assert (found.pass_below, found.reject_from) == (0.25, 0.75)
     assert (found.promised_escape_rate, found.held_out_bad_parts) == (1 / 11, 10)
     assert (found.image_size_px, found.channels, found.views, found.fit) == (32, 3, 8, "pad")
@@ -79,13 +79,13 @@ def test_thresholds_that_were_edited_by_hand_promise_nothing(tmp_path, change):
 
 def test_what_the_promise_rests_on_is_said(scored):
     def caveat(**changes):
-        return describe.caveat_of(dataclasses.replace(scored, **changes))
+        return descriptions.caveat_of(dataclasses.replace(scored, **changes))
 
-    assert describe.CHOSEN in caveat()
+    assert descriptions.CHOSEN in caveat()
     assert "epoch" not in caveat(model=Model("patchcore"))
-    assert describe.TAUGHT in caveat(model=Model("cnn", teacher="fbp"))
+    assert descriptions.TAUGHT in caveat(model=Model("cnn", teacher="fbp"))
     folds = tuple(Member(0, fold) for fold in range(2))
-    assert describe.CROSS_FITTED in caveat(model=Model("net", members=folds))
+    assert descriptions.CROSS_FITTED in caveat(model=Model("net", members=folds))
     assert "from 2 groups" in caveat(groups_apart=True) and "groups" not in caveat()
 
 

@@ -86,7 +86,6 @@ def test_a_name_that_is_given_twice_is_refused():
         config.parse_parameters(["SEED=1", "BACKBONE=resnet18", "BACKBONE=vgg11"])
 
 
-@pytest.mark.parametrize("stage", ["06_analysis", "07_your_part"])
 @pytest.mark.parametrize(
     ("given", "words"),
     [
@@ -95,8 +94,8 @@ def test_a_name_that_is_given_twice_is_refused():
         ({"false_alarm_cost": 20.0}, "give both ESCAPE_COST and FALSE_ALARM_COST"),
     ],
 )
-def test_one_cost_alone_is_refused(stage, given, words):
-    assert words in refused(stage, **given)
+def test_one_cost_alone_is_refused(given, words):
+    assert words in refused("06_analysis", **given)
 
 
 def test_two_ways_to_choose_what_is_looked_at_again_are_refused():
@@ -134,7 +133,7 @@ def test_a_value_of_the_wrong_type_or_out_of_range_is_refused(stage, name, value
 def test_every_number_has_a_smallest_value(stage):
     hints = typing.get_type_hints(config.STAGES[stage])
     numbers = [n for n, hint in hints.items() if {int, float} & {hint, *typing.get_args(hint)}]
-    assert numbers
+    assert numbers or stage == "07_your_part"
     for name in numbers:
         value = config.resolve(stage, "quick", {}).__dict__[name]
         least = -1e9 if isinstance(value, float) else -(10**9)
@@ -185,7 +184,7 @@ def test_a_time_budget_is_not_what_a_result_depends_on():
 @pytest.mark.parametrize("stage", config.STAGES)
 def test_the_table_of_settings_says_what_each_is_for_and_marks_what_was_given(stage):
     names = [field.name for field in dataclasses.fields(config.STAGES[stage])]
-    numbers = ["seed"] if "seed" in names else ["escape_cost", "false_alarm_cost"]
+    numbers = [name for name in names if name == "seed"]
     given = config.resolve(stage, "quick", dict.fromkeys(numbers, 2))
     table = config.settings_table(given, "quick")
     assert table.Setting.str.lower().tolist() == names and (table.Meaning.str.len() > 5).all()
