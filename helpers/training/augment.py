@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from helpers.core import seeding
-from helpers.datasets.cache import ImageCache
-from helpers.training.batches import MIRRORED, VIEWS, symmetry, to_float
+from helpers.training.batches import MIRRORED, VIEWS, symmetry
 
 
 def turned(images: Tensor, views: Tensor) -> Tensor:
@@ -56,18 +52,3 @@ def augmentation(kind: str) -> nn.Module:
         K.RandomBrightness((0.85, 1.15), p=1.0),
         K.RandomContrast((0.85, 1.15), p=1.0),
     )
-
-
-def shown_views(
-    images: ImageCache, ids: pd.Series, kind: str, seed: int, views: int = 3
-) -> np.ndarray:
-    """Return images as they are, and as a training may see them: (1 + views, N, H, W, C) in [0, 1].
-
-    `kind` is that of `augmentation`.
-    """
-    pixels = torch.from_numpy(images.take(images.rows(ids)))
-    batch = to_float(pixels, torch.device("cpu"))  # (N, C, H, W)
-    augment = augmentation(kind)
-    with seeding.torch_stream(seed, "shown views"):
-        seen = [batch, *(augment(batch) for _ in range(views))]
-    return torch.stack(seen).permute(0, 1, 3, 4, 2).numpy()

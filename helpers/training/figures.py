@@ -1,4 +1,4 @@
-"""Figures of trainings: learning curves, a search, the learning-rate range test."""
+"""Figures of trainings: learning curves, the learning-rate range test."""
 
 from __future__ import annotations
 
@@ -65,24 +65,6 @@ def learning_curves(curves: pd.DataFrame, models: Sequence[Model], title: str = 
 def _running_mean(values: pd.Series) -> pd.Series:
     window = max(1, round(SMOOTHED * len(values)))
     return values.rolling(window, center=True, min_periods=1).mean()
-
-
-def augmented(views: np.ndarray) -> Figure:
-    """Draw `augment.shown_views`: a column per image, as it is above its random views."""
-    rows, columns = views.shape[:2]
-    size = (1.5 * columns, 1.5 * rows + 0.4)
-    figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False)
-    for ax, pixels in zip(axes.ravel(), views.reshape(-1, *views.shape[2:]), strict=True):
-        ax.imshow(pixels.squeeze(), cmap="gray", vmin=0, vmax=1)
-        ax.set(xticks=[], yticks=[])
-        ax.grid(False)
-    axes[0][0].set_ylabel("original", fontsize=11)
-    for row, first in enumerate(axes[1:, 0], start=1):
-        first.set_ylabel(f"view {row}", fontsize=11)
-    same = (views[1:] == views[0]).all()
-    words = "Training sees the images unchanged" if same else "Each epoch sees different views"
-    figure.suptitle(f"{words}: training images above what an epoch may see", fontsize=13)
-    return figure
 
 
 def lr_range(found: pd.DataFrame, lr: float) -> Figure:

@@ -42,11 +42,3 @@ def test_a_model_has_the_same_colour_and_marker_beside_other_models():
     beside_cells = looks("fbp", "darts_v2", "random_cell")
     assert beside_the_last_layer["FBP"] == beside_cells["FBP"]
     assert len({*beside_the_last_layer.values(), *beside_cells.values()}) == 5
-
-
-def test_augmented_views_are_below_the_image_that_they_show():
-    views = np.linspace(0, 1, 3 * 4)[:, None, None, None] * np.ones((12, 5, 5, 1))
-    figure = figures.augmented(views.reshape(3, 4, 5, 5, 1))
-    shown = [ax.images[0].get_array().mean() for ax in figure.axes]
-    np.testing.assert_allclose(shown, np.linspace(0, 1, 12))
-    assert [figure.axes[k].get_ylabel() for k in (0, 4, 8)] == ["original", "view 1", "view 2"]
