@@ -8,7 +8,6 @@ are the population that a search has to beat (Yang et al. 2020, arXiv 1912.12522
 
 from __future__ import annotations
 
-import difflib
 import math
 import os
 import re
@@ -57,7 +56,7 @@ def check_names(names: Sequence[str], random_cells: int) -> None:
     Away from Kaggle, a file below Kaggle's inputs need not exist: a push names it.
 
     Raises:
-        GenotypeError, ArtifactError: with the culprit, and the nearest name that exists.
+        GenotypeError, ArtifactError: with the culprit.
     """
     known = [*PUBLISHED, *FOUND, "random"]
     for name in names:
@@ -65,12 +64,9 @@ def check_names(names: Sequence[str], random_cells: int) -> None:
         if name in known:
             continue
         if not name.endswith(".json"):
-            lower = {k.lower(): k for k in known}
-            close = difflib.get_close_matches(name.lower(), list(lower), n=1)
-            hint = f"; did you mean {lower[close[0]]}?" if close else ""
             raise GenotypeError(
-                f"GENOTYPES: no cell is called {name!r}{hint} (known: {', '.join(known)}, or the "
-                "path of a .json file with a cell)"
+                f"GENOTYPES: no cell is called {name!r} (known: {', '.join(known)}, or the path of "
+                "a .json file with a cell)"
             )
         if len(file.stem) > paths.LONGEST_NAME:  # the model gets the name of the file
             raise GenotypeError(
