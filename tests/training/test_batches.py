@@ -97,13 +97,6 @@ def test_ordered_gives_all_rows_in_their_own_order_and_not_augmented(make):
     np.testing.assert_allclose(together, np.arange(11) * step, rtol=1e-6)
 
 
-def test_to_float_brings_bytes_to_0_to_1_channels_first():
-    pixels = torch.tensor([0, 51, 255], dtype=torch.uint8).expand(2, 3, 4, 3)
-    tensor = batches.to_float(pixels, CPU)
-    assert tensor.shape == (2, 3, 3, 4) and tensor.dtype == torch.float32
-    np.testing.assert_allclose(tensor[1, :, 2, 3], [0, 0.2, 1], rtol=1e-6)
-
-
 @pytest.mark.parametrize(
     ("pixel", "channels", "expected"),
     [
