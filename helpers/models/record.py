@@ -89,16 +89,11 @@ class Model:
         return " x ".join(f"{count} {name}" for name, count in counts.items() if count > 1)
 
     @property
-    def is_ensemble(self) -> bool:
-        """True if it is made from the scores of other models."""
-        return self.base in ENSEMBLES
-
-    @property
     def kind(self) -> str:
         """The family of models that it belongs to; "own" is a file that a user added."""
         if self.features == "brightness" or self.base in ("module_prior", "majority"):
             return "reference"  # every model should beat it
-        if self.is_ensemble:
+        if self.base in ENSEMBLES:
             return "ensemble"
         if self.base in CLASSICAL and self.features:
             return "classical, fine-tuned features"
@@ -117,7 +112,7 @@ class Model:
         """A sort key: the order of BASES, then other models, ensembles last."""
         known = list(BASES)
         place = known.index(self.base) if self.base in known else len(known)
-        return (len(known) + 1 if self.is_ensemble else place, self.slug)
+        return (len(known) + 1 if self.base in ENSEMBLES else place, self.slug)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values, see `from_json`."""

@@ -104,7 +104,7 @@ def read_all_predictions(
     models = {
         name: model
         for name, model in models_of(run_paths).items()
-        if name not in later and (ensembles or not model.is_ensemble)
+        if name not in later and (ensembles or model.kind != "ensemble")
     }
     if not models:
         raise files.ArtifactError(

@@ -8,7 +8,6 @@ step, which takes a third of the time of fine-tuning EfficientNet-Lite0 at 256 p
 from __future__ import annotations
 
 import ctypes
-import os
 import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,23 +20,15 @@ _AFTERWARDS = {
     _MMAP_THRESHOLD: 32 * 2**20,
     _TRIM_THRESHOLD: 64 * 2**20,
 }
-_CHOSEN_BY_USER = (
-    "GLIBC_TUNABLES",
-    "MALLOC_MMAP_MAX_",
-    "MALLOC_MMAP_THRESHOLD_",
-    "MALLOC_TOP_PAD_",
-    "MALLOC_TRIM_THRESHOLD_",
-)
 
 
 @contextmanager
 def freed_memory_kept() -> Iterator[None]:
     """Run a block that keeps freed memory in the process, and give it back at the end.
 
-    The peak memory grows by a tenth. Without glibc, or if the environment sets glibc's allocator,
-    the block runs as usual.
+    The peak memory grows by a tenth. Without glibc the block runs as usual.
     """
-    if not is_adjustable():
+    if not is_glibc():
         yield
         return
     libc = ctypes.CDLL(None)
@@ -51,6 +42,6 @@ def freed_memory_kept() -> Iterator[None]:
         libc.malloc_trim(0)
 
 
-def is_adjustable() -> bool:
-    """Return True if the C library is glibc, with its allocator at its defaults."""
-    return platform.libc_ver()[0] == "glibc" and not any(map(os.environ.get, _CHOSEN_BY_USER))
+def is_glibc() -> bool:
+    """Return True if the C library is glibc."""
+    return platform.libc_ver()[0] == "glibc"

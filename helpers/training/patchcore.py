@@ -312,11 +312,8 @@ def fit(
 def about(fits: list[FittedPatchCore]) -> str:
     """Say what the memories hold: the first one's numbers if there is one for each fold."""
     first = fits[0]
-    megabytes = sum(fit.network.memory.nbytes for fit in fits) / 1e6
-    seconds = sum(fit.seconds for fit in fits)
     of_all = "" if len(fits) == 1 else f", in the first of {len(fits)} folds"
     return (
         f"PatchCore remembers {len(first.network.memory):,} of {first.patches:,} patches of "
-        f"{first.good_images:,} good images{of_all} ({megabytes:,.1f} MB and {seconds:,.0f} s in "
-        "all)."
+        f"{first.good_images:,} good images{of_all}."
     )
