@@ -103,6 +103,11 @@ def duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
+def evenly(n: int, most: int) -> np.ndarray:
+    """Return places from 0 to n - 1 at about equal distances: `most` of them, or all n if fewer."""
+    return np.linspace(0, n - 1, min(n, most)).round().astype(int)
+
+
 def percent_axis(axis: Axis) -> None:
     """Number the axis of a fraction as `percent` does."""
     from matplotlib.ticker import PercentFormatter  # slow to import: only for pictures

@@ -11,8 +11,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from helpers.core.evenly import evenly
-from helpers.core.style import LABEL_NAMES, draw_image, told_apart
+from helpers.core.style import LABEL_NAMES, draw_image, evenly, told_apart
 from helpers.datasets import DataError
 from helpers.datasets.folder import image_files
 from helpers.deploy.description import VERDICTS

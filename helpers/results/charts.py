@@ -15,9 +15,8 @@ from matplotlib.ticker import LogLocator, NullFormatter
 from sklearn.metrics import roc_curve
 
 from helpers.core import tables
-from helpers.core.evenly import evenly
 from helpers.core.metrics import rate_interval, roc_auc
-from helpers.core.style import SIDES, SIGNIFICANT, percent, percent_axis, percent_up
+from helpers.core.style import SIDES, SIGNIFICANT, evenly, percent, percent_axis, percent_up
 from helpers.models.record import colours
 from helpers.results import decision, operating_point
 from helpers.results.predictions import Scored

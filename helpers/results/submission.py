@@ -13,23 +13,8 @@ from pathlib import Path
 import pandas as pd
 
 from helpers.core.files import ArtifactError, load_csv, refuse_marked
-from helpers.results.predictions import Scored
 
 COLUMNS = ["id", "defect_score"]
-
-
-def submission(scored: Scored) -> pd.DataFrame:
-    """Return the submission of one model: `id, defect_score` of the test images, as in the split.
-
-    The rules of `validate_submission` are those of a predictions file too.
-
-    Raises:
-        ArtifactError: there is no test image.
-    """
-    test = scored.test[COLUMNS]
-    if test.empty:
-        raise ArtifactError("the split has no test images to predict")
-    return test
 
 
 def validate_submission(

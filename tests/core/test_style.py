@@ -59,3 +59,10 @@ def test_numbers_get_the_digits_that_tell_them_apart_and_their_interval_if_there
     assert style.with_interval(0.1, 0.05, 0.2) == "10.0 [5.0, 20.0]"
     assert style.with_interval(-0.1, -0.2, 0.01, " %", "+") == "-10.0 % [-20.0, +1.0]"
     assert style.with_interval(0.1, float("nan"), float("nan"), " %") == "10.0 %"
+
+
+@pytest.mark.parametrize(
+    ("n", "most", "places"), [(0, 3, []), (2, 3, [0, 1]), (9, 3, [0, 4, 8]), (9, 1, [0])]
+)
+def test_places_go_from_the_first_to_the_last_and_none_comes_twice(n, most, places):
+    assert style.evenly(n, most).tolist() == places

@@ -89,13 +89,6 @@ def test_a_part_is_drawn_by_strata_and_by_label_where_a_stratum_is_too_small():
             drawn("aabb", size, seeds=1)
 
 
-def test_copies_with_two_labels_are_reported():
-    source = toy_source()
-    split = divide(source, own_digests(source, b000="g000", g002="g001"))
-    reported = split.duplicates.set_index("id").two_labels.to_dict()
-    assert reported == {"g000": True, "b000": True, "g001": False, "g002": False}
-
-
 @pytest.mark.parametrize("by", ["id", "path"])
 def test_an_external_split_is_followed_and_images_it_leaves_out_are_excluded(tmp_path, by):
     source = toy_source(4, 5)
@@ -173,20 +166,10 @@ def test_subsample_keeps_classes_and_test_images_in_proportion_and_the_order():
     assert small.table.equals(again) and not small.table.equals(other)
     for enough in (None, 240, 500):
         assert splits.subsample_source(source, enough, seed=0) is source
-    facts = splits.describe(small, divide(small, val_per_class=5), ())
+    facts = splits.describe(small, divide(small, val_per_class=5), (("g000", "not an image"),))
     assert facts["images"]["test hidden"] == 30 and sum(facts["images"].values()) == 120
-    assert facts["test_left_out"] == 30
+    assert facts["test_left_out"] == 30 and facts["unreadable"] == ["g000"]
     assert splits.describe(source, divide(source, val_per_class=5), ())["test_left_out"] == 0
-
-
-def test_what_is_left_is_described():
-    source = splits.keep_readable(toy_source(), toy_source().table.id.iloc[1:])
-    assert len(source.table) == 199 and "g000" not in set(source.table.id)
-    assert list(source.table) == list(toy_source().table)
-    facts = splits.describe(source, divide(source), (("g000", "not an image"),))
-    assert facts["unreadable"] == ["g000"] and facts["label_mapping"] == "bad = b"
-    assert facts["test_left_out"] == 0  # the source has no test set
-    assert facts["images"]["val 1"] == 20 and sum(facts["images"].values()) == 199
 
 
 def grouped_source(n_groups=20, each=12, seed=0) -> Source:
@@ -245,6 +228,9 @@ def test_what_belongs_together_is_never_divided(kind, cross_fit, has_test_set):
         elif kind == "random":
             assert kept.label[kept.split == "val"].value_counts().to_dict() == {0: 20, 1: 20}
         assert split.duplicates.bits.tolist() == [8, 8, 8, 8, 8, 0, 0]
+        labels = source.table.label[split.duplicates.index].groupby(split.duplicates.cluster)
+        two = labels.transform("nunique") > 1
+        assert (split.duplicates.two_labels == two).all() and 0 < two.sum() < 7
 
 
 def test_a_split_by_groups_needs_groups_and_enough_of_them():

@@ -1,13 +1,10 @@
 """The contest's CSV: each rule refused with the row named, and the file written whole or not."""
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from helpers.core.files import ArtifactError
-from helpers.models.record import Model
-from helpers.results.predictions import Scored
-from helpers.results.submission import submission, validate_submission
+from helpers.results.submission import validate_submission
 
 IDS = ["007", "a", "NA", "z9"]  # ids that a careless reader turns into 7 and NaN
 
@@ -38,14 +35,6 @@ def test_the_ids_are_read_from_the_sample_when_none_are_given(tmp_path):
     bad = csv_file(tmp_path, "id,defect_score\na,0.1\n")
     with pytest.raises(ArtifactError, match=r"id 'b' \(row 1 of the sample .*sample\.csv\) is"):
         validate_submission(bad, None, sample)
-
-
-def test_a_submission_holds_the_test_images_of_a_split_that_has_some():
-    frame = pd.DataFrame({"id": ["a", "=1+1"], "label": [0, 1], "defect_score": [0.1, 0.9]})
-    table = submission(Scored(Model("fbp"), frame, frame))
-    assert table.columns.tolist() == ["id", "defect_score"] and table.id.tolist() == ["a", "=1+1"]
-    with pytest.raises(ArtifactError, match="no test images"):
-        submission(Scored(Model("fbp"), frame, frame[:0]))
 
 
 @pytest.mark.parametrize(
