@@ -32,7 +32,12 @@ def load(place: Path | None, settings: SplitSettings) -> Source:
     Columns of its own: `probability` (of a defect), `cell_type` ("mono" or "poly"), and `group`
     (the inferred solar module).
     """
-    root, columns = _package_folder(), ["file", "probability", "cell_type"]
+    # The package's own reader decodes all images into memory; its folder is all that is needed.
+    spec = importlib.util.find_spec("elpv_dataset")
+    if spec is None or not spec.submodule_search_locations:
+        raise DataError("the package elpv-dataset is not installed: `pip install elpv-dataset`")
+    root = Path(next(iter(spec.submodule_search_locations))) / "data"
+    columns = ["file", "probability", "cell_type"]
     table = pd.read_csv(root / "labels.csv", sep=r"\s+", names=columns)
     table["id"] = table.file.map(lambda name: Path(name).stem)
     table["path"] = table.file.map(lambda name: (root / name).as_posix())
@@ -58,11 +63,3 @@ def load(place: Path | None, settings: SplitSettings) -> Source:
             "one set."
         ),
     )
-
-
-def _package_folder() -> Path:
-    # The package's own reader decodes all images into memory; its folder is all that is needed.
-    spec = importlib.util.find_spec("elpv_dataset")
-    if spec is None or not spec.submodule_search_locations:
-        raise DataError("the package elpv-dataset is not installed: `pip install elpv-dataset`")
-    return Path(next(iter(spec.submodule_search_locations))) / "data"

@@ -44,7 +44,10 @@ def load(place: Path | None, settings: SplitSettings) -> Source:
     if root is None or not all((root / side).is_dir() for side in ("train", "test")):
         raise DataError(f"{root or 'nexperia'}: no folders train and test; {_how_to_fetch()}")
     train, test = root / "train", image_files(root / "test")
-    labels = {file: _label(file.relative_to(train)) for file in image_files(train)}
+    labels = {}  # the nearest folder with a known name says it; None: there is none
+    for file in image_files(train):
+        names = reversed(file.relative_to(train).parts)
+        labels[file] = next((LABELS[name] for name in names if name in LABELS), None)
     for images, name in ((labels, "train"), (test, "test")):
         if not images:
             raise DataError(f"{root / name} holds no image; {_how_to_fetch()}")
@@ -99,8 +102,3 @@ def _how_to_fetch() -> str:
         f"`kaggle competitions download -p {folder} --unzip {SLUGS[0]}` fetches them, or name the "
         "unpacked folder: --dataset nexperia:PATH"
     )
-
-
-def _label(path: Path) -> int | None:
-    """Return the label that the nearest folder with a known name says; None if there is none."""
-    return next((LABELS[part] for part in reversed(path.parts) if part in LABELS), None)
