@@ -18,11 +18,6 @@ def noise(*shape: int) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
 
 
-def test_the_bits_of_a_camera_are_the_fewest_that_hold_the_largest_value():
-    bits = {200: 8, 900: 10, 1023: 10, 1024: 12, 4095: 12, 4096: 14, 65535: 16}
-    assert {largest: decoding.bits_for(largest) for largest in bits} == bits
-
-
 def test_the_bits_of_a_set_are_those_of_its_brightest_deep_image_wherever_it_is(tmp_path):
     (tmp_path / "text.png").write_text("no image")  # what cannot be read says nothing
     paths = [tmp_path / "text.png", tmp_path / "missing.png"]

@@ -46,11 +46,3 @@ def test_pairs_of_near_duplicates_are_one_above_the_other_with_their_distance(im
     for row, ax in zip((3, 0, 12, 1), shown, strict=True):
         np.testing.assert_array_equal(ax.images[0].get_array(), cache.pixels[row].squeeze())
     assert [t.get_text() for ax in figure.axes for t in ax.texts] == ["8 bits", "4 bits"]
-
-
-def test_samples_have_a_row_for_each_class(images):
-    split, cache = images
-    axes = figures.sample_parts(split, cache, seed=0).axes
-    for ax in axes:
-        label = split.label[split.id == ax.get_title()].item()
-        assert label == (ax in axes[figures.COLUMNS :])
