@@ -26,7 +26,7 @@ from helpers.training.augment import turned
 from helpers.training.batches import VIEWS, Batches, ImageBatches, Shuffled, image_batches
 from helpers.training.features import EMBED_BATCH
 from helpers.training.inference import Scorer
-from helpers.training.optim import AUXILIARY_WEIGHT, Loss
+from helpers.training.loop import AUXILIARY_WEIGHT, Loss
 
 
 @dataclass(frozen=True)

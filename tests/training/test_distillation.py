@@ -15,7 +15,7 @@ from helpers.training.distillation import (
     score_views,
     teacher_of,
 )
-from helpers.training.optim import Loss
+from helpers.training.loop import Loss
 from tests.conftest import folded_split
 from tests.training.test_batches import image_batches as gray_batches
 

@@ -19,8 +19,7 @@ from helpers.models.spec import ModelSpec
 from helpers.training import loop
 from helpers.training.batches import EmbeddingBatches, ImageBatches, epoch_order
 from helpers.training.inference import evaluate
-from helpers.training.loop import Training, TrainingError
-from helpers.training.optim import Loss, make_optimizer, make_scheduler
+from helpers.training.loop import Loss, Training, TrainingError, make_optimizer, make_scheduler
 from helpers.training.settings import Steering, TrainSettings
 
 
