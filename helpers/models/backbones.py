@@ -152,8 +152,7 @@ def load_model(path: Path) -> Network:
     """Load the model that `save_model` wrote with its facts, in eval mode.
 
     Raises:
-        ArtifactError: the file is missing, damaged, or something else, or was written before it
-            held facts.
+        ArtifactError: the file is missing, damaged, or something else.
     """
     state, info = tensors.load_tensors(path, CHECKPOINT)
     if not isinstance(info, dict) or not isinstance(info.get("spec"), dict):
@@ -164,12 +163,7 @@ def load_model(path: Path) -> Network:
         }
         model = build(ModelSpec(**spec))
         model.load_state_dict(state)
-        known = {field.name for field in dataclasses.fields(Facts)}
-        model.facts = Facts(**{name: value for name, value in info.items() if name in known})
+        model.facts = Facts(**{field.name: info[field.name] for field in dataclasses.fields(Facts)})
     except (TypeError, KeyError, RuntimeError, ValueError, UserError) as error:
         raise files.ArtifactError(f"{path} does not hold a model: {error}") from None
-    if not info.get("views"):
-        raise files.ArtifactError(
-            f"{path} does not say how its scores were made: delete it and train it again"
-        )
     return model.eval()
