@@ -76,7 +76,8 @@ def check_names(names: Sequence[str], random_cells: int) -> None:
             load(file)  # a damaged one is refused before anything is trained
         elif paths.on_kaggle() or not file.is_relative_to(paths.KAGGLE_INPUT):
             raise GenotypeError(f"GENOTYPES: {name!r} is not a file")
-    slugs = [model.slug for model in models_of(names, random_cells)]
+    slugs = [model_of(name).slug for name in names if name != "random"]
+    slugs += [f"random_cell_{k}" for _ in range(names.count("random")) for k in range(random_cells)]
     if len({*slugs}) < len(slugs) or not slugs:
         raise GenotypeError(
             f"GENOTYPES={','.join(names)} with RANDOM_CELLS={random_cells} gives the cells "
@@ -84,18 +85,12 @@ def check_names(names: Sequence[str], random_cells: int) -> None:
         )
 
 
-def models_of(names: Sequence[str], random_cells: int) -> list[Model]:
-    """Return the models of the cells with these names, in their order."""
-    models = []
-    for name in names:
-        if name == "random":
-            models += [random_cell(seed).model for seed in range(random_cells)]
-        elif name.endswith(".json"):
-            stem = re.sub(r"[^0-9A-Za-z]+", "_", Path(name).stem).strip("_").lower()
-            models.append(Model(f"cell_{stem}"))
-        else:
-            models.append(Model(FOUND[name][0] if name in FOUND else name.lower()))
-    return models
+def model_of(name: str) -> Model:
+    """Return the model of a published cell, of one that a run finds, or of a file's cell."""
+    if name.endswith(".json"):
+        stem = re.sub(r"[^0-9A-Za-z]+", "_", Path(name).stem).strip("_").lower()
+        return Model(f"cell_{stem}")
+    return Model(FOUND[name][0] if name in FOUND else name.lower())
 
 
 def named_cells(
@@ -113,9 +108,8 @@ def named_cells(
     check_names(names, random_cells)
     cells: list[NamedCell] = []
     for name in names:
-        models = models_of([name], random_cells)
         if name in PUBLISHED:
-            cells.append(NamedCell(models[0], PUBLISHED[name]))
+            cells.append(NamedCell(model_of(name), PUBLISHED[name]))
         elif name == "random":
             cells += [random_cell(seed) for seed in range(random_cells)]
         elif name in FOUND and name not in of_run:
@@ -124,7 +118,7 @@ def named_cells(
             genotype, about = of_run[name] if name in FOUND else load(Path(name).expanduser())
             seconds = about.get("seconds")  # a user may have written the file
             known = isinstance(seconds, int | float) and seconds >= 0
-            cells.append(NamedCell(models[0], genotype, seconds if known else None))
+            cells.append(NamedCell(model_of(name), genotype, seconds if known else None))
     if not cells:
         raise GenotypeError("GENOTYPES: no cell is left to train")
     return cells
@@ -149,10 +143,9 @@ def candidates(
     drawn = [random_cell(seed) for seed in range(DRAWS * count if searched else count)]
     if searched:
         mean = statistics.fmean(size_of(cell.genotype) for cell in searched)
-        nearest = sorted(drawn, key=lambda cell: abs(math.log(size_of(cell.genotype) / mean)))[
-            :count
-        ]
-        drawn = [cell for cell in drawn if cell in nearest]
+        apart = [abs(math.log(size_of(cell.genotype) / mean)) for cell in drawn]
+        nearest = sorted(range(len(drawn)), key=lambda number: apart[number])[:count]
+        drawn = [drawn[number] for number in sorted(nearest)]
     published = named_cells(list(PUBLISHED), {}, 0)
     kinds = {"searched": [*searched], "file": [*given], "published": published, "random": drawn}
     return {kind: cells for kind, cells in kinds.items() if cells}
