@@ -2,12 +2,14 @@
 
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # the cores are taken: neither threads nor processes
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ.setdefault("GOOD_BAD_WORKERS", "1")
 
+import filelock
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -79,12 +81,25 @@ def write_parts(root: Path) -> Path:
     return root
 
 
+def made_once(tmp_path_factory, name: str, make: Callable[[Path], object]) -> Path:
+    """Return a folder that `make` has filled; all workers of pytest-xdist share it."""
+    place = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        place = place.parent  # of the folders of all workers
+    with filelock.FileLock(place / f"{name}.lock"):
+        if not (done := place / f"{name}.done").exists():
+            (place / name).mkdir()
+            make(place / name)
+            done.touch()
+    return place / name
+
+
 @pytest.fixture(scope="session")
 def finished_run(tmp_path_factory) -> Path:
     """Return a folder with `home`, a run of two stages, and `parts`, its images; read only."""
     from tests.small_run import make_run  # much to import: only where it is used
 
-    return make_run(tmp_path_factory.mktemp("finished"))
+    return made_once(tmp_path_factory, "finished", make_run)
 
 
 @pytest.fixture
@@ -100,7 +115,7 @@ def described_run(tmp_path_factory) -> Path:
     """Return a folder with `home`, a run with a described network, and `parts`; read only."""
     from tests.deploy_run import make_run
 
-    return make_run(tmp_path_factory.mktemp("described"))
+    return made_once(tmp_path_factory, "described", make_run)
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """A small run with a network of two seeds that is described in model.json, and models alone."""
 
 import dataclasses
-import functools
 from pathlib import Path
 
 import pandas as pd
@@ -13,12 +12,11 @@ from helpers.core.members import Member
 from helpers.deploy import predictor
 from helpers.deploy.description import NAME, Description, sealed
 from helpers.models import backbones
-from helpers.models.record import Model
 from helpers.results import decision
-from helpers.runs import networks, stages, workers
+from helpers.runs import stages
 from helpers.runs.parts import describe_models
 from tests import faults
-from tests.small_run import FINETUNING, run_split
+from tests.small_run import FINETUNING, run_split, train_members
 
 OPTIONS = {"RUN": "t", "PRECISION": "no", "CNN_EPOCHS": 2}
 BAD_RATE = 0.5
@@ -84,29 +82,11 @@ def make_run(place: Path) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(paths.HOME_VARIABLE, str(place / "home"))
         assert run_split(place / "parts") == 0
-        train(stages.begin(FINETUNING, OPTIONS)).finish()
+        run = stages.begin(FINETUNING, OPTIONS)
+        train_members(run, [Member(0), Member(1)], name="net", test_views=4)
+        run.finish()
         describe()
     return place
-
-
-def train(run: stages.Run, name: str = "net", seeds: int = 2, views: int = 4) -> stages.Run:
-    """Train a two-layer CNN, and score with mirror images."""
-    images = run.images(16)
-    build = functools.partial(small_cnn, images.channels)
-    members = [Member(seed) for seed in range(seeds)]
-    settings = dataclasses.replace(run.settings.cnn, test_views=views)
-    job = networks.Job(Model(name), members, build, images, settings)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(workers.LIMIT, "1")
-        networks.train(run, [job])
-    return run
-
-
-def small_cnn(channels: int, seed: int) -> backbones.Network:
-    """Return a network whose weights depend on the seed."""
-    torch.manual_seed(seed)
-    spec = backbones.spec_of("cnn", 2, 16, channels)
-    return backbones.build(dataclasses.replace(spec, options={"hidden": 20}))
 
 
 def describe() -> pd.DataFrame:

@@ -57,6 +57,7 @@ PARAMETERS = {
     "IMAGE_SIZE_PX": 32,
     "CNN_IMAGE_SIZE_PX": 16,
     "BACKBONE": "efficientnet_lite0",  # nothing is looked for on the network
+    "TREES": 10,
     "CNN_EPOCHS": 3,
     "FBP_EPOCHS": 2,
     "RETRAIN_EPOCHS": 2,

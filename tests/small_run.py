@@ -43,22 +43,25 @@ def train(run: stages.Run, seed: int = 0, before_epoch=None) -> Fitted:
     return found
 
 
-def train_members(run: stages.Run, members: list[Member], before_epoch=None) -> list[Fitted]:
+def train_members(
+    run: stages.Run, members: list[Member], before_epoch=None, name: str = "cnn", **options
+) -> list[Fitted]:
     """Train the two-layer CNN on the run's images once for each member."""
     images = run.images(16)
     build = functools.partial(small_cnn, images.channels)
-    job = networks.Job(Model("cnn"), members, build, images, run.settings.cnn)
+    settings = dataclasses.replace(run.settings.cnn, **options)
+    job = networks.Job(Model(name), members, build, images, settings)
     with pytest.MonkeyPatch.context() as patch:
         if before_epoch:  # not an argument, which would be in the key
             disturb = lambda network, epoch, epochs: before_epoch(network, epoch)  # noqa: E731
             patch.setattr(backbones.TwoLayerCNN, "before_epoch", disturb)
         patch.setenv(workers.LIMIT, "1")
-        return networks.train(run, [job])["cnn"]
+        return networks.train(run, [job])[name]
 
 
 def small_cnn(channels: int, seed: int) -> backbones.TwoLayerCNN:
-    """Return the network of `train`, with the same weights for any seed."""
-    torch.manual_seed(0)
+    """Return the network of `train`."""
+    torch.manual_seed(seed)
     spec = backbones.spec_of("cnn", 2, 16, channels)
     return backbones.build(dataclasses.replace(spec, options={"hidden": 20}))
 

@@ -17,11 +17,19 @@ from helpers.models.record import ENSEMBLES
 from helpers.results import predictions
 from helpers.runs import settings, stages
 from tests import faults
+from tests.forked_kernels import forked_kernels
 
 NOTEBOOKS = sorted(paths.notebooks_root().glob("*.ipynb"))
 # with ten validation images other models are perfect by chance, too
 SMOKE = ["--preset", "smoke", "--name", "t", "-p", "VAL_PER_CLASS=15"]
-SMOKE += ["-p", "PERTURBATION_IMAGES=2"]  # a supernet is evaluated 225 times with them
+# a supernet is evaluated 225 times with the first, a forest is fitted for each grid point and fold
+SMOKE += ["-p", "PERTURBATION_IMAGES=2", "-p", "TREES=10", "-p", "MAP_IMAGES=4"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _quick_kernels():
+    with forked_kernels():
+        yield
 
 
 @pytest.fixture(scope="module")

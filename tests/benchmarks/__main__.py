@@ -2,8 +2,7 @@
 
 The plain way is what tutorials show: Pillow, a DataLoader with two workers, torchvision's
 transforms, float32 in torch's own layout. Each measurement is a process of its own. A benchmark is
-a module of this folder with `cases(folder, small)`. `python -m tests.benchmarks.speedups` measures
-single speed-ups.
+a module of this folder with `cases(folder, small)`.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from pathlib import Path
 
 from helpers.core import devices, environment
 
-BENCHMARKS = ("features", "finetune", "search_step", "predict")
+BENCHMARKS = ("features", "finetune", "search_step")
 ROW = "{:<44} {:>16} {:>16} {:>7} {:>9} {:>9}"
 
 
@@ -36,15 +35,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for name in given.names or BENCHMARKS:
             module = importlib.import_module(f"tests.benchmarks.{name}")
             for case, ours, plain in module.cases(Path(folder), given.small):
-                sides = [ours, plain] if plain else [ours]
-                speeds, peaks = ["-", "-"], ["-", "-"]
-                for place, side in enumerate(sides):
-                    each = side.seconds / side.amount
-                    speeds[place] = f"{1 / each:.1f}/s" if each < 0.5 else f"{each:.2f} s"
-                    peaks[place] = str(side.peak_mb)
-                ratio = "-"
-                if plain:
-                    ratio = f"{plain.seconds / plain.amount / ours.seconds * ours.amount:.1f}x"
+                each = [side.seconds / side.amount for side in (ours, plain)]
+                speeds = [f"{1 / s:.1f}/s" if s < 0.5 else f"{s:.2f} s" for s in each]
+                ratio = f"{each[1] / each[0]:.1f}x"
+                peaks = (ours.peak_mb, plain.peak_mb)
                 print(ROW.format(f"{name}: {case}", *speeds, ratio, *peaks), flush=True)
     return 0
 
