@@ -17,14 +17,13 @@ from helpers import datasets
 from helpers.core import files, paths, tensors
 from helpers.datasets import cache as images
 from helpers.datasets.settings import SplitSettings
-from helpers.datasets.split_file import read_split
 from helpers.runs import memo, stages
 from helpers.runs.memo import read_all_predictions
 from helpers.training.batches import epoch_order
 from helpers.training.loop import TrainingError
 from helpers.training.settings import FinetuneSettings
 from tests import faults
-from tests.small_run import FINETUNING, OPTIONS, run_file, run_split, train
+from tests.small_run import FINETUNING, OPTIONS, run_split, train
 
 
 def test_each_stage_killed_within_and_after_its_work_continues_and_ends_as_if_left_alone():
@@ -106,15 +105,6 @@ def test_leftovers_of_killed_writes_are_removed_once_they_are_old(run_copy):
         os.utime(file, (time.time() - 2 * files.LEFTOVER_AGE_S,) * 2)
     stages.begin(FINETUNING, OPTIONS)
     assert [f for f in (young, old, written, submission) if f.exists()] == [young, written]
-
-
-def test_a_half_decoded_cache_of_a_killed_process_is_removed_by_the_next(run_copy, finished_run):
-    cache = run_file(run_copy, "cache.json").parent
-    half = cache.with_name(f".{cache.name}.4194305.tmp")  # no system has that PID
-    cache.rename(half)
-    split = read_split(paths.RunPaths("t").split_csv)
-    assert stages.images_of(paths.RunPaths("t"), split, 16).size_px == 16
-    assert [p.name for p in cache.parent.iterdir() if p.is_dir()] == [cache.name]
 
 
 def together(*calls) -> None:
