@@ -232,9 +232,7 @@ def join(parts: Sequence[Path], out: Path, description: Description | None) -> i
                     probability=description.probabilities(values),
                     verdict=description.verdicts(values),
                 )
-            position = pd.Series(rest.index + scored + unreadable, rest.index)  # counted from 0
-            rest = rest[["path", "reason"]].assign(position=position)
-            for file, table in ((to_out, scores), (to_bad, rest)):
+            for file, table in ((to_out, scores), (to_bad, rest[["path", "reason"]])):
                 lines = files.csv_bytes(table)
                 with file.open("ab") as handle:
                     handle.write(lines[lines.index(b"\n") + 1 if handle.tell() else 0 :])

@@ -51,13 +51,11 @@ def execute(stage, outputs, parameters=None):
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     for number, cell in enumerate(code, start=2):
         cell.execution_count, cell.outputs = number, []
-        cell.metadata |= {"execution": {"iopub.status.idle": "2026-01-01T00:00:00"}}
         cell.metadata |= {"papermill": {"duration": 1.0, "status": "completed"}}
     code[2].outputs = [nbformat.from_dict(output) for output in outputs]
     injected = v4.new_code_cell("RUN = 'x'", metadata={"tags": ["injected-parameters"]})
     notebook.cells.insert(2, injected)
     notebook.metadata["papermill"] = {"parameters": parameters or {"RUN": RUN}}
-    notebook.metadata["widgets"] = {"state": {}}
     target = paths.RunPaths(RUN).notebook(stage)
     files.write_bytes(target, nbformat.writes(notebook).encode())
 
