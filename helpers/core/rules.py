@@ -44,7 +44,7 @@ def _names(value: Any) -> Any:
         except ValueError as error:
             raise ValueError(f"is not a list in JSON ({error})") from None
     elif isinstance(value, str):
-        value = [part.strip() for part in value.split(",") if part.strip()]
+        value = [name.strip() for name in value.split(",") if name.strip()]
     return tuple(value) if isinstance(value, list) else value
 
 

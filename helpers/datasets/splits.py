@@ -225,8 +225,8 @@ def _draw_groups(
     if not 1 / MOST_PARTS <= fraction <= 0.5:
         raise DataError("TEST_FRACTION must be 0.1 to 0.5 with SPLIT='groups'")
     share = Fraction(fraction).limit_denominator(MOST_PARTS)
-    part = _folds(pool, (), settings, share.denominator, purpose)
-    return part.index[part < share.numerator]
+    fold = _folds(pool, (), settings, share.denominator, purpose)
+    return fold.index[fold < share.numerator]
 
 
 def _folds(
@@ -264,7 +264,7 @@ def _strata(table: pd.DataFrame, stratify: tuple[str, ...], least: int) -> pd.Se
 def _draw(
     table: pd.DataFrame, stratify: tuple[str, ...], size: float | int, seed: int, purpose: str
 ) -> pd.Index:
-    """Draw a stratified part: a fraction or a number of the rows."""
+    """Draw a stratified sample: a fraction or a number of the rows."""
     strata = _strata(table, stratify, least=2)  # a stratum of one image cannot be divided
     n = size if isinstance(size, int) else int(np.ceil(size * len(table)))
     if strata.value_counts().min() < 2 or min(n, len(table) - n) < strata.nunique():
