@@ -31,7 +31,7 @@ from tqdm.auto import tqdm
 from helpers.commands.cli import parser_of
 from helpers.core import devices, files
 from helpers.core.errors import UserError
-from helpers.datasets.decoding import CAMERA_BITS
+from helpers.datasets.cache import CAMERA_BITS
 from helpers.datasets.folder import SUFFIXES, is_image, left_out, walk
 from helpers.deploy.description import Description
 from helpers.deploy.predictor import Opened, TrainedModel

@@ -1,6 +1,6 @@
 """Find near duplicates: images that show one part twice, by a perceptual hash.
 
-Images with equal pixels are found by their digests (`helpers.datasets.decoding`). The same part
+Images with equal pixels are found by their digests (`helpers.datasets.cache`). The same part
 photographed twice, sharp and blurred for example, has other pixels but nearly the same hash.
 """
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 
-from helpers.datasets import decoding
+from helpers.datasets import cache
 
 # by format: the package to import, how to load the model, and how to get its three outputs
 RUNTIMES = {
@@ -37,15 +37,15 @@ CONSTANTS = [
     "CAMERA_BITS",
 ]
 FUNCTIONS: tuple[Callable, ...] = (
-    decoding.BitsFound,
-    decoding.Picture,
-    decoding.bits_for,
-    decoding.read_image,
-    decoding.picture_of,
-    decoding._opened,
-    decoding.refuse_what_pillow_changes,
-    decoding._is_deep,
-    decoding.resize,
+    cache.BitsFound,
+    cache.Picture,
+    cache.bits_for,
+    cache.read_image,
+    cache.picture_of,
+    cache._opened,
+    cache.refuse_what_pillow_changes,
+    cache._is_deep,
+    cache.resize,
 )
 _PROGRAM = '''\
 """Score images: python example.py part.png ...
@@ -102,7 +102,7 @@ if __name__ == "__main__":
 def example_of(to: str) -> str:
     """Return the program that scores image files with a model exported to the format `to`."""
     package, load, call = RUNTIMES[to]
-    constants = [f"{name} = {getattr(decoding, name)!r}" for name in CONSTANTS]
+    constants = [f"{name} = {getattr(cache, name)!r}" for name in CONSTANTS]
     constants.append("DECODE_ERRORS = (Exception,)")
     sources = ["\n".join(constants), *[inspect.getsource(function) for function in FUNCTIONS]]
     program = _PROGRAM

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from helpers.core import devices, files
 from helpers.datasets import DataError
-from helpers.datasets.decoding import (
+from helpers.datasets.cache import (
     DECODE_ERRORS,
     BitsFound,
     Picture,

@@ -16,8 +16,7 @@ from torch import Tensor
 
 from helpers.core import seeding
 from helpers.core.metrics import roc_auc
-from helpers.datasets.cache import ImageCache
-from helpers.datasets.decoding import Fit
+from helpers.datasets.cache import Fit, ImageCache
 from helpers.explain.anomaly_maps import AnomalyMaps
 from helpers.explain.subject import Subject
 

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from helpers.datasets import DataError, cache, decoding
+from helpers.datasets import DataError, cache
 from helpers.datasets.cache import open_cache
 
 
@@ -125,7 +125,7 @@ def test_images_of_several_shapes_are_padded_unless_they_are_to_be_squashed(root
     assert padded.fit == open_cache(table, 16, root, fit="pad").fit == "pad"
     assert "padding" in padded.report
     for row, pixels in enumerate((noise(0, 40, 30), noise(1, 24, 36), noise(2, 17, 17))):
-        expected = decoding.resize(pixels, 16, "pad")
+        expected = cache.resize(pixels, 16, "pad")
         np.testing.assert_array_equal(padded.pixels[row, :, :, 0], expected)
     squashed = open_cache(table, 16, root, fit="squash")
     assert squashed.fit == "squash" and squashed.digest != padded.digest

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, UnidentifiedImageError
 
-from helpers.datasets import decoding
+from helpers.datasets import cache
 from tests.datasets.test_cache import save
 
 BILINEAR = Image.Resampling.BILINEAR
@@ -24,10 +24,10 @@ def test_the_bits_of_a_set_are_those_of_its_brightest_deep_image_wherever_it_is(
     for number in range(150):
         deep = np.full((4, 4), 3500 if number == 100 else 900, np.uint16)
         paths.append(save(tmp_path / f"{number}.png", deep))
-    assert decoding.depth_of(paths) == 12
-    assert decoding.depth_of(paths[:100]) == 10
+    assert cache.depth_of(paths) == 12
+    assert cache.depth_of(paths[:100]) == 10
     for shallow in ([], [save(tmp_path / "8.png", noise(4, 4))]):
-        assert decoding.depth_of(shallow) == 0
+        assert cache.depth_of(shallow) == 0
 
 
 @pytest.mark.parametrize("suffix", ["png", "tif"])
@@ -37,22 +37,22 @@ def test_deep_images_are_scaled_so_that_their_bits_fill_the_range(tmp_path, suff
     deep[0, 0], deep[0, 1] = 2**bits - 1, 0
     path = save(tmp_path / f"deep.{suffix}", deep)
     expected = deep.astype(np.float64) * 255 / (2**bits - 1)
-    found = decoding.read_image(path, bits).pixels
+    found = cache.read_image(path, bits).pixels
     assert np.abs(found - expected).max() <= 0.5001 and found.max() == 255
-    with pytest.raises(decoding.BitsFound, match=f"{bits} bits"):
-        decoding.read_image(path, bits=2)
+    with pytest.raises(cache.BitsFound, match=f"{bits} bits"):
+        cache.read_image(path, bits=2)
 
 
 def test_an_image_is_gray_by_its_pixels_and_not_by_its_header(tmp_path):
     gray, colour = noise(40, 30), noise(40, 30, 3)
     as_colour = save(tmp_path / "same.png", np.repeat(gray[..., None], 3, axis=2))
     plain = save(tmp_path / "gray.bmp", gray)
-    np.testing.assert_array_equal(decoding.read_image(as_colour, 0).pixels, gray)
-    found = decoding.read_image(save(tmp_path / "c.png", colour), 0).pixels
+    np.testing.assert_array_equal(cache.read_image(as_colour, 0).pixels, gray)
+    found = cache.read_image(save(tmp_path / "c.png", colour), 0).pixels
     np.testing.assert_array_equal(found, colour)
-    digests = {decoding.decode(path, 16, 0)[1]["digest"] for path in (as_colour, plain)}
+    digests = {cache.decode(path, 16, 0)[1]["digest"] for path in (as_colour, plain)}
     assert len(digests) == 1
-    assert decoding.decode(tmp_path / "c.png", 16, 0)[1]["digest"] not in digests
+    assert cache.decode(tmp_path / "c.png", 16, 0)[1]["digest"] not in digests
 
 
 # --- deep colour -----------------------------------------------------------------------------
@@ -92,9 +92,9 @@ def tag(number: int, value: int) -> bytes:
 def test_gray_of_16_bits_is_read_whole_and_8_bits_where_0_is_white_are_turned_round(tmp_path):
     deep = deep_noise(5, 4, 1)
     path = write_deep_png(tmp_path / "a.png", deep)
-    np.testing.assert_array_equal(decoding.read_image(path, 16).original, deep[..., 0])
+    np.testing.assert_array_equal(cache.read_image(path, 16).original, deep[..., 0])
     path = retag(save(tmp_path / "a.tif", noise(4, 4)), tag(262, 1), tag(262, 0))
-    np.testing.assert_array_equal(decoding.read_image(path, 0).pixels, 255 - noise(4, 4))
+    np.testing.assert_array_equal(cache.read_image(path, 0).pixels, 255 - noise(4, 4))
 
 
 def test_values_that_pillow_would_change_and_other_files_are_refused_with_the_reason(tmp_path):
@@ -115,9 +115,9 @@ def test_values_that_pillow_would_change_and_other_files_are_refused_with_the_re
     refused[path] = "not an image"
     for path, reason in refused.items():
         with pytest.raises((ValueError, UnidentifiedImageError)) as caught:
-            decoding.read_image(path, 16)
-        assert reason in decoding.unreadable_reason(path, caught.value), path
-        assert decoding.depth_of([path]) == 0
+            cache.read_image(path, 16)
+        assert reason in cache.unreadable_reason(path, caught.value), path
+        assert cache.depth_of([path]) == 0
 
 
 # --- upright, on white, first frame ----------------------------------------------------------
@@ -145,7 +145,7 @@ def test_an_image_is_turned_upright_as_its_exif_data_say(tmp_path, kind, orienta
     exif[0x0112] = orientation
     path = tmp_path / f"a.{kind}"
     stored.save(path, exif=exif, lossless=True)
-    np.testing.assert_array_equal(decoding.read_image(path, 16).original, upright)
+    np.testing.assert_array_equal(cache.read_image(path, 16).original, upright)
 
 
 def test_damaged_exif_data_do_not_make_an_image_unreadable(tmp_path):
@@ -153,13 +153,13 @@ def test_damaged_exif_data_do_not_make_an_image_unreadable(tmp_path):
     Image.fromarray(pixels).save(tmp_path / "a.png", exif=b"Exif\0\0nothing of use")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        found = decoding.read_image(tmp_path / "a.png", 0).pixels
+        found = cache.read_image(tmp_path / "a.png", 0).pixels
     np.testing.assert_array_equal(found, pixels)
 
 
 def test_transparency_is_left_out(tmp_path):
     pixels = np.array([[[60, 60, 60, 255], [20, 20, 20, 0]]], np.uint8)
-    found = decoding.read_image(save(tmp_path / "a.png", pixels), 0).pixels
+    found = cache.read_image(save(tmp_path / "a.png", pixels), 0).pixels
     assert found.tolist() == [[60, 20]]
 
 
@@ -168,9 +168,9 @@ def test_the_first_of_several_frames_is_read_and_the_file_is_marked(tmp_path, ki
     frames = [Image.fromarray(np.full((4, 4), value, np.uint8)) for value in (10, 200)]
     with (tmp_path / "two.png").open("w+b") as file:  # the suffix does not decide
         frames[0].save(file, kind, save_all=True, append_images=frames[1:])
-    found = decoding.read_image(tmp_path / "two.png", 0)
+    found = cache.read_image(tmp_path / "two.png", 0)
     assert found.has_more and (found.pixels == 10).all()
-    assert not decoding.read_image(save(tmp_path / "one.png", noise(4, 4)), 0).has_more
+    assert not cache.read_image(save(tmp_path / "one.png", noise(4, 4)), 0).has_more
 
 
 def test_a_pipe_or_a_device_is_refused_at_once(tmp_path):
@@ -178,19 +178,19 @@ def test_a_pipe_or_a_device_is_refused_at_once(tmp_path):
     (tmp_path / "link.png").symlink_to("pipe.png")
     (tmp_path / "zero.png").symlink_to("/dev/zero")
     paths = [tmp_path / f"{name}.png" for name in ("pipe", "link", "zero")]
-    assert decoding.depth_of(paths) == 0 and decoding.choose_fit(paths) == "squash"
+    assert cache.depth_of(paths) == 0 and cache.choose_fit(paths) == "squash"
     for path in paths:
         with pytest.raises(ValueError, match=r"^not a file$"):
-            decoding.read_image(path, 16)
+            cache.read_image(path, 16)
 
 
 def test_equal_deep_images_have_one_digest_in_every_format(tmp_path):
     deep = deep_noise(6, 4)
     paths = [save(tmp_path / f"a.{kind}", deep) for kind in ("png", "tif")]
-    assert len({decoding.decode(path, 8, 16)[1]["digest"] for path in paths}) == 1
+    assert len({cache.decode(path, 8, 16)[1]["digest"] for path in paths}) == 1
     deep[0, 0] ^= 1  # less than 8 bits can show
     save(paths[0], deep)
-    assert len({decoding.decode(path, 8, 16)[1]["digest"] for path in paths}) == 2
+    assert len({cache.decode(path, 8, 16)[1]["digest"] for path in paths}) == 2
 
 
 # --- squares ---------------------------------------------------------------------------------
@@ -211,14 +211,14 @@ def test_images_are_squashed_if_they_have_about_one_shape(tmp_path, shapes, fit)
     paths = []
     for number, (width, height) in enumerate(shapes):
         paths.append(save(tmp_path / f"{number}.png", np.zeros((height, width), np.uint8)))
-    assert decoding.choose_fit(paths) == fit
+    assert cache.choose_fit(paths) == fit
 
 
 @pytest.mark.parametrize("shape", [(20, 40), (40, 20, 3)])
 def test_padding_keeps_the_shape_and_adds_a_border_in_the_mean_colour_of_the_edge(shape):
     pixels = np.full(shape, 50, np.uint8)
     pixels[0] = 170
-    found = decoding.resize(pixels, 20, "pad")
+    found = cache.resize(pixels, 20, "pad")
     if shape[0] > shape[1]:  # look at the tall one as at the wide one
         pixels, found = np.swapaxes(pixels, 0, 1), np.swapaxes(found, 0, 1)
     expected = Image.fromarray(np.ascontiguousarray(pixels)).resize((20, 10), BILINEAR)
@@ -230,6 +230,6 @@ def test_padding_keeps_the_shape_and_adds_a_border_in_the_mean_colour_of_the_edg
 
 def test_a_square_is_the_same_either_way_and_a_line_keeps_a_pixel():
     pixels = noise(30, 30, 3)
-    squashed, padded = (decoding.resize(pixels, 16, fit) for fit in ("squash", "pad"))
+    squashed, padded = (cache.resize(pixels, 16, fit) for fit in ("squash", "pad"))
     np.testing.assert_array_equal(squashed, padded)
-    assert decoding.resize(np.full((1, 500), 7, np.uint8), 16, "pad").shape == (16, 16)
+    assert cache.resize(np.full((1, 500), 7, np.uint8), 16, "pad").shape == (16, 16)
