@@ -228,7 +228,7 @@ class Run:
         steps = {
             name: step
             for name, key in key_of.items()
-            if (step := recorded.get(name)) and step["key"] == key and "kinds" in step
+            if (step := recorded.get(name)) and step["key"] == key and step.get("kinds")
             if outputs_are_intact(self.paths, step["outputs"])
         }
         self.notes.setdefault("reused", []).extend(steps)
