@@ -71,7 +71,7 @@ def test_a_backbone_s_checkpoint_needs_nothing_else_to_be_loaded(tmp_path, monke
         torch.testing.assert_close(loaded(images), model(images))
 
 
-@pytest.mark.parametrize("kind", [kind for kind, _ in KINDS] + ["test_mambaout"])
+@pytest.mark.parametrize("kind", ["convnext_atto", "vit_tiny_patch16_224", "test_mambaout"])
 def test_grad_cam_sees_where_a_backbone_looks(kind):
     model = backbones.build(backbones.spec_of(kind, 2, 96)).eval()
     for module in model.modules():  # a branch may start with weights of zero
