@@ -44,7 +44,6 @@ class Mapped(NamedTuple):
     embedding: str  # "pretrained" or "fine-tuned"
     labels: np.ndarray  # (N,)
     plane: np.ndarray  # (N, 2)
-    agreements: np.ndarray  # (N,) of the nearest neighbours with the part's label
     separation: dict[str, float]  # in the whole embedding, not in the plane
 
 
@@ -68,30 +67,17 @@ def before_and_after(
         labels = rows.label.to_numpy(dtype=np.int64)
         for kind, embedded in features.items():
             x = embedded.of(rows.id)
-            measures = agreements(x, labels), separation(x, labels)
-            mapped.append(Mapped(side, kind, labels, tsne(x, seed), *measures))
+            mapped.append(Mapped(side, kind, labels, tsne(x, seed), separation(x, labels)))
     return mapped
 
 
 def table(mapped: list[Mapped]) -> pd.DataFrame:
-    """Return one row per side and embedding, with the measures of `separation`.
-
-    "label_agreement" is the mean of `agreements`, "agreement_error" its standard error over the
-    parts, and "change_error" that of its paired difference to the pretrained embedding's.
-    """
-    before = {m.side: m.agreements for m in mapped if m.embedding == "pretrained"}
-    return pd.DataFrame(
-        {
-            "side": m.side,
-            "embedding": m.embedding,
-            "images": len(m.labels),
-            "label_agreement": m.agreements.mean(),
-            "agreement_error": m.agreements.std() / len(m.labels) ** 0.5,
-            "change_error": (m.agreements - before[m.side]).std() / len(m.labels) ** 0.5,
-            **m.separation,
-        }
+    """Return one row per side and embedding, with the measures of `separation`."""
+    rows = [
+        {"side": m.side, "embedding": m.embedding, "images": len(m.labels), **m.separation}
         for m in mapped
-    )
+    ]
+    return pd.DataFrame(rows)
 
 
 def figure(mapped: list[Mapped]) -> Figure:
@@ -108,8 +94,9 @@ def figure(mapped: list[Mapped]) -> Figure:
         fitted = " to these labels" if (m.side, m.embedding) == ("train", "fine-tuned") else ""
         ax.set_title(
             f"{SIDES[m.side]}, {m.embedding}{fitted}\n"
-            f"{min(NEIGHBOURS, n - 1)} neighbours agree {m.agreements.mean():.2f} "
-            "(chance {chance_agreement:.2f}), silhouette {silhouette:.2f}".format(**m.separation),
+            f"{min(NEIGHBOURS, n - 1)} neighbours agree "
+            "{label_agreement:.2f} (chance {chance_agreement:.2f}), silhouette "
+            "{silhouette:.2f}".format(**m.separation),
             fontsize=10,
         )
         ax.set(xticks=[], yticks=[])
@@ -136,22 +123,22 @@ def tsne(embeddings: ArrayLike, seed: int = 0) -> np.ndarray:
         return optimiser.fit_transform(pca.fit_transform(embeddings)).astype(np.float64)
 
 
-def agreements(embeddings: ArrayLike, labels: ArrayLike, k: int = NEIGHBOURS) -> np.ndarray:
-    """Return the fraction (N,) of each part's `k` nearest neighbours that have its label.
+def separation(embeddings: ArrayLike, labels: ArrayLike, k: int = NEIGHBOURS) -> dict[str, float]:
+    """Return how well embeddings (N, D) separate the labels (N,).
 
-    Neighbours are Euclidean, without the part itself; all other parts if there are fewer than `k`.
+    "label_agreement" is the mean fraction of a part's `k` nearest neighbours (Euclidean, without
+    the part itself) that have its label, "agreement_error" its standard error over the parts,
+    "chance_agreement" what embeddings give that know nothing about the labels. The "silhouette" is
+    from -1 to 1 (Rousseeuw 1987), and NaN if all parts are of one class.
     """
     labels = np.asarray(labels)
-    index = NearestNeighbors(n_neighbors=min(k, len(labels) - 1), n_jobs=-1).fit(embeddings)
+    n, counts = len(labels), np.unique(labels, return_counts=True)[1]
+    index = NearestNeighbors(n_neighbors=min(k, n - 1), n_jobs=-1).fit(embeddings)
     neighbours = index.kneighbors(return_distance=False)  # (N, k); leaves out the part itself
-    return (labels[neighbours] == labels[:, None]).mean(axis=1)
-
-
-def separation(embeddings: ArrayLike, labels: ArrayLike) -> dict[str, float]:
-    """Return the "chance_agreement" of embeddings that know nothing about the labels, and the
-    "silhouette", from -1 to 1 (Rousseeuw 1987); it is NaN if all parts are of one class."""
-    n, counts = len(np.asarray(labels)), np.unique(labels, return_counts=True)[1]
+    agreements = (labels[neighbours] == labels[:, None]).mean(axis=1)
     return {
+        "label_agreement": float(agreements.mean()),
+        "agreement_error": float(agreements.std() / n**0.5),
         "chance_agreement": float((counts * (counts - 1)).sum() / (n * (n - 1))),
         "silhouette": float(silhouette_score(embeddings, labels)) if len(counts) > 1 else np.nan,
     }

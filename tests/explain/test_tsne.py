@@ -33,7 +33,7 @@ def test_the_map_keeps_two_clouds_apart_and_neighbours_together():
     plane = tsne.tsne(x, seed=0)
     assert plane.shape == (200, 2)
     np.testing.assert_array_equal(plane, tsne.tsne(x, seed=0))
-    assert tsne.agreements(plane, labels).mean() > 0.97
+    assert tsne.separation(plane, labels)["label_agreement"] > 0.97
     blobs, _ = make_blobs(n_samples=200, centers=8, n_features=10, random_state=0)
     assert trustworthiness(blobs, tsne.tsne(blobs), n_neighbors=15) > 0.95
 
@@ -47,9 +47,13 @@ def test_equal_embeddings_of_a_collapsed_network_are_mapped_to_one_point():
 def test_label_and_chance_agreement_by_hand():
     # On a line: the nearest two of 0 are 1 and 2, of 1: 0 and 2, of 2: 1 and 0, of 9: 2 and 1.
     x, labels = [[0.0], [1.0], [2.1], [9.0]], [0, 0, 1, 1]
-    assert tsne.agreements(x, labels, k=2).mean() == pytest.approx((1 + 1 + 0 + 1) / 8)
+    found = tsne.separation(x, labels, k=2)
+    each = np.array([0.5, 0.5, 0, 0.5])
+    assert found["label_agreement"] == pytest.approx(each.mean())
+    assert found["agreement_error"] == pytest.approx(each.std() / 2)
     # A part is not its own neighbour, even beside its copy.
-    assert tsne.agreements([[0.0], [0.0], [1.0], [1.0]], [0, 1, 0, 1], k=1).mean() == 0
+    pairs = tsne.separation([[0.0], [0.0], [1.0], [1.0]], [0, 1, 0, 1], k=1)
+    assert pairs["label_agreement"] == pairs["agreement_error"] == 0
     # Each of the three 0s meets two 0s among the three others, the 1 meets none.
     chance = tsne.separation(x, [0, 0, 0, 1])["chance_agreement"]
     assert chance == pytest.approx((3 * 2 / 3) / 4)
@@ -98,17 +102,6 @@ def test_every_part_is_drawn_once_in_the_colour_of_its_label(mapped):
             np.testing.assert_allclose(np.sort(drawn, axis=0), np.sort(expected, axis=0))
     legend = [text.get_text() for text in figure.axes[1].get_legend().get_texts()]
     assert legend == ["good", "bad"]
-
-
-def test_the_error_of_a_change_is_that_of_the_differences_of_the_same_parts():
-    before = np.array([0.2, 0.5, 0.9, 0.4])
-    change = np.array([0.1, 0.1, 0.1, 0.3])
-    kinds = [("pretrained", before), ("fine-tuned", before + change)]
-    labels, plane = np.array([0, 0, 1, 1]), np.zeros((4, 2))
-    mapped = [tsne.Mapped("val", kind, labels, plane, own, {}) for kind, own in kinds]
-    table = tsne.table(mapped)
-    assert table.change_error.tolist() == [0, pytest.approx(change.std() / 2)]
-    assert table.agreement_error[0] == pytest.approx(before.std() / 2)
 
 
 def test_of_a_large_side_some_parts_are_drawn_and_a_small_one_is_left_out(monkeypatch, capsys):
