@@ -34,15 +34,15 @@ def class_maps(subject: Subject) -> Figure:
     title = f"Grad-CAM of {subject.title}, on the parts that are most surely called right"
     maps = {c: subject.maps(parts.id, c) for c in LABEL_NAMES}
     pixels = subject.pixels(parts.id)
-    figure, axes = grid(len(parts), 5, (12.5, 2.9 * len(parts) + 0.3), title)
+    figure, axes = grid(len(parts), 3, (8, 2.9 * len(parts) + 0.3), title)
     for row, part in enumerate(parts.itertuples()):
         draw_image(axes[row, 0], pixels[row], part_title(part))
-        for column, label in ((1, part.label), (3, 1 - part.label)):
+        labels = ((part.label, "right label"), (1 - part.label, "wrong label"))
+        for ax, (label, kind) in zip(axes[row, 1:], labels, strict=True):
             heat = maps[label][row]
-            kind = "own label" if label == part.label else "wrong label"
             peak = f"peak {heat.max():.2g}" if heat.max() > 0 else "empty: nothing supports it"
-            draw_map(axes[row, column], heat, f'map for "{LABEL_NAMES[label]}" ({kind})\n{peak}')
-            draw_overlay(axes[row, column + 1], pixels[row], heat, "laid over the part")
+            map_of = f'map for "{LABEL_NAMES[label]}" ({kind})\n{peak}'
+            draw_overlay(ax, pixels[row], heat, map_of)
     return figure
 
 
@@ -85,12 +85,6 @@ def grid(
     if title:
         figure.suptitle(title, fontsize=11)
     return figure, axes
-
-
-def draw_map(ax: Axes, heat: Tensor, title: str = "") -> None:
-    """Draw a map (H, W) in shares of its maximum."""
-    ax.imshow(share_of_maximum(heat), cmap=COLOURS, vmin=0, vmax=1)
-    ax.set_title(title, fontsize=TITLE_SIZE)
 
 
 def draw_overlay(ax: Axes, pixels: np.ndarray, heat: Tensor, title: str = "") -> None:

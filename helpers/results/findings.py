@@ -9,16 +9,13 @@ error.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from helpers.core.metrics import rate_interval
 from helpers.core.style import SIDES, SIGNIFICANT, p_value, percent, percent_up, with_interval
 from helpers.core.tables import fill
 from helpers.results.comparison import holm, paired
-from helpers.results.operating_point import bad_parts_needed
 from helpers.results.predictions import Scored
 from helpers.results.results_table import best_model, rivals
 
@@ -36,14 +33,13 @@ def next_best(compared: pd.DataFrame, side: str) -> str:
     if compared.empty:
         return ""
     rival = compared.loc[compared.difference.idxmax()]
-    verb = "is behind by" if rival.difference <= 0 else "is ahead by"
     clear = compared.p_holm < SIGNIFICANT
     worse = int((clear & (compared.difference < 0)).sum())
     return (
         f"{worse} of {_count(len(compared), 'other model')} {'is' if worse == 1 else 'are'} "
-        f"significantly worse on {SIDES[side]}: the next, {rival.title}, {verb} "
-        f"{100 * abs(rival.difference):.1f} points "
-        f"{_ends(rival, 'difference')} ({p_value(rival.p_holm)} after Holm's correction)."
+        f"significantly worse on {SIDES[side]}: the next, {rival.title}, differs by "
+        f"{fill('{difference:+%[]}', rival)} points ({p_value(rival.p_holm)} after Holm's "
+        "correction)."
     )
 
 
@@ -125,14 +121,9 @@ def promise(points: pd.DataFrame, model: str, side: str) -> list[str]:
         f"{100 * row[f'{side}_overkill_rate']:.0f} % of the good parts were rejected"
     )
     said = [f"{text}, and {100 * row[f'{side}_passed']:.0f} % of all parts pass without a look."]
-    promised, asked = f"{percent_up(row.promised)} %", f"{100 * row.asked:g} %"
     if side == "test" and row.test_escape_rate_low > row.promised:
+        promised = f"{percent_up(row.promised)} %"
         said.append(f"The promise of {promised} was broken: it holds on average over such runs.")
-    if not row.is_kept:
-        needed, few = bad_parts_needed(row.asked, "expected"), _count(int(row.val_bad), "bad part")
-        why = f"{few} held out can promise {promised}, {needed:,.0f} are needed"
-        why = why if np.isfinite(needed) else "no number of bad parts can promise it"
-        said.append(f"{asked} was asked: {why}.")
     return said
 
 
@@ -169,10 +160,6 @@ def label_audit(audited: pd.DataFrame) -> str:
         f"{text}; the annotators doubted {with_interval(*of_suspect, ' %')} of them, "
         f"against {with_interval(*rate_interval(doubted, by), ' %')} of all labels."
     )
-
-
-def _ends(row: Any, column: str) -> str:
-    return f"[{100 * row[f'{column}_low']:+.1f}, {100 * row[f'{column}_high']:+.1f}]"
 
 
 def _count(n: int, word: str) -> str:

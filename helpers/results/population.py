@@ -25,9 +25,7 @@ def ranking(trials: pd.DataFrame) -> pd.DataFrame:
     Rank 1 is better than all of them; a random cell with the same AUC counts as better. If the
     search is no better than a random draw, all ranks are equally probable.
 
-    Columns: model, title, val_auc, rank, random_cells (how many there are), and of them random_auc
-    and random_std (mean and standard deviation); margin: that of a 95 % prediction interval of one
-    more random cell around the mean (NaN for few cells).
+    Columns: model, title, val_auc, rank, random_cells (how many there are), random_auc (their mean).
     """
     first = trials[trials.epochs == trials.epochs.min()]
     random = first[first.kind == "random"].val_auc
@@ -36,13 +34,14 @@ def ranking(trials: pd.DataFrame) -> pd.DataFrame:
         rank=[1 + int((random >= auc).sum()) for auc in table.val_auc],
         random_cells=len(random),
         random_auc=random.mean(),
-        random_std=random.std(),
-        margin=_margin(random),
     )
 
 
 def _margin(random: pd.Series) -> float:
-    """Return the margin of one more draw from a normal distribution known by these draws."""
+    """Return the margin around the mean in which 95 % of single further random cells are.
+
+    It is a prediction interval for a normal distribution known by these draws; NaN for few cells.
+    """
     n = len(random)
     if n < FEW_CELLS:
         return float("nan")
@@ -50,23 +49,17 @@ def _margin(random: pd.Series) -> float:
 
 
 def findings(trials: pd.DataFrame) -> list[str]:
-    """Return sentences: how the searched cells rank among the random ones, and which cell won."""
+    """Return a sentence for each searched cell: how it ranks among the random ones."""
     if trials.empty:
         return []
-    epochs, sentences = trials.epochs.min(), []
-    for row in ranking(trials).itertuples():
-        text = (
-            f"{row.title} has rank {row.rank} among {row.random_cells} random cells after "
-            f"{epochs} {'epochs' if epochs > 1 else 'epoch'}: validation AUC "
-            f"{percent(row.val_auc)} against {percent(row.random_auc)}"
-        )
-        if pd.notna(row.margin):
-            text += f" ± {percent(row.random_std)} (95 % of random cells within "
-            text += f"{percent(row.margin)} of their mean)"
-        by_luck = f"{row.rank} of {row.random_cells + 1} random cells"
-        sentences.append(f"{text}. By luck alone, {by_luck} would rank so high.")
-    won, cells = trials[trials.kept].title.iloc[-1], trials.model.nunique()
-    return [*sentences, f"The best of all {cells} cells by successive halving is {won}."]
+    epochs = trials.epochs.min()
+    return [
+        f"{row.title} has rank {row.rank} among {row.random_cells} random cells after "
+        f"{epochs} {'epochs' if epochs > 1 else 'epoch'}: validation AUC {percent(row.val_auc)} "
+        f"against {percent(row.random_auc)} on average. By luck alone, {row.rank} of "
+        f"{row.random_cells + 1} random cells would rank so high."
+        for row in ranking(trials).itertuples()
+    ]
 
 
 def plot(trials: pd.DataFrame) -> Figure:

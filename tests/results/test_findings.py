@@ -70,7 +70,7 @@ def test_the_next_model_is_named_with_what_is_significant(scored):
     said = findings.next_best(compared, "test")
     worse = int(((compared.p_holm < 0.05) & (compared.difference < 0)).sum())
     assert said.startswith(f"{worse} of 4 other models are significantly worse on test: the next, ")
-    assert "LDA on FBP features, is behind by" in said
+    assert "LDA on FBP features, differs by -" in said
     assert findings.next_best(compared[:0], "test") == ""
 
 
@@ -86,13 +86,9 @@ def test_mistakes_are_counted_with_intervals_by_groups_if_they_are_known():
     assert grouped != said
 
 
-def points_of(asked):
-    settings = AnalysisSettings(max_escape_rate=asked)
-    return decision.operating_table({"m": toy()}, settings, 0.3)
-
-
 def test_a_promise_says_what_escaped_and_what_it_cost():
-    points = points_of(0.1)
+    settings = AnalysisSettings(max_escape_rate=0.1)
+    points = decision.operating_table({"m": toy()}, settings, 0.3)
     (said,) = findings.promise(points, "m", "test")
     assert said.startswith("1 of 2 bad parts escaped (50.0 [1.3, 98.7] %); 33 % of the good parts")
     none = points.assign(test_escapes=0, test_escape_rate_high=0.018)
@@ -100,9 +96,6 @@ def test_a_promise_says_what_escaped_and_what_it_cost():
     assert said.startswith("None of 204 bad parts escaped (95 % limit 1.8 %); ")
     broken = findings.promise(points.assign(test_escape_rate_low=0.2), "m", "test")
     assert "promise of 9.1 % was broken" in broken[1]
-    words = "1 % was asked: 10 bad parts held out can promise 9.1 %, 99 are needed."
-    assert findings.promise(points_of(0.01), "m", "val")[1] == words
-    assert "no number of bad parts can" in findings.promise(points_of(0.0), "m", "val")[1]
 
 
 def test_two_splits_say_what_a_model_loses_and_how_many_lose():
