@@ -25,7 +25,7 @@ def ranking(trials: pd.DataFrame) -> pd.DataFrame:
     Rank 1 is better than all of them; a random cell with the same AUC counts as better. If the
     search is no better than a random draw, all ranks are equally probable.
 
-    Columns: model, title, val_auc, rank, random_cells (how many there are), random_auc (their mean).
+    Columns: model, title, val_auc, rank, random_cells (their number), random_auc (their mean).
     """
     first = trials[trials.epochs == trials.epochs.min()]
     random = first[first.kind == "random"].val_auc

@@ -118,7 +118,7 @@ def test_an_array_that_is_no_image_is_refused(model):
 def test_thresholds_of_other_checkpoints_give_no_verdict(opened, parts):
     first, second = opened.checkpoints
     one = predictor.TrainedModel(predictor.open_model([first]))
-    assert "these trainings alone" in one.remark
+    assert "average of several" in one.remark
     found = one.predict(parts[:2])
     assert found.verdict.tolist() == ["", ""] and found.probability.isna().all()
     backbones.save_model(second, opened.models[0], views=4, precision="no")
