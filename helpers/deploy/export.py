@@ -18,7 +18,7 @@ import sys
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, get_args
 
 import pandas as pd
 import torch
@@ -248,17 +248,11 @@ def example_of(to: str) -> str:
     return program.replace("DECODING", "\n\n\n".join(sources).strip())
 
 
-class Checked(NamedTuple):
-    """An export compared with this package."""
-
-    compared: int  # images that both can read
-    difference: float  # the largest of their scores and probabilities
-
-
-def check_exported(folder: Path, images: Sequence[str], opened: Opened) -> Checked:
+def check_exported(folder: Path, images: Sequence[str], opened: Opened) -> tuple[int, float]:
     """Compare what an export's example.py answers, in a process of its own, with this package.
 
-    The package computes in float32, as the export does.
+    The package computes in float32, as the export does. Return the number of images that both can
+    read, and the largest difference of their scores and probabilities.
 
     Raises:
         ExportError: the example stops, or not the same images are read, or none. Or a difference is
@@ -295,4 +289,4 @@ def check_exported(folder: Path, images: Sequence[str], opened: Opened) -> Check
             f"the exported model gives other scores (by up to {difference:.1e}) or verdicts: "
             f"{folder} is removed"
         )
-    return Checked(len(exported), difference)
+    return len(exported), difference

@@ -286,7 +286,7 @@ def export(run: Run, name: str, to: Format, images: list[str]) -> tuple[pd.DataF
     shutil.rmtree(out, ignore_errors=True)  # of an earlier call
     opened = predictor.open_model(checkpoints(run.paths.trainings(name)))
     export_model(opened, to, out)
-    difference = check_exported(out, images, opened).difference
+    _, difference = check_exported(out, images, opened)
     written = [run.output(path) for path in sorted(out.iterdir())]
     rows = [
         (path.relative_to(run.paths.root).as_posix(), f"{path.stat().st_size / 1e3:,.0f}")

@@ -178,8 +178,8 @@ def test_the_check_runs_the_example_and_counts_what_both_read(tmp_path):
         return export.check_exported(line, images, opened)
 
     right, unread = f"a,{score},{probability},{verdict}", "b,,,cannot be read"
-    found = check(right, unread)
-    assert found.compared == 1 and found.difference < 1e-6
+    compared, difference = check(right, unread)
+    assert compared == 1 and difference < 1e-6
     other = "pass" if verdict == "reject" else "reject"
     for wrong in (f"a,{score + 0.25},{probability},{verdict}", f"a,{score},{probability},{other}"):
         with pytest.raises(export.ExportError, match="line is removed"):

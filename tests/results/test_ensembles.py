@@ -78,13 +78,6 @@ def test_copies_of_one_model_and_a_perfect_model_are_not_improved():
     assert not ensembles.stack(perfect, split).kept
 
 
-def test_a_random_model_gets_hardly_a_vote_and_spoils_nothing():
-    split = split_of()
-    stacked = ensembles.stack(three(split) | {"random": scored_of(split, "random", 0, 9)}, split)
-    weights = stacked.weights.set_index("model").weight
-    assert stacked.kept and abs(weights["random"]) < 0.2 * weights["svm"]
-
-
 def test_out_of_fold_scores_ignore_the_label_of_the_part_itself():
     split = split_of()
     before, _ = halves(ensembles.stack(three(split), split))
@@ -128,17 +121,6 @@ def test_folds_and_the_error_of_the_gain_are_by_groups_if_the_split_keeps_them_a
     split = split_of().assign(group=lambda table: table.index // 30)
     apart = {n: dataclasses.replace(own, groups_apart=True) for n, own in three(split).items()}
     assert ensembles.stack(apart, split).error != ensembles.stack(three(split), split).error
-
-
-def test_hidden_test_labels_change_nothing():
-    split = split_of()
-    hidden = split.assign(label=split.label.mask(split.split == "test"))
-    scored = {
-        name: dataclasses.replace(own, test=own.test.assign(label=pd.NA))
-        for name, own in three(split).items()
-    }
-    before = ensembles.stack(three(split), split).predictions
-    pd.testing.assert_frame_equal(ensembles.stack(scored, hidden).predictions, before)
 
 
 def test_one_model_references_or_a_tiny_validation_set_give_no_ensemble():

@@ -65,12 +65,9 @@ def test_the_scores_of_one_training_are_written_and_read_without_seeds(run):
         ("svm", lambda f: pd.concat([f, f.tail(1)]), ", line 82: id '0119' occurs twice"),
         ("svm", lambda f: f.iloc[:-1], " lacks 1 id(s), e.g. '0119' (test)"),
         ("svm", lambda f: f.assign(id=f.id.replace("0119", "zzz")), ", line 81: 'zzz' is not a"),
-        ("svm", lambda f: f.assign(id=f.id.where(f.id != "0119")), ", line 81: nan is not a"),
         ("svm", lambda f: f.drop(columns="split"), " lacks the column(s) split"),
         ("fbp", lambda f: f.iloc[:-1], " lacks 1 id(s) of seed 3, e.g. '0119'"),
-        ("fbp", lambda f: pd.concat([f, f.tail(1)]), ", line 162: id '0119' occurs twice"),
         ("fbp", lambda f: f.assign(seed=f.seed.replace(3, 0.5)), ", line 82: the seed is not a"),
-        ("fbp", lambda f: f.assign(seed=f.seed.replace(3, -1)), ", line 82: the seed is not a"),
         ("fbp", lambda f: f.assign(seed=f.seed.replace(3, np.nan)), ", line 82: the seed is not"),
     ],
 )
@@ -131,7 +128,6 @@ def test_a_cross_fitted_model_has_an_out_of_fold_score_for_all_but_the_test_imag
         (lambda f: f[f.fold != 3], " of seed 0, fold 3, e.g."),
         (lambda f: f[(f.split != "val") | (f.fold != 3)], " id(s) of seed 0, fold 3, e.g."),
         (lambda f: f.assign(fold=f.fold.replace(3, 9)), "fold 9 is not in split.csv"),
-        (lambda f: f.assign(fold=f.fold.replace(3, np.nan)), "is not in split.csv"),
         (lambda f: f.drop(columns="fold"), "occurs twice; keep one row for each image, seed"),
     ],
 )
@@ -139,13 +135,6 @@ def test_a_block_must_hold_exactly_the_images_that_its_training_has_not_seen(
     folded, damage, message
 ):
     assert message in _refusal(folded, "fbp", damage)
-
-
-def test_a_model_with_folds_on_a_split_without_them_is_refused(folded):
-    split = read_split(folded.split_csv)
-    files.save_csv(folded.split_csv, split.drop(columns="fold"))
-    with pytest.raises(files.ArtifactError, match=r"line 2: fold 0 is not in split\.csv"):
-        read_all_predictions(folded)
 
 
 @pytest.mark.parametrize(
