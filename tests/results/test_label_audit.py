@@ -2,7 +2,6 @@
 
 import numpy as np
 import pandas as pd
-import pytest
 from scipy import special
 
 from helpers.models.record import Model
@@ -79,8 +78,3 @@ def test_a_list_to_check_has_fifty_rows_or_all_suspects():
     assert table.id.tolist() == audited.id[:50].tolist()
     assert table.reason.nunique() == 50 and table.reason[0].startswith("labelled ")
     assert len(label_audit.to_check(audited.assign(is_suspect=True))) == 400
-
-
-def test_one_class_alone_is_refused():
-    with pytest.raises(ValueError, match="good and bad parts are both needed"):
-        label_audit.class_probabilities([1, 1], [0.2, 0.3])
