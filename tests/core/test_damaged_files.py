@@ -33,7 +33,7 @@ def test_a_damaged_checkpoint_is_refused_with_the_notebook_that_makes_it(run_cop
     cut(path)
     with pytest.raises(files.ArtifactError) as error:
         open_subject(paths.RunPaths("t"))
-    assert str(error.value).startswith(f"{path} is not a checkpoint, or is damaged: ")
+    assert str(error.value).startswith(f"{path} is not a checkpoint of this series, ")
     assert str(error.value).endswith(
         "delete it and run again: notebooks/03_finetuning.ipynb makes it"
     )
