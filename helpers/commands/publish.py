@@ -2,8 +2,7 @@
 
 A published notebook is the source with the cleaned outputs of the run's executed copy, and a stamp
 in its metadata that names the code, the run and the machine. The tables whose numbers README states
-are written to `notebooks/results/`, and README's picture, parts of the run's figures in a row, to
-`notebooks/images/`.
+are written to `notebooks/results/`, the figure that it shows to `notebooks/images/`.
 """
 
 from __future__ import annotations
@@ -15,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
-import numpy as np
 from nbformat import NotebookNode
 from PIL import Image
 
@@ -29,15 +27,7 @@ _ABSOLUTE_PATH = re.compile(r"(?<![\w./<~])/[\w.+@~-]+/[\w.+@~/-]+|file://\S+|\b
 
 # tables of the run, and of the run that 06 compares it with
 TABLES = ("06_results", "06_two_splits", "06_operating_points")
-
-# README's picture: parts of the run's figures (left, top, right, bottom, in shares of the figure)
-STRIP = (
-    ("07_journey", (0.03, 0.05, 0.33, 0.655)),
-    ("07_journey", (0.67, 0.05, 0.97, 0.655)),
-    ("04_cells", (0, 0.045, 1, 0.5)),
-    ("06_roc", (0, 0, 1, 0.96)),
-)
-STRIP_HEIGHT_PX = 360
+FIGURE = "07_journey"  # README's
 WIDGET = "application/vnd.jupyter.widget-view+json"  # a progress bar, dead without a kernel
 
 
@@ -46,7 +36,7 @@ class PublishError(files.ArtifactError):
 
 
 def publish(run_paths: RunPaths) -> list[Path]:
-    """Write the notebooks, tables and README's picture of a finished run into `notebooks/`.
+    """Write the notebooks, tables and README's figure of a finished run into `notebooks/`.
 
     Raises:
         PublishError: an output must not be shown, or is not that of the source; nothing is written.
@@ -64,7 +54,9 @@ def publish(run_paths: RunPaths) -> list[Path]:
     for shown in (run_paths, *([RunPaths(other)] if other else [])):
         for table in filter(Path.is_file, map(shown.table, TABLES)):
             contents[root / "results" / shown.name / table.name] = table.read_bytes()
-    contents[root / "images" / "strip.png"] = _png(strip(run_paths))
+    figure = run_paths.figure(FIGURE)
+    with files.reading(figure):
+        contents[root / "images" / figure.name] = figure.read_bytes()
     for path, content in contents.items():
         files.write_bytes(path, content)
     return list(contents)
@@ -186,26 +178,6 @@ def smaller_png(content: str) -> str:
         small = image.convert("RGB").quantize(
             256, Image.Quantize.MAXCOVERAGE, kmeans=1, dither=Image.Dither.NONE
         )
-    return min(content, base64.b64encode(_png(small)).decode(), key=len)
-
-
-def strip(run_paths: RunPaths) -> Image.Image:
-    """Return the parts of figures side by side, all of one height.
-
-    Raises:
-        ArtifactError: a figure is missing.
-    """
-    parts = []
-    for name, box in STRIP:
-        path = run_paths.figure(name)
-        with files.reading(path), Image.open(path) as figure:
-            part = figure.convert("RGB").crop(tuple(np.multiply(box, figure.size * 2).round()))
-        width = round(part.width * STRIP_HEIGHT_PX / part.height)
-        parts.append(np.asarray(part.resize((width, STRIP_HEIGHT_PX), Image.Resampling.LANCZOS)))
-    return Image.fromarray(np.hstack(parts))
-
-
-def _png(image: Image.Image) -> bytes:
     buffer = io.BytesIO()
-    image.save(buffer, "PNG", optimize=True)
-    return buffer.getvalue()
+    small.save(buffer, "PNG", optimize=True)
+    return min(content, base64.b64encode(buffer.getvalue()).decode(), key=len)

@@ -95,8 +95,8 @@ def executed_run(tmp_path_factory):
                     cell.outputs = []
             nbformat.write(notebook, path)
         write_record()
-        for figure, _ in publish.STRIP:
-            files.write_bytes(paths.RunPaths(RUN).figure(figure), base64.b64decode(png()))
+        figure = paths.RunPaths(RUN).figure(publish.FIGURE)
+        files.write_bytes(figure, base64.b64decode(png()))
         for stage in config.STAGES:
             execute(stage, [bar(), said(f"{stage} speaks\n"), shown(png=png(), plain="<Figure>")])
     return place
@@ -124,10 +124,9 @@ def test_all_notebooks_together_are_small():
     assert sum(path.stat().st_size for path in NOTEBOOKS) < 6_000_000
 
 
-def test_readme_s_picture_is_made_of_figures_that_the_notebooks_save():
+def test_readme_s_picture_is_a_figure_that_a_notebook_saves():
     code = "".join(cell.source for path in NOTEBOOKS for cell in publish.read(path).cells)
-    for figure, _ in publish.STRIP:
-        assert f'"{figure}"' in code
+    assert f'"{publish.FIGURE}"' in code
 
 
 def test_bars_warnings_and_addresses_are_removed_and_the_text_around_them_is_joined():
@@ -155,7 +154,7 @@ def test_publishing_puts_outputs_and_a_stamp_into_the_sources_and_nothing_else(f
     execute(STAGE, [bar(), said("hello\n"), shown(html="<b>t</b>")], {"RUN": RUN, "FBP_EPOCHS": 2})
     before = _published()
     written = publish.publish(finished_run)
-    assert [path.stem for path in written] == [*config.STAGES, "strip"]
+    assert [path.stem for path in written] == [*config.STAGES, publish.FIGURE]
     after = _published()
     printed, table = _outputs(after)
     assert printed.text == "hello\n" and dict(table.data) == {"text/html": "<b>t</b>"}
@@ -268,16 +267,3 @@ def test_a_picture_takes_fewer_bytes_and_stays_close_to_the_original():
         kept = np.asarray(image.convert("RGB")).astype(int)
     assert np.abs(kept - pixels).max() <= 20
     assert np.ptp(kept[:200], axis=-1).max() <= 8  # grays
-
-
-def test_readme_s_picture_shows_parts_of_the_run_s_figures(finished_run):
-    name, (left, top, right, bottom) = publish.STRIP[-1]
-    pixels = np.zeros((1000, 1000, 3), np.uint8)
-    rows = slice(round(1000 * top), round(1000 * bottom))
-    pixels[rows, round(1000 * left) : round(1000 * right)] = 255
-    Image.fromarray(pixels).save(finished_run.figure(name))
-    publish.publish(finished_run)
-    width = round(publish.STRIP_HEIGHT_PX * (right - left) / (bottom - top))
-    with Image.open(paths.notebooks_root() / "images" / "strip.png") as strip:
-        assert strip.height == publish.STRIP_HEIGHT_PX
-        assert np.asarray(strip)[:, -width:].min() == 255

@@ -5,7 +5,6 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from helpers.commands import chips_score
 from helpers.datasets import DataError
 from helpers.datasets.chips import write
 from helpers.datasets.chips.__main__ import main
@@ -94,18 +93,8 @@ def test_a_folder_with_other_files_and_a_file_are_refused(tmp_path):
             write.write_dataset(place, 20, 10, **SMALL)
 
 
-def test_a_submission_is_scored_against_the_hidden_labels(tmp_path, capsys):
+def test_the_command_says_where_the_set_is(tmp_path, capsys):
     arguments = ["--train", "12", "--test", "40", "--out", str(tmp_path), "--size-px", "64"]
     assert main(arguments) == 0
     assert str(tmp_path) in capsys.readouterr().out
-    hidden = pd.read_csv(tmp_path / "hidden_test_labels.csv", dtype={"id": str})
-    sent = tmp_path / "sent.csv"
-    table = hidden.assign(defect_score=0.25 + hidden.label / 2).sample(frac=1, random_state=0)
-    table[["id", "defect_score"]].to_csv(sent, index=False)
-    assert chips_score.main([str(sent), "--data", str(tmp_path)]) == 0
-    assert capsys.readouterr().out.startswith("AUC 1.0000 [")
-    table[["id", "defect_score"]].iloc[1:].to_csv(sent, index=False)
-    assert chips_score.main([str(sent), "--data", str(tmp_path)]) == 1
-    assert "sent.csv" in capsys.readouterr().err
-    assert chips_score.main([str(sent), "--data", str(tmp_path / "none")]) == 1
-    assert str(tmp_path / "none") in capsys.readouterr().err
+    assert len(pd.read_csv(tmp_path / "hidden_test_labels.csv", dtype={"id": str})) == 40
