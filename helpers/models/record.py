@@ -133,13 +133,21 @@ class Model:
 def colours(models: Iterable[Model]) -> dict[str, str]:
     """Return a colour of the colour-blind palette for each model, by its slug.
 
-    It is that of the base, in all figures: on all backbones and features, and with a teacher. Dash
-    patterns and markers tell models apart that share a colour.
+    It is that of the base, in all figures unless another base there has it: on all backbones and
+    features, and with a teacher. Dash patterns and markers tell models apart that share a colour.
     """
     import seaborn as sns  # takes a second: only where pictures are drawn
 
     palette = sns.color_palette("colorblind").as_hex()
     models = list(models)
     bases = [*dict.fromkeys([*BASES, *(model.base for model in models)])]
-    place = {base: (FIRST_COLOUR + number) % len(palette) for number, base in enumerate(bases)}
+    place: dict[str, int] = {}
+    for base in sorted({model.base for model in models}, key=bases.index):
+        number = FIRST_COLOUR + bases.index(base)
+        free = [
+            n
+            for n in range(number, number + len(palette))
+            if n % len(palette) not in place.values()
+        ]
+        place[base] = (free or [number])[0] % len(palette)
     return {model.slug: palette[place[model.base]] for model in models}

@@ -59,3 +59,9 @@ def test_a_base_has_one_colour_in_all_figures():
     many = colours([Model("mine"), Model("svm", features="fbp"), Model("fbp", teacher="fbp")])
     assert few["fbp"] == many["fbp_distilled"] and few["svm"] == many["svm_on_fbp"]
     assert few["fbp"] != few["svm"]
+
+
+def test_ten_bases_of_one_figure_have_ten_colours():
+    models = [Model(f"random_cell_{n}") for n in range(5)]
+    models += [Model(base) for base in ("cnn", "fbp", "ll", "darts_v2", "darts_searched")]
+    assert len({*colours(models).values()}) == 10
