@@ -67,8 +67,10 @@ def run_notebook(source: Path, target: Path, parameters: Mapping[str, Any], comm
 
     with files.writing(target):
         target.parent.mkdir(parents=True, exist_ok=True)
-    # papermill warns of parameters that are not in the cell; the plan has checked them
-    logging.getLogger("papermill").setLevel(logging.CRITICAL)
+    # papermill warns of parameters that are not in the cell; the plan has checked them. asyncio
+    # tells after Ctrl-C of messages that nobody waits for any more.
+    for logger in ("papermill", "asyncio"):
+        logging.getLogger(logger).setLevel(logging.CRITICAL)
     # papermill formats paths: braces in a name are doubled
     literal = [str(path).replace("{", "{{").replace("}", "}}") for path in (source, target)]
     stop = RunError

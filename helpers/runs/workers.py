@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -126,7 +127,11 @@ def _call(
 
 
 def _end_with(parent: int) -> None:
-    """End this process soon after its parent has been killed: nobody would take its result."""
+    """End this process when its parent ends it, or soon after the parent has been killed.
+
+    Ctrl-C reaches all processes; the parent alone has to tell it.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     if any(thread.name == "parent" for thread in threading.enumerate()):
         return
 

@@ -19,7 +19,7 @@ def refused(stage="01_data_split", preset="quick", **given) -> str:
 
 
 def test_a_given_value_wins_over_the_preset_and_the_preset_over_the_default():
-    assert config.resolve("01_data_split", "quick", {}).image_size_px == 192  # the default
+    assert config.resolve("01_data_split", "full", {}).image_size_px == 192  # the default
     assert config.resolve("01_data_split", "smoke", {}).image_size_px == 64  # the preset's
     given = config.resolve("01_data_split", "smoke", {"image_size_px": 48, "max_images": None})
     assert (given.image_size_px, given.val_per_class) == (48, 5)  # the rest of the preset stays
