@@ -3,6 +3,7 @@
 import ast
 import json
 import shutil
+from types import SimpleNamespace
 
 import nbformat
 import pandas as pd
@@ -12,11 +13,13 @@ import pytest
 import helpers
 from helpers.commands import cli, kernel, plan, run
 from helpers.core import paths
+from helpers.datasets.cache import open_cache
 from helpers.datasets.split_file import read_split
 from helpers.models.record import ENSEMBLES
 from helpers.results import predictions
 from helpers.runs import settings, stages
 from tests import faults
+from tests.conftest import split_of
 from tests.forked_kernels import forked_kernels
 
 NOTEBOOKS = sorted(paths.notebooks_root().glob("*.ipynb"))
@@ -24,6 +27,9 @@ NOTEBOOKS = sorted(paths.notebooks_root().glob("*.ipynb"))
 SMOKE = ["--preset", "smoke", "--name", "t", "-p", "VAL_PER_CLASS=15"]
 # a supernet is evaluated 225 times with the first, a forest is fitted for each grid point and fold
 SMOKE += ["-p", "PERTURBATION_IMAGES=2", "-p", "TREES=10", "-p", "MAP_IMAGES=4"]
+
+CHECKS = {"02": ("check", "check_embeddings"), "06": ("check", "check_promise")}  # others: one
+MORE = {"check_embeddings": 0.03}  # bf16 rounds to 8 bits
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -129,8 +135,27 @@ def test_the_smoke_run_leaves_table_submission_and_executed_copies(smoke_run):
 def test_what_a_notebook_builds_agrees_with_the_package(smoke_run, path):
     # the notebook itself stops above its tolerance
     record = json.loads((smoke_run / "data/runs/t/run.json").read_text())
-    check = record["stages"][path.stem]["check"]
-    assert check["what"] and 0 <= check["largest_difference"] < 0.01
+    stage = record["stages"][path.stem]
+    for name in CHECKS.get(path.stem[:2], ("check",)):
+        assert stage[name]["what"] and 0 <= stage[name]["largest_difference"] < MORE.get(name, 0.01)
+
+
+@pytest.mark.parametrize(("n_good", "n_bad"), [(36, 24), (33, 17), (60, 7), (1, 60)])
+def test_the_loop_that_03_builds_agrees_for_few_training_images(n_good, n_bad, parts_folder):
+    split = split_of(parts_folder).assign(split="train")
+    split = pd.concat([split[split.label == 0][:n_good], split[split.label == 1][:n_bad]])
+    images = open_cache(split, 16, parts_folder / "cache")
+    notes = {}
+    fake = SimpleNamespace(images=lambda _size: images, note=notes.update)
+    names = {"run": fake, "split": split, "settings": SimpleNamespace(cnn_image_size_px=16)}
+    sources = [cell.source for cell in _code(NOTEBOOKS[2])]
+    imports = next(source for source in sources if "import torch\n" in source)
+    exec(imports.partition("\n\nsettings, ")[0], names)
+    first = next(i for i, source in enumerate(sources) if source.startswith("class ByHand"))
+    for source in sources[first : first + 3]:
+        exec(source, names)
+    assert notes["check"]["largest_difference"] < 1e-4
+    assert names["few"].label.nunique() == 2
 
 
 def test_every_network_answers_for_new_images_as_it_did_in_the_run(smoke_run):
