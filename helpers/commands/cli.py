@@ -17,7 +17,7 @@ COMMANDS = {
     "score": "score any number of images with a trained model",
     "export": "write a trained model for OpenVINO, ONNX or torch",
     "doctor": "say whether this machine can do a run",
-    "kaggle": "download, submit and push to Kaggle",
+    "kaggle": "send a submission or a notebook to Kaggle",
 }
 MODULES = {"kaggle": "kaggle.command"}  # the others have their own name
 _INTERRUPTED = "\ninterrupted"

@@ -1,7 +1,9 @@
 """What a model of a run is, as data: its base, backbone, features, teacher and trainings.
 
-Model("svm", features="fbp").title  # SVM on FBP features
-Model("fbp", backbone="tf_efficientnet_lite2").slug  # fbp_tf_efficientnet_lite2
+    Model("svm", features="fbp").title  # SVM on FBP features
+    Model("fbp", backbone="tf_efficientnet_lite2").slug  # fbp_tf_efficientnet_lite2
+
+Tables and figures show the title; files are named by the slug.
 """
 
 from __future__ import annotations

@@ -1,7 +1,10 @@
 """Fit a run's models without a training loop: the classical ones, the priors, PatchCore.
 
-embedded = {weights.backbone: networks.embeddings(run, weights) for weights in found}
-fitted = classical.fit(run, classical.on(run, features, Model("")))
+    embedded = networks.embeddings(run, weights)
+    fitted = classical.fit(run, classical.on(embedded, like=Model("lr")))
+    fitted[Model("lr")][0].scores
+
+A model is fitted once for each fold, and its scores become a row of the results.
 """
 
 from __future__ import annotations

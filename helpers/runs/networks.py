@@ -1,8 +1,10 @@
 """Train the networks of a run: once for each seed and fold, side by side, and each of them once.
 
-weights = networks.weights_of(run)
-trained = networks.train(run, networks.fine_tuning_jobs(run, weights))
-trained["fbp"][0].history
+    found = networks.weights_of(run)
+    trained = networks.train(run, networks.fine_tuning_jobs(run, found))
+    trained["fbp"][0].history
+
+Each training is kept in the run's folder, and is not repeated.
 """
 
 from __future__ import annotations
