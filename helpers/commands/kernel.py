@@ -12,9 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from helpers.core import environment, files, paths, status
+from helpers.core import code, environment, files, paths, status
 from helpers.core.errors import OutOfTime
-from helpers.runs import keys
 from helpers.runs import settings as config
 from helpers.runs.record import RunError
 
@@ -44,7 +43,7 @@ def code_digest(notebook: Path) -> str:
     cells = files.load_json(notebook)["cells"]
     sources = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
     lines = "\n".join(sources).splitlines()
-    return keys.digest_of_source(
+    return code.digest_of_source(
         "\n".join(line for line in lines if not line.startswith(("%", "!")))
     )
 

@@ -2,12 +2,6 @@
 
     key_of(partial(fit.fit, build, images, table, settings, seed=0))
 
-The digest of code covers the syntax tree of the function and of everything in this package that it
-reaches, through all levels, definition by definition. Docstrings, comments and line breaks do not
-count, and neither does a function beside it that it does not use. Reached are the names that a
-definition uses: those of its module, those that it imports from `helpers`, and texts that name a
-definition, such as "helpers.darts.network.build_derived". Libraries do not count.
-
 Arguments have to be digestible: plain values, arrays, tables, networks, dataclasses, functions,
 `functools.partial` of these, and objects whose attribute `digest` stands for their content. The
 code of their classes counts too.
@@ -15,36 +9,21 @@ code of their classes counts too.
 
 from __future__ import annotations
 
-import ast
 import dataclasses
 import functools
 import hashlib
-import importlib.util
-import inspect
 import types
-from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import nn
 
-from helpers.core import files
+from helpers.core import code, files
 
-PACKAGE = "helpers"
 PLACES = ("path",)  # columns of tables that say where an image is on this machine
-Reference = tuple[str, str]  # module and name; the name "" is the module itself
-_Named = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
-
-
-class _Module(NamedTuple):
-    """What a module defines and imports."""
-
-    definitions: dict[str, list[ast.stmt]]  # name -> statements that bind it
-    imports: dict[str, Reference]  # local name -> what it stands for, in this package
-    effects: list[ast.stmt]  # statements that bind no name, such as a registration
 
 
 def key_of(call: functools.partial[Any]) -> str:
@@ -67,7 +46,7 @@ def digestible(value: Any) -> Any:
     if isinstance(value, functools.partial):
         return ["partial", *map(digestible, (value.func, value.args, value.keywords))]
     if isinstance(value, types.FunctionType | type):
-        return ["code", digest_of(value)]
+        return ["code", code.digest_of(value)]
     if isinstance(value, types.MethodType):
         return ["method", value.__name__, digestible(value.__self__)]
     if isinstance(value, np.generic):
@@ -79,7 +58,7 @@ def digestible(value: Any) -> Any:
     if isinstance(value, pd.DataFrame):
         kept = value.drop(columns=[name for name in PLACES if name in value])
         return ["table", {str(name): _array(column.to_numpy()) for name, column in kept.items()}]
-    kind = ["code", digest_of(type(value))]
+    kind = ["code", code.digest_of(type(value))]
     if hasattr(value, "digest"):
         return [kind, value.digest]
     if isinstance(value, nn.Module):
@@ -96,141 +75,3 @@ def _array(values: np.ndarray) -> list[Any]:
         return ["texts", files.fingerprint([str(value) for value in values.tolist()])]
     digest = hashlib.blake2b(np.ascontiguousarray(values).data, digest_size=10).hexdigest()
     return [str(values.dtype), list(values.shape), digest]
-
-
-def digest_of(target: Callable[..., Any] | type) -> str:
-    """Return the digest of a function's or class's code.
-
-    A function from outside of the package, such as one that is defined in a notebook, is digested
-    by its own source alone.
-    """
-    module, name = target.__module__, target.__qualname__.partition(".")[0]
-    if name in _module(module).definitions:
-        return _digest(((module, name),))
-    try:
-        tree = ast.parse(inspect.cleandoc("if 1:\n" + inspect.getsource(target)))
-    except (OSError, TypeError, SyntaxError):  # typed into an interpreter, or built in
-        return f"{module}.{target.__qualname__}"
-    return files.fingerprint(_text(tree))
-
-
-def digest_of_source(source: str) -> str:
-    """Return the digest of a program, such as a notebook's code cells, and of what it reaches."""
-    tree = ast.parse(source)
-    reached = _names_in(tree, _imports(tree))
-    return files.fingerprint([_text(tree), _digest(tuple(sorted(reached)))])
-
-
-@functools.cache
-def _digest(start: tuple[Reference, ...]) -> str:
-    seen: dict[Reference, list[str]] = {}
-    waiting = list(start)
-    while waiting:
-        reference = waiting.pop()
-        if reference in seen:
-            continue
-        name, module = reference[1], _module(reference[0])
-        statements = module.effects if name == "" else module.definitions.get(name, [])
-        seen[reference] = [_text(statement) for statement in statements]
-        waiting.append((reference[0], ""))
-        if name in module.imports and name not in module.definitions:
-            waiting.append(module.imports[name])  # the module passes it on
-        known = module.imports | {local: (reference[0], local) for local in module.definitions}
-        for statement in statements:
-            waiting += _names_in(statement, known)
-    return files.fingerprint(sorted((*place, *texts) for place, texts in seen.items()))
-
-
-@functools.cache
-def _module(name: str) -> _Module:
-    path = _path_of(name)
-    tree = ast.parse(path.read_bytes()) if path else ast.Module([], [])
-    definitions: dict[str, list[ast.stmt]] = {}
-    effects = []
-    for statement in tree.body:
-        if isinstance(statement, ast.Import | ast.ImportFrom):
-            continue
-        bound = [*_bound_by(statement)]
-        for local in bound:
-            definitions.setdefault(local, []).append(statement)
-        is_text = isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
-        if not bound and not is_text:
-            effects.append(statement)
-    return _Module(definitions, _imports(tree), effects)
-
-
-@functools.cache
-def _path_of(name: str) -> Path | None:
-    """Return the source file of a module of this package; None for other modules."""
-    if name.partition(".")[0] != PACKAGE:
-        return None
-    try:
-        spec = importlib.util.find_spec(name)
-    except ModuleNotFoundError:
-        return None
-    return Path(spec.origin) if spec and spec.origin and spec.origin.endswith(".py") else None
-
-
-def _bound_by(statement: ast.stmt) -> Iterator[str]:
-    """Yield the names that a statement of a module binds, also those inside `if` and `try`."""
-    if isinstance(statement, _Named):
-        yield statement.name
-        return
-    for node in ast.walk(statement):
-        if isinstance(node, _Named):
-            yield node.name
-        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-            yield node.id
-
-
-def _imports(tree: ast.AST) -> dict[str, Reference]:
-    """Return what names stand for that are imported from this package anywhere in a program."""
-    found: dict[str, Reference] = {}
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(PACKAGE):
-            for alias in node.names:
-                whole = f"{node.module}.{alias.name}"
-                is_module = _path_of(whole) is not None
-                to = (whole, "") if is_module else (str(node.module), alias.name)
-                found[alias.asname or alias.name] = to
-        elif isinstance(node, ast.Import):
-            for alias in node.names:
-                if alias.name.partition(".")[0] == PACKAGE:
-                    found[alias.asname or PACKAGE] = (alias.name if alias.asname else PACKAGE, "")
-    return found
-
-
-def _names_in(tree: ast.AST, known: dict[str, Reference]) -> list[Reference]:
-    """Return what a piece of code refers to, given what names stand for."""
-    found = []
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Name) and node.id in known:
-            found.append(known[node.id])
-        elif isinstance(node, ast.Attribute) and (place := _dotted(node, known)):
-            found.append(place)
-        elif isinstance(node, ast.Constant) and str(node.value).startswith(f"{PACKAGE}."):
-            module, _, name = str(node.value).rpartition(".")
-            if name.isidentifier() and _path_of(module):
-                found.append((module, name))
-    return found
-
-
-def _dotted(node: ast.Attribute, known: dict[str, Reference]) -> Reference | None:
-    """Return what `module.name` or `package.module.name` refers to, None for other attributes."""
-    value = node.value
-    place = known.get(value.id) if isinstance(value, ast.Name) else None
-    if isinstance(value, ast.Attribute):
-        place = _dotted(value, known)
-    if place is None or place[1]:
-        return None
-    inner = f"{place[0]}.{node.attr}"
-    return (inner, "") if _path_of(inner) else (place[0], node.attr)
-
-
-def _text(tree: ast.AST) -> str:
-    """Return a program's text without comments, docstrings and its own line breaks."""
-    for node in ast.walk(tree):
-        body = getattr(node, "body", None)
-        if isinstance(node, _Named | ast.Module) and body and ast.get_docstring(node) is not None:
-            node.body = body[1:] or [ast.Pass()]
-    return ast.unparse(tree)

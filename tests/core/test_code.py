@@ -1,13 +1,13 @@
 """The digest of code: an edit that may change a result changes it, and no other edit does."""
 
-import ast
 import importlib
 import sys
 import textwrap
 
 import pytest
 
-from helpers.runs import keys
+from helpers.core import code
+from helpers.models import backbones
 from helpers.training import features, fit
 
 FILES = {
@@ -71,7 +71,7 @@ def digests(tmp_path, monkeypatch):
     """A function that writes the toy package, with edits, and returns the digest of a name."""
     root = tmp_path / "toy"
     monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setattr(keys, "PACKAGE", "toy")
+    monkeypatch.setattr(code, "PACKAGE", "toy")
 
     def digest(name="run", file="", old="", new=""):
         for place, content in FILES.items():
@@ -84,14 +84,14 @@ def digests(tmp_path, monkeypatch):
         for known in [module for module in sys.modules if module.partition(".")[0] == "toy"]:
             del sys.modules[known]
         importlib.invalidate_caches()
-        for cached in (keys._digest, keys._module, keys._path_of):
+        for cached in (code._digest, code._module, code._path_of):
             cached.cache_clear()
         if "import" in name:
-            return keys.digest_of_source(name)
-        return keys.digest_of(getattr(importlib.import_module("toy.rooms.work"), name))
+            return code.digest_of_source(name)
+        return code.digest_of(getattr(importlib.import_module("toy.rooms.work"), name))
 
     yield digest
-    for cached in (keys._digest, keys._module, keys._path_of):
+    for cached in (code._digest, code._module, code._path_of):
         cached.cache_clear()
     for known in [module for module in sys.modules if module.partition(".")[0] == "toy"]:
         del sys.modules[known]
@@ -137,34 +137,32 @@ def test_another_edit_does_not(digests, name, file, old, new):
 
 
 def test_a_cell_s_comment_does_not_count_and_its_code_does():
-    first = keys.digest_of_source("x = 1  # a")
-    assert first == keys.digest_of_source("x = 1  # b")
-    assert first != keys.digest_of_source("x = 2")
+    first = code.digest_of_source("x = 1  # a")
+    assert first == code.digest_of_source("x = 1  # b")
+    assert first != code.digest_of_source("x = 2")
 
 
 def test_a_function_from_outside_of_the_package_is_digested_by_its_source():
-    def one():
+    def work():
         return 1
 
-    def two():
+    first = work
+
+    def work():
         return 2
 
-    assert keys.digest_of(one) == keys.digest_of(one) != keys.digest_of(two)
+    assert code.digest_of(first) == code.digest_of(first) != code.digest_of(work)
 
 
-@pytest.mark.parametrize(("function", "reaches"), [(fit.fit, True), (features.embed_all, False)])
-def test_trainings_and_not_embeddings_reach_the_augmentation(monkeypatch, function, reaches):
-    changed, module = ast.parse("def augmentation(name):\n    return 1\n").body, keys._module
-
-    def edited(name):
-        found = module(name)
-        return found._replace(definitions=found.definitions | {"augmentation": changed})
-
-    before = keys.digest_of(function)
-    keys._digest.cache_clear()
-    monkeypatch.setattr(
-        keys, "_module", lambda n: edited(n) if n == "helpers.training.augment" else module(n)
-    )
-    after = keys.digest_of(function)
-    keys._digest.cache_clear()
-    assert (after != before) is reaches
+@pytest.mark.parametrize(
+    ("function", "module", "name", "reaches"),
+    [
+        (fit.fit, "training.augment", "augmentation", True),
+        (features.embed_all, "training.augment", "augmentation", False),
+        (backbones.build, "darts.network", "build_derived", True),
+    ],
+)
+def test_what_functions_of_the_package_reach(edit_code, function, module, name, reaches):
+    before = code.digest_of(function)
+    edit_code(f"helpers.{module}", name)
+    assert (code.digest_of(function) != before) is reaches
