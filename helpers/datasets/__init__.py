@@ -45,12 +45,12 @@ class Source:
     dropped: pd.DataFrame | None = None  # columns DROPPED of images taken out of the table
 
 
-# module of each kind; imported only when asked for
+# the function that loads each kind; imported only when asked for
 REGISTRY = {
-    "elpv": "helpers.datasets.elpv",
-    "folder": "helpers.datasets.folder",
-    "chips": "helpers.datasets.chips",
-    "nexperia": "helpers.datasets.nexperia",
+    "elpv": "helpers.datasets.elpv.load",
+    "folder": "helpers.datasets.folder.load",
+    "chips": "helpers.datasets.chips.load",
+    "nexperia": "helpers.datasets.nexperia.load",
 }
 
 
@@ -65,11 +65,13 @@ def load(settings: SplitSettings) -> Source:
     """
     check_name(settings.dataset)
     kind, _, place = settings.dataset.partition(":")
-    open_source: Callable[..., Source] = importlib.import_module(REGISTRY[kind]).load
+    module, function = REGISTRY[kind].rsplit(".", 1)
+    open_source: Callable[..., Source] = getattr(importlib.import_module(module), function)
     source = open_source(Path(place).expanduser() if place else None, settings)
     if settings.labels_csv:
-        named = importlib.import_module("helpers.datasets.named")  # it imports this module
-        source = named.with_labels(source, Path(settings.labels_csv).expanduser())
+        from helpers.datasets.named import with_labels  # it imports this module
+
+        source = with_labels(source, Path(settings.labels_csv).expanduser())
     _check_table(source)
     return source
 

@@ -6,6 +6,7 @@ import textwrap
 
 import pytest
 
+from helpers import datasets
 from helpers.core import code
 from helpers.models import backbones
 from helpers.training import features, fit
@@ -159,6 +160,9 @@ def test_a_function_from_outside_of_the_package_is_digested_by_its_source():
     [
         (fit.fit, "training.augment", "augmentation", True),
         (features.embed_all, "training.augment", "augmentation", False),
+        (datasets.load, "datasets.folder", "load", True),
+        (datasets.load, "datasets.elpv", "load", True),
+        (datasets.load, "datasets.named", "with_labels", True),
         (backbones.build, "darts.network", "build_derived", True),
     ],
 )
