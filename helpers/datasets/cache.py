@@ -26,7 +26,7 @@ import pandas as pd
 from PIL import Image, ImageOps, UnidentifiedImageError
 from tqdm.auto import tqdm
 
-from helpers.core import files
+from helpers.core import code, files
 from helpers.datasets import DataError
 
 # what Pillow's decoders raise on damaged files
@@ -132,7 +132,8 @@ def open_cache(
         cache = open_cache(source.table, 192, paths.cache_root())
         batch = cache.take(cache.rows(source.table.id[:64]))  # (64, 192, 192, C) uint8
 
-    `root` is the folder of all caches; a fit of "auto" is chosen by `choose_fit`.
+    `root` is the folder of all caches; a fit of "auto" is chosen by `choose_fit`. An edit of the
+    code that decodes leads to another folder.
 
     Raises:
         DataError: images that cannot be decoded, all of them listed, unless `skip_unreadable`.
@@ -140,7 +141,8 @@ def open_cache(
     """
     if fit == "auto":
         fit = choose_fit([Path(path) for path in table.path])
-    folder = root / f"{source_key(table)}-{fit}-{size_px}"
+    key = files.fingerprint([source_key(table), code.digest_of(_build_cache)])
+    folder = root / f"{key}-{fit}-{size_px}"
     with files.held(folder.with_name(f".{folder.name}.lock")):  # only one process decodes
         cache = _load_cache(folder) or _build_cache(table, size_px, folder, skip_unreadable, fit)
     if cache.unreadable and not skip_unreadable:
@@ -184,14 +186,16 @@ def _build_cache(
             raise _unreadable(table, failed)
         frame = pd.DataFrame(kept)
         files.save_csv(partial / "images.csv", frame)
+        pixels = files.file_digest(partial / "images.u8")
+        content = [size_px, fit, frame.id.tolist(), frame.digest.tolist(), pixels]
         meta = {
             "shape": [len(frame), size_px, size_px, channels],
             "full_scale_bits": bits,
             "fit": fit,
             "unreadable": failed,
             "table": files.file_digest(partial / "images.csv"),
-            "pixels": files.file_digest(partial / "images.u8"),
-            "content": files.fingerprint([size_px, fit, frame.id.tolist(), frame.digest.tolist()]),
+            "pixels": pixels,
+            "content": files.fingerprint(content),
         }
         files.save_json(partial / "cache.json", meta | {"digest": files.fingerprint(meta)})
         shutil.rmtree(folder, ignore_errors=True)

@@ -119,6 +119,18 @@ def test_files_that_were_copied_are_not_decoded_again(tmp_path, root, damaged_fi
         open_cache(table_of(*copies), 16, root)
 
 
+def test_an_edit_of_the_code_decodes_the_images_again(root, gray_files, monkeypatch, edit_code):
+    table, size = table_of(*gray_files), (16, 16)
+    bilinear = open_cache(table, 16, root)
+    monkeypatch.setattr(
+        cache, "resize", lambda p, *_: np.asarray(Image.fromarray(p).resize(size, Image.NEAREST))
+    )
+    edit_code("helpers.datasets.cache", "resize")
+    nearest = open_cache(table, 16, root)
+    assert not np.array_equal(nearest.pixels, bilinear.pixels)
+    assert nearest.digest != bilinear.digest  # so what was computed from them is done again
+
+
 def test_images_of_several_shapes_are_padded_unless_they_are_to_be_squashed(root, gray_files):
     table = table_of(*gray_files)
     padded = open_cache(table, 16, root, fit="auto")
