@@ -127,7 +127,7 @@ class Run:
     key: str
     notes: dict[str, Any] = field(default_factory=dict)
     outputs: list[Path] = field(default_factory=list)
-    started_s: float = field(default_factory=time.monotonic)
+    started_s: float = field(default_factory=time.time)
     findings: Findings = field(default_factory=Findings)
     added: list[str] = field(default_factory=list)  # slugs of models that this call has added
 
@@ -138,7 +138,7 @@ class Run:
 
     @property
     def deadline_s(self) -> float | None:
-        """Time on `time.monotonic`'s clock at which trainings have to stop; None: never."""
+        """Time at which trainings have to stop, by a clock that machines share; None: never."""
         minutes = getattr(self.settings, "time_budget_min", 0.0)
         return self.started_s + 60 * minutes if minutes else None
 
@@ -246,7 +246,7 @@ class Run:
             for name, call in calls.items()
             if name not in steps
         }
-        if waiting and time.monotonic() > (self.deadline_s or math.inf):
+        if waiting and time.time() > (self.deadline_s or math.inf):
             raise OutOfTime(  # a training checks the time again before each epoch
                 f"{next(iter(waiting))}: the time budget is used up; finished work is kept: run "
                 "the same command again to continue"
@@ -347,7 +347,7 @@ class Run:
                     self.paths.predictions(slug).unlink(missing_ok=True)
             run["stages"][self.name] |= {
                 "status": "done",
-                "seconds": round(time.monotonic() - self.started_s, 1),
+                "seconds": round(time.time() - self.started_s, 1),
                 "peak_memory_mb": environment.peak_memory_mb(),
                 "findings": self.findings.sentences,
                 "outputs": digests_of(self.paths, self.outputs),

@@ -238,7 +238,7 @@ class Training:
         """
         last_s = self.history[-1]["total_seconds"] if self.history else 0.0
         needed_s = max(last_s, self._spent_s)
-        if time.monotonic() + needed_s > (self.deadline_s or math.inf):
+        if time.time() + needed_s > (self.deadline_s or math.inf):
             raise OutOfTime(
                 f"{self.name}: the time budget is used up after epoch {self.epoch} of "
                 f"{self.settings.epochs}; finished work is kept: run the same command again to "

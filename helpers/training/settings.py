@@ -107,7 +107,7 @@ class Steering:
 
     name: str = "training"  # in progress bars and messages
     resume: Path | None = None  # continue from this file, and write it after every epoch
-    deadline_s: float | None = None  # on `time.monotonic`'s clock; see `OutOfTime`
+    deadline_s: float | None = None  # on `time.time`'s clock; see `OutOfTime`
 
 
 ALONE = Steering()  # no resume file, no deadline
