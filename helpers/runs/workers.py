@@ -26,6 +26,7 @@ from tqdm.auto import tqdm
 
 from helpers.core import files, paths, status
 from helpers.core.devices import default_device
+from helpers.core.rules import SettingsError
 
 CLUSTER = "RAY_ADDRESS"  # environment variable: the cluster that Ray's own programs use
 LIMIT = "GOOD_BAD_WORKERS"  # environment variable: at most so many
@@ -34,7 +35,11 @@ WATCH_S = 1.0
 
 
 def count(tasks: int) -> int:
-    """Return how many workers do so many tasks on this machine."""
+    """Return how many workers do so many tasks on this machine.
+
+    Raises:
+        SettingsError: GOOD_BAD_WORKERS in the environment is not a whole number.
+    """
     if default_device().type == "cuda":
         places = torch.cuda.device_count()
     elif default_device().type == "mps":
@@ -42,7 +47,11 @@ def count(tasks: int) -> int:
     else:
         places = joblib.cpu_count()
     room = int(psutil.virtual_memory().available // BYTES_EACH)
-    most = int(os.environ.get(LIMIT) or places)
+    given = os.environ.get(LIMIT) or str(places)
+    try:
+        most = int(given)
+    except ValueError:
+        raise SettingsError(f"{LIMIT}={given!r} is not a whole number, such as 4") from None
     return max(1, min(tasks, places, room, most))
 
 
@@ -68,7 +77,7 @@ def side_by_side(
         return
     line, home = os.environ.get(status.VARIABLE), str(paths.home())
     jobs = [
-        (name, call, os.getpid(), line and f"{line}.{number}", place, home)
+        (name, call, os.getpid(), line and f"{line}.{number}", None if on_cluster else place, home)
         for number, (name, call) in enumerate(calls.items())
     ]
     results = _on_cluster(jobs) if on_cluster else _on_this_machine(jobs)
@@ -112,9 +121,12 @@ def one_thread() -> Iterator[None]:
 
 
 def _call(
-    name: str, call: Callable[[], Any], parent: int, line: str | None, place: Path, home: str
+    name: str, call: Callable[[], Any], parent: int, line: str | None, place: Path | None, home: str
 ) -> tuple[str, Any]:
-    """Do a call in a worker process, on a GPU that no other worker uses."""
+    """Do a call in a worker process, on a GPU that no other worker uses.
+
+    Without a `place` for locks, Ray has given this process its GPU.
+    """
     if os.getppid() == parent:  # a process of joblib's, not of a cluster
         _end_with(parent)
     os.environ[paths.HOME_VARIABLE] = home
@@ -144,8 +156,8 @@ def _end_with(parent: int) -> None:
 
 
 @contextlib.contextmanager
-def _own_gpu(place: Path) -> Iterator[None]:
-    if default_device().type != "cuda":
+def _own_gpu(place: Path | None) -> Iterator[None]:
+    if place is None or default_device().type != "cuda":
         yield
         return
     number, held = _free_gpu(place)

@@ -15,6 +15,7 @@ import torch
 
 from helpers.core import paths
 from helpers.core.errors import UserError
+from helpers.core.rules import SettingsError
 from helpers.runs import keys, stages, workers
 from helpers.training.settings import BaselineSettings
 from tests.runs import tasks
@@ -142,6 +143,21 @@ def test_an_error_in_a_worker_arrives_and_what_was_finished_is_kept(run, monkeyp
         run.once_each(work)
     assert run.once("good", tasks.count_up, tasks.Place(place), 1) == 2
     assert len(_calls(place)) == 1
+
+
+def test_on_a_cluster_ray_gives_out_the_gpus(home, monkeypatch, tmp_path):
+    monkeypatch.setenv(workers.CLUSTER, "auto")
+    monkeypatch.setattr(workers, "_on_cluster", lambda jobs: [workers._call(*job) for job in jobs])
+    monkeypatch.setattr(workers, "default_device", lambda: torch.device("cuda"))
+    monkeypatch.setattr(workers, "_free_gpu", None)  # takes a lock
+    call = functools.partial(tasks.same, {"x": 1})
+    assert dict(workers.side_by_side({"a": call}, "work", tmp_path)) == {"a": {"x": 1}}
+
+
+def test_a_number_of_workers_that_is_none_is_named(monkeypatch):
+    monkeypatch.setenv(workers.LIMIT, "abc")
+    with pytest.raises(SettingsError, match=f"{workers.LIMIT}='abc'"):
+        workers.count(2)
 
 
 PROGRAM = """
