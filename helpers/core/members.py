@@ -38,6 +38,16 @@ def cross_fitted(split: pd.DataFrame, seeds: Iterable[int]) -> list[Member]:
     return [Member(seed, fold) for seed in seeds for fold in folds]
 
 
+def judges(split: pd.DataFrame, seeds: Iterable[int]) -> list[Member]:
+    """Return the members of a model that is not averaged over folds: one for each seed.
+
+    Without a test set an image can be judged out of fold alone: then there is one for each fold.
+    """
+    seeds = [*seeds]
+    has_test = (split.split == "test").any()
+    return [Member(seed) for seed in seeds] if has_test else cross_fitted(split, seeds)
+
+
 def sides(split: pd.DataFrame, fold: int | None) -> pd.DataFrame:
     """Return the split as a training without `fold` sees it: that fold is `val`, others `train`.
 

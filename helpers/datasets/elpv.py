@@ -24,13 +24,15 @@ BAD_FROM = 0.5  # defect probabilities are 0, 1/3, 2/3 and 1; this maps 2/3 and 
 # 1614, 2144, 2216, 2396 and 2444 files; the runs between are whole modules of 60 (one of 72, one of
 # 48), but 6 files are missing in the 21st module and 10 in the 30th.
 MODULE_SIZES = (*[60] * 20, 54, *[60] * 8, 50, *[60] * 6, 72, *[60] * 3, 48, *[60] * 3)
+# The fold of each module in `data/elpv_groups.csv`, by which others can repeat a cross-validation.
+MODULE_FOLDS = "40420023123042124121104443131003234212031304"
 
 
 def load(place: Path | None, settings: SplitSettings) -> Source:
     """Load the whole set from the package; `place` is None.
 
-    Columns of its own: `probability` (of a defect), `cell_type` ("mono" or "poly"), and `group`
-    (the inferred solar module).
+    Columns of its own: `probability` (of a defect), `cell_type` ("mono" or "poly"), `group` (the
+    inferred solar module), and `official_fold` (of the published cross-validation by modules).
     """
     # The package's own reader decodes all images into memory; its folder is all that is needed.
     spec = importlib.util.find_spec("elpv_dataset")
@@ -45,7 +47,9 @@ def load(place: Path | None, settings: SplitSettings) -> Source:
     table["official_split"] = ""
     table["probability"] = table.probability.round(4)
     table["group"] = np.repeat([f"module{n + 1:02d}" for n in range(44)], MODULE_SIZES)
-    columns = ["id", "path", "label", "official_split", "probability", "cell_type", "group"]
+    table["official_fold"] = np.repeat([int(fold) for fold in MODULE_FOLDS], MODULE_SIZES)
+    columns = ["id", "path", "label", "official_split", "official_fold"]
+    columns += ["probability", "cell_type", "group"]
     return Source(
         name="elpv",
         table=table[columns],

@@ -17,7 +17,7 @@ from helpers.datasets import DROPPED, DataError, Source
 LABEL_WORDS = {"0": 0, "good": 0, "1": 1, "bad": 1}
 # columns of the package
 RESERVED = (
-    *("split", "fold", "official_split", "digest", "together", "label_before"),
+    *("split", "fold", "official_split", "official_fold", "digest", "together", "label_before"),
     *("defect_score", "probability", "mean", "width_px", "height_px", "hash"),
     "several_frames",
 )

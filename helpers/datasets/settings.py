@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator
 from pydantic.dataclasses import dataclass
 
-from helpers.core.rules import STRICT, Names, Seed, Text, setting
+from helpers.core.rules import STRICT, Names, Seed, SettingsError, Text, setting
 
 
 def _none_or_several(value: int) -> int:
@@ -30,7 +30,10 @@ class SplitSettings:
     )
     val_per_class: int = setting(150, "validation images of each class, as in the report", ge=1)
     test_fraction: float = setting(
-        0.25, "share of the images in the test set, if the source has none", gt=0, lt=1
+        0.25,
+        "share of images in a test set, if the source has none; 0: none, only folds",
+        ge=0,
+        lt=1,
     )
     split_csv: Text = setting(
         "", "split.csv of another run, to repeat it; its SPLIT, CROSS_FIT, SEED too"
@@ -48,3 +51,10 @@ class SplitSettings:
         "auto", "how images that are not square become square"
     )
     max_images: int | None = setting(None, "use at most so many images; None: all", ge=1)
+
+    def __post_init__(self) -> None:
+        if not (self.test_fraction or self.cross_fit):
+            raise SettingsError(
+                "TEST_FRACTION=0 leaves no image to judge a model by: give CROSS_FIT=5, "
+                "and every image is scored out of fold"
+            )

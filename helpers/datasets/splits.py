@@ -57,7 +57,9 @@ def make_split(
 
     The source's `official_split` is respected. Without one, `test_fraction` of the images is split
     off: stratified on the label and the source's `stratify` columns, or whole groups, stratified
-    on the label. `digests` are those of each image's pixels, `pairs` the near duplicates as
+    on the label. If it is 0, all images are in folds, and each is judged by models that have not
+    seen its fold; folds of groups are the source's own (`official_fold`) if it has as many as
+    CROSS_FIT asks for. `digests` are those of each image's pixels, `pairs` the near duplicates as
     `first, second, bits` (row numbers).
 
     Raises:
@@ -91,12 +93,15 @@ def make_split(
     table["split"] = table.split.mask(leaking, "excluded")
     if settings.cross_fit:
         pool = table.index[table.split.isin(["train", "val"]) & table.label.notna()]
-        fold = _folds(by_source.loc[pool], source.stratify, settings, settings.cross_fit)
+        fold = _official_folds(table.loc[pool], settings)
+        if fold is None:
+            fold = _folds(by_source.loc[pool], source.stratify, settings, settings.cross_fit)
         table["fold"] = fold.reindex(table.index).astype("Int64")
         table.loc[fold.index, "split"] = np.where(fold == 0, "val", "train")
     _check_sides(table, settings)
     names = ["id", "path", "label", "split", *(["fold"] if settings.cross_fit else [])]
-    more = table.columns.drop([*names, "official_split", "together"])
+    source_s = [name for name in ("official_split", "official_fold") if name in table]
+    more = table.columns.drop([*names, *source_s, "together"])
     counts = {why: int(rows.sum()) for why, rows in left_out.items()}
     report = "\n".join(f"left out, since {why}: {n}" for why, n in counts.items() if n)
     return Split(table[[*names, *more]], _duplicates(table, pairs), report)
@@ -183,7 +188,7 @@ def _draw_sides(
     drawable = table.group.notna() if by_groups else ~table.together.duplicated()
     drawable &= table.label.notna()
     tested = table.official_split == "test"
-    if not tested.any():
+    if settings.test_fraction and not tested.any():
         if by_groups:
             drawn = _draw_groups(table[drawable], settings.test_fraction, settings, "test")
         else:
@@ -227,6 +232,15 @@ def _draw_groups(
     share = Fraction(fraction).limit_denominator(MOST_PARTS)
     fold = _folds(pool, (), settings, share.denominator, purpose)
     return fold.index[fold < share.numerator]
+
+
+def _official_folds(pool: pd.DataFrame, settings: SplitSettings) -> pd.Series | None:
+    """Return the folds of groups that the source names, if they are to be used here."""
+    if settings.split != "groups" or settings.test_fraction or "official_fold" not in pool:
+        return None
+    # near duplicates may join groups of two folds: their images go where the first is
+    fold = pool.official_fold.groupby(pool.together).transform("first").astype(int)
+    return fold if set(fold) == set(range(settings.cross_fit)) else None
 
 
 def _folds(
@@ -280,7 +294,7 @@ def _draw(
 
 def _check_sides(table: pd.DataFrame, settings: SplitSettings) -> None:
     """Raise DataError if a set is empty, or one for the training lacks a class or a label."""
-    if not (table.split == "test").any():
+    if (settings.test_fraction or settings.split_csv) and not (table.split == "test").any():
         raise DataError("the split leaves no image in test")
     sets = {side: table[table.split == side] for side in ("train", "val")}
     for fold in range(settings.cross_fit):

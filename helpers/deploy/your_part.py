@@ -34,8 +34,9 @@ SHEET = (2, 6)  # rows and columns of the contact sheet
 def parts_to_ask(split: pd.DataFrame, folder: str) -> pd.DataFrame:
     """Return the parts to ask about: `id, path, group`, group is missing if there is none.
 
-    They are those of `folder`, where a subfolder is a group, or test images of the run with their
-    `label`, evenly taken (from its largest groups, if it has groups).
+    They are those of `folder`, where a subfolder is a group, or test images of the run (without a
+    test set, those of the first fold) with their `label`, evenly taken (from its largest groups, if
+    it has groups).
 
     Raises:
         DataError: the folder holds no image.
@@ -57,6 +58,7 @@ def parts_to_ask(split: pd.DataFrame, folder: str) -> pd.DataFrame:
             }
         )
     test = split[split.split == "test"]
+    test = test if len(test) else split[split.split == "val"]
     if "group" in test and test.group.notna().any():
         large = test.group.value_counts().nlargest(GROUPS_FROM_THE_RUN).index
         test = test[test.group.isin(large)]

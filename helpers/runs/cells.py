@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from helpers.core import devices
-from helpers.core.members import Member
+from helpers.core.members import Member, judges
 from helpers.darts import genotypes, named, network
 from helpers.darts.genotypes import Genotype
 from helpers.darts.named import HALVED, PERTURBED, SEARCHED, NamedCell
@@ -87,19 +87,24 @@ def train(run: Run, cells: Sequence[NamedCell]) -> dict[str, list[Fitted]]:
     settings: RetrainSettings = run.settings
     images = run.images(settings.retrain_image_size_px)
     teachers = [None, networks.teacher(run)] if settings.distill else [None]
-    jobs = [job(settings, cell, images, teacher) for cell in cells for teacher in teachers]
+    members = judges(run.split, range(settings.seed, settings.seed + settings.seeds))
+    jobs = [job(settings, cell, images, members, teacher) for cell in cells for teacher in teachers]
     return networks.train(run, jobs)
 
 
 def job(
-    settings: RetrainSettings, cell: NamedCell, images: ImageCache, teacher: Teacher | None = None
+    settings: RetrainSettings,
+    cell: NamedCell,
+    images: ImageCache,
+    members: Sequence[Member],
+    teacher: Teacher | None = None,
 ) -> Job:
-    """Return how the network of a cell is trained: once for each seed."""
+    """Return how the network of a cell is trained: once for each member."""
     shape = (images.size_px, images.channels)
     spec = network.network_spec(cell.genotype, settings.network, *shape)
     return Job(
         dataclasses.replace(cell.model, teacher="fbp" if teacher else ""),
-        [Member(settings.seed + k) for k in range(settings.seeds)],
+        members,
         functools.partial(network.build_network, spec),
         images,
         settings.training,
@@ -128,8 +133,8 @@ def halve(run: Run) -> pd.DataFrame:
         return network.parameters(genotype, settings.network, images.channels)
 
     def train_rung(names: Sequence[str], epochs: int) -> list[tuple[float, float]]:
-        short = dataclasses.replace(settings, retrain_epochs=epochs, test_views=1, seeds=1)
-        jobs = [job(short, cells[name], images) for name in names]
+        short = dataclasses.replace(settings, retrain_epochs=epochs, test_views=1)
+        jobs = [job(short, cells[name], images, [Member(settings.seed)]) for name in names]
         folder = f"checkpoints/halving/{epochs}_epochs"
         fits = networks.train(run, jobs, folder=folder, add=False)
         return [(fits[name][0].history[-1]["val_auc"], fits[name][0].seconds) for name in names]

@@ -76,8 +76,12 @@ def _device() -> str:
 def add_group_prior(run: Run) -> None:
     """Make the bad rate of each image's group a row of the results, if there are groups."""
     if "group" in run.split and run.split.group.notna().any():
-        scores = predictions_frame(run.split, group_prior(run.split))
-        run.add_model(Model("module_prior"), scores.reset_index(drop=True))
+        scores = group_prior(run.split)
+        blocks = {
+            member: predictions_frame(sides(run.split, member.fold), scores)
+            for member in cross_fitted(run.split, [run.settings.seed])
+        }
+        run.add_model(Model("module_prior", members=tuple(blocks)), networks.joined(blocks))
 
 
 def fine_tuned(run: Run, model: Model) -> ByFold:

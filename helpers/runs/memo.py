@@ -288,18 +288,14 @@ class Run:
     def write_submission(self, scored: Scored) -> Path:
         """Write the submission of a model whole or not at all, and return its path.
 
-        If notebook 01 left out images of the test set, as `smoke` does, a contest would refuse the
-        file: it is then called `<run>.incomplete.csv`.
-
-        Raises:
-            ArtifactError: there is no test image.
+        Without a test set it holds the scores of all images, each out of fold. If notebook 01 left
+        out images of the test set, as `smoke` does, a contest would refuse the file: it is then
+        called `<run>.incomplete.csv`.
         """
         path = self.paths.submission
         if self.source.get("test_left_out"):
             path = path.with_name(f"{self.paths.name}.incomplete.csv")
-        table = scored.test[submission.COLUMNS]
-        if table.empty:
-            raise files.ArtifactError("the split has no test images to predict")
+        table = (scored.val if scored.test.empty else scored.test)[submission.COLUMNS]
         files.write_bytes(path, table.to_csv(index=False, lineterminator="\n").encode())
         if self.name == settings.ANALYSIS:  # it writes the file of notebook 03 again
             self.output(path)

@@ -18,7 +18,7 @@ from typing import Any
 import pandas as pd
 
 from helpers.core import files
-from helpers.core.members import Member, cross_fitted, folds_of, sides
+from helpers.core.members import Member, cross_fitted, folds_of, judges, sides
 from helpers.core.paths import checkpoint_name
 from helpers.datasets.cache import ImageCache
 from helpers.models import backbones
@@ -103,7 +103,7 @@ def small_jobs(run: Run, found: Sequence[backbones.Weights]) -> list[Job]:
     settings, seed = run.settings, run.settings.seed
     small, images = run.images(settings.cnn_image_size_px), run.images(settings.image_size_px)
     build: Any = functools.partial(fit.two_layer_cnn, small.size_px, small.channels)
-    cnn = Job(Model("cnn"), [Member(seed)], build, small, settings.cnn)
+    cnn = Job(Model("cnn"), judges(run.split, [seed]), build, small, settings.cnn)
     last_layers = [
         Job(
             on_backbone(run, weights, "ll"),

@@ -41,6 +41,7 @@ def test_the_published_groups_are_those_of_the_code(source):
     assert published.group.tolist() == source.table.group.tolist()
     twice = published.set_index("id").duplicate_of.dropna()
     assert len(twice) == 100 and twice["cell1735"] == "cell2277" and twice["cell2326"] == "cell1784"
+    assert published.fold.tolist() == source.table.official_fold.tolist()
     assert published.groupby("group").fold.nunique().max() == 1
     assert published.fold[published.group.isin(["module30", "module39"])].nunique() == 1
     folds = published.merge(source.table[["id", "label"]], on="id")
@@ -70,3 +71,13 @@ def test_all_cells_taken_twice_are_found_and_with_groups_kept_apart_no_module_is
         assert side.groupby(table.set_index("id").group).nunique().max() == 1
         assert all(side[a] == side[b] for a, b in wanted)
         assert table.label[table.split == "test"].mean() == pytest.approx(0.31, abs=0.1)
+
+
+def test_without_a_test_set_modules_are_judged_by_the_published_folds(source):
+    settings = SplitSettings(split="groups", test_fraction=0.0, cross_fit=5)
+    table = splits.make_split(source, source.table.id, settings).table
+    assert table.fold.tolist() == source.table.official_fold.tolist()
+    assert set(table.split) == {"train", "val"} and "official_fold" not in table
+    others = SplitSettings(split="groups", test_fraction=0.0, cross_fit=4)
+    drawn = splits.make_split(source, source.table.id, others).table
+    assert set(drawn.fold) == {0, 1, 2, 3} and drawn.groupby("group").fold.nunique().max() == 1

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from helpers.core.rules import SettingsError
 from helpers.datasets import DataError, Source, splits
 from helpers.datasets.settings import SplitSettings
 
@@ -337,3 +338,15 @@ def test_the_split_of_another_run_is_repeated(tmp_path, cross_fit):
     first.to_csv(csv, index=False)
     again = divide(source, split_csv=csv, **settings).table
     pd.testing.assert_frame_equal(again, first)
+
+
+def test_without_a_test_set_every_image_is_in_a_fold_and_copies_are_in_one():
+    source = toy_source()
+    digests = own_digests(source, g003="g001", b001="b000")
+    table = divide(source, digests, test_fraction=0.0, cross_fit=4).table
+    assert set(table.split) == {"train", "val"} and (table.split == "val").eq(table.fold == 0).all()
+    fold = table.set_index("id").fold
+    assert fold.notna().all() and fold.g003 == fold.g001 and fold.b001 == fold.b000
+    assert table.groupby("fold").label.mean().between(0.38, 0.42).all()
+    with pytest.raises(SettingsError, match="CROSS_FIT"):
+        SplitSettings(test_fraction=0.0)

@@ -92,7 +92,9 @@ def test_groups_have_a_row_without_a_pixel(run):
     files.save_csv(run.paths.split_csv, run.split.assign(group=group))
     grouped = stages.Run(run.name, run.paths, "quick", run.settings, "key")
     classical.add_group_prior(grouped)
-    assert grouped.models()["module_prior"].title == "Module prior (no pixel)"
+    prior = grouped.models()["module_prior"]
+    assert prior.model.title == "Module prior (no pixel)"
+    assert len(prior.val) == run.split.fold.notna().sum()  # each out of its fold
 
 
 def test_patchcore_has_a_memory_for_each_fold_and_is_left_out_without_suitable_layers(run):
