@@ -1,23 +1,10 @@
 """The benchmarks run, and compare like with like."""
 
-import os
-
 import numpy as np
 import torch
 
 from tests.benchmarks import __main__ as command
 from tests.benchmarks import features, measure, plain
-from tests.benchmarks.measure import Timed
-
-
-def _process(text: str) -> Timed:
-    return Timed(2.0, 4, (text, os.getpid()))
-
-
-def test_a_measurement_is_a_process_of_its_own():
-    found = measure.fresh(_process, "hello")
-    assert found.result[0] == "hello" and found.result[1] != os.getpid()
-    assert (found.seconds, found.amount) == (2.0, 4) and found.peak_mb > 50
 
 
 def test_every_benchmark_runs_with_small_sizes(monkeypatch, capsys):
