@@ -7,6 +7,7 @@ import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -198,8 +199,10 @@ def open_model(checkpoints: Sequence[Path]) -> Opened:
     """
     folder = checkpoints[0].parent
     models = [backbones.load_model(path) for path in checkpoints]
-    for path, model in zip(checkpoints, models, strict=True):
-        if model.spec != models[0].spec:
+    # memories of PatchCore differ in size, as folds do
+    kinds = [replace(m.spec, options=m.spec.options | {"size": None}) for m in models]
+    for path, kind in zip(checkpoints, kinds, strict=True):
+        if kind != kinds[0]:
             raise files.ArtifactError(
                 f"{path} and {checkpoints[0].name} are not trainings of one model"
             )

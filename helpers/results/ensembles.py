@@ -88,10 +88,10 @@ def stack(scored: Mapping[str, Scored], split: pd.DataFrame, seed: int = 0) -> S
         own = folds == fold
         out_of_fold[own] = without.predict_proba(val[own])[:, 1]
         rows = [_rows(first.val.id[own], "val", out_of_fold[own])]
-        if cross_fitted:  # a training for each fold, as its members are
+        if cross_fitted and len(test):  # a training for each fold, as its members are
             rows += [_rows(first.test.id, "test", without.predict_proba(test)[:, 1])]
         blocks += [part.assign(fold=fold) if cross_fitted else part for part in rows]
-    if not cross_fitted:
+    if not cross_fitted and len(test):
         blocks += [_rows(first.test.id, "test", fitted.predict_proba(test)[:, 1])]
     titles = [own.model.title for own in joined.values()]
     aucs = [roc_auc(labels, own) for own in val.T]

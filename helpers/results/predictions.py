@@ -217,8 +217,7 @@ def _blocks(rows: pd.DataFrame) -> dict[Member, pd.DataFrame]:
 def _with_labels(split: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
     """Return id, label, mean score and, if the split has it, group of each image among the rows."""
     scores = rows.groupby("id").defect_score.mean()
-    table = split.loc[split.id.isin(scores.index), ["id", "label"]]
-    table["defect_score"] = table.id.map(scores).astype(np.float64)
-    if "group" in split:
-        table["group"] = split.group
-    return table.reset_index(drop=True)
+    facts = ["id", "label", *(["group"] if "group" in split else [])]
+    table = split.loc[split.id.isin(scores.index), facts].reset_index(drop=True)
+    table.insert(2, "defect_score", table.id.map(scores).astype(np.float64))
+    return table

@@ -7,15 +7,17 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
-from helpers.core import paths
+from helpers.core import files, paths
 from helpers.datasets import DataError
 from helpers.deploy import predictor
 from helpers.deploy.description import NAME
 from helpers.models import backbones
 from helpers.results.calibration import apply_temperature
 from helpers.training.inference import ScoresError
+from helpers.training.patchcore import MemoryBank, network_of
 from tests.deploy_run import save_described, small_cnns
 
 
@@ -106,6 +108,18 @@ def test_deep_images_are_scaled_as_in_the_training(tmp_path):
     shallow = (values * 255 / 1023).round().astype(np.uint8)
     found = model.predict([tmp_path / "deep.png", shallow])
     assert found.score[0] == pytest.approx(found.score[1], abs=1e-6)
+
+
+def test_memories_of_two_sizes_are_trainings_of_one_model_and_other_networks_are_not(tmp_path):
+    backbone = backbones.build(backbones.spec_of("test_resnet", 2, 32))
+    banks = [MemoryBank(torch.rand(rows, 8)) for rows in (5, 6)]
+    networks = [*(network_of(backbone, bank) for bank in banks), backbone]
+    places = [tmp_path / f"seed{number}.safetensors" for number in range(3)]
+    for path, network in zip(places, networks, strict=True):
+        backbones.save_model(path, network)
+    assert len(predictor.open_model(places[:2]).models) == 2
+    with pytest.raises(files.ArtifactError, match=places[2].name):
+        predictor.open_model(places)
 
 
 def test_an_array_that_is_no_image_is_refused(model):

@@ -13,6 +13,7 @@ from helpers.core.metrics import roc_auc
 from helpers.models.record import Model
 from helpers.results import ensembles
 from helpers.results.predictions import Scored
+from helpers.results.predictions import scored_of as scored_of_rows
 
 
 def split_of(n=300, folds=0):
@@ -131,3 +132,12 @@ def test_one_model_references_or_a_tiny_validation_set_give_no_ensemble():
     assert ensembles.stack({"svm": scored["svm"], "light": light}, split) is None
     assert ensembles.stack(three(split_of(n=6)), split_of(n=6)) is None
     assert ensembles.stack(three(split_of(n=12)), split_of(n=12))
+
+
+def test_without_a_test_set_the_ensemble_has_the_out_of_fold_scores_of_all_parts():
+    split = split_of(folds=5).assign(group=lambda table: table.index // 30)
+    split = split[split.split != "test"].reset_index(drop=True)
+    stacked = ensembles.stack(three(split, sides=("train", "val")), split)
+    assert sorted(stacked.predictions.id) == split.id.tolist()
+    own = scored_of_rows(stacked.predictions, split, Model("stacking"))
+    assert len(own.val) == len(split) and own.test.empty and own.judged_on == "val"
