@@ -144,7 +144,7 @@ class Run:
 
     @property
     def source(self) -> dict[str, Any]:
-        """What notebook 01 has recorded of the data: `settings`, `kinds`, `attribution`, ..."""
+        """Return what 01 has recorded of the data: `settings`, `kinds`, `attribution`, ..."""
         return source_of(self.paths)
 
     @cached_property

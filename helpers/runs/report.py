@@ -150,7 +150,7 @@ def _settings(run_paths: RunPaths) -> dict[str, Any]:
         for stage, entry in load_run(run_paths).get("stages", {}).items()
         if stage < ANALYSIS
         for name, value in entry.get("settings", {}).items()
-        if name not in MAY_DIFFER
+        if name not in MAY_DIFFER and (name, value) != ("halving_epochs", 0)  # off: no model of it
     }
 
 
