@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from helpers.core.members import Member, cross_fitted, sides
+from helpers.core.members import Member, cross_fitted, judges, sides
 
 
 @pytest.fixture
@@ -29,3 +29,10 @@ def test_a_training_validates_on_its_fold_and_trains_on_all_others(split):
     assert sides(split, 0).split.tolist() == split.split.tolist()  # what a single training sees
     seen = sides(split, 1).split.tolist()
     assert seen == ["val", "train", "train", "test", "excluded", "val"]
+
+
+def test_without_a_test_set_a_model_is_judged_by_a_training_for_each_fold():
+    split = pd.DataFrame({"split": ["val", "train", "train"], "fold": [0, 1, 1]})
+    assert judges(split, [3]) == [Member(3, 0), Member(3, 1)]
+    tested = pd.concat([split, pd.DataFrame({"split": ["test"], "fold": [pd.NA]})])
+    assert judges(tested, [3, 4]) == [Member(3), Member(4)]
