@@ -34,6 +34,7 @@ from helpers.training.features import Features
 
 NAMES = ("LDA", "RF", "LR", "SVM")
 LARGEST_LOGIT = 15.0  # of LDA on training images; a CSV's 9 digits tell scores apart up to about 20
+SVM_IMAGES = 50_000  # that an SVM is fitted on at most: its time grows with the square
 # of `scores_by_size`
 SHARES = (0.25, 0.5, 1.0)  # of the training images
 DRAWS = 5  # of each share below 1
@@ -131,6 +132,8 @@ def fit_baseline(
 ) -> FittedBaseline:
     """Choose hyper-parameters by cross-validated AUC, then fit on all training rows.
 
+    An SVM is fitted on `SVM_IMAGES` of them at most, drawn by class; `chosen` then says how many.
+
     Args:
         name: one of `NAMES`.
         embeddings, labels: (N, D) float32 and (N,) of the training set; 1 is bad.
@@ -140,6 +143,11 @@ def fit_baseline(
         cv_images: hyper-parameters are chosen on at most so many rows, drawn by class; 0: all.
     """
     random_state = seeding.stream_seed(seed, f"baseline {name}") % 2**31
+    limited = name == "SVM" and len(labels) > SVM_IMAGES
+    if limited:
+        kept = _sample(labels, SVM_IMAGES, folds, random_state)
+        embeddings, labels = embeddings[kept], labels[kept]
+        groups = None if groups is None else groups[kept]
     smallest = int(np.bincount(labels, minlength=2).min())
     if smallest < 2:
         raise ValueError(f"{name} needs two training images of each class; one has {smallest}")
@@ -161,6 +169,7 @@ def fit_baseline(
             model = CalibratedClassifierCV(model, cv=cv, ensemble=False)
         model.fit(embeddings, labels)
     chosen = {key.split("__")[-1]: value for key, value in search.best_params_.items()}
+    chosen |= {"images": len(labels)} if limited else {}
     temperature = None
     if name == "LDA":
         largest = float(np.abs(model.decision_function(embeddings)).max())

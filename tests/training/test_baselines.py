@@ -103,6 +103,16 @@ def test_hyper_parameters_of_a_large_set_are_chosen_on_a_sample_and_fitted_on_al
     assert searched == [(200, 3)] and fitted.model.named_steps["scale"].n_samples_seen_ == 1000
 
 
+
+def test_an_svm_is_fitted_on_a_sample_of_a_very_large_set_and_says_so(problem, monkeypatch):
+    x, y, *_ = problem
+    monkeypatch.setattr(baselines, "SVM_IMAGES", 80)
+    groups = np.arange(len(y)) // 4
+    svm, lr = (baselines.fit_baseline(name, x, y, 3, 9, 0, groups=groups) for name in ("SVM", "LR"))
+    assert svm.chosen["images"] == 80 and "images" not in lr.chosen
+    (fitted,) = svm.model.calibrated_classifiers_
+    assert fitted.estimator.named_steps["scale"].n_samples_seen_ == 80
+
 @pytest.fixture
 def split():
     """120 good and bad images on each side, without groups."""
