@@ -23,7 +23,7 @@ from tqdm.auto import tqdm
 from helpers.core import devices, environment, files, seeding, status, tensors
 from helpers.core.errors import OutOfTime, UserError
 from helpers.core.style import percent
-from helpers.training.allocator import freed_memory_kept
+from helpers.training.allocator import keep_freed_memory
 from helpers.training.batches import Batches
 from helpers.training.inference import ScoresError, autocast, evaluate, placed, precision_of
 from helpers.training.settings import ALONE, Steering, TrainSettings
@@ -110,9 +110,9 @@ class Training:
         """Seconds of all epochs, those before a kill included."""
         return round(sum(record["total_seconds"] for record in self.history), 2)
 
-    @freed_memory_kept()
     def run(self) -> Training:
         """Train to the end; see `epochs`."""
+        keep_freed_memory()
         for _ in self.epochs():
             for images, targets in self.batches():
                 self.step(images, targets)
