@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from helpers.commands import cli
-from helpers.commands.kaggle import bundle, client, push, session
+from helpers.commands.kaggle import client, push, session
 from helpers.core import files, paths
 from helpers.models import weights
 from helpers.runs import settings
@@ -156,8 +156,8 @@ def test_a_submission_without_a_score_is_told_with_the_reason_and_the_page_to_lo
 def site(tmp_path_factory):
     """A folder with two wheels installed, as Kaggle's first cell does it."""
     folder = tmp_path_factory.mktemp("site")
-    for name in (bundle.DISTRIBUTION, bundle.BACKBONES[0]):
-        bundle.pack(name, folder)
+    for name in (push.DISTRIBUTION, push.BACKBONES[0]):
+        push.pack(name, folder)
     command = [sys.executable, "-m", "pip", "install", "--no-index", "--no-deps", "--quiet"]
     command += ["--no-compile", "--disable-pip-version-check", "--target", str(folder / "site")]
     subprocess.run([*command, *map(str, folder.glob("*.whl"))], check=True)
@@ -183,7 +183,7 @@ def test_the_wheels_hold_runner_notebooks_and_weights(site):
 @pytest.fixture
 def small(monkeypatch, tmp_path):
     """Wheels of one byte; ResNet-18's weights are in the cache."""
-    monkeypatch.setattr(bundle, "pack", lambda n, folder: (folder / f"{n}.whl").write_text("x"))
+    monkeypatch.setattr(push, "pack", lambda n, folder: (folder / f"{n}.whl").write_text("x"))
     (tmp_path / "resnet18.pth").write_bytes(b"weights")
     monkeypatch.setattr(weights, "local_files", lambda backbone: [tmp_path / "resnet18.pth"])
 
@@ -205,7 +205,7 @@ def test_a_push_sends_helpers_and_weights_then_a_private_notebook(server, small,
     assert sent["isPrivate"] is True and server.is_private is True
     assert sent["datasetDataSources"] == [f"{REF}-files", "me/weights"]
     assert sent["competitionDataSources"] == [client.COMPETITION]
-    wheels = [f"{name}.whl" for name in (bundle.DISTRIBUTION, *bundle.BACKBONES)]
+    wheels = [f"{name}.whl" for name in (push.DISTRIBUTION, *push.BACKBONES)]
     assert sorted(server.datasets[f"{REF}-files"]) == sorted([*wheels, "resnet18.pth"])
     install, _ = json.loads(sent["text"])["cells"]
     assert f"/kaggle/input/datasets/{REF}-files" in install["source"]
@@ -282,7 +282,7 @@ def test_an_upload_that_fails_or_cannot_be_used_pushes_nothing(server, small, ca
 def test_packages_that_are_missing_or_compiled_are_named(tmp_path):
     for name in ("no-such-thing", "numpy"):
         with pytest.raises(client.KaggleError, match=name):
-            bundle.pack(name, tmp_path)
+            push.pack(name, tmp_path)
 
 
 def test_the_wheel_is_packed_in_a_clone_with_an_egg_info_in_its_folder(tmp_path, monkeypatch):
@@ -291,8 +291,8 @@ def test_the_wheel_is_packed_in_a_clone_with_an_egg_info_in_its_folder(tmp_path,
     information.mkdir(parents=True)
     (information / "PKG-INFO").write_text("Metadata-Version: 2.1\nName: good-bad-helpers\n")
     monkeypatch.syspath_prepend(tmp_path / "clone")
-    assert importlib.metadata.distribution(bundle.DISTRIBUTION).read_text("WHEEL") is None
-    bundle.pack(bundle.DISTRIBUTION, tmp_path)
+    assert importlib.metadata.distribution(push.DISTRIBUTION).read_text("WHEEL") is None
+    push.pack(push.DISTRIBUTION, tmp_path)
     (wheel,) = tmp_path.glob("*.whl")
     assert "helpers/run.py" in zipfile.ZipFile(wheel).namelist()
 
