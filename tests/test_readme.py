@@ -5,7 +5,7 @@ import shlex
 
 import pytest
 
-from helpers.commands import export, plan, predict, score
+from helpers.commands import cli, export, predict, score
 from helpers.commands.kaggle import command
 from helpers.core import paths
 from helpers.darts.genotypes import PUBLISHED
@@ -21,7 +21,7 @@ LINKS = [
 ]
 
 PARSERS = {
-    "run": plan.parser,
+    "run": cli.run_parser,
     "predict": predict._parser,
     "score": score._parser,
     "export": export._parser,

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 
+from helpers.runs.presets import PRESETS
+
 COMMANDS = {
     "run": "run the notebooks in order, from images to the submission CSV",
     "predict": "say whether parts are good or bad, with a trained model",
@@ -20,6 +22,7 @@ COMMANDS = {
     "kaggle": "send a submission or a notebook to Kaggle",
 }
 MODULES = {"kaggle": "kaggle.command"}  # the others have their own name
+DEFAULT_DATASET = "elpv"
 _INTERRUPTED = "\ninterrupted"
 
 
@@ -55,6 +58,8 @@ def start(command: str, arguments: Sequence[str] | None = None) -> int:
         paths = importlib.import_module("helpers.core.paths")
         if os.environ.get(paths.HOME_VARIABLE):  # notebooks run in another folder
             os.environ[paths.HOME_VARIABLE] = str(paths.home())
+        if command == "run":
+            run_parser().parse_args(arguments)  # --help ends here, before torch is imported
         module = importlib.import_module(f"helpers.commands.{MODULES.get(command, command)}")
         try:
             return module.main(arguments)
@@ -90,6 +95,26 @@ def parser_of(command: str, description: str | None) -> argparse.ArgumentParser:
     """Return a parser whose help keeps the lines of the description."""
     raw = argparse.RawDescriptionHelpFormatter
     return argparse.ArgumentParser(program(command), description=description, formatter_class=raw)
+
+
+def run_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command `run`."""
+    description = "Run the notebooks in order; those that are done with equal settings are skipped."
+    parser = parser_of("run", description)
+    data_sets = f"{DEFAULT_DATASET} (default), folder:PATH, nexperia[:PATH], chips"
+    parser.add_argument("--dataset", help=data_sets)
+    parser.add_argument("--preset", choices=PRESETS, help="default: quick on a CPU, full on a GPU")
+    parser.add_argument("--name", help="name of the run; default <dataset>-<preset>")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--from", dest="start", metavar="NN", help="first stage to look at")
+    which.add_argument("--only", metavar="NN", help="the one stage to run")
+    text = "a notebook's parameter; may be given several times"
+    parser.add_argument(
+        "-p", dest="parameter", action="append", default=[], metavar="NAME=VALUE", help=text
+    )
+    published = "write the executed notebooks and README's picture into notebooks/"
+    parser.add_argument("--publish", action="store_true", help=published)
+    return parser
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import shlex
 import sys
@@ -10,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from helpers.commands.cli import parser_of, program
+from helpers.commands.cli import DEFAULT_DATASET, program, run_parser
 from helpers.core import paths
 from helpers.core.rules import SettingsError
 from helpers.darts import named
@@ -18,11 +17,7 @@ from helpers.datasets import check_name, check_place
 from helpers.models import AUTO, RANDOM, weights
 from helpers.runs import settings as config
 from helpers.runs import stages
-from helpers.runs.presets import PRESETS
 
-DEFAULT_DATASET = "elpv"
-FILES = {"SPLIT_CSV", "LABELS_CSV", "WEIGHTS"}  # parameters that name a file
-FOLDER = "FOLDER"  # a parameter of notebook 07
 # parameters with an option of their own
 OPTIONS = {"DATASET": "--dataset", "PRESET": "--preset", "RUN": "--name"}
 CELLS, ANALYSIS = "05_genotype_retraining", "06_analysis"
@@ -46,26 +41,6 @@ class Plan:
         return f"{program('run')} {shlex.join(self.arguments)}".rstrip()
 
 
-def parser() -> argparse.ArgumentParser:
-    """Return the parser of the command `run`."""
-    description = "Run the notebooks in order; those that are done with equal settings are skipped."
-    parser = parser_of("run", description)
-    data_sets = f"{DEFAULT_DATASET} (default), folder:PATH, nexperia[:PATH], chips"
-    parser.add_argument("--dataset", help=data_sets)
-    parser.add_argument("--preset", choices=PRESETS, help="default: quick on a CPU, full on a GPU")
-    parser.add_argument("--name", help="name of the run; default <dataset>-<preset>")
-    which = parser.add_mutually_exclusive_group()
-    which.add_argument("--from", dest="start", metavar="NN", help="first stage to look at")
-    which.add_argument("--only", metavar="NN", help="the one stage to run")
-    text = "a notebook's parameter; may be given several times"
-    parser.add_argument(
-        "-p", dest="parameter", action="append", default=[], metavar="NAME=VALUE", help=text
-    )
-    published = "write the executed notebooks and README's picture into notebooks/"
-    parser.add_argument("--publish", action="store_true", help=published)
-    return parser
-
-
 def make_plan(arguments: list[str], here: bool = True) -> Plan:
     """Return the plan of a command line.
 
@@ -75,7 +50,7 @@ def make_plan(arguments: list[str], here: bool = True) -> Plan:
         SettingsError, DataError, GenotypeError: an option or a parameter is wrong.
         ArtifactError: a cell's file is missing or damaged.
     """
-    options = parser().parse_args(arguments)
+    options = run_parser().parse_args(arguments)
     dataset = _dataset(DEFAULT_DATASET if options.dataset is None else options.dataset)
     preset = options.preset or stages.default_preset()
     run = options.name or stages.default_run(dataset, preset)
@@ -145,7 +120,7 @@ def _given(texts: list[str], chosen: list[str]) -> dict[str, Any]:
         if not {*using} & {*chosen} and name.lower() not in config.STEERING:
             left_out = f"a setting of {', '.join(using)}, which --only or --from leaves out"
             print(f"-p {name} changes nothing in this call: it is {left_out}", file=sys.stderr)
-        if name in FILES | {FOLDER} and value and (name, value) != ("WEIGHTS", RANDOM):
+        if name.lower() in stages.PLACES and value and (name, value) != ("WEIGHTS", RANDOM):
             given[name] = _absolute(str(value))
     return given
 
@@ -166,11 +141,8 @@ def check_places(plan: Plan) -> None:
         SettingsError, DataError: the message names the parameter.
     """
     given = {n: v for stage in plan.chosen for n, v in plan.parameters[stage].items() if v}
-    for name in FILES & given.keys():
-        if not os.path.isfile(given[name]) and (name, given[name]) != ("WEIGHTS", RANDOM):
-            raise SettingsError(f"{name}={given[name]!r} is not a file")
-    if FOLDER in given and not os.path.isdir(given[FOLDER]):
-        raise SettingsError(f"{FOLDER}={given[FOLDER]!r} is not a folder")
+    for stage in plan.chosen:
+        stages.check_places(plan.settings[stage])
     if "EXPORT" in given:
         from helpers.deploy.export import check_format  # imports much
 

@@ -35,6 +35,8 @@ from helpers.runs.settings import FIRST
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 # files that later stages build on: no pictures, tables and sentences for the eye
 DATA = ("split.csv", "predictions/", "features/", "checkpoints/", "genotypes/")
+# settings that name a file or a folder
+PLACES = ("split_csv", "labels_csv", "weights", "folder")
 
 
 class StageError(UserError):
@@ -62,7 +64,7 @@ def begin(name: str, names: Mapping[str, Any]) -> Run:
         ArtifactError: run.json is damaged, or a file of an earlier notebook has changed.
     """
     stage = open_stage(name, names)
-    lock = stage.paths.stage_lock(name)  # a notebook's first cells may be run twice
+    lock = stage.paths.lock_file(name)  # a notebook's first cells may be run twice
     if not (lock in OPEN and lock.exists()):
         OPEN[lock] = record.lock(stage.paths, name)
     files.remove_leftovers(stage.paths.root, paths.submissions_root())
@@ -173,12 +175,14 @@ def stage_key(stage: str, resolved: Any, run: Mapping[str, Any]) -> str:
     """Return a digest of a stage's settings and inputs.
 
     Raises:
-        SettingsError: SPLIT_CSV or WEIGHTS is not a file, or FOLDER is not a folder.
+        SettingsError: a file or folder that the settings name does not exist.
     """
+    check_places(resolved)
     order = list(settings.STAGES)
     before = order[: order.index(stage)]
     content: dict[str, Any] = {"settings": settings.decisive(resolved)}
     content["earlier"] = _earlier(run, before)
+    content["named"] = _named_files(resolved)
     if isinstance(resolved, AnalysisSettings):
         # all predictions, a user's own too, except the ensembles made from them
         found = sorted(paths.RunPaths(run["run"]).predictions_root.glob("*.csv"))
@@ -192,28 +196,29 @@ def stage_key(stage: str, resolved: Any, run: Mapping[str, Any]) -> str:
         table = datasets.load(resolved).table
         labels = table.drop(columns="path").astype(str).to_numpy()
         content["images"] = [cache.source_key(table), files.fingerprint(labels)]
-        content["split_csv"] = None
-    for name in ("split_csv", "weights"):
-        given = getattr(resolved, name, "")
-        if given and (name, given) != ("weights", RANDOM):
-            file = Path(given).expanduser()
-            if not file.is_file():
-                raise SettingsError(f"{name.upper()}={given!r} is not a file")
-            content[name] = files.file_digest(file)
-    if given := getattr(resolved, "folder", ""):
-        folder = Path(given).expanduser()
-        if not folder.is_dir():
-            raise SettingsError(f"FOLDER={given!r} is not a folder")
-        content["folder"] = {
-            file.relative_to(folder).as_posix(): files.file_digest(file)
-            for file in image_files(folder)
-            if file.is_file()
-        }
-    cells = {name: Path(name).expanduser() for name in getattr(resolved, "genotypes", ())}
-    named = {n: p for n, p in cells.items() if n.endswith(".json")}  # not the names of cells
-    if digests := {n: files.file_digest(p) for n, p in named.items() if p.is_file()}:
-        content["genotypes"] = digests
     return files.fingerprint(content)
+
+
+def check_places(resolved: Any) -> None:
+    """Refuse files and folders that a stage's settings name and that do not exist.
+
+    Raises:
+        SettingsError: the first of them.
+    """
+    for name in PLACES:
+        given = getattr(resolved, name, "")
+        kind, exists = ("folder", os.path.isdir) if name == "folder" else ("file", os.path.isfile)
+        if given and (name, given) != ("weights", RANDOM) and not exists(os.path.expanduser(given)):
+            raise SettingsError(f"{name.upper()}={given!r} is not a {kind}")
+
+
+def _named_files(resolved: Any) -> dict[str, str]:
+    """Return the digests of the files that settings name, and of the images in FOLDER."""
+    named = [getattr(resolved, name, "") for name in PLACES]
+    named += [cell for cell in getattr(resolved, "genotypes", ()) if cell.endswith(".json")]
+    given = [Path(place).expanduser() for place in named if place]
+    given += [image for folder in given if folder.is_dir() for image in image_files(folder)]
+    return {str(file): files.file_digest(file) for file in given if file.is_file()}
 
 
 def _earlier(run: Mapping[str, Any], before: list[str]) -> dict[str, Any]:

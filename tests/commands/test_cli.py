@@ -31,11 +31,12 @@ def command(monkeypatch):
     return replaced
 
 
-def test_help_comes_at_once_as_nothing_heavy_is_imported():
+@pytest.mark.parametrize("command", [["kaggle", "push"], ["run"]])
+def test_help_comes_at_once_as_nothing_heavy_is_imported(command):
     code = (
         "import sys; from helpers.commands import cli\n"
         "heavy = {'torch', 'timm', 'pandas', 'kaggle', 'requests'}\n"
-        "try: cli.main(['kaggle', 'push', '--help'])\n"
+        f"try: cli.main({[*command, '--help']})\n"
         "except SystemExit as stop: print(stop.code, heavy & set(sys.modules))"
     )
     out = subprocess.check_output([sys.executable, "-c", code], text=True, cwd=ROOT)
