@@ -18,6 +18,7 @@ from nbformat import NotebookNode
 from PIL import Image
 
 from helpers.core import files, paths
+from helpers.core.files import ArtifactError
 from helpers.core.paths import RunPaths
 from helpers.runs import settings as config
 from helpers.runs import stages
@@ -31,16 +32,12 @@ FIGURE = "07_journey"  # README's
 WIDGET = "application/vnd.jupyter.widget-view+json"  # a progress bar, dead without a kernel
 
 
-class PublishError(files.ArtifactError):
-    """The run's notebooks cannot be published; the message says why."""
-
-
 def publish(run_paths: RunPaths) -> list[Path]:
     """Write the notebooks, tables and README's figure of a finished run into `notebooks/`.
 
     Raises:
-        PublishError: an output must not be shown, or is not that of the source; nothing is written.
-        ArtifactError: a notebook or a figure is missing or damaged.
+        ArtifactError: an output must not be shown, or is not that of the source, or a notebook or a
+            figure is missing or damaged; nothing is written.
     """
     record, root = stages.load_run(run_paths), paths.notebooks_root()
     sources = {stage: root / f"{stage}.ipynb" for stage in config.STAGES}
@@ -48,7 +45,7 @@ def publish(run_paths: RunPaths) -> list[Path]:
     for source in sources.values():
         notebook = _with_outputs(source, run_paths, record)
         if wrong := faults(notebook):
-            raise PublishError(f"{source.stem} is not fit to be published: {'; '.join(wrong[:3])}")
+            raise ArtifactError(f"{source.stem} is not fit to be published: {'; '.join(wrong[:3])}")
         contents[source] = nbformat.writes(notebook).rstrip("\n").encode() + b"\n"
     other = record["stages"]["06_analysis"]["settings"].get("compare_run")
     for shown in (run_paths, *([RunPaths(other)] if other else [])):
@@ -101,7 +98,7 @@ def _with_outputs(path: Path, run_paths: RunPaths, record: dict[str, Any]) -> No
     code = [cell for cell in source.cells if cell.cell_type == "code"]
     for number, cell in enumerate(code, start=1):
         if cell.id not in copies or copies[cell.id].source != cell.source:
-            raise PublishError(f"{path.stem}, cell {cell.id}: the executed copy has another code")
+            raise ArtifactError(f"{path.stem}, cell {cell.id}: the executed copy has another code")
         cell.execution_count, cell.outputs = number, tidied(copies[cell.id].outputs, number)
         for output in cell.outputs:
             content = output.get("data", output)  # a printed text has it in the output itself

@@ -42,10 +42,6 @@ PART_IMAGES = 512  # scored and written together: what a kill can cost, seconds 
 RETRIES = 3  # if the machine of a Ray worker is lost
 
 
-class ScoreError(UserError):
-    """Images cannot be scored; the message names the culprit and the way out."""
-
-
 class Entry(NamedTuple):
     """One image of a list."""
 
@@ -75,17 +71,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         0, or 1 if a file cannot be read and the options are strict.
 
     Raises:
-        ScoreError, ArtifactError: model, images or output cannot be used as they are.
+        UserError: model, images or output cannot be used as they are.
     """
     options = _parser().parse_args(arguments)
     place, out = Path(options.images).expanduser(), options.out
     folder = out.with_name(f"{out.name}.parts")
     if out.is_dir():
-        raise ScoreError(f"--out {out} is a folder; name a file in it, e.g. {out / 'scores.csv'}")
+        raise UserError(f"--out {out} is a folder; name a file in it, e.g. {out / 'scores.csv'}")
     if out.exists() and not folder.is_dir():
-        raise ScoreError(f"--out {out} exists already: name another file, or delete it")
+        raise UserError(f"--out {out} exists already: name another file, or delete it")
     if not (count := sum(1 for _ in entries(place))):
-        raise ScoreError(f"{place} lists no image ({', '.join(SUFFIXES)})")
+        raise UserError(f"{place} lists no image ({', '.join(SUFFIXES)})")
     opened = with_options(open_model(options.model), options)
     digests = [files.file_digest(path) for path in opened.checkpoints]
     paths, new, began_s = list[Path](), 0, time.monotonic()
@@ -125,7 +121,7 @@ def entries(place: Path) -> Iterator[Entry]:
     what was listed, so that a list may have any length.
 
     Raises:
-        ScoreError: nothing has that name, or it is not such a CSV.
+        UserError: nothing has that name, or it is not such a CSV.
     """
     if place.is_dir():
         for file in filter(is_image, walk(place)):
@@ -139,10 +135,10 @@ def entries(place: Path) -> Iterator[Entry]:
                 name = row.get("id", os.path.splitext(path)[0])
                 if not path or not name:
                     where = f"{place}, line {reader.line_num}"
-                    raise ScoreError(f"{where}: {'id' if path else 'path'} is empty or missing")
+                    raise UserError(f"{where}: {'id' if path else 'path'} is empty or missing")
                 yield Entry(path, name, os.path.join(place.parent, path))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ScoreError(f"--images {place} is not a folder or a readable CSV: {error}") from None
+        raise UserError(f"--images {place} is not a folder or a readable CSV: {error}") from None
 
 
 def with_options(opened: Opened, options: argparse.Namespace) -> Opened:
@@ -187,12 +183,12 @@ def _on_ray(opened: Opened, images: int, parts: Iterable[Part]) -> Iterator[Scor
     Every machine must find the images under the same path.
 
     Raises:
-        ScoreError: Ray is not installed, or a worker failed.
+        UserError: Ray is not installed, or a worker failed.
     """
     try:
         import ray
     except ImportError:
-        raise ScoreError("--engine ray needs Ray: pip install ray, or use --engine plain") from None
+        raise UserError("--engine ray needs Ray: pip install ray, or use --engine plain") from None
     ray.init(include_dashboard=False, ignore_reinit_error=True)
     cluster, given = ray.cluster_resources(), (ray.put(opened), images)
     kind, on_gpu = ("GPU", 1) if "GPU" in cluster else ("CPU", 0)
@@ -210,7 +206,7 @@ def _on_ray(opened: Opened, images: int, parts: Iterable[Part]) -> Iterator[Scor
         while waiting:
             yield ray.get(waiting.popleft())
     except ray.exceptions.RayError as error:
-        raise ScoreError(f"Ray stopped: {getattr(error, 'cause', None) or error}") from None
+        raise UserError(f"Ray stopped: {getattr(error, 'cause', None) or error}") from None
 
 
 def join(parts: Sequence[Path], out: Path, description: Description | None) -> int:

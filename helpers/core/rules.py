@@ -17,7 +17,7 @@ from __future__ import annotations
 import json
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, ValidationError
 
 from helpers.core.errors import UserError
 
@@ -48,8 +48,15 @@ def _names(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
+def _none_or_several(value: int) -> int:
+    if value < 0 or value == 1:
+        raise ValueError("must be 2 or more, or 0")
+    return value
+
+
 Text = Annotated[str, BeforeValidator(_text)]
 Names = Annotated[tuple[Text, ...], BeforeValidator(_names)]
+NoneOrSeveral = Annotated[int, AfterValidator(_none_or_several)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]  # the seeds that NumPy's and scikit-learn's take
 
 

@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import AfterValidator
 from pydantic.dataclasses import dataclass
 
-from helpers.core.rules import STRICT, Names, Seed, SettingsError, Text, setting
-
-
-def _none_or_several(value: int) -> int:
-    if value < 0 or value == 1:
-        raise ValueError("must be 2 or more, or 0 for one split")
-    return value
+from helpers.core.rules import STRICT, Names, NoneOrSeveral, Seed, SettingsError, Text, setting
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -25,7 +18,7 @@ class SplitSettings:
     split: Literal["random", "groups"] = setting(
         "random", "groups: each module or lot is in one set only, as on a new line"
     )
-    cross_fit: Annotated[int, AfterValidator(_none_or_several)] = setting(
+    cross_fit: NoneOrSeveral = setting(
         0, "folds of training and validation, so that every image gets a held-out score; 0: none"
     )
     val_per_class: int = setting(150, "validation images of each class, as in the report", ge=1)

@@ -18,7 +18,8 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from helpers.core.style import LABEL_NAMES, draw_image
-from helpers.explain.subject import ExplainError, Subject
+from helpers.datasets import DataError
+from helpers.explain.subject import Subject
 
 COLOURS = "viridis"
 OVERLAY_ALPHA = 0.6  # at the map's maximum; 0 where the map is 0, so that the part stays visible
@@ -123,13 +124,13 @@ def surest_of_each_class(subject: Subject) -> pd.DataFrame:
     the surest is returned; if no part of a class is right, the least wrong ones are tried.
 
     Raises:
-        ExplainError: a class has no part.
+        DataError: a class has no part.
     """
     chosen = []
     for label, word in LABEL_NAMES.items():
         parts = subject.parts[subject.parts.label == label]
         if parts.empty:
-            raise ExplainError(
+            raise DataError(
                 f"there is no {word} part among the {len(subject.parts)} labelled ones"
             )
         right = parts[parts.right]

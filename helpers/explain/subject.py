@@ -14,16 +14,11 @@ import torch
 from torch import Tensor
 
 from helpers.core import devices
-from helpers.core.errors import UserError
 from helpers.datasets.cache import ImageCache
 from helpers.explain.gradcam import grad_cam
 from helpers.models.spec import Network
 from helpers.training.batches import image_batches
 from helpers.training.inference import placed
-
-
-class ExplainError(UserError):
-    """A model or a part to show is missing; the message names it."""
 
 
 @dataclass(frozen=True)

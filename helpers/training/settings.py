@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator
 from pydantic.dataclasses import dataclass
 
-from helpers.core.rules import STRICT, Names, Seed, SettingsError, Text, setting
+from helpers.core.rules import STRICT, Names, NoneOrSeveral, Seed, SettingsError, Text, setting
 from helpers.models import AUTO, RANDOM
 
 # of settings that several stages have
@@ -29,18 +29,6 @@ AUGMENT = "random changes of training images that do not change the label"
 EMA_DECAY = "of the running average of the weights; 0: no average"
 TEST_VIEWS = "symmetries of each image over which its scores are averaged"
 TIME_BUDGET = "stop between two epochs after so many minutes; 0: no limit"
-
-
-def _all_or_two(value: int) -> int:
-    if value < 0 or value == 1:  # a batch of one image is dropped: there would be no training
-        raise ValueError("must be 2 or more, or 0 for all")
-    return value
-
-
-def _number_of_symmetries(value: int) -> int:
-    if value not in (1, 4, 8):
-        raise ValueError("is not one of 1, 4, 8")
-    return value
 
 
 def _known_backbones(given: tuple[str, ...]) -> tuple[str, ...]:
@@ -72,10 +60,10 @@ def _one_file_for_one_backbone(settings: Any) -> None:
 
 Augment = Literal["none", "flips", "symmetries", "full"]
 Backbones = Annotated[Names, AfterValidator(_known_backbones)]
-EpochImages = Annotated[int, AfterValidator(_all_or_two)]
+EpochImages = NoneOrSeveral  # a batch of one image is dropped: there would be no training
 Precision = Literal["auto", "bf16", "fp16", "no"]  # "no": float32
 # the image; its mirror images too; all symmetries of the square
-TestViews = Annotated[int, AfterValidator(_number_of_symmetries)]
+TestViews = Literal[1, 4, 8]
 
 
 @dataclasses.dataclass(frozen=True)

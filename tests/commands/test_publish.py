@@ -211,7 +211,7 @@ def test_a_path_of_one_machine_stops_the_publication_of_all(finished_run, capsys
     error = capsys.readouterr().err
     assert STAGE in error and f"cell {cell}" in error and path in error
     execute(STAGE, [said("x")], {"RUN": RUN, "WEIGHTS": path})
-    with pytest.raises(publish.PublishError, match="the stamp"):
+    with pytest.raises(files.ArtifactError, match="the stamp"):
         publish.publish(finished_run)
     assert _files() == before
 
@@ -221,7 +221,7 @@ def test_outputs_of_other_code_are_refused(finished_run):
     notebook = publish.read(copy)
     [cell for cell in notebook.cells if cell.cell_type == "code"][-1].source += "\nx = 1"
     nbformat.write(notebook, copy)
-    with pytest.raises(publish.PublishError, match="03_finetuning"):
+    with pytest.raises(files.ArtifactError, match="03_finetuning"):
         publish.publish(finished_run)
     copy.write_text("{")
     with pytest.raises(files.ArtifactError, match="03_finetuning"):

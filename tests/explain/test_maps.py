@@ -8,9 +8,10 @@ import pandas as pd
 import pytest
 import torch
 
+from helpers.datasets import DataError
 from helpers.explain import maps
 from helpers.explain.maps import gallery_parts, surest_of_each_class
-from helpers.explain.subject import ExplainError, Subject, judged
+from helpers.explain.subject import Subject, judged
 
 
 def test_each_part_is_beside_its_maps_for_its_own_and_for_the_wrong_label(subject):
@@ -99,7 +100,7 @@ def test_if_all_maps_that_are_tried_are_empty_the_surest_is_chosen(monkeypatch):
     parts = PARTS[PARTS.id.isin(["g1", "b3", "b4"])]  # no bad part is right
     chosen = maps.surest_of_each_class(planted(parts, {}))
     assert chosen.id.tolist() == ["g1", "b3"]
-    with pytest.raises(ExplainError, match="there is no bad part among the 4 labelled"):
+    with pytest.raises(DataError, match="there is no bad part among the 4 labelled"):
         maps.surest_of_each_class(planted(PARTS[PARTS.label == 0], {}))
     monkeypatch.setattr(maps, "MOST_TRIED", 1)
     assert maps.surest_of_each_class(subject).id.tolist() == ["g1", "b1"]
