@@ -97,7 +97,7 @@ class RunPaths:
     def run_json(self) -> Path:
         return self.root / "run.json"
 
-    def stage_lock(self, stage: str) -> Path:
+    def lock_file(self, stage: str = "") -> Path:
         """Return the lock of one stage, or of the run if `stage` is empty."""
         return self.root / (f".{stage}.lock" if stage else ".lock")
 

@@ -24,6 +24,7 @@ from helpers.results.predictions import Scored, common
 
 STACKING = Model("stacking")
 MAX_FOLDS = 5
+NOT_JOINED = ("reference", "ensemble")  # kinds of models
 ONE_STANDARD_ERROR = 0.6826895  # the level of an interval one standard error to either side
 NEAREST_TO_CERTAIN = 1e-6  # a logit of 13.8: one wrong certainty must not outvote all the others
 # columns of `weights` for the eye, see `core.tables`
@@ -115,10 +116,10 @@ def _rows(ids: pd.Series, side: str, scores: np.ndarray) -> pd.DataFrame:
 def models_to_join(scored: Mapping[str, Scored]) -> dict[str, Scored]:
     """Return the models with the most validation images, or all with those that all have.
 
-    Cross-fitted models have the most. If there is one alone, it is joined with the others. Models
-    that only serve as references are not joined.
+    Cross-fitted models have the most. If there is one alone, it is joined with the others. References
+    and ensembles are not joined.
     """
-    kept = {name: own for name, own in scored.items() if own.model.kind != "reference"}
+    kept = {name: own for name, own in scored.items() if own.model.kind not in NOT_JOINED}
     kept = kept or dict(scored)
     most = max(len(own.val) for own in kept.values())
     largest = {name: own for name, own in kept.items() if len(own.val) == most}

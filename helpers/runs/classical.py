@@ -16,7 +16,7 @@ from collections.abc import Mapping
 import pandas as pd
 
 from helpers.core import devices, files
-from helpers.core.members import cross_fitted, sides
+from helpers.core.members import Member, cross_fitted, sides
 from helpers.datasets.group_prior import group_prior
 from helpers.datasets.split_file import keeps_groups_apart
 from helpers.models import backbones
@@ -49,24 +49,23 @@ def fit(run: Run, models: Mapping[Model, Features | ByFold]) -> dict[Model, list
     settings, split = run.settings, run.split
     seen = networks.SEEN + (["group"] if keeps_groups_apart(split) else [])
     options = {name: getattr(settings, name) for name in ("folds", "trees", "seed", "cv_images")}
-    members = cross_fitted(split, [settings.seed])
-    calls: dict[str, Call] = {}
-    for model, embedded in models.items():
-        for member in members:
-            calls[networks.place(model, member, FOLDER)] = functools.partial(
+    calls = {
+        model: {
+            member: functools.partial(
                 baselines.score_baseline,
                 model.base.upper(),
                 embedded if isinstance(embedded, Features) else embedded[member.fold],
                 sides(split, member.fold)[seen],
                 **options,
             )
-    found = run.once_each(calls, "classical models")
-    fitted: dict[Model, list[ScoredBaseline]] = {}
-    for model in models:
-        fits = {member: found[networks.place(model, member, FOLDER)] for member in members}
+            for member in cross_fitted(split, [settings.seed])
+        }
+        for model, embedded in models.items()
+    }
+    fitted = networks.each(run, calls, "classical models", FOLDER)
+    for model, fits in fitted.items():
         networks.add_model(run, model, fits, device=_device())
-        fitted[model] = list(fits.values())
-    return fitted
+    return {model: [*fits.values()] for model, fits in fitted.items()}
 
 
 def _device() -> str:
@@ -107,18 +106,17 @@ def fine_tuned(run: Run, model: Model) -> ByFold:
 def patch_core(run: Run, weights: backbones.Weights) -> str:
     """Fill a memory of good patches for each fold, make PatchCore a row, and say what it holds."""
     settings, model = run.settings, Model("patchcore")
-    members, images = cross_fitted(run.split, [settings.seed]), run.images(settings.image_size_px)
-    calls: dict[str, Call] = {}
-    for member in members:
+    images = run.images(settings.image_size_px)
+    calls: dict[Member, Call] = {}
+    for member in cross_fitted(run.split, [settings.seed]):
         table = sides(run.split, member.fold)[networks.SEEN]
-        calls[networks.place(model, member)] = functools.partial(
+        calls[member] = functools.partial(
             patchcore.fit, weights, images, table, settings.patchcore_share, settings.seed
         )
     try:
-        found = run.once_each(calls, "PatchCore")
+        fits = networks.each(run, {model: calls}, "PatchCore")[model]
     except NoMiddleLayersError as error:
         return f"PatchCore is left out: {error}."
-    fits = dict(zip(members, found.values(), strict=True))
     networks.add_model(run, model, fits, device=_device())
     return patchcore.about(list(fits.values()))
 

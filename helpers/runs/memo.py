@@ -87,13 +87,10 @@ def images_of(run_paths: paths.RunPaths, split: pd.DataFrame, size_px: int) -> I
     return open_cache(split, size_px, paths.cache_root(), skip_unreadable=True, fit=fit)
 
 
-def read_all_predictions(
-    run_paths: paths.RunPaths, ensembles: bool = False, until: str = ""
-) -> dict[str, Scored]:
+def read_all_predictions(run_paths: paths.RunPaths, until: str = "") -> dict[str, Scored]:
     """Load the scores of all models of a run by slug, in the table's order.
 
-    Ensembles are left out unless asked for: they are made again whenever the models change. `until`
-    names a stage: models of later ones are left out.
+    `until` names a stage: models of later ones are left out.
 
     Raises:
         ArtifactError: there are no predictions, or a file does not fit the split.
@@ -101,11 +98,7 @@ def read_all_predictions(
     split = read_split(run_paths.split_csv)
     made = load_run(run_paths).get("models", {})
     later = {name for name, about in made.items() if until and about["stage"] > until}
-    models = {
-        name: model
-        for name, model in models_of(run_paths).items()
-        if name not in later and (ensembles or model.kind != "ensemble")
-    }
+    models = {name: model for name, model in models_of(run_paths).items() if name not in later}
     if not models:
         raise files.ArtifactError(
             f"{run_paths.predictions_root} holds no predictions; run notebook 02 or 03 first"
@@ -277,13 +270,13 @@ class Run:
             run.setdefault("models", {})[model.slug] = about | {"model": model.to_json()}
         self.added.append(model.slug)
 
-    def models(self, ensembles: bool = False) -> dict[str, Scored]:
+    def models(self) -> dict[str, Scored]:
         """Load the models that this notebook and earlier ones have made, and a user's own.
 
         They come by slug, in the table's order. A notebook that is run again shows what existed by
         then, whatever the run holds by now.
         """
-        return read_all_predictions(self.paths, ensembles, until=self.name)
+        return read_all_predictions(self.paths, until=self.name)
 
     def write_submission(self, scored: Scored) -> Path:
         """Write the submission of a model whole or not at all, and return its path.
@@ -349,7 +342,7 @@ class Run:
                 "outputs": digests_of(self.paths, self.outputs),
                 **self.notes,
             }
-        if held := OPEN.pop(self.paths.stage_lock(self.name), None):
+        if held := OPEN.pop(self.paths.lock_file(self.name), None):
             held.lock.release()
 
 

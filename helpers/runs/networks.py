@@ -128,21 +128,38 @@ def train(
     Returns:
         The trainings of each model by slug, in the order of its members.
     """
-    calls, titles = {}, {}
-    for job in jobs:
-        for member in job.members:
-            name = place(job.model, member, folder)
-            calls[name] = training(run.split, job, member)
-            titles[name] = job.model.title + (f", {member}" if len(job.members) > 1 else "")
-    found = run.once_each(calls, titles=titles)
-    trained: dict[str, list[Fitted]] = {}
-    for job in jobs:
-        fits = {member: found[place(job.model, member, folder)] for member in job.members}
-        trained[job.model.slug] = [*fits.values()]
-        if add:
-            first = trained[job.model.slug][0]
-            add_model(run, job.model, fits, parameters=first.parameters, device=first.device)
-    return trained
+    calls = {
+        job.model: {member: training(run.split, job, member) for member in job.members}
+        for job in jobs
+    }
+    trained = each(run, calls, "trainings", folder)
+    for model, fits in trained.items() if add else ():
+        first = next(iter(fits.values()))
+        add_model(run, model, fits, parameters=first.parameters, device=first.device)
+    return {model.slug: [*fits.values()] for model, fits in trained.items()}
+
+
+def each(
+    run: Run,
+    calls: Mapping[Model, Mapping[Member, Call]],
+    what: str,
+    folder: str = "checkpoints",
+) -> dict[Model, dict[Member, Any]]:
+    """Make the calls of several models side by side, one for each member, and keep the results.
+
+    `what` is shown by the progress bar; the results are kept in `folder`, see `place`.
+    """
+    named, titles = {}, {}
+    for model, by_member in calls.items():
+        for member, call in by_member.items():
+            name = place(model, member, folder)
+            named[name] = call
+            titles[name] = model.title + (f", {member}" if len(by_member) > 1 else "")
+    results = run.once_each(named, what, titles)
+    return {
+        model: {member: results[place(model, member, folder)] for member in by_member}
+        for model, by_member in calls.items()
+    }
 
 
 def training(split: pd.DataFrame, job: Job, member: Member) -> Call:

@@ -33,7 +33,6 @@ from helpers.models.spec import Network
 from helpers.results import operating_point, results_table
 from helpers.results.mistakes import judged_parts
 from helpers.results.predictions import Scored, chosen
-from helpers.runs import record
 from helpers.runs.memo import Run, images_of, read_all_predictions, split_of
 from helpers.runs.record import load_run
 from helpers.training.features import Features
@@ -134,7 +133,7 @@ def network_for(run_paths: RunPaths, wanted: str = "", but: str = "") -> tuple[s
         ArtifactError: no predictions, or a file that does not fit the split.
         SettingsError: there is no such model.
     """
-    scored = read_all_predictions(run_paths, ensembles=True)
+    scored = read_all_predictions(run_paths)
     ranked = sorted(scored, key=lambda name: _rank(scored[name]))
     first = chosen(scored, wanted) if wanted else ranked[0]
     there = [name for name in (first, *ranked) if checkpoints(run_paths.trainings(name))]
@@ -170,8 +169,11 @@ def open_subject(run_paths: RunPaths, wanted: str = "") -> Subject | None:
 def _first_training(run_paths: RunPaths, name: str) -> tuple[Network, ImageCache, pd.DataFrame]:
     """Return the network of a model's first training, with the run's images at its size."""
     checkpoint = checkpoints(run_paths.trainings(name))[0]
-    with record.naming_maker(run_paths, checkpoint):
+    try:
         model = backbones.load_model(checkpoint)
+    except files.ArtifactError as error:
+        way_out = "run the series again: it makes damaged files again"
+        raise files.ArtifactError(f"{error}; {way_out}") from None
     split = split_of(run_paths)
     return model, images_of(run_paths, split, model.spec.image_size_px), split
 

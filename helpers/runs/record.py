@@ -107,7 +107,7 @@ def lock(run_paths: paths.RunPaths, stage: str = "") -> filelock.AcquireReturnPr
             "stopped, restart its kernel), or give this one another RUN"
         )
     try:
-        return files.held(run_paths.stage_lock(stage), wait=False)
+        return files.held(run_paths.lock_file(stage), wait=False)
     except files.LockedError:
         raise RunError(f"another process works on {what}") from None
 
@@ -154,22 +154,6 @@ def refuse_changed_files(record: Mapping[str, Any], earlier: list[str], root: Pa
                 "another name if it is yours, delete it, and run the notebook that wrote it again "
                 "(`python -m helpers.run` does)"
             )
-
-
-@contextmanager
-def naming_maker(run_paths: paths.RunPaths, path: Path) -> Iterator[None]:
-    """Read a file of the run; if it is damaged or missing, say which notebook makes it."""
-    try:
-        yield
-    except files.ArtifactError as error:
-        name, record = path.relative_to(run_paths.root).as_posix(), load_run(run_paths)
-        steps, stages = record.get("steps", {}).values(), record.get("stages", {}).items()
-        makers = [step["stage"] for step in steps if name in step["outputs"]]
-        makers += [stage for stage, entry in stages if name in entry.get("outputs", {})]
-        if not makers:
-            raise
-        way_out = f"delete it and run again: notebooks/{makers[0]}.ipynb makes it"
-        raise files.ArtifactError(f"{error}; {way_out}") from None
 
 
 def models_of(run_paths: paths.RunPaths) -> dict[str, Model]:

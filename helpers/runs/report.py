@@ -81,7 +81,7 @@ def whole_results(run: Run) -> tuple[pd.DataFrame, dict[str, Scored]]:
     trainings. What it builds on, such as features or the members of an ensemble, does not count
     again.
     """
-    scored, known = run.models(ensembles=True), load_run(run.paths).get("models", {})
+    scored, known = run.models(), load_run(run.paths).get("models", {})
     rows = [{"model": name, **known.get(name, {}).get("costs", {})} for name in scored]
     costs = pd.DataFrame(rows, columns=["model", "parameters", "seconds", "device"])
     table = results_table.results_table(scored, run.split)
@@ -139,7 +139,7 @@ def other_run(run: Run, other: str) -> dict[str, dict[str, Scored]]:
         if here[name] != there[name]
     ):
         raise SettingsError(f"{problem} was made with other settings: {', '.join(unlike)}")
-    scored = [read_all_predictions(run_paths, ensembles=True) for run_paths in paths]
+    scored = [read_all_predictions(run_paths) for run_paths in paths]
     return dict(zip(kinds, scored, strict=True))
 
 
