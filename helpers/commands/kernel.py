@@ -74,7 +74,8 @@ def run_notebook(source: Path, target: Path, parameters: Mapping[str, Any], comm
     literal = [str(path).replace("{", "{{").replace("}", "}}") for path in (source, target)]
     stop = RunError
     try:
-        with tempfile.TemporaryDirectory() as folder, status.listening(Path(folder, "status")):
+        place = tempfile.TemporaryDirectory()
+        with place as folder, environment.having(status.VARIABLE, f"{folder}/status"):
             papermill.execute_notebook(
                 *literal,
                 parameters=dict(parameters),

@@ -1,4 +1,4 @@
-"""The process and its machine: versions, the commit, and memory."""
+"""The process and its machine: versions, the commit, memory, and environment variables."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import errno
 import importlib.metadata
+import os
 import platform
 import re
 import resource
@@ -53,6 +54,19 @@ def peak_memory_mb() -> int:
         return round(int(lines["VmHWM"].split()[0]) * 1024 / 1e6)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return round(peak * (1 if sys.platform == "darwin" else 1024) / 1e6)
+
+
+@contextlib.contextmanager
+def having(name: str, value: str) -> Iterator[None]:
+    """Set an environment variable for a block, and for the processes that it starts."""
+    before = os.environ.get(name)
+    os.environ[name] = value
+    try:
+        yield
+    finally:
+        os.environ.pop(name, None)
+        if before is not None:
+            os.environ[name] = before
 
 
 class MemoryFullError(UserError):

@@ -93,14 +93,10 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
     Raises:
         ArtifactError: the folder cannot be written; see `writing`.
     """
-    for leftover in folder.parent.glob(f".{glob.escape(folder.name)}.*.tmp"):
-        number = leftover.name.removeprefix(f".{folder.name}.").removesuffix(".tmp")
-        # this number may be that of an earlier process
-        if number == str(os.getpid()) or (
-            number.isdecimal() and not psutil.pid_exists(int(number))
-        ):
-            shutil.rmtree(leftover, ignore_errors=True)
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    for other in folder.parent.glob(f".{glob.escape(folder.name)}.*.tmp"):
+        if other == temporary or _is_left(other):  # an earlier process may have had this number
+            shutil.rmtree(other, ignore_errors=True)
     try:
         with writing(folder):
             temporary.mkdir(parents=True)
@@ -145,11 +141,14 @@ def remove_leftovers(*folders: Path) -> None:
     """Remove old temporary files below these folders if the process that wrote them is dead."""
     for file in (file for folder in folders for file in folder.rglob(".*.tmp")):
         with contextlib.suppress(OSError):  # already gone, or owned by another user
-            number = file.name.split(".")[-2]  # .NAME.PID.tmp
-            alive = number.isdecimal() and psutil.pid_exists(int(number))
             old = time.time() - file.stat().st_mtime > LEFTOVER_AGE_S
-            if old and not alive and file.is_file():
+            if old and file.is_file() and _is_left(file):
                 file.unlink()
+
+
+def _is_left(temporary: Path) -> bool:
+    number = temporary.name.split(".")[-2]  # .NAME.PID.tmp
+    return number.isdecimal() and not psutil.pid_exists(int(number))
 
 
 @contextmanager

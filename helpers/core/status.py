@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 VARIABLE = "GOOD_BAD_STATUS"  # path of the file; without it nobody listens
@@ -28,13 +27,3 @@ def heard(path: Path) -> str:
         with contextlib.suppress(OSError):
             lines.append(file.read_text(encoding="utf-8", errors="replace"))
     return " | ".join(filter(None, lines))
-
-
-@contextlib.contextmanager
-def listening(path: Path) -> Iterator[None]:
-    """Let processes that are started in this block tell their lines to `path`."""
-    os.environ[VARIABLE] = str(path)
-    try:
-        yield
-    finally:
-        del os.environ[VARIABLE]

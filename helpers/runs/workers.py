@@ -24,7 +24,7 @@ import torch
 from threadpoolctl import threadpool_limits
 from tqdm.auto import tqdm
 
-from helpers.core import files, paths, status
+from helpers.core import environment, files, paths, status
 from helpers.core.devices import default_device
 from helpers.core.rules import SettingsError
 
@@ -86,7 +86,8 @@ def side_by_side(
 
 def _on_this_machine(jobs: Sequence[tuple[Any, ...]]) -> Iterator[tuple[str, Any]]:
     options: dict[str, Any] = {"backend": "loky", "inner_max_num_threads": 1}
-    with _quiet_bars(), joblib.parallel_config(**options, n_jobs=count(len(jobs))):
+    # progress bars of several processes would mix
+    with environment.having("TQDM_DISABLE", "1"), joblib.parallel_config(**options, n_jobs=count(len(jobs))):
         parallel = joblib.Parallel(return_as="generator_unordered", pre_dispatch="all")
         yield from parallel(joblib.delayed(_call)(*job) for job in jobs)
 
@@ -172,16 +173,3 @@ def _free_gpu(place: Path) -> tuple[int, filelock.AcquireReturnProxy]:
             with contextlib.suppress(files.LockedError):
                 return number, files.held(place / f".gpu{number}.lock", wait=False)
         time.sleep(WATCH_S)
-
-
-@contextlib.contextmanager
-def _quiet_bars() -> Iterator[None]:
-    """Switch off the progress bars of processes that start in this block: they would mix."""
-    before = os.environ.get("TQDM_DISABLE")
-    os.environ["TQDM_DISABLE"] = "1"
-    try:
-        yield
-    finally:
-        os.environ.pop("TQDM_DISABLE")
-        if before is not None:
-            os.environ["TQDM_DISABLE"] = before

@@ -382,7 +382,7 @@ def test_full_memory_while_a_training_is_continued_damages_no_file(tmp_path, mon
 def test_a_training_tells_the_runner_epoch_auc_speed_and_the_time_left(tmp_path, monkeypatch):
     told, tell = [], status.tell
     monkeypatch.setattr(status, "tell", lambda line: told.append(line) or tell(line))
-    with status.listening(tmp_path / "status"):
+    with environment.having(status.VARIABLE, str(tmp_path / "status")):
         _fit(_model(), TrainSettings(epochs=3, precision="no"))
     assert told[0] == "toy: epoch 1 of 3" and told[-1] == ""
     auc = r"validation AUC \d{1,3}\.\d"
