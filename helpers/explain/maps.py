@@ -130,9 +130,7 @@ def surest_of_each_class(subject: Subject) -> pd.DataFrame:
     for label, word in LABEL_NAMES.items():
         parts = subject.parts[subject.parts.label == label]
         if parts.empty:
-            raise DataError(
-                f"there is no {word} part among the {len(subject.parts)} labelled ones"
-            )
+            raise DataError(f"there is no {word} part among the {len(subject.parts)} labelled ones")
         right = parts[parts.right]
         pool = (parts if right.empty else right).sort_values("mistake", kind="stable")[:MOST_TRIED]
         peaks = [subject.maps(pool.id, c).amax((1, 2)).numpy() for c in LABEL_NAMES]

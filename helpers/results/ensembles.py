@@ -116,8 +116,8 @@ def _rows(ids: pd.Series, side: str, scores: np.ndarray) -> pd.DataFrame:
 def models_to_join(scored: Mapping[str, Scored]) -> dict[str, Scored]:
     """Return the models with the most validation images, or all with those that all have.
 
-    Cross-fitted models have the most. If there is one alone, it is joined with the others. References
-    and ensembles are not joined.
+    Cross-fitted models have the most. If there is one alone, it is joined with the others.
+    References and ensembles are not joined.
     """
     kept = {name: own for name, own in scored.items() if own.model.kind not in NOT_JOINED}
     kept = kept or dict(scored)

@@ -86,8 +86,8 @@ def side_by_side(
 
 def _on_this_machine(jobs: Sequence[tuple[Any, ...]]) -> Iterator[tuple[str, Any]]:
     options: dict[str, Any] = {"backend": "loky", "inner_max_num_threads": 1}
-    # progress bars of several processes would mix
-    with environment.having("TQDM_DISABLE", "1"), joblib.parallel_config(**options, n_jobs=count(len(jobs))):
+    quiet = environment.having("TQDM_DISABLE", "1")  # bars of several processes would mix
+    with quiet, joblib.parallel_config(**options, n_jobs=count(len(jobs))):
         parallel = joblib.Parallel(return_as="generator_unordered", pre_dispatch="all")
         yield from parallel(joblib.delayed(_call)(*job) for job in jobs)
 

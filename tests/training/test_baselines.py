@@ -103,7 +103,6 @@ def test_hyper_parameters_of_a_large_set_are_chosen_on_a_sample_and_fitted_on_al
     assert searched == [(200, 3)] and fitted.model.named_steps["scale"].n_samples_seen_ == 1000
 
 
-
 def test_an_svm_is_fitted_on_a_sample_of_a_very_large_set_and_says_so(problem, monkeypatch):
     x, y, *_ = problem
     monkeypatch.setattr(baselines, "SVM_IMAGES", 80)
@@ -112,6 +111,7 @@ def test_an_svm_is_fitted_on_a_sample_of_a_very_large_set_and_says_so(problem, m
     assert svm.chosen["images"] == 80 and "images" not in lr.chosen
     (fitted,) = svm.model.calibrated_classifiers_
     assert fitted.estimator.named_steps["scale"].n_samples_seen_ == 80
+
 
 @pytest.fixture
 def split():
