@@ -33,6 +33,17 @@ def make_run(n=200, name="toy", seed=0) -> RunPaths:
     return run_paths
 
 
+def make_run_without_test(name: str, by_groups: bool, n=200) -> RunPaths:
+    """The parts of `make_run` in 30 lots and five folds, of whole lots if `by_groups`."""
+    run_paths = make_run(n, name)
+    split, part = read_split(run_paths.split_csv), np.arange(3 * n)
+    fold = (part % 30 if by_groups else part // 30) % 5
+    sides = np.where(fold == 0, "val", "train")
+    lots = [f"lot{number:02d}" for number in part % 30]
+    files.save_csv(run_paths.split_csv, split.assign(split=sides, fold=fold, group=lots))
+    return run_paths
+
+
 def plant(
     run_paths: RunPaths, model: str | Model, separation: float, seed: int, *others: int, once=False
 ) -> None:

@@ -166,6 +166,10 @@ def check_places(plan: Plan) -> None:
             )
     other = plan.settings[ANALYSIS].compare_run
     if ANALYSIS in plan.chosen and other:
-        stages.check_run_name(other)
-        if not paths.RunPaths(other).split_csv.is_file():
-            raise SettingsError(f"COMPARE_RUN={other!r} has no split; run notebook 01 of it")
+        from helpers.runs.report import split_without_test  # imports much
+
+        split_without_test(paths.RunPaths(other))
+        if stages.FIRST in plan.chosen and plan.settings[stages.FIRST].test_fraction:
+            raise SettingsError(
+                "COMPARE_RUN compares runs without a test set: give TEST_FRACTION=0, CROSS_FIT=5"
+            )

@@ -2,7 +2,8 @@
 
 A published notebook is the source with the cleaned outputs of the run's executed copy, and a stamp
 in its metadata that names the code, the run and the machine. The tables whose numbers README states
-are written to `notebooks/results/`, the figure that it shows to `notebooks/images/`.
+are written to `notebooks/results/`, with the scores out of fold of a run without a test set (see
+`results.out_of_fold`), and the figure that it shows to `notebooks/images/`.
 """
 
 from __future__ import annotations
@@ -20,20 +21,22 @@ from PIL import Image
 from helpers.core import files, paths
 from helpers.core.files import ArtifactError
 from helpers.core.paths import RunPaths
+from helpers.datasets.split_file import read_split
+from helpers.results import out_of_fold
+from helpers.runs import report, stages
 from helpers.runs import settings as config
-from helpers.runs import stages
 
 # at least two names deep, so that "and/or" and "</td>" do not match; Windows's paths too
 _ABSOLUTE_PATH = re.compile(r"(?<![\w./<~])/[\w.+@~-]+/[\w.+@~/-]+|file://\S+|\b[A-Z]:\\+\w\S*")
 
 # tables of the run, and of the run that 06 compares it with
-TABLES = ("06_results", "06_two_splits", "06_operating_points")
+TABLES = ("06_results", "06_three_columns", "06_operating_points")
 FIGURE = "07_journey"  # README's
 WIDGET = "application/vnd.jupyter.widget-view+json"  # a progress bar, dead without a kernel
 
 
 def publish(run_paths: RunPaths) -> list[Path]:
-    """Write the notebooks, tables and README's figure of a finished run into `notebooks/`.
+    """Write the notebooks, tables, scores and README's figure of a finished run into `notebooks/`.
 
     Raises:
         ArtifactError: an output must not be shown, or is not that of the source, or a notebook or a
@@ -51,11 +54,17 @@ def publish(run_paths: RunPaths) -> list[Path]:
     for shown in (run_paths, *([RunPaths(other)] if other else [])):
         for table in filter(Path.is_file, map(shown.table, TABLES)):
             contents[root / "results" / shown.name / table.name] = table.read_bytes()
+    scores = root / "results" / run_paths.name
+    if (read_split(run_paths.split_csv).split != "test").all():
+        found = report.out_of_fold_scores(run_paths, other or "")
+        contents |= {scores / name: text for name, text in out_of_fold.contents(found).items()}
     figure = run_paths.figure(FIGURE)
     with files.reading(figure):
         contents[root / "images" / figure.name] = figure.read_bytes()
     for path, content in contents.items():
         files.write_bytes(path, content)
+    for path in {*scores.glob("*/*.csv")} - contents.keys():  # of an earlier publication
+        path.unlink()
     return list(contents)
 
 

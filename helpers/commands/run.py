@@ -28,7 +28,8 @@ TABLES = {
 }
 FIRST_TABLE = next(iter(TABLES))
 # columns that the terminal shows; hidden test labels have no test columns
-SHOWN_COLUMNS = ("Model", "Valid AUC", "Valid Acc", "Test AUC", "Test Acc", "Test F1")
+SHOWN_COLUMNS = ["Model", "Valid AUC", "Valid Acc", "Test AUC", "Test Acc"]
+SHOWN_COLUMNS += ["AUC out of fold", "Acc out of fold"]  # without a test set
 _HANGING: Any = {"subsequent_indent": "    ", "break_long_words": False, "break_on_hyphens": False}
 
 
@@ -128,10 +129,15 @@ def _show_table(run_paths: paths.RunPaths) -> None:
 
 
 def _show_results(run_paths: paths.RunPaths, seconds: float) -> None:
-    from helpers.runs.parts import best_described  # imports much
+    from helpers.results import out_of_fold  # they import much
+    from helpers.runs.parts import best_described
 
     _show_table(run_paths)
     record = stages.load_run(run_paths).get("stages", {})
+    analysis, columns = record.get("06_analysis", {}), run_paths.table("06_three_columns")
+    if analysis.get("settings", {}).get("compare_run") and columns.is_file():
+        table = out_of_fold.for_the_eye(files.load_csv(columns, ("model",)))
+        print(f"{table.to_string(index=False)}\n")
     data = record.get(stages.FIRST, {})
     for line in data.get("left_out", []):
         print(f"left out: {line}")

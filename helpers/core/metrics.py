@@ -34,6 +34,7 @@ class Comparison(NamedTuple):
     low: float
     high: float
     p_value: float
+    standard_error: float  # infinite: nothing is known
 
 
 def check_both_classes(labels: ArrayLike, *scores: ArrayLike) -> tuple[np.ndarray, ...]:
@@ -165,7 +166,6 @@ def auc_difference(
     scores_a: ArrayLike,
     scores_b: ArrayLike,
     groups: ArrayLike | None = None,
-    level: float = LEVEL,
 ) -> Comparison:
     """Return the AUC of a minus that of b on the same parts, by the paired test.
 
@@ -175,53 +175,22 @@ def auc_difference(
     (bad_a, good_a), (bad_b, good_b) = (_placements(labels, values) for values in scores)
     spread = _spread((bad_a - bad_b, good_a - good_b), labels, groups)
     difference = roc_auc(labels, scores_a) - roc_auc(labels, scores_b)
+    if not np.isfinite(spread.variance):  # nothing is known
+        return Comparison(difference, -1.0, 1.0, 1.0, np.inf)
+    quantile = stats.t.ppf(TAILS[1], spread.freedom)
     if spread.variance >= NO_VARIANCE:
-        return _compared(difference, spread.variance, spread.freedom, level)
+        se = np.sqrt(spread.variance)
+        low, high = max(-1.0, difference - quantile * se), min(1.0, difference + quantile * se)
+        p_value = 2 * stats.t.sf(abs(difference) / se, spread.freedom)
+        return Comparison(difference, float(low), float(high), float(p_value), float(se))
     if np.array_equal(*map(stats.rankdata, scores)):  # one and the same ranking
-        return Comparison(0.0, 0.0, 0.0, 1.0)
+        return Comparison(0.0, 0.0, 0.0, 1.0, 0.0)
     # All independent pairs of parts differ alike, by d, as if one model is perfect and the other
     # constant. Values of mean 0 between -1 and 1 are d with probability 1 / (1 + |d|) at most.
-    certain = ((1 - level) / 2) ** (1 / spread.values)
+    certain = TAILS[0] ** (1 / spread.values)
     low, high = difference * certain - (1 - certain), difference * certain + (1 - certain)
     p_value = min(1.0, 2 * (1 + abs(difference)) ** -spread.values)
-    return Comparison(difference, low, high, p_value)
-
-
-Judged = tuple[np.ndarray, np.ndarray, np.ndarray | None]  # labels, scores and groups, if any
-
-
-def difference_between(a: Judged, b: Judged) -> Comparison:
-    """Return the AUC of a minus that of b, of models judged on different parts.
-
-    Parts that are in both count as independent. The degrees of freedom are Welch's. An AUC without
-    a variance gets the one that its interval would have.
-    """
-    aucs, variances, freedoms = [], [], []
-    for labels, scores, groups in (a, b):
-        spread = _spread(_placements(labels, scores), labels, groups)
-        auc, low, high = _logit_interval(roc_auc(labels, scores), spread)
-        if spread.variance < NO_VARIANCE:
-            arm = max(high - auc, auc - low) / stats.t.ppf(TAILS[1], spread.freedom)
-            spread = spread._replace(variance=arm**2)
-        aucs.append(auc)
-        variances.append(spread.variance)
-        freedoms.append(spread.freedom)
-    freedom, total = np.inf, sum(variances)
-    if np.isfinite(freedoms).any() and total < np.inf:
-        freedom = total**2 / (np.square(variances) / freedoms).sum()
-    return _compared(aucs[0] - aucs[1], total, freedom)
-
-
-def _compared(
-    difference: float, variance: float, freedom: float, level: float = LEVEL
-) -> Comparison:
-    if not np.isfinite(variance):  # nothing is known
-        return Comparison(difference, -1.0, 1.0, 1.0)
-    se = np.sqrt(variance)
-    half_width = stats.t.ppf((1 + level) / 2, freedom) * se
-    low, high = max(-1.0, difference - half_width), min(1.0, difference + half_width)
-    p_value = 2 * stats.t.sf(abs(difference) / se, freedom)
-    return Comparison(difference, float(low), float(high), float(p_value))
+    return Comparison(difference, low, high, p_value, float((1 - certain) / quantile))
 
 
 class WithinGroups(NamedTuple):

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 LABEL_NAMES = {0: "good", 1: "bad"}
 SIDES = {"train": "training", "val": "validation", "test": "test"}  # of a split
+OUT_OF_FOLD = "out-of-fold"  # scores of all images, in a run without a test set
 PALETTE = {"good": "#0173b2", "bad": "#de8f05"}  # seaborn's "colorblind" blue and orange
 SIGNIFICANT = 0.05  # p-values below it are called significant
 SMOKE_NOTE = "smoke preset: wiring only, the numbers mean nothing"

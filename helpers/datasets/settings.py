@@ -49,5 +49,5 @@ class SplitSettings:
         if not (self.test_fraction or self.cross_fit):
             raise SettingsError(
                 "TEST_FRACTION=0 leaves no image to judge a model by: give CROSS_FIT=5, "
-                "and every image is scored out of fold"
+                "and every image is scored out of fold, or TEST_FRACTION=0.25"
             )

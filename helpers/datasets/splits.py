@@ -294,7 +294,7 @@ def _draw(
 
 def _check_sides(table: pd.DataFrame, settings: SplitSettings) -> None:
     """Raise DataError if a set is empty, or one for the training lacks a class or a label."""
-    if (settings.test_fraction or settings.split_csv) and not (table.split == "test").any():
+    if settings.test_fraction and not (table.split == "test").any():
         raise DataError("the split leaves no image in test")
     sets = {side: table[table.split == side] for side in ("train", "val")}
     for fold in range(settings.cross_fit):

@@ -16,7 +16,7 @@ from sklearn.metrics import roc_curve
 
 from helpers.core import tables
 from helpers.core.metrics import rate_interval, roc_auc
-from helpers.core.style import SIDES, SIGNIFICANT, evenly, percent, percent_axis, percent_up
+from helpers.core.style import SIGNIFICANT, evenly, percent, percent_axis, percent_up
 from helpers.models.record import colours
 from helpers.results import decision, operating_point
 from helpers.results.predictions import Scored
@@ -62,15 +62,15 @@ def _auc_column(table: pd.DataFrame) -> str:
 def auc_bars(table: pd.DataFrame, title: str = "") -> Figure:
     """Draw the AUC of every model with its 95 % interval, the best above.
 
-    It is the AUC on test or, if its labels are hidden, on validation; `table` is that of
-    `results_table`.
+    It is the AUC on test, on validation if the test labels are hidden, or out of fold; `table` is
+    that of `results_table`.
     """
     column = _auc_column(table)
     frame = table[table.model != "majority"].sort_values(column, kind="stable", ignore_index=True)
     figure, ax = plt.subplots(figsize=(8, 0.42 * len(frame) + 1.6))
     ax.errorbar(frame[column], frame.index, xerr=interval_arms(frame, column), **MODEL)
     name_rows(ax, frame.title, frame[column].map(percent))
-    ax.set(xlabel=f"{SIDES[column.split('_')[0]]} AUC with its 95 % interval")
+    ax.set(xlabel=f"{table.judged_by.iloc[0]} AUC with its 95 % interval")
     figure.suptitle(title, fontsize=12, wrap=True)
     return figure
 
@@ -78,8 +78,8 @@ def auc_bars(table: pd.DataFrame, title: str = "") -> Figure:
 def auc_against_cost(summary: pd.DataFrame, title: str = "") -> Figure:
     """Draw the AUC over the milliseconds for an image with all its views, the best model first.
 
-    `summary` has a row per model: `title, parameters, ms_single, test_views`, and the AUC on test
-    or, if its labels are hidden, on validation, with the ends of its interval.
+    `summary` has a row per model: `title, parameters, ms_single, test_views, judged_by`, and the
+    AUC on test or else on validation or out of fold, with the ends of its interval.
     """
     column = _auc_column(summary)
     frame = summary.assign(title=summary.get("title", summary.model))
@@ -96,9 +96,8 @@ def auc_against_cost(summary: pd.DataFrame, title: str = "") -> Figure:
         ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         ax.xaxis.set_minor_formatter(NullFormatter())
     ax.xaxis.set_major_formatter("{x:g}")
-    side = SIDES[column.split("_")[0]]
     ax.set(xlabel="milliseconds per image with all its views")
-    ax.set(ylabel=f"{side} AUC with its 95 % interval")
+    ax.set(ylabel=f"{summary.judged_by.iloc[0]} AUC with its 95 % interval")
     percent_axis(ax.yaxis)
     figure.legend(loc="outside right center", fontsize=9)
     figure.suptitle(title, fontsize=12, wrap=True)
@@ -109,7 +108,7 @@ def differences(table: pd.DataFrame, xlabel: str, title: str = "") -> Figure:
     """Draw differences of AUC with their 95 % intervals, the largest above.
 
     `table` has `title`, `difference` with its ends, and `p_holm`: that of `compare_with` or
-    `comparison.two_splits`. Differences that are significant are filled.
+    `out_of_fold.three_columns`. Differences that are significant are filled.
     """
     frame = table.sort_values("difference", kind="stable", ignore_index=True)
     figure, ax = plt.subplots(figsize=(8, 0.42 * len(frame) + 1.8))
@@ -146,7 +145,7 @@ def best_of_kinds(
 
 
 def roc(scored: Mapping[str, Scored], title: str = "") -> Figure:
-    """Draw the ROC curve of each model on test, or on validation if the test labels are hidden."""
+    """Draw the ROC curve of each model on test, on validation, or out of fold."""
     figure, ax = plt.subplots(figsize=(6.5, 5.9))
     colour = colours(model.model for model in scored.values())
     for (name, model), dash in zip(scored.items(), DASHES, strict=False):
@@ -185,8 +184,8 @@ def decision_figure(
     shares = np.array([_passed(labels, scores, t, bad_rate) for t in thresholds])
     points = [rate_interval(scores[bad] < t, of_bad) for t in thresholds]
     measured, low, high = 100 * np.transpose(points)
-    side = SIDES[scored.judged_on]
-    ax.plot(100 * shares, measured, color="black", lw=1.8, label=f"measured on {side}")
+    measured_by = f"measured by {scored.judged_by} scores"
+    ax.plot(100 * shares, measured, color="black", lw=1.8, label=measured_by)
     ax.fill_between(100 * shares, low, high, color="0.85", label="its 95 % interval")
     for (rule, word), look in zip(decision.PROMISES.items(), PROMISE_LINES, strict=True):
         rates = 100 * operating_point.promised_rate(n_bad, n_escaped, rule)

@@ -1,4 +1,4 @@
-"""Comparisons of models on the same parts, on two splits, and among kinds of parts.
+"""Comparisons of models on the same parts, and among kinds of parts.
 
 Models are compared on parts that all of them have scored, so every comparison is paired: DeLong's
 test (DeLong, DeLong and Clarke-Pearson 1988, with Sun and Xu's fast ranks 2014), or Obuchowski's
@@ -8,24 +8,17 @@ test (DeLong, DeLong and Clarke-Pearson 1988, with Sun and Xu's fast ranks 2014)
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
 from helpers.core import metrics
-from helpers.core.rules import SettingsError
 from helpers.results.predictions import Scored, common
 
-# columns of `subgroup_table`, `size_table` and `two_splits` for the eye, see `core.tables`
+# columns of `subgroup_table` and `size_table` for the eye, see `core.tables`
 KINDS = {"Kind or group": "{kind}", "Good": "{n_good}", "Bad": "{n_bad}", "AUC": "{auc:%[]}"}
 SIZES = {"Images": "{images:,.0f}", "AUC": "{auc:%[]}", "Gain over the size before": "{gain:+%[]}"}
-SPLITS = {"random": "random split", "groups": "unseen groups"}
-COMPARED = {"Model": "{title}"}
-COMPARED |= {f"Valid AUC, {words}": f"{{{kind}_val_auc:%}}" for kind, words in SPLITS.items()}
-COMPARED |= {f"Test AUC, {words}": f"{{{kind}_auc:%[]}}" for kind, words in SPLITS.items()}
-COMPARED["Unseen groups minus random"] = "{difference:+%[]}"
 
 
 def compare_with(scored: Mapping[str, Scored], reference: str) -> pd.DataFrame:
@@ -35,7 +28,7 @@ def compare_with(scored: Mapping[str, Scored], reference: str) -> pd.DataFrame:
 
     Returns:
         One row per model: `model, title`, the fields of `paired`: `difference, difference_low,
-        difference_high, p_value`, and Holm's `p_holm` over all rows.
+        difference_high, p_value, standard_error`, and Holm's `p_holm` over all rows.
     """
     scored = common(scored)
     rows = [
@@ -43,8 +36,8 @@ def compare_with(scored: Mapping[str, Scored], reference: str) -> pd.DataFrame:
         for name, other in scored.items()
         if name != reference
     ]
-    ends = ["difference", "difference_low", "difference_high", "p_value"]
-    table = pd.DataFrame(rows, columns=["model", "title", *ends])
+    fields = ["difference", "difference_low", "difference_high", "p_value", "standard_error"]
+    table = pd.DataFrame(rows, columns=["model", "title", *fields])
     return table.assign(p_holm=holm(table.p_value))
 
 
@@ -111,39 +104,6 @@ def subgroup_table(
                 rows.append([name, model.model.title, column, kind, *counts, *auc])
     names = ["model", "title", "group", "kind", "n_good", "n_bad", "auc", "auc_low", "auc_high"]
     return pd.DataFrame(rows, columns=names)
-
-
-def two_splits(random: Mapping[str, Scored], groups: Mapping[str, Scored]) -> pd.DataFrame:
-    """Return the test AUCs of the models of a run by a random split and of one by groups.
-
-    `random` and `groups` are the models of both runs, of the same images with the same labels.
-
-    Returns:
-        One row per model that both have, the best of the random split first: `model, title`;
-        `random_val_auc, groups_val_auc`; `random_auc, groups_auc` on test and their `difference`,
-        unseen groups minus random, all with `*_low, *_high`; and `p_value, p_holm`.
-
-    Raises:
-        SettingsError: there is no model in common, or test labels are hidden.
-    """
-    names = [name for name in random if name in groups]
-    judged = {scored.judged_on for scored in (*random.values(), *groups.values())}
-    if not names or judged != {"test"}:
-        raise SettingsError("the other run has no model of this run with test labels in both")
-    rows = []
-    for name in names:
-        pair = {"random": random[name], "groups": groups[name]}
-        row: dict[str, Any] = {"model": name, "title": random[name].model.title}
-        for kind, scored in pair.items():
-            row[f"{kind}_val_auc"] = metrics.roc_auc(*scored.labels_scores("val"))
-            auc = metrics.auc_interval(*scored.labels_scores(), scored.blocks())
-            row |= with_ends(f"{kind}_auc", auc)
-        unseen, seen = ((*pair[k].labels_scores(), pair[k].blocks()) for k in ("groups", "random"))
-        *ends, p_value = metrics.difference_between(unseen, seen)
-        row |= with_ends("difference", metrics.Interval(*ends))
-        rows.append(row | {"p_value": p_value})
-    table = pd.DataFrame(rows).sort_values("random_auc", ascending=False, ignore_index=True)
-    return table.assign(p_holm=holm(table.p_value))
 
 
 def with_ends(name: str, interval: metrics.Interval) -> dict[str, float]:

@@ -25,10 +25,9 @@ from helpers.results.predictions import Scored, common
 STACKING = Model("stacking")
 MAX_FOLDS = 5
 NOT_JOINED = ("reference", "ensemble")  # kinds of models
-ONE_STANDARD_ERROR = 0.6826895  # the level of an interval one standard error to either side
 NEAREST_TO_CERTAIN = 1e-6  # a logit of 13.8: one wrong certainty must not outvote all the others
 # columns of `weights` for the eye, see `core.tables`
-COLUMNS = {"Model": "{title}", "Valid AUC": "{val_auc:%}", "Weight of its logit": "{weight:.2f}"}
+COLUMNS = {"Model": "{title}", "Held-out AUC": "{val_auc:%}", "Weight of its logit": "{weight:.2f}"}
 
 
 @dataclass(frozen=True)
@@ -98,14 +97,14 @@ def stack(scored: Mapping[str, Scored], split: pd.DataFrame, seed: int = 0) -> S
     aucs = [roc_auc(labels, own) for own in val.T]
     weights = pd.DataFrame({"model": list(joined), "title": titles, "val_auc": aucs})
     weights = weights.assign(weight=fitted[-1].coef_[0])
-    best, groups = val[:, int(np.argmax(aucs))], first.blocks("val")
-    gain = auc_difference(labels, out_of_fold, best, groups, level=ONE_STANDARD_ERROR)
+    best = val[:, int(np.argmax(aucs))]
+    gain = auc_difference(labels, out_of_fold, best, first.blocks("val"))
     return Stacked(
         pd.concat(blocks),
         weights.sort_values("weight", ascending=False, ignore_index=True),
         roc_auc(labels, out_of_fold),
         gain.difference,
-        (gain.high - gain.low) / 2,
+        gain.standard_error,
     )
 
 

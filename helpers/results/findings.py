@@ -13,23 +13,29 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from helpers.core.metrics import rate_interval
-from helpers.core.style import SIDES, SIGNIFICANT, p_value, percent, percent_up, with_interval
+from helpers.core.style import SIGNIFICANT, p_value, percent, percent_up, with_interval
 from helpers.core.tables import fill
 from helpers.results.comparison import holm, paired
+from helpers.results.out_of_fold import PRIOR
 from helpers.results.predictions import Scored
-from helpers.results.results_table import best_model, rivals
+from helpers.results.results_table import best_model, chosen_by, rivals
 
 
 def best(table: pd.DataFrame) -> str:
-    """Say which of all models is best on validation, and its AUC."""
+    """Say which of all models is best on validation, or out of fold, and its AUC."""
     row = table.set_index("model").loc[best_model(table)].to_dict()
-    template = "{title} has the best validation AUC of {n}: {val_auc:%}"
-    text = fill(template, row | {"n": _count(len(rivals(table)), "model")})
+    by, n = chosen_by(table), _count(len(rivals(table)), "model")
+    text = fill(f"{{title}} has the best {by} AUC of {n}: {{val_auc:%}}", row)
+    if by != "validation":
+        return f"{text}, a little too good, since the same scores have chosen it."
     return text + (fill(", {test_auc:%[]} on test.", row) if "test_auc" in table else ".")
 
 
-def next_best(compared: pd.DataFrame, side: str) -> str:
-    """Say whether the chosen model beats the next one and all (`comparison.compare_with`)."""
+def next_best(compared: pd.DataFrame, judged_by: str) -> str:
+    """Say whether the chosen model beats the next one and all (`comparison.compare_with`).
+
+    `judged_by` names the scores behind the comparison, see `Scored`.
+    """
     if compared.empty:
         return ""
     rival = compared.loc[compared.difference.idxmax()]
@@ -37,7 +43,7 @@ def next_best(compared: pd.DataFrame, side: str) -> str:
     worse = int((clear & (compared.difference < 0)).sum())
     return (
         f"{worse} of {_count(len(compared), 'other model')} {'is' if worse == 1 else 'are'} "
-        f"significantly worse on {SIDES[side]}: the next, {rival.title}, differs by "
+        f"significantly worse in {judged_by} AUC: the next, {rival.title}, differs by "
         f"{fill('{difference:+%[]}', rival)} points ({p_value(rival.p_holm)} after Holm's "
         "correction)."
     )
@@ -48,7 +54,7 @@ def gain(
 ) -> str:
     """Say how the AUC of a model differs from another's on the same images, by a paired test.
 
-    It is that on test, or on validation if the test labels are hidden.
+    It is that on test, on validation if the test labels are hidden, or out of fold.
 
     Args:
         scored: the models.
@@ -57,11 +63,12 @@ def gain(
     """
     if one not in scored or other not in scored:
         return ""
-    difference, aucs, side = paired(scored[one], scored[other])
-    points = f"{abs(100 * difference.difference):.1f} points of {SIDES[side]} AUC"
+    difference, aucs, _ = paired(scored[one], scored[other])
+    judged_by = scored[one].judged_by
+    points = f"{abs(100 * difference.difference):.1f} points of {judged_by} AUC"
     verb = f"gains {points} over" if difference.difference > 0 else f"is {points} behind"
     if difference.p_value >= SIGNIFICANT:
-        verb = f"is not shown to differ in {SIDES[side]} AUC from"
+        verb = f"is not shown to differ in {judged_by} AUC from"
     return (
         f"{subject or scored[one].model.title} {verb} {rival or scored[other].model.title}: "
         f"{percent(aucs[0])} against {percent(aucs[1])} (difference "
@@ -89,7 +96,8 @@ def pairs(
         if p < SIGNIFICANT:
             by_verb.setdefault(verbs[difference.difference < 0], []).append(name)
     done = " and ".join(f"{verb} {_listed(names)}" for verb, names in by_verb.items())
-    about = f"points of {SIDES[tested[0][2]]} AUC with 95 % intervals, p by Holm's correction"
+    judged_by = scored[known[0][0]].judged_by
+    about = f"points of {judged_by} AUC with 95 % intervals, p by Holm's correction"
     return f"{subject} {done or verbs[2]}: {', '.join(numbers)}; {about}."
 
 
@@ -127,20 +135,29 @@ def promise(points: pd.DataFrame, model: str, side: str) -> list[str]:
     return said
 
 
-def two_splits(table: pd.DataFrame, model: str) -> str:
-    """Say what models lose on groups that no training has seen (`comparison.two_splits`).
+def three_columns(table: pd.DataFrame, model: str) -> list[str]:
+    """Say what models lose on groups that no training has seen (`out_of_fold.three_columns`).
 
-    If the other run lacks the model, the best of the random split is named instead of it.
+    The first sentence is about `model`, or about the first row if the other run lacks it, and is
+    left out if no model has both scores; the last is about what the groups alone tell.
     """
     rows = table.set_index("model", drop=False)
-    row = rows.loc[model] if model in rows.index else rows.iloc[0]
-    lower = int((table.difference < 0).sum())
-    clear = int(((table.difference < 0) & (table.p_holm < SIGNIFICANT)).sum())
-    text = fill("{title} has test AUC {random_auc:%} on seen groups, {groups_auc:%} on unseen", row)
-    return (
-        f"{text} ones: a difference of {fill('{difference:+%[]}', row)} points; {lower} of "
-        f"{_count(len(table), 'model')} lose AUC, {clear} significantly."
-    )
+    prior = "{title} has AUC {seen_auc:%[]} on seen groups and {unseen_auc:%} on unseen ones."
+    said = [fill(prior, rows.loc[PRIOR.slug])]
+    compared = rows[rows.difference.notna() & (rows.kind != "reference")]
+    if compared.empty:
+        return said
+    row = compared.loc[model] if model in compared.index else compared.iloc[0]
+    loses = compared.difference > 0
+    clear = int((loses & (compared.p_holm < SIGNIFICANT)).sum())
+    seen, unseen, inside = (fill(f"{{{name}_auc:%}}", row) for name in ("seen", "unseen", "inside"))
+    lost = fill("{difference:%[]} points (standard error {standard_error:%}", row)
+    return [
+        f"{row.title} has AUC {seen} on seen groups, {unseen} on unseen ones and {inside} inside "
+        f"these, out of fold: it loses {lost}, {p_value(row.p_holm)} by Holm); {loses.sum()} of "
+        f"{_count(len(compared), 'model')} lose AUC, {clear} significantly.",
+        *said,
+    ]
 
 
 def label_audit(audited: pd.DataFrame) -> str:

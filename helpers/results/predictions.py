@@ -19,6 +19,7 @@ import pandas as pd
 from helpers.core import files
 from helpers.core.members import Member, cross_fitted, folds_of, sides
 from helpers.core.rules import SettingsError
+from helpers.core.style import OUT_OF_FOLD, SIDES
 from helpers.datasets.split_file import keeps_groups_apart
 from helpers.models.record import Model
 
@@ -48,13 +49,25 @@ class Scored:
     @property
     def title(self) -> str:
         """The name for legends; it says what was averaged."""
-        averaged = self.model.averaged
-        return f"{self.model.title}, {averaged} averaged" if averaged else self.model.title
+        return self.model.title + (f", {self.averaged} averaged" if self.averaged else "")
+
+    @property
+    def averaged(self) -> str:
+        """What the scores average, see `Model`; out of fold an image is scored by one fold."""
+        members = self.model.members
+        if self.test.empty:
+            members = tuple(Member(member.seed) for member in members)
+        return dataclasses.replace(self.model, members=members).averaged
 
     @property
     def judged_on(self) -> str:
         """`test`, or `val` if the test labels are hidden or of one class."""
         return "test" if self.test.label.dropna().nunique() == 2 else "val"
+
+    @property
+    def judged_by(self) -> str:
+        """The scores that judge it: "test", "validation" or, without a test set, "out-of-fold"."""
+        return OUT_OF_FOLD if self.test.empty else SIDES[self.judged_on]
 
     def labels_scores(self, side: str = "") -> tuple[np.ndarray, np.ndarray]:
         """Return labels (N,) and scores (N,) of the labelled images of `side`.

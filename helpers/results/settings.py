@@ -27,7 +27,9 @@ class AnalysisSettings:
     )
     review_cost: float = setting(0.0, "of one look; 0: REVIEW_SHARE decides", ge=0)
     map_images: int = setting(32, "for the insertion and deletion curves of Grad-CAM", ge=4)
-    compare_run: Text = setting("", "another run, split in the other way, to show beside this")
+    compare_run: Text = setting(
+        "", "a run by the other kind of folds (random, groups) to compare with"
+    )
 
     def __post_init__(self) -> None:
         if (self.escape_cost > 0) != (self.false_alarm_cost > 0):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -86,9 +86,9 @@ def train(run: Run, cells: Sequence[NamedCell]) -> dict[str, list[Fitted]]:
     """
     settings: RetrainSettings = run.settings
     images = run.images(settings.retrain_image_size_px)
-    teachers = [None, networks.teacher(run)] if settings.distill else [None]
+    taught = [{}, networks.teachers(run)] if settings.distill else [{}]
     members = judges(run.split, range(settings.seed, settings.seed + settings.seeds))
-    jobs = [job(settings, cell, images, members, teacher) for cell in cells for teacher in teachers]
+    jobs = [job(settings, cell, images, members, by) for cell in cells for by in taught]
     return networks.train(run, jobs)
 
 
@@ -97,18 +97,18 @@ def job(
     cell: NamedCell,
     images: ImageCache,
     members: Sequence[Member],
-    teacher: Teacher | None = None,
+    teachers: Mapping[int | None, Teacher],
 ) -> Job:
-    """Return how the network of a cell is trained: once for each member."""
+    """Return how the network of a cell is trained: once for each member, with `teachers` if any."""
     shape = (images.size_px, images.channels)
     spec = network.network_spec(cell.genotype, settings.network, *shape)
     return Job(
-        dataclasses.replace(cell.model, teacher="fbp" if teacher else ""),
+        dataclasses.replace(cell.model, teacher="fbp" if teachers else ""),
         members,
         functools.partial(network.build_network, spec),
         images,
         settings.training,
-        teacher=teacher,
+        teachers=teachers,
     )
 
 
@@ -126,7 +126,7 @@ def halve(run: Run) -> pd.DataFrame:
     # errors here or below come now, not after the halving
     named.check_names(settings.genotypes, settings.random_cells)
     if settings.distill:
-        networks.teacher(run)
+        networks.teachers(run)
     images = run.images(settings.retrain_image_size_px)
 
     def size_of(genotype: Genotype) -> int:
@@ -134,7 +134,7 @@ def halve(run: Run) -> pd.DataFrame:
 
     def train_rung(names: Sequence[str], epochs: int) -> list[tuple[float, float]]:
         short = dataclasses.replace(settings, retrain_epochs=epochs, test_views=1)
-        jobs = [job(short, cells[name], images, [Member(settings.seed)]) for name in names]
+        jobs = [job(short, cells[name], images, [Member(settings.seed)], {}) for name in names]
         folder = f"checkpoints/halving/{epochs}_epochs"
         fits = networks.train(run, jobs, folder=folder, add=False)
         return [(fits[name][0].history[-1]["val_auc"], fits[name][0].seconds) for name in names]

@@ -12,7 +12,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pandas as pd
@@ -45,7 +45,7 @@ class Job:
     build: Build
     images: ImageCache
     settings: TrainSettings
-    teacher: Teacher | None = None
+    teachers: Mapping[int | None, Teacher] = field(default_factory=dict)  # by the fold left out
     features: Features | None = None  # embeddings on which the head alone is trained
 
 
@@ -180,7 +180,7 @@ def training(split: pd.DataFrame, job: Job, member: Member) -> Call:
         settings,
         member.seed,
         features=job.features,
-        teacher=job.teacher,
+        teacher=job.teachers.get(member.fold),
     )
 
 
@@ -229,34 +229,45 @@ def curves(trained: Mapping[str, Sequence[Fitted]]) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True)
 
 
-def teacher(run: Run) -> Teacher:
-    """Return the teacher of a run's networks: FBP's scores of all training images.
+def teachers(run: Run) -> dict[int | None, Teacher]:
+    """Return the teacher of the networks without each fold, of None if they are trained once.
 
-    The score of an image is that of the training which left out its fold, with the first seed.
+    A teacher is FBP, with the first seed, and its scores of the training images. That of networks
+    that are trained once scores an image by the training which left out its fold. Without a test
+    set a network is judged on the fold that it does not see. Only the FBP that left out the same
+    fold knows none of its labels, so it scores all images, though it has been trained on them.
 
     Raises:
         StageError: the run has no cross-fitted FBP.
     """
-    settings, train = run.settings, run.split[run.split.split == "train"]
-    folds = folds_of(train)
+    settings, folds = run.settings, folds_of(run.split)
     by_fold = {m.fold: fitted.network for m, fitted in reversed(load(run, "fbp").items())}
     if not folds or not {*folds} <= by_fold.keys():
         raise StageError(
             "DISTILL: a teacher must not have seen the image, and this run has no FBP of each "
             "fold: run 01 with CROSS_FIT=5, then 03, or give DISTILL=False"
         )
-    calls = {
-        f"teachers/fold{fold}": functools.partial(
-            distillation.score_views,
-            by_fold[fold],
-            run.images(by_fold[fold].spec.image_size_px),
-            train.loc[train.fold == fold, SEEN],
-            settings.precision,
-        )
-        for fold in folds
+    calls: dict[int | None, dict[str, Call]] = {}
+    for _, fold in judges(run.split, [settings.seed]):
+        train = sides(run.split, fold).query("split == 'train'")
+        scorers = train.fold if fold is None else pd.Series(fold, train.index)
+        calls[fold] = {
+            f"teachers/fold{scorer}": functools.partial(
+                distillation.score_views,
+                by_fold[scorer],
+                run.images(by_fold[scorer].spec.image_size_px),
+                rows[SEEN],
+                settings.precision,
+            )
+            for scorer, rows in train.groupby(scorers)
+        }
+    every = {name: call for own in calls.values() for name, call in own.items()}
+    scores = run.once_each(every, "teachers")
+    taught = settings.distill_weight, settings.distill_temperature
+    return {
+        fold: distillation.teacher_of([scores[name] for name in own], *taught)
+        for fold, own in calls.items()
     }
-    scores = run.once_each(calls, "teachers").values()
-    return distillation.teacher_of(scores, settings.distill_weight, settings.distill_temperature)
 
 
 def costs(run: Run, trained: Mapping[str, Sequence[Fitted]]) -> dict[str, dict[str, float]]:

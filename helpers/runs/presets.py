@@ -1,7 +1,7 @@
 """The values of each preset, stage by stage; other settings take their defaults.
 
-`smoke` proves the wiring, `quick` takes minutes on a CPU, `full` two hours of one core for ELPV and
-is the default on a GPU, `paper` is the report's Table 1.
+`smoke` proves the wiring, `quick` takes minutes on a CPU, `full` takes hours (the GPU default),
+`paper` is the report's Table 1.
 """
 
 from __future__ import annotations
@@ -81,10 +81,11 @@ PRESET_VALUES: dict[str, dict[str, dict[str, Any]]] = {
         | {"search_images": 2000, "epochs": 10, "alpha_warmup": 1, "perturbation_images": 32},
         "05_genotype_retraining": _CELLS | {"epoch_images": 2000, "retrain_epochs": 24},
     },
-    # All images in every epoch, longer trainings, and what raised an AUC or the trust in it: folds,
-    # halving, teachers. Larger networks of cells did little (`tests/benchmarks`).
+    # All images in every epoch, longer trainings, and what raised an AUC or the trust in it: folds
+    # of all images instead of one test set (a source's test set stays), halving, teachers. Larger
+    # networks of cells did little (`tests/benchmarks`).
     "full": {
-        "01_data_split": {"cross_fit": 5},
+        "01_data_split": {"cross_fit": 5, "test_fraction": 0.0},
         "03_finetuning": {"cnn_epochs": 20, "ll_epochs": 100, "test_views": 8},
         "04_darts_search": _SEARCH | {"epochs": 25, "alpha_warmup": 4},
         "05_genotype_retraining": _CELLS

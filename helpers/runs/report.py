@@ -13,8 +13,9 @@ from helpers.core.rules import SettingsError
 from helpers.core.style import SIDES
 from helpers.datasets.split_file import keeps_groups_apart, read_split
 from helpers.models.weights import titles
-from helpers.results import ensembles, label_audit, results_table
+from helpers.results import ensembles, label_audit, out_of_fold, results_table
 from helpers.results.ensembles import Stacked
+from helpers.results.out_of_fold import SEEN, UNSEEN, OutOfFold
 from helpers.results.predictions import Scored
 from helpers.runs.memo import Run, read_all_predictions
 from helpers.runs.record import load_run
@@ -58,10 +59,13 @@ def caption(run: Run) -> str:
 
 
 def _images_text(counts: Mapping[str, int]) -> str:
-    """Return the images of each side; `counts` has keys such as "train 0", "val 1" and "test"."""
+    """Return the images of each side; `counts` has keys such as "train 0", "val 1" and "test 1"."""
+    if not any(key.startswith("test") for key in counts):
+        good, bad = (counts.get(f"train {n}", 0) + counts.get(f"val {n}", 0) for n in (0, 1))
+        return f"images: {good:,} good and {bad:,} bad, each judged out of fold"
     texts = []
     for side, name in SIDES.items():
-        good, bad, hidden = (counts.get(key, 0) for key in (f"{side} 0", f"{side} 1", side))
+        good, bad, hidden = (counts.get(f"{side} {n}", 0) for n in (0, 1, "hidden"))
         texts += [f"{name} {good:,} good and {bad:,} bad"] if good + bad else []
         texts += [f"{name} {hidden:,} unlabelled"] if hidden else []
     return "images: " + ", ".join(texts)
@@ -111,36 +115,56 @@ def write_ensemble(run: Run) -> Stacked | None:
     return stacked
 
 
-def other_run(run: Run, other: str) -> dict[str, dict[str, Scored]]:
-    """Return the models of the run with the random split and of the one by groups.
+def out_of_fold_scores(run_paths: RunPaths, other: str = "") -> OutOfFold:
+    """Return the scores of all images by the models of a run without a test set.
 
-    The keys are those of `comparison.SPLITS`.
+    With the name of an `other` run that was split in the other way, those of both.
 
     Raises:
-        SettingsError: the other run has no split, one of the same kind, or other labels.
+        SettingsError: a run has a test set, or the other one has no split, one of the same kind,
+            other images or labels, or other settings; the message says what to do.
     """
-    problem = f"COMPARE_RUN={other!r}"
-    check_run_name(other)
-    paths = (run.paths, RunPaths(other))
-    if not paths[1].split_csv.is_file():
-        raise SettingsError(f"{problem} has no split; run notebook 01 of that run")
-    tables = [read_split(run_paths.split_csv) for run_paths in paths]
-    kinds = ["groups" if keeps_groups_apart(table) else "random" for table in tables]
-    if kinds[0] == kinds[1]:
-        kind = "keeps groups apart" if kinds[0] == "groups" else "is random"
-        raise SettingsError(f"{problem}: the split of both runs {kind}; name one of the other kind")
-    first, second = (table.set_index("id").label.sort_index() for table in tables)
-    if not first.equals(second):
-        raise SettingsError(f"{problem} has other images or other labels than run {run.paths.name}")
-    here, there = map(_settings, paths)
-    if unlike := sorted(
-        f"{name} (here {here[name]!r}, there {there[name]!r})"
-        for name in here.keys() & there.keys()
-        if here[name] != there[name]
-    ):
-        raise SettingsError(f"{problem} was made with other settings: {', '.join(unlike)}")
-    scored = [read_all_predictions(run_paths) for run_paths in paths]
-    return dict(zip(kinds, scored, strict=True))
+    problem, there = f"COMPARE_RUN={other!r}", RunPaths(other)
+    runs = {}
+    for one in (run_paths, *([there] if other else [])):
+        split = split_without_test(one)
+        protocol = UNSEEN if keeps_groups_apart(split) else SEEN
+        if protocol in runs:
+            wanted = SEEN if protocol == UNSEEN else UNSEEN
+            raise SettingsError(f"{problem}: name a run by the other kind of folds, SPLIT={wanted}")
+        runs[protocol] = split, read_all_predictions(one)
+    if other:
+        first, second = (split.set_index("id").label.sort_index() for split, _ in runs.values())
+        if not first.equals(second):
+            raise SettingsError(
+                f"{problem} has other images or other labels than run {run_paths.name}: give both "
+                "the same DATASET, LABELS_CSV and MAX_IMAGES"
+            )
+        mine, others = _settings(run_paths), _settings(there)
+        if unlike := sorted(
+            f"{name} (here {mine[name]!r}, there {others[name]!r})"
+            for name in mine.keys() & others.keys()
+            if mine[name] != others[name]
+        ):
+            raise SettingsError(f"{problem} was made with other settings: {', '.join(unlike)}")
+    return out_of_fold.of_runs(runs)
+
+
+def split_without_test(run_paths: RunPaths) -> pd.DataFrame:
+    """Return the images of a run that are in folds, and refuse a run with a test set."""
+    check_run_name(run_paths.name)
+    if not run_paths.split_csv.is_file():
+        raise SettingsError(
+            f"COMPARE_RUN: run {run_paths.name!r} has no split; run its notebook 01"
+        )
+    split = read_split(run_paths.split_csv)
+    if "fold" not in split or (split.split == "test").any():
+        raise SettingsError(
+            f"COMPARE_RUN: run {run_paths.name!r} has a test set, so not all of its images are "
+            "judged out of fold: start another --name with -p TEST_FRACTION=0 -p CROSS_FIT=5 (a "
+            "source with a test set of its own has no such run)"
+        )
+    return split[split.fold.notna()]
 
 
 def _settings(run_paths: RunPaths) -> dict[str, Any]:

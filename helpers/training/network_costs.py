@@ -74,11 +74,11 @@ def summary(
         if fits
     ]
     aucs = [name for name in table if name.startswith(("val_auc", "test_auc"))]
-    return table[["model", *aucs]].merge(pd.DataFrame(rows), on="model")
+    return table[["model", "judged_by", *aucs]].merge(pd.DataFrame(rows), on="model")
 
 
 def cost_table(summary: pd.DataFrame, models: Sequence[Model]) -> pd.DataFrame:
-    """Return the summary in words, the best AUC on test (or else on validation) first.
+    """Return the summary in words, the best AUC first.
 
     The AUC is that of one network, as the sizes are: a mean over several trainings.
     """
@@ -89,4 +89,5 @@ def cost_table(summary: pd.DataFrame, models: Sequence[Model]) -> pd.DataFrame:
         std=summary.get(f"{side}_auc_std"),
     )
     shown = tables.filled(rows.sort_values("auc", ascending=False), COLUMNS)
-    return shown.rename(columns={"AUC, one training": f"{side.title()} AUC, one training"})
+    by = summary.judged_by.iloc[0].capitalize()
+    return shown.rename(columns={"AUC, one training": f"{by} AUC, one training"})

@@ -12,8 +12,11 @@ from PIL import Image
 
 from helpers.commands import cli, kernel, publish
 from helpers.core import files, paths
+from helpers.results import out_of_fold
 from helpers.runs import settings as config
 from helpers.runs import stages
+from helpers.runs.memo import read_all_predictions
+from tests import planted
 
 RUN = "elpv-quick"
 STAGE = "03_finetuning"
@@ -94,6 +97,7 @@ def executed_run(tmp_path_factory):
                 if cell.cell_type == "code":
                     cell.outputs = []
             nbformat.write(notebook, path)
+        planted.make_run(name=RUN)
         write_record()
         figure = paths.RunPaths(RUN).figure(publish.FIGURE)
         files.write_bytes(figure, base64.b64decode(png()))
@@ -235,6 +239,21 @@ def test_the_tables_behind_readme_s_numbers_lie_beside_the_notebooks(finished_ru
     copy = paths.notebooks_root() / "results" / finished_run.name / "06_results.csv"
     assert copy in publish.publish(finished_run)
     assert copy.read_bytes() == table.read_bytes()
+
+
+def test_the_scores_out_of_fold_are_published_and_those_of_earlier_models_removed(finished_run):
+    planted.make_run_without_test(RUN, by_groups=False)
+    planted.plant(finished_run, "fbp", 2.0, 0, 1)
+    write_record()
+    place = paths.notebooks_root() / "results" / RUN
+    files.write_bytes(place / "random" / "gone.csv", b"id,seed0\n")
+    assert place / "folds.csv" in publish.publish(finished_run)
+    assert [path.name for path in place.glob("*/*.csv")] == ["fbp.csv"]
+    found = out_of_fold.read_folder(place)
+    assert out_of_fold.three_columns(found).unseen_auc.isna().all()  # of another run
+    scores = found.scores["random"]["fbp"]
+    expected = read_all_predictions(finished_run)["fbp"].val.defect_score
+    np.testing.assert_allclose(scores.mean(axis=1), expected, rtol=1e-4)
 
 
 def test_stale_outputs_warnings_and_bars_in_a_notebook_are_faults(finished_run):

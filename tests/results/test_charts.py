@@ -15,6 +15,7 @@ from tests import planted
 AUCS = {"test_auc": [0.8, 0.9], "test_auc_low": [0.7, 0.85], "test_auc_high": [0.9, 0.94]}
 TWO = pd.DataFrame({"model": ["fbp", "svm"], "title": ["FBP", "SVM"], **AUCS})
 TWO = TWO.assign(parameters=[3e6, 20_000], ms_single=[20.0, 0.5], test_views=[8, 1])
+TWO["judged_by"] = "test"
 
 
 @pytest.fixture
@@ -37,8 +38,8 @@ def test_auc_bars_show_each_model_at_its_value_and_interval_the_best_above():
     (ax,) = charts.auc_bars(TWO).axes
     assert rows_of(ax) == ["FBP", "SVM"] and [t.get_text() for t in ax.texts] == ["80.0", "90.0"]
     assert arms_of(ax.containers[0]) == [0.7, 0.9]
-    hidden = TWO.drop(columns=AUCS).assign(val_auc=[0.6, 0.7])
-    assert charts.auc_bars(hidden).axes[0].get_xlabel().startswith("validation AUC")
+    folds = TWO.drop(columns=AUCS).assign(val_auc=[0.6, 0.7], judged_by="out-of-fold")
+    assert charts.auc_bars(folds).axes[0].get_xlabel().startswith("out-of-fold AUC")
 
 
 def test_an_interval_whose_end_is_on_the_wrong_side_by_rounding_is_drawn():
@@ -84,7 +85,7 @@ def test_the_decision_is_drawn_with_its_promises_marked(run):
     scored, settings = read_all_predictions(run)["fbp"], AnalysisSettings(max_escape_rate=0.05)
     (ax,) = charts.decision_figure(scored, settings, 0.3).axes
     texts = [line.get_label() for line in ax.lines]
-    assert "measured on test" in texts
+    assert "measured by test scores" in texts
     marked = [line for line in ax.lines if line.get_label().startswith("promised")]
     decisions = decision.decisions(scored, settings, 0.3)
     rates = [100 * decisions[rule].promised for rule in decision.PROMISES]

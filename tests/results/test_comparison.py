@@ -8,13 +8,12 @@ import pytest
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
-from helpers.core import metrics, tables
-from helpers.core.rules import SettingsError
+from helpers.core import metrics
 from helpers.models.record import Model
 from helpers.results import comparison
 from helpers.results.predictions import Scored
 
-ENDS = ["difference", "difference_low", "difference_high", "p_value"]
+ENDS = ["difference", "difference_low", "difference_high", "p_value", "standard_error"]
 
 
 def scored(name, labels, scores, hidden=False):
@@ -132,42 +131,3 @@ def test_aucs_by_size_are_means_over_the_draws_and_gains_those_of_paired_tests()
     assert np.isnan(table.gain[0]) and 0 < table.gain_low[1] < table.gain[1] < table.gain_high[1]
     assert (comparison.size_table(scores, SPLIT, by_groups=True).auc_low < table.auc).all()
     assert comparison.size_table(scores[:0], SPLIT).empty
-
-
-def model_of(name, separation, apart):
-    """Scores of 200 test parts in 20 groups."""
-    rng = np.random.default_rng(0)
-    labels = (np.arange(200) % 3 == 0).astype(int)
-    frame = pd.DataFrame({"id": [f"{i:03d}" for i in range(200)], "label": labels})
-    frame["defect_score"] = 1 / (1 + np.exp(-rng.normal(size=200) - separation * labels))
-    frame["group"] = [f"lot{i // 10}" for i in range(200)]
-    return Scored(Model(name), frame, frame, groups_apart=apart)
-
-
-def both():
-    random, groups = model_of("fbp", 3.0, apart=False), model_of("fbp", 1.0, apart=True)
-    return {"fbp": random, "only_random": random}, {"fbp": groups, "only_groups": groups}
-
-
-def test_the_difference_is_that_of_unseen_groups_minus_random():
-    random, groups = both()
-    table = comparison.two_splits(random, groups)
-    assert table.model.tolist() == ["fbp"]
-    row = table.iloc[0]
-    assert row.random_auc == pytest.approx(metrics.roc_auc(*random["fbp"].labels_scores()))
-    assert row.groups_auc == pytest.approx(metrics.roc_auc(*groups["fbp"].labels_scores()))
-    assert row.difference == pytest.approx(row.groups_auc - row.random_auc) and row.difference < 0
-    assert row.difference_low < row.difference < row.difference_high < 0
-    shown = tables.filled(table, comparison.COMPARED).iloc[0]
-    assert shown["Unseen groups minus random"].startswith(f"{100 * row.difference:.1f} [")
-    assert shown["Model"] == "FBP"
-
-
-def test_runs_without_a_common_model_or_with_hidden_labels_are_refused():
-    random, groups = both()
-    with pytest.raises(SettingsError, match="no model"):
-        comparison.two_splits(random, {"only_groups": groups["only_groups"]})
-    own = groups["fbp"]
-    hidden = {"fbp": replace(own, test=own.test.assign(label=pd.NA))}
-    with pytest.raises(SettingsError, match="test labels"):
-        comparison.two_splits(random, hidden)

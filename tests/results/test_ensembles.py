@@ -4,8 +4,7 @@ import dataclasses
 
 import numpy as np
 import pandas as pd
-import pytest
-from scipy import special, stats
+from scipy import special
 from sklearn.linear_model import LogisticRegression
 
 from helpers.core import metrics
@@ -61,7 +60,7 @@ def test_models_with_independent_errors_are_joined_kept_and_better_on_test():
     assert stacked.kept and stacked.val_auc == roc_auc(labels, out_of_fold)
     gain = metrics.auc_difference(labels, out_of_fold, best)
     assert stacked.gain == gain.difference
-    assert stacked.error == pytest.approx((gain.high - gain.low) / 2 / stats.norm.ppf(0.975))
+    assert stacked.error == gain.standard_error
     highest = max(roc_auc(*own.labels_scores("test")) for own in scored.values())
     assert roc_auc(test_labels, test.defect_score) > highest + 0.02
     assert stacked.weights.weight.is_monotonic_decreasing and len(stacked.weights) == 3

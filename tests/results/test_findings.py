@@ -36,6 +36,9 @@ def test_the_best_model_is_named_with_its_aucs_and_how_many_it_is_the_best_of(ru
     said = findings.best(table)
     assert said.startswith(f"FBP has the best validation AUC of 5 models: {100 * row.val_auc:.1f}")
     assert said.endswith(" on test.")
+    assert "best out-of-fold AUC of 5 models" in findings.best(
+        table.assign(judged_by="out-of-fold")
+    )
 
 
 def test_a_gain_has_its_interval_and_p_value_and_a_chance_difference_is_not_called_one(run, scored):
@@ -69,7 +72,9 @@ def test_the_next_model_is_named_with_what_is_significant(scored):
     compared = comparison.compare_with(scored, "fbp")
     said = findings.next_best(compared, "test")
     worse = int(((compared.p_holm < 0.05) & (compared.difference < 0)).sum())
-    assert said.startswith(f"{worse} of 4 other models are significantly worse on test: the next, ")
+    assert said.startswith(
+        f"{worse} of 4 other models are significantly worse in test AUC: the next"
+    )
     assert "LDA on FBP features, differs by -" in said
     assert findings.next_best(compared[:0], "test") == ""
 
@@ -98,17 +103,29 @@ def test_a_promise_says_what_escaped_and_what_it_cost():
     assert "promise of 9.1 % was broken" in broken[1]
 
 
-def test_two_splits_say_what_a_model_loses_and_how_many_lose():
-    row = {"title": "FBP", "random_auc": 0.95, "groups_auc": 0.87, "difference": -0.08}
-    row |= {"difference_low": -0.12, "difference_high": -0.03, "p_holm": 0.002, "model": "fbp"}
-    other = row | {"title": "SVM", "model": "svm", "difference": -0.02, "p_holm": 0.4}
-    table = pd.DataFrame([row, other])
-    said = findings.two_splits(table, "fbp")
-    assert said.startswith(
-        "FBP has test AUC 95.0 on seen groups, 87.0 on unseen ones: a difference"
-    )
-    assert said.endswith("-8.0 [-12.0, -3.0] points; 2 of 2 models lose AUC, 1 significantly.")
-    assert findings.two_splits(table, "stacking") == said  # in one run alone
+def test_three_columns_say_what_a_model_loses_how_many_lose_and_what_groups_tell_alone():
+    row = {
+        "model": "fbp",
+        "title": "FBP",
+        "kind": "fine-tuned",
+        "difference": 0.07,
+        "p_holm": 0.002,
+    }
+    row |= {"seen_auc": 0.95, "unseen_auc": 0.88, "inside_auc": 0.86, "standard_error": 0.01}
+    row |= {"difference_low": 0.05, "difference_high": 0.09}
+    other = row | {"title": "SVM", "model": "svm", "difference": 0.02, "p_holm": 0.4}
+    prior = row | {"title": "Prior", "model": "module_prior", "kind": "reference"}
+    prior |= {"seen_auc": 0.84, "seen_auc_low": 0.8, "seen_auc_high": 0.88, "unseen_auc": 0.5}
+    table = pd.DataFrame([row, other, prior])
+    said = findings.three_columns(table, "fbp")
+    assert said == [
+        "FBP has AUC 95.0 on seen groups, 88.0 on unseen ones and 86.0 inside these, out of fold: "
+        "it loses 7.0 [5.0, 9.0] points (standard error 1.0, p = .002 by Holm); 2 of 2 models lose "
+        "AUC, 1 significantly.",
+        "Prior has AUC 84.0 [80.0, 88.0] on seen groups and 50.0 on unseen ones.",
+    ]
+    assert findings.three_columns(table, "stacking") == said  # in one run alone
+    assert findings.three_columns(table[2:], "fbp") == said[1:]
 
 
 def test_suspect_labels_are_set_against_the_base_rate_of_doubts():

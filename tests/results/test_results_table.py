@@ -141,7 +141,7 @@ def test_the_table_for_the_eye_tells_means_stars_the_first_fold_and_does_without
     planted.plant(whole, "svm", 4.0, 0, once=True)
     shape = results_table.paper_table(table_of(whole)).set_index("Model")
     assert shape["Valid AUC"]["SVM"].endswith("*")
-    fbp = "FBP, mean of 5 folds \N{LEFTWARDS ARROW} best on validation"
+    fbp = "FBP, mean of 5 folds \N{LEFTWARDS ARROW} best on held-out images"
     assert not shape["Valid AUC"][fbp].endswith("*")
     planted.hide_test_labels(whole)
     shape = results_table.paper_table(table_of(whole))
@@ -154,3 +154,19 @@ def test_the_report_s_rows_are_beside_ours_with_fine_tuned_features_in_parenthes
     assert shape.loc["FBP", "Test AUC, report"] == "98.30"
     assert shape.loc["LDA", "Test AUC, this run"] == "-"
     assert shape.loc["SVM", "Test AUC, this run"].count("(") == 1
+
+
+def test_without_a_test_set_the_columns_are_those_out_of_fold(home):
+    run_paths = planted.make_run_without_test("folds", by_groups=False)
+    for seed, name in enumerate(("svm", "fbp")):
+        planted.plant(run_paths, name, 1.0 + seed, seed)
+    table = with_tests(run_paths)
+    shape = results_table.paper_table(table)
+    assert shape.columns[:3].tolist() == ["Model", "AUC out of fold", "Acc out of fold"]
+    assert (
+        shape.Model[0] == "FBP \N{LEFTWARDS ARROW} best on held-out images"
+    )  # no mean of five folds
+    html = results_table.shown(table).to_html()
+    assert "sorted by out-of-fold AUC" in html and "a little too good" in html
+    beside = results_table.beside_report(table).set_index("Model")
+    assert beside.loc["FBP", "AUC out of fold, this run"] == f"{100 * table.val_auc[1]:.1f}"

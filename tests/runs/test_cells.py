@@ -165,7 +165,7 @@ def test_with_teachers_each_cell_is_trained_twice_and_costs_its_search_twice(
     ids = folded_split(parts_folder).id.to_numpy(dtype=str)
     scores = np.zeros((8, len(ids), 2), dtype=np.float32)
     teacher = cells.Teacher(ids, scores, 0.7, 2.0)
-    monkeypatch.setattr(cells.networks, "teacher", lambda _: teacher)
+    monkeypatch.setattr(cells.networks, "teachers", lambda _: {None: teacher})
     change(run, distill=True, genotypes=("random",))
     wanted = cells.named_cells(run)
     trained = cells.train(run, wanted)

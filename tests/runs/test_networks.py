@@ -131,7 +131,7 @@ def test_the_teacher_of_an_image_has_not_seen_it_and_the_first_seed_teaches(run)
     members = cross_fitted(run.split, [3, 4])
     trained = networks.train(run, [job(run, members)])["fbp"]
     student = open_run(RetrainSettings(precision="no"), run.split, "05_genotype_retraining")
-    teacher = networks.teacher(student)
+    teacher = networks.teachers(student)[None]
     train = run.split[run.split.split == "train"]
     assert sorted(teacher.ids) == sorted(train.id) and len(teacher.scores) == VIEWS
     network = trained[members.index(Member(3, 2))].network
@@ -141,12 +141,28 @@ def test_the_teacher_of_an_image_has_not_seen_it_and_the_first_seed_teaches(run)
     np.testing.assert_allclose(found, own, atol=1e-6)
 
 
+def test_without_a_test_set_a_teacher_has_not_seen_the_fold_that_judges_its_network(run):
+    fold = np.arange(len(run.split)) % 3
+    split = run.split.assign(fold=fold, split=np.where(fold == 0, "val", "train"))
+    run = open_run(run.settings, split)
+    members = cross_fitted(split, [3])
+    trained = networks.train(run, [job(run, members)])["fbp"]
+    student = open_run(RetrainSettings(precision="no"), split, "05_genotype_retraining")
+    teachers = networks.teachers(student)
+    assert [*teachers] == [0, 1, 2]
+    for own, fitted in zip(teachers, trained, strict=True):
+        train = split[split.fold != own]
+        assert teachers[own].ids.tolist() == train.id.tolist()
+        scores = networks.distillation.score_views(fitted.network, run.images(16), train, "no")
+        np.testing.assert_allclose(teachers[own].scores, scores["scores"], atol=1e-6)
+
+
 def test_without_an_fbp_of_each_fold_there_is_no_teacher(home, parts_folder):
     run = open_run(FinetuneSettings(), split_of(parts_folder))
     networks.train(run, [job(run)])
     student = open_run(RetrainSettings(precision="no"), run.split)
     with pytest.raises(stages.StageError, match="CROSS_FIT"):
-        networks.teacher(student)
+        networks.teachers(student)
 
 
 def test_networks_of_one_architecture_share_a_measurement_of_what_they_cost(run):
@@ -155,6 +171,7 @@ def test_networks_of_one_architecture_share_a_measurement_of_what_they_cost(run)
     costs = networks.costs(run, trained)
     assert costs["fbp"] == costs["darts_v2"] == costs["cnn"] and costs["fbp"]["ms_single"] > 0
     table = pd.DataFrame({"model": ["fbp", "cnn", "lda"], "val_auc": [0.9, 0.8, 0.7]})
+    table["judged_by"] = "out-of-fold"
     summary = networks.network_costs.summary(table, trained, costs, {"cnn": 50.0})
     assert summary.model.tolist() == ["fbp", "cnn"]
     assert summary.search_s[1] == 50 and pd.isna(summary.search_s[0])
@@ -162,5 +179,6 @@ def test_networks_of_one_architecture_share_a_measurement_of_what_they_cost(run)
         round(fits[0].seconds, 2) for fits in (*trained.values(),)[::2]
     ]
     words = networks.network_costs.cost_table(summary, [Model("fbp"), Model("cnn")])
+    assert words["Out-of-fold AUC, one training"].tolist() == ["90.0", "80.0"]
     assert words.Model.tolist() == ["FBP", "Two-layer CNN"]
     assert predictions.read_predictions(run.paths.predictions("cnn"), run.split).name == "cnn"

@@ -11,7 +11,7 @@ from helpers.core.paths import RunPaths
 from helpers.core.rules import SettingsError
 from helpers.datasets.split_file import read_split
 from helpers.models.record import Model
-from helpers.results import comparison, decision, label_audit, predictions, results_table
+from helpers.results import decision, label_audit, out_of_fold, predictions, results_table
 from helpers.results.settings import AnalysisSettings
 from helpers.results.submission import validate_submission
 from helpers.runs import memo, report, stages
@@ -103,36 +103,47 @@ def test_planted_perfect_and_random_models_come_out_as_they_must(run):
 
 @pytest.fixture
 def two_runs(home):
-    """A random split and one by groups of the same 600 images in 30 groups; FBP is worse there."""
+    """Random folds and folds of groups of the same 600 images without a test set."""
     runs = {}
     for kind, separation in (("random", 3.0), ("groups", 1.0)):
-        run_paths = planted.make_run(name=kind)
-        split = read_split(run_paths.split_csv)
-        place = np.arange(600) if kind == "groups" else np.random.default_rng(0).permutation(600)
-        split["group"] = [f"lot{i // 20:02d}" for i in place]
-        files.save_csv(run_paths.split_csv, split)
-        planted.plant(run_paths, "fbp", separation, 0)
+        run_paths = planted.make_run_without_test(kind, kind == "groups")
+        planted.plant(run_paths, "fbp", separation, 0, 1)
         runs[kind] = planted.analysis_stage(run_paths)
     return runs
 
 
 @pytest.mark.parametrize("own", ["random", "groups"])
 def test_either_run_finds_the_other_and_knows_which_is_which(two_runs, own):
-    other = {"random": "groups", "groups": "random"}[own]
-    table = comparison.two_splits(**report.other_run(two_runs[own], other))
-    assert table.model.tolist() == ["fbp"] and table.difference[0] < 0
+    run, other = two_runs[own], {"random": "groups", "groups": "random"}[own]
+    planted.plant(run.paths, "mine", 1.0, 0, once=True)  # scores of one fold alone
+    found = report.out_of_fold_scores(run.paths, other)
+    table = out_of_fold.three_columns(found).set_index("model")
+    assert sorted(table.index) == ["fbp", "module_prior"] and table.difference["fbp"] > 0
+    for kind, one in two_runs.items():
+        split, scored = read_split(one.paths.split_csv), memo.read_all_predictions(one.paths)["fbp"]
+        assert found.folds[kind].tolist() == split.fold.tolist()
+        mean = found.scores[kind]["fbp"][["seed0", "seed1"]].mean(axis=1)
+        np.testing.assert_allclose(mean, scored.val.defect_score)
+    alone = report.out_of_fold_scores(run.paths)
+    assert [*alone.scores] == [own] and alone.folds[other].isna().all()
 
 
 def test_a_run_that_says_nothing_beside_this_one_is_refused(two_runs):
-    random, path = two_runs["random"], RunPaths("groups").split_csv
-    for other, message in (("nowhere", "has no split"), ("random", "of both runs is random")):
+    random, path = two_runs["random"].paths, RunPaths("groups").split_csv
+    planted.make_run(name="tested")
+    for other, message in (
+        ("nowhere", "'nowhere' has no split"),
+        ("random", "SPLIT=groups"),
+        ("tested", "'tested' has a test set.*TEST_FRACTION=0"),
+    ):
         with pytest.raises(SettingsError, match=message):
-            report.other_run(random, other)
+            report.out_of_fold_scores(random, other)
     split = read_split(path)
     for changed in (split.assign(label=1 - split.label), split[1:]):
         files.save_csv(path, changed)
+        planted.plant(RunPaths("groups"), "fbp", 1.0, 0)
         with pytest.raises(SettingsError, match="other images or other labels"):
-            report.other_run(random, "groups")
+            report.out_of_fold_scores(random, "groups")
 
 
 def with_cells(run, **settings):
@@ -144,13 +155,13 @@ def test_runs_may_have_other_cells_but_not_other_trainings_of_the_same(two_runs)
     random, groups = two_runs["random"], two_runs["groups"]
     with_cells(random, random_cells=1, distill=True, halving_epochs=5)
     with_cells(groups, random_cells=2, distill=False, halving_epochs=0)
-    assert report.other_run(random, "groups")
+    assert report.out_of_fold_scores(random.paths, "groups")
     with_cells(groups, halving_epochs=4)
     with pytest.raises(SettingsError, match=r"05 HALVING_EPOCHS \(here 5, there 4\)"):
-        report.other_run(random, "groups")
+        report.out_of_fold_scores(random.paths, "groups")
     with_cells(groups, retrain_epochs=12)
     with pytest.raises(SettingsError, match=r"05 RETRAIN_EPOCHS \(here 9, there 12\)"):
-        report.other_run(random, "groups")
+        report.out_of_fold_scores(random.paths, "groups")
 
 
 def test_a_submission_has_one_row_for_each_test_image_and_is_written_whole_or_not(run, monkeypatch):
@@ -194,7 +205,7 @@ def captioned(home):
     record = stages.load_run(run_paths)
     record["stages"]["01_data_split"] = {
         "label_mapping": "bad = broken",
-        "images": {"test": 200, "train 0": 1203, "train 1": 465, "val 0": 150, "val 1": 150},
+        "images": {"test hidden": 200, "train 0": 1203, "train 1": 465, "val 0": 150, "val 1": 150},
         "settings": {"seed": 4, "split": "random", "split_csv": "", "cross_fit": 0},
         "caveats": "Drawn.",
     }
@@ -221,6 +232,9 @@ def test_a_caption_says_how_the_images_were_split_and_what_the_record_lacks(capt
         record["stages"]["01_data_split"]["settings"] |= changed
         files.save_json(captioned.paths.run_json, record)
         assert words in report.caption(captioned)
+    del record["stages"]["01_data_split"]["images"]["test hidden"]
+    files.save_json(captioned.paths.run_json, record)
+    assert "images: 1,353 good and 615 bad, each judged out of fold" in report.caption(captioned)
     del record["stages"]["01_data_split"]["caveats"]
     files.save_json(captioned.paths.run_json, record)
     with pytest.raises(files.ArtifactError, match=r"run\.json .*caveats"):

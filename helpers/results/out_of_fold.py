@@ -1,0 +1,167 @@
+"""AUC on seen groups, on unseen ones and inside these, with every image judged out of fold.
+
+With random folds the groups of an image are in training too, with folds of groups they are not. A
+folder holds all that the table needs: `folds.csv` (`id, label, group`, and the fold of each image
+by each protocol: `random, groups`), and for each model `random/<slug>.csv` and `groups/<slug>.csv`
+(`id, seed0, seed1, ...`; empty where a training is not done).
+
+    table = three_columns(read_folder(Path("notebooks/results/full-random")))
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from helpers.core import files, metrics, tables
+from helpers.datasets.group_prior import group_prior
+from helpers.models.record import Model
+from helpers.results.comparison import holm, with_ends
+from helpers.results.predictions import Scored
+
+SEEN, UNSEEN = PROTOCOLS = ("random", "groups")  # the folds
+AUCS = {"seen_auc": SEEN, "unseen_auc": UNSEEN, "inside_auc": UNSEEN}  # the three columns
+FOLDS = "folds.csv"
+PRIOR = Model("module_prior")
+# behind the titles; "*" has been fitted to the scores, or searched with labels of the images
+MARKS = {"ensemble": " *", "searched": " *", "reference": " (reference)"}
+COLUMNS = {  # for the eye, see `core.tables`
+    "Model": "{title}{mark}",
+    "Seen groups": "{seen_auc:%[]}",
+    "Unseen groups": "{unseen_auc:%[]}",
+    "Inside unseen groups": "{inside_auc:%[]}",
+    "Seen minus unseen": "{difference:+%[]} (SE {standard_error:%})",
+    "p": "{p_holm:p}",
+    "Seeds": "{seeds}",
+    "One training: seen": "{seen_auc_mean:%} ± {seen_auc_std:%}",
+    "Unseen": "{unseen_auc_mean:%} ± {unseen_auc_std:%}",
+    "Inside": "{inside_auc_mean:%} ± {inside_auc_std:%}",
+}
+
+
+@dataclass(frozen=True)
+class OutOfFold:
+    """The scores of models by one protocol or both."""
+
+    folds: pd.DataFrame  # id, label, group, and the fold by each protocol (empty if there is none)
+    # by protocol and slug: a row for each image, in the order of `folds`, a column for each seed
+    scores: Mapping[str, Mapping[str, pd.DataFrame]]
+    models: Mapping[str, Model]  # by slug
+
+
+def of_runs(runs: Mapping[str, tuple[pd.DataFrame, Mapping[str, Scored]]]) -> OutOfFold:
+    """Return the scores of runs by protocol: the split, without a test set, and the models."""
+    first = next(iter(runs.values()))[0].reset_index(drop=True)
+    folds = first[["id", "label"]].assign(group=first.get("group"), **dict.fromkeys(PROTOCOLS))
+    scores, models = {}, dict[str, Model]()
+    for protocol, (split, scored) in runs.items():
+        folds[protocol] = folds.id.map(split.set_index("id").fold)
+        scores[protocol] = {name: _by_seed(one).reindex(folds.id) for name, one in scored.items()}
+        models |= {name: one.model for name, one in scored.items()}
+    return OutOfFold(folds, scores, models)
+
+
+def _by_seed(scored: Scored) -> pd.DataFrame:
+    """Return the held-out score of each image (rows) by the trainings of each seed (columns)."""
+    trainings = [
+        one.val.assign(seed=f"seed{one.model.members[0].seed if one.model.members else 0}")
+        for one in scored.members or (scored,)
+    ]
+    return pd.concat(trainings).pivot(index="id", columns="seed", values="defect_score")
+
+
+def contents(found: OutOfFold) -> dict[str, bytes]:
+    """Return the files of a folder by name; scores have five significant digits."""
+    content = {FOLDS: files.csv_bytes(found.folds)}
+    for protocol, models in found.scores.items():
+        for name, scores in models.items():
+            text = scores.to_csv(float_format="%.5g", lineterminator="\n")
+            content[f"{protocol}/{name}.csv"] = text.encode()
+    return content
+
+
+def read_folder(folder: Path) -> OutOfFold:
+    """Load a folder of scores; a model is known by its slug alone.
+
+    Raises:
+        ArtifactError: a file is missing or damaged, or lacks a column.
+    """
+    folds = files.load_csv(folder / FOLDS, ("id", "label", "group", *PROTOCOLS), text=["group"])
+    scores: dict[str, dict[str, pd.DataFrame]] = {protocol: {} for protocol in PROTOCOLS}
+    for path in sorted(folder.glob("*/*.csv")):
+        table = files.load_csv(path, ("id",)).set_index("id")
+        with files.reading(path):
+            scores[path.parent.name][path.stem] = table.astype(np.float64).reindex(folds.id)
+    slugs = {slug for models in scores.values() for slug in models}
+    return OutOfFold(folds, scores, {slug: Model(slug) for slug in slugs})
+
+
+def three_columns(found: OutOfFold) -> pd.DataFrame:
+    """Return the AUC of each model on seen groups, on unseen ones, and inside unseen groups.
+
+    An AUC is that of the mean over the seeds that have scored every image; without one it is
+    missing. Groups are the units of intervals and tests (`metrics.auc_interval`). The module prior
+    is a row, computed from the folds.
+
+    Returns:
+        A row for each model, the best on unseen groups first: `model, title, kind`; `random_seeds,
+        groups_seeds`, their numbers; `seen_auc, unseen_auc, inside_auc` with `*_low, *_high`, and
+        `*_mean, *_std` of one training; `difference`, seen minus unseen by the seeds that both
+        have, paired by image, with its ends, `standard_error, p_value`, and `p_holm` over all rows.
+    """
+    labels, groups = found.folds.label.to_numpy(np.int64), found.folds.group.to_numpy()
+
+    def measured(column: str, scores: pd.Series) -> metrics.Interval:
+        if column != "inside_auc":
+            return metrics.auc_interval(labels, scores, groups)
+        inside = metrics.within_group_auc(labels, scores, groups)
+        return inside.auc if inside else metrics.Interval(np.nan, np.nan, np.nan)
+
+    models = {PRIOR.slug: PRIOR, **found.models}
+    complete, rows = {protocol: _complete(found, protocol) for protocol in PROTOCOLS}, []
+    for name in sorted(models, key=lambda slug: models[slug].order):
+        row: dict[str, Any] = {"model": name, "title": models[name].title}
+        row |= dict.fromkeys([*AUCS, "difference", "standard_error", "p_value"], np.nan)
+        row["kind"] = models[name].kind
+        seen, unseen = (complete[protocol].get(name, pd.DataFrame()) for protocol in PROTOCOLS)
+        row |= {"random_seeds": seen.shape[1], "groups_seeds": unseen.shape[1]}
+        for column, protocol in AUCS.items():
+            if name in complete[protocol]:
+                scores = complete[protocol][name]
+                alone = pd.Series([measured(column, scores[seed]).estimate for seed in scores])
+                row |= with_ends(column, measured(column, scores.mean(axis=1)))
+                row |= {f"{column}_mean": alone.mean(), f"{column}_std": alone.std()}
+        if len(seeds := seen.columns.intersection(unseen.columns)):
+            first, second = (scores[seeds].mean(axis=1) for scores in (seen, unseen))
+            *ends, p_value, error = metrics.auc_difference(labels, first, second, groups)
+            row |= with_ends("difference", metrics.Interval(*ends))
+            row |= {"standard_error": error, "p_value": p_value}
+        rows.append(row)
+    by = ["unseen_auc", "seen_auc"]
+    table = pd.DataFrame(rows).dropna(subset=by, how="all")  # of some no seed is complete
+    table = table.sort_values(by, ascending=False, kind="stable", ignore_index=True)
+    tested = table.p_value.dropna()
+    return table.assign(p_holm=pd.Series(holm(tested), tested.index))
+
+
+def _complete(found: OutOfFold, protocol: str) -> dict[str, pd.DataFrame]:
+    """Return the scores of each model by the seeds that have scored every image, if any has."""
+    if found.folds[protocol].isna().any():
+        return {}
+    prior = group_prior(found.folds.assign(fold=found.folds[protocol]))
+    scores = {PRIOR.slug: pd.DataFrame({"seed0": prior}), **found.scores[protocol]}
+    whole = {name: table.dropna(axis="columns") for name, table in scores.items()}
+    return {name: table for name, table in whole.items() if table.shape[1]}
+
+
+def for_the_eye(table: pd.DataFrame) -> pd.DataFrame:
+    """Return `three_columns` as text, without columns that are empty; notebook 06 explains it."""
+    pairs = table[["random_seeds", "groups_seeds"]].astype(str).to_numpy()
+    marks, seeds = table.kind.map(MARKS).fillna(""), [" / ".join(dict.fromkeys(p)) for p in pairs]
+    text = tables.filled(table.assign(mark=marks, seeds=seeds), COLUMNS)
+    return text.loc[:, (text != tables.MISSING).any()]
