@@ -193,20 +193,11 @@ def auc_difference(
     return Comparison(difference, low, high, p_value, float((1 - certain) / quantile))
 
 
-class WithinGroups(NamedTuple):
-    """The mean AUC inside the groups, with its interval, and the number of groups behind it."""
-
-    auc: Interval
-    n_groups: int
-
-
-def within_group_auc(
-    labels: ArrayLike, scores: ArrayLike, groups: ArrayLike
-) -> WithinGroups | None:
+def within_group_auc(labels: ArrayLike, scores: ArrayLike, groups: ArrayLike) -> Interval:
     """Return the mean over the groups of the AUC inside each, weighted by its smaller class.
 
     A pooled AUC also rewards a model that tells bad groups from good ones; this one does not. Only
-    groups with at least two good and two bad parts count; None if there is no such group. The
+    groups with at least two good and two bad parts count; NaN if there is no such group. The
     interval is that of a weighted mean of so many groups, 0 to 1 for one group.
     """
     parts = pd.DataFrame({"label": labels, "score": scores, "group": groups})
@@ -217,14 +208,14 @@ def within_group_auc(
             aucs.append(roc_auc(of_group.label, of_group.score))
             weights.append(smaller)
     if not aucs:
-        return None
+        return Interval(np.nan, np.nan, np.nan)
     weight = np.array(weights) / sum(weights)
     estimate, spread = np.average(aucs, weights=weights).clip(0, 1), _Spread(np.inf, 0, 1)
     if len(aucs) > 1:
         # with unequal weights (MacKinnon and White 1985, HC2) there are fewer groups in effect
         variance = ((weight * (aucs - estimate)) ** 2 / (1 - weight)).sum()
         spread = _Spread(variance, 1 / (weight**2).sum() - 1, len(aucs))
-    return WithinGroups(_logit_interval(estimate, spread), len(aucs))
+    return _logit_interval(estimate, spread)
 
 
 def _group_numbers(groups: ArrayLike, n: int) -> np.ndarray:

@@ -25,8 +25,11 @@ from helpers.results.comparison import holm, with_ends
 from helpers.results.predictions import Scored
 
 SEEN, UNSEEN = PROTOCOLS = ("random", "groups")  # the folds
-AUCS = {"seen_auc": SEEN, "unseen_auc": UNSEEN, "inside_auc": UNSEEN}  # the three columns
-FOLDS = "folds.csv"
+AUCS = {  # the three columns
+    "seen_auc": (SEEN, metrics.auc_interval),
+    "unseen_auc": (UNSEEN, metrics.auc_interval),
+    "inside_auc": (UNSEEN, metrics.within_group_auc),
+}
 PRIOR = Model("module_prior")
 # behind the titles; "*" has been fitted to the scores, or searched with labels of the images
 MARKS = {"ensemble": " *", "searched": " *", "reference": " (reference)"}
@@ -77,7 +80,7 @@ def _by_seed(scored: Scored) -> pd.DataFrame:
 
 def contents(found: OutOfFold) -> dict[str, bytes]:
     """Return the files of a folder by name; scores have five significant digits."""
-    content = {FOLDS: files.csv_bytes(found.folds)}
+    content = {"folds.csv": files.csv_bytes(found.folds)}
     for protocol, models in found.scores.items():
         for name, scores in models.items():
             text = scores.to_csv(float_format="%.5g", lineterminator="\n")
@@ -91,7 +94,9 @@ def read_folder(folder: Path) -> OutOfFold:
     Raises:
         ArtifactError: a file is missing or damaged, or lacks a column.
     """
-    folds = files.load_csv(folder / FOLDS, ("id", "label", "group", *PROTOCOLS), text=["group"])
+    folds = files.load_csv(
+        folder / "folds.csv", ("id", "label", "group", *PROTOCOLS), text=["group"]
+    )
     scores: dict[str, dict[str, pd.DataFrame]] = {protocol: {} for protocol in PROTOCOLS}
     for path in sorted(folder.glob("*/*.csv")):
         table = files.load_csv(path, ("id",)).set_index("id")
@@ -115,13 +120,6 @@ def three_columns(found: OutOfFold) -> pd.DataFrame:
         have, paired by image, with its ends, `standard_error, p_value`, and `p_holm` over all rows.
     """
     labels, groups = found.folds.label.to_numpy(np.int64), found.folds.group.to_numpy()
-
-    def measured(column: str, scores: pd.Series) -> metrics.Interval:
-        if column != "inside_auc":
-            return metrics.auc_interval(labels, scores, groups)
-        inside = metrics.within_group_auc(labels, scores, groups)
-        return inside.auc if inside else metrics.Interval(np.nan, np.nan, np.nan)
-
     models = {PRIOR.slug: PRIOR, **found.models}
     complete, rows = {protocol: _complete(found, protocol) for protocol in PROTOCOLS}, []
     for name in sorted(models, key=lambda slug: models[slug].order):
@@ -130,11 +128,11 @@ def three_columns(found: OutOfFold) -> pd.DataFrame:
         row["kind"] = models[name].kind
         seen, unseen = (complete[protocol].get(name, pd.DataFrame()) for protocol in PROTOCOLS)
         row |= {"random_seeds": seen.shape[1], "groups_seeds": unseen.shape[1]}
-        for column, protocol in AUCS.items():
+        for column, (protocol, measure) in AUCS.items():
             if name in complete[protocol]:
                 scores = complete[protocol][name]
-                alone = pd.Series([measured(column, scores[seed]).estimate for seed in scores])
-                row |= with_ends(column, measured(column, scores.mean(axis=1)))
+                alone = pd.Series([measure(labels, scores[s], groups).estimate for s in scores])
+                row |= with_ends(column, measure(labels, scores.mean(axis=1), groups))
                 row |= {f"{column}_mean": alone.mean(), f"{column}_std": alone.std()}
         if len(seeds := seen.columns.intersection(unseen.columns)):
             first, second = (scores[seeds].mean(axis=1) for scores in (seen, unseen))

@@ -109,7 +109,8 @@ def evaluate(scored: Scored, bad_rate: float) -> dict[str, Any]:
         row |= {"averaged": scored.averaged}
     if groups is not None:
         inside = metrics.within_group_auc(*scored.labels_scores(), groups)
-        row |= with_ends(f"{scored.judged_on}_within_auc", inside.auc) if inside else {}
+        if not np.isnan(inside.estimate):
+            row |= with_ends(f"{scored.judged_on}_within_auc", inside)
     return row
 
 

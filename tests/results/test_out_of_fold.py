@@ -108,9 +108,7 @@ def test_a_training_that_lacks_a_part_does_not_count_and_the_difference_takes_co
 def test_the_module_prior_knows_seen_groups_and_nothing_of_new_ones(found):
     row = table_of(found).loc["module_prior"]
     prior = group_prior(found.folds.assign(fold=found.folds.random))
-    assert (
-        row.seen_auc == pytest.approx(roc_auc_score(found.folds.label, prior)) and prior.std() > 0
-    )
+    assert row.seen_auc == pytest.approx(roc_auc_score(found.folds.label, prior))
     assert row.seen_auc > 0.65 and row.unseen_auc == row.inside_auc == 0.5
 
 
