@@ -31,5 +31,6 @@ def test_a_training_the_plain_way_moves_the_weights(tmp_path, monkeypatch):
     before = model[1].weight.detach().clone()
     transform = plain.transform_of(8, augment="full")
     batches = plain.loader(plain.image_table(tmp_path, 4), transform, 2, shuffle=True)
-    plain.train(model, batches, torch.device("cpu"), epochs=2, lr=0.1)
+    sgd = torch.optim.SGD(model.parameters(), lr=0.1)
+    plain.train(model, batches, torch.device("cpu"), 2, sgd)
     assert not torch.equal(before, model[1].weight)

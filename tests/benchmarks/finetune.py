@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
+import torch
 
 from helpers.core import devices
 from helpers.datasets.cache import open_cache
@@ -45,7 +46,8 @@ def plainly(backbone: str, table: pd.DataFrame, size_px: int, batch_size: int) -
     transform = plain.transform_of(size_px, spec.mean, spec.std, "full")
     batches = plain.loader(table, transform, batch_size, shuffle=True)
     model = plain.network(backbone, size_px)
-    seconds = plain.train(model, batches, device, EPOCHS, FinetuneSettings().fbp_lr)
+    adamw = torch.optim.AdamW(model.parameters(), lr=FinetuneSettings().fbp_lr)
+    seconds = plain.train(model, batches, device, EPOCHS, adamw)
     return Timed(seconds[-1], len(table))
 
 

@@ -71,10 +71,11 @@ def quarter_turn(image: Image.Image) -> Image.Image:
 
 
 def transform_of(size_px: int, mean=None, std=None, augment: str = "none"):
-    """Resize, augment ("none" or "full" like `training.augment`), to tensor, normalise."""
+    """Resize, augment ("none", "flips" or "full" as `training.augment`), to tensor, normalise."""
     steps = [transforms.Resize((size_px, size_px))]
-    if augment == "full":
+    if augment in ("flips", "full"):
         steps += [transforms.RandomHorizontalFlip(), transforms.RandomVerticalFlip()]
+    if augment == "full":
         steps.append(transforms.RandomApply([transforms.Lambda(quarter_turn)]))
         affine = transforms.RandomAffine(5, translate=(0.04, 0.04), scale=(0.95, 1.05))
         steps.append(transforms.RandomApply([affine]))
@@ -93,17 +94,21 @@ def embed(trunk: nn.Module, batches: DataLoader, device: torch.device) -> np.nda
 
 
 def train(
-    model: nn.Module, batches: DataLoader, device: torch.device, epochs: int, lr: float
+    model: nn.Module,
+    batches: DataLoader,
+    device: torch.device,
+    epochs: int,
+    optimizer: torch.optim.Optimizer,
+    label_smoothing: float = LABEL_SMOOTHING,
 ) -> list[float]:
-    """Train with AdamW and cross-entropy; return the seconds of each epoch."""
+    """Train with cross-entropy; return the seconds of each epoch."""
     model.to(device).train()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=lr)
 
     def epoch() -> None:
         for images, labels in batches:
             optimizer.zero_grad()
             output = model(images.to(device))
-            loss = F.cross_entropy(output, labels.to(device), label_smoothing=LABEL_SMOOTHING)
+            loss = F.cross_entropy(output, labels.to(device), label_smoothing=label_smoothing)
             loss.backward()
             optimizer.step()
 

@@ -1,0 +1,295 @@
+"""Score every image of ELPV out of fold: `python -m tests.benchmarks.out_of_fold ROW ...`.
+
+    python -m tests.benchmarks.out_of_fold fbp plain --protocols groups --seeds 0 1 2
+
+Five random folds (near duplicates together) and the five published folds of whole modules: each
+image is scored by a training that has not seen its fold. A row is a recipe that is fixed
+beforehand; trainings keep their last epoch. The scores lie in `notebooks/results/out_of_fold/`
+(`folds.csv`, and `<protocol>/<row>.csv` with a column for each seed). They are written after each
+fold, and what is there is not computed again: delete a file to repeat it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import functools
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import nn
+
+from helpers import datasets
+from helpers.core import devices, files, metrics, paths, seeding
+from helpers.core.members import sides
+from helpers.darts import named, network
+from helpers.darts.settings import RetrainSettings
+from helpers.datasets import near_duplicates, splits
+from helpers.datasets.cache import ImageCache, open_cache
+from helpers.datasets.group_prior import group_prior
+from helpers.datasets.settings import SplitSettings
+from helpers.datasets.split_file import keeps_groups_apart
+from helpers.models import backbones
+from helpers.models.spec import ModelSpec, Network
+from helpers.runs.presets import PRESET_VALUES
+from helpers.training import baselines, features, fit, patchcore
+from helpers.training.settings import BaselineSettings, FinetuneSettings
+from tests.benchmarks import plain
+
+PROTOCOLS = ("random", "groups")
+FOLDS = 5
+LITE = "efficientnet_lite{}"
+PLAIN_PX, PLAIN_EPOCHS, PLAIN_RATE = 224, 10, 3e-4
+Scores = pd.Series  # defect score by id, of the rows `val`
+
+
+def folder() -> Path:
+    """Return the folder of the scores."""
+    return paths.notebooks_root() / "results" / "out_of_fold"
+
+
+@functools.cache
+def images(size_px: int) -> ImageCache:
+    """Return ELPV's images at a size."""
+    source = datasets.load(SplitSettings(cross_fit=FOLDS))
+    return open_cache(source.table, size_px, paths.cache_root(), fit="auto")
+
+
+@functools.cache
+def protocol(name: str) -> pd.DataFrame:
+    """Return the table of ELPV with the folds of a protocol, as notebook 01 makes it."""
+    settings = SplitSettings(split=name, cross_fit=FOLDS, test_fraction=0)
+    cache = images(settings.image_size_px)
+    pairs, _ = near_duplicates.find(cache, settings.near_duplicate_bits)
+    return splits.make_split(datasets.load(settings), cache.table.digest, settings, pairs).table
+
+
+def _by_id(scores: pd.DataFrame) -> Scores:
+    return scores[scores.split == "val"].set_index("id").defect_score
+
+
+def fine_tuned(
+    table: pd.DataFrame, seed: int, backbone: str = LITE.format(0), **changes: Any
+) -> Scores:
+    """Train all layers as the preset `full` does, except for some of the settings."""
+    given = PRESET_VALUES["full"]["03_finetuning"] | changes
+    settings = FinetuneSettings(**given)
+    cache = images(settings.image_size_px)
+    weights = backbones.find_weights(backbone, "", cache.size_px)
+    build = functools.partial(fit.pretrained, weights, cache.size_px)
+    training = dataclasses.replace(settings.fbp, keep="last")
+    return _by_id(fit.fit(build, cache, table, training, seed).scores)
+
+
+def cnn(table: pd.DataFrame, seed: int) -> Scores:
+    """Train the two-layer CNN as the preset `full` does."""
+    settings = FinetuneSettings(**PRESET_VALUES["full"]["03_finetuning"])
+    cache = images(settings.cnn_image_size_px)
+    build = functools.partial(fit.two_layer_cnn, cache.size_px, cache.channels)
+    training = dataclasses.replace(settings.cnn, keep="last")
+    return _by_id(fit.fit(build, cache, table, training, seed).scores)
+
+
+@functools.cache
+def frozen(backbone: str) -> features.Features:
+    """Return the embeddings of all images by a pretrained backbone at 192 px."""
+    cache = images(BaselineSettings().image_size_px)
+    weights = backbones.find_weights(backbone, "", cache.size_px)
+    return features.Features.of_arrays(features.embed_all(weights, cache, cache.table[["id"]]))
+
+
+def last_layer(table: pd.DataFrame, seed: int) -> Scores:
+    """Train the last layer on frozen features, as the preset `full` does."""
+    settings = FinetuneSettings(**PRESET_VALUES["full"]["03_finetuning"])
+    cache = images(settings.image_size_px)
+    weights = backbones.find_weights(LITE.format(0), "", cache.size_px)
+    build = functools.partial(fit.pretrained, weights, cache.size_px)
+    training = dataclasses.replace(settings.ll, keep="last")
+    embedded = frozen(LITE.format(0))
+    return _by_id(fit.fit(build, cache, table, training, seed, features=embedded).scores)
+
+
+def classical(
+    name: str, table: pd.DataFrame, seed: int, embedded: features.Features | None = None
+) -> Scores:
+    """Fit a classical model on frozen features, as notebook 02 does."""
+    settings = BaselineSettings()
+    if not keeps_groups_apart(table):  # else the folds inside keep modules together
+        table = table.drop(columns="group")
+    options = {key: getattr(settings, key) for key in ("folds", "trees", "cv_images")}
+    embedded = embedded or frozen(LITE.format(0))
+    return _by_id(baselines.score_baseline(name, embedded, table, seed=seed, **options).scores)
+
+
+def brightness(table: pd.DataFrame, seed: int) -> Scores:
+    """Fit logistic regression on the mean gray value of each image."""
+    gray = features.brightness(table.id, images(BaselineSettings().image_size_px))
+    return classical("LR", table, seed, gray)
+
+
+def module_prior(table: pd.DataFrame, seed: int) -> Scores:
+    """Score an image by the bad rate of its module in the training folds: no pixel is seen."""
+    return pd.Series(group_prior(table), table.id)[table.id[table.split == "val"]]
+
+
+def good_alone(table: pd.DataFrame, seed: int) -> Scores:
+    """Fit PatchCore on the good images."""
+    settings = BaselineSettings()
+    cache = images(settings.image_size_px)
+    weights = backbones.find_weights(LITE.format(0), "", cache.size_px)
+    return _by_id(patchcore.fit(weights, cache, table, settings.patchcore_share, seed).scores)
+
+
+def from_scratch(name: str, table: pd.DataFrame, seed: int) -> Scores:
+    """Train a network from random weights as `full` does: of a cell, or the one drawn by hand."""
+    settings = RetrainSettings(**PRESET_VALUES["full"]["05_genotype_retraining"])
+    cache = images(settings.retrain_image_size_px)
+    shape = (cache.size_px, cache.channels)
+    build: fit.Build = functools.partial(ByHand, *shape)
+    if name != "by hand":
+        found = named.named_cells((name,), {}, random_cells=1)[0]
+        spec = network.network_spec(found.genotype, settings.network, *shape)
+        build = functools.partial(network.build_network, spec)
+    training = dataclasses.replace(settings.training, keep="last")
+    return _by_id(fit.fit(build, cache, table, training, seed).scores)
+
+
+def plainly(table: pd.DataFrame, seed: int) -> Scores:
+    """Fine-tune as a user would by himself: 224 px, flips, Adam, cross-entropy, ten epochs."""
+    torch.manual_seed(seed)
+    device = devices.default_device()
+    model = backbones.pretrained(backbones.find_weights(LITE.format(0), "", PLAIN_PX), 2, PLAIN_PX)
+    norm = (model.spec.mean, model.spec.std)
+    rows = {side: table[table.split == side].reset_index(drop=True) for side in ("train", "val")}
+    train = plain.loader(
+        rows["train"], plain.transform_of(PLAIN_PX, *norm, augment="flips"), 32, shuffle=True
+    )
+    adam = torch.optim.Adam(model.parameters(), lr=PLAIN_RATE)
+    plain.train(model, train, device, PLAIN_EPOCHS, adam, label_smoothing=0.0)
+    val = plain.loader(rows["val"], plain.transform_of(PLAIN_PX, *norm), 32)
+    model.eval()
+    with torch.no_grad():
+        logits = [model(batch.to(device)).cpu() for batch, _ in val]
+    bad = nn.functional.softmax(torch.cat(logits), dim=1)[:, 1]
+    return pd.Series(bad.numpy(), rows["val"].id)
+
+
+class Block(nn.Module):
+    """Two depthwise separable convolutions and a shortcut, as a person would draw them."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for _ in range(2):
+            depthwise = nn.Conv2d(channels, channels, 3, padding=1, groups=channels, bias=False)
+            pointwise = nn.Conv2d(channels, channels, 1, bias=False)
+            layers += [nn.ReLU(), depthwise, pointwise, nn.BatchNorm2d(channels)]
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + self.layers(x)
+
+
+class ByHand(Network):
+    """A network drawn by hand with as many weights as those of the cells: 32, 64, 128 channels."""
+
+    def __init__(self, size_px: int, channels: int, seed: int) -> None:
+        super().__init__()
+        self.spec = ModelSpec(
+            name="drawn by hand",
+            kind="by hand",
+            num_classes=2,
+            image_size_px=size_px,
+            in_channels=channels,
+            mean=(0.5,) * channels,
+            std=(0.25,) * channels,
+            embedding_size=128,
+            feature_layer="features",
+        )
+        layers: list[nn.Module] = []
+        with seeding.torch_stream(seed, "initial weights by hand"):
+            for before, width, blocks in ((channels, 32, 2), (32, 64, 3), (64, 128, 4)):
+                narrowed = nn.Conv2d(before, width, 3, stride=2, padding=1, bias=False)
+                layers += [narrowed, nn.BatchNorm2d(width), *(Block(width) for _ in range(blocks))]
+            self.features = nn.Sequential(*layers, nn.ReLU())
+            self.head = nn.Linear(128, 2)
+
+    def embed(self, images: torch.Tensor) -> torch.Tensor:
+        return self.features(images).mean(dim=(2, 3))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.head(self.embed(images))
+
+
+ROWS: Mapping[str, Callable[[pd.DataFrame, int], Scores]] = {
+    "module_prior": module_prior,
+    "brightness": brightness,
+    **{name: functools.partial(classical, name.upper()) for name in ("lda", "lr", "rf", "svm")},
+    "patchcore": good_alone,
+    "ll": last_layer,
+    "cnn": cnn,
+    "by_hand": functools.partial(from_scratch, "by hand"),
+    "darts_v2": functools.partial(from_scratch, "DARTS_V2"),
+    "random_cell_0": functools.partial(from_scratch, "random"),
+    "plain": plainly,
+    "fbp": fine_tuned,
+    "fbp_lite2": functools.partial(fine_tuned, backbone=LITE.format(2)),
+    "fbp_300px": functools.partial(
+        fine_tuned, image_size_px=300, fbp_epochs=16, fbp_ema_decay=0.99
+    ),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Compute what is missing of the named rows, fold by fold; return the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.out_of_fold")
+    parser.add_argument("rows", nargs="+", choices=ROWS, metavar="ROW", help=", ".join(ROWS))
+    parser.add_argument("--protocols", nargs="+", choices=PROTOCOLS, default=PROTOCOLS)
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    given = parser.parse_args(arguments)
+    save_folds()
+    for seed in given.seeds:
+        for row in given.rows:
+            for fold in range(FOLDS):
+                for name in given.protocols:
+                    complete(row, name, seed, fold)
+    return 0
+
+
+def save_folds() -> None:
+    """Write folds.csv: id, label, group, and the fold of each protocol."""
+    columns = {name: protocol(name).set_index("id").fold for name in PROTOCOLS}
+    table = protocol("random")[["id", "label", "group"]]
+    files.save_csv(folder() / "folds.csv", table.join(pd.DataFrame(columns), on="id"))
+
+
+def complete(row: str, name: str, seed: int, fold: int) -> None:
+    """Score the images of a fold by a row's recipe, unless its file has them already."""
+    table, column = protocol(name), f"seed{seed}"
+    path = folder() / name / f"{row}.csv"
+    scores = pd.read_csv(path, dtype={"id": str}) if path.exists() else table[["id"]].copy()
+    rows = (table.fold == fold).to_numpy(dtype=bool)
+    if column in scores and scores[column][rows].notna().all():
+        return
+    started = time.monotonic()
+    found = ROWS[row](sides(table, fold), seed)
+    values = scores.get(column, pd.Series(np.nan, scores.index)).to_numpy(dtype=float, copy=True)
+    values[rows] = found[table.id[rows]]
+    scores[column] = [float(f"{value:.5g}") for value in values]
+    files.save_csv(path, scores)
+    auc = metrics.roc_auc(table.label[rows].astype(int), values[rows])
+    print(
+        f"{row}, {name}, seed {seed}, fold {fold}: AUC {100 * auc:.1f}, "
+        f"{time.monotonic() - started:.0f} s",
+        flush=True,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,58 @@
+"""Scores out of fold are collected fold by fold, and no image is scored by what has seen it."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from helpers.models.spec import count_parameters
+from tests.benchmarks import out_of_fold
+
+
+@pytest.fixture
+def twelve(monkeypatch, tmp_path):
+    """Return a table of twelve images in three folds, and the calls of the row "test"."""
+    table = pd.DataFrame({"id": [f"{i:02d}" for i in range(12)], "label": [0, 1] * 6})
+    table = table.assign(path="", group="a", fold=np.arange(12) // 4)
+    table = table.assign(split=np.where(table.fold == 0, "val", "train"))
+    calls = []
+
+    def score(given, seed):
+        calls.append((seed, given[given.split == "train"].id.tolist()))
+        val = given[given.split == "val"]
+        return pd.Series(val.label.to_numpy() + seed / 7, val.id)
+
+    monkeypatch.setattr(out_of_fold, "protocol", lambda name: table)
+    monkeypatch.setattr(out_of_fold, "folder", lambda: tmp_path)
+    monkeypatch.setattr(out_of_fold, "ROWS", {"test": score})
+    return table, calls
+
+
+def test_each_fold_is_scored_once_by_a_training_without_it(twelve, tmp_path):
+    table, calls = twelve
+    for fold in (2, 0):
+        out_of_fold.complete("test", "random", 0, fold)
+    scores = pd.read_csv(tmp_path / "random" / "test.csv")
+    assert scores.seed0.isna().tolist() == (table.fold == 1).tolist()  # a killed run continues
+    for fold in (0, 1, 2):
+        out_of_fold.complete("test", "random", 0, fold)
+    assert [seen for _, seen in calls] == [
+        table.id[table.fold != fold].tolist() for fold in (2, 0, 1)
+    ]
+    scores = pd.read_csv(tmp_path / "random" / "test.csv")
+    assert scores.seed0.tolist() == table.label.tolist()
+
+
+def test_a_second_seed_has_a_column_of_its_own(twelve, tmp_path):
+    table, _ = twelve
+    for seed in (0, 1):
+        for fold in (0, 1, 2):
+            out_of_fold.complete("test", "groups", seed, fold)
+    scores = pd.read_csv(tmp_path / "groups" / "test.csv", dtype={"id": str})
+    assert [*scores] == ["id", "seed0", "seed1"]
+    assert scores.id.tolist() == table.id.tolist()
+    np.testing.assert_allclose(scores.seed1, table.label + 1 / 7, rtol=1e-4)
+
+
+def test_the_network_drawn_by_hand_is_as_large_as_those_of_the_cells():
+    network = out_of_fold.ByHand(size_px=96, channels=1, seed=0)
+    assert 127_818 < count_parameters(network) < 223_018
