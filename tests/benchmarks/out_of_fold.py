@@ -214,7 +214,7 @@ class ByHand(Network):
         )
         layers: list[nn.Module] = []
         with seeding.torch_stream(seed, "initial weights by hand"):
-            for before, width, blocks in ((channels, 32, 2), (32, 64, 3), (64, 128, 4)):
+            for before, width, blocks in ((channels, 32, 2), (32, 64, 3), (64, 128, 2)):
                 narrowed = nn.Conv2d(before, width, 3, stride=2, padding=1, bias=False)
                 layers += [narrowed, nn.BatchNorm2d(width), *(Block(width) for _ in range(blocks))]
             self.features = nn.Sequential(*layers, nn.ReLU())
