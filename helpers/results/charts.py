@@ -75,7 +75,7 @@ def auc_bars(table: pd.DataFrame, title: str = "") -> Figure:
     return figure
 
 
-def auc_against_cost(summary: pd.DataFrame, title: str = "") -> Figure:
+def auc_against_cost(summary: pd.DataFrame) -> Figure:
     """Draw the AUC over the milliseconds for an image with all its views, the best model first.
 
     `summary` has a row per model: `title, parameters, ms_single, test_views, judged_by`, and the
@@ -100,7 +100,6 @@ def auc_against_cost(summary: pd.DataFrame, title: str = "") -> Figure:
     ax.set(ylabel=f"{summary.judged_by.iloc[0]} AUC with its 95 % interval")
     percent_axis(ax.yaxis)
     figure.legend(loc="outside right center", fontsize=9)
-    figure.suptitle(title, fontsize=12, wrap=True)
     return figure
 
 
@@ -144,7 +143,7 @@ def best_of_kinds(
     return {name: scored[name] for name in [*dict.fromkeys(names)][:MOST_CURVES]}
 
 
-def roc(scored: Mapping[str, Scored], title: str = "") -> Figure:
+def roc(scored: Mapping[str, Scored]) -> Figure:
     """Draw the ROC curve of each model on test, on validation, or out of fold."""
     figure, ax = plt.subplots(figsize=(6.5, 5.9))
     colour = colours(model.model for model in scored.values())
@@ -156,7 +155,6 @@ def roc(scored: Mapping[str, Scored], title: str = "") -> Figure:
     ax.plot([0, 1], [0, 1], color="0.6", lw=0.8, zorder=1)
     ax.set(xlabel="good parts called bad (false positive rate)", ylabel="bad parts found")
     ax.legend(loc="lower right", handlelength=3.4)
-    figure.suptitle(title, fontsize=12, wrap=True)
     return figure
 
 

@@ -20,7 +20,7 @@ MARKERS = "P<>p*h^osDvX"  # by the order of names: a model keeps its own in 03 a
 SMOOTHED = 0.1  # share of the epochs whose mean is a point of a learning curve
 
 
-def learning_curves(curves: pd.DataFrame, models: Sequence[Model], title: str = "") -> Figure:
+def learning_curves(curves: pd.DataFrame, models: Sequence[Model]) -> Figure:
     """Draw loss and validation AUC over epochs, one line per model, dashed if distilled.
 
     A point is the mean over a tenth of the epochs around it: single epochs of many models would
@@ -58,7 +58,6 @@ def learning_curves(curves: pd.DataFrame, models: Sequence[Model], title: str = 
     handles = axes[-1].get_legend_handles_labels()
     axes[-1].get_legend().remove()
     figure.legend(*handles, loc="outside right upper")
-    figure.suptitle(title, wrap=True)
     return figure
 
 

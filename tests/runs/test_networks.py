@@ -1,18 +1,15 @@
 """The trainings of a run: a row for each model, once for each member, and found again."""
 
-import dataclasses
 import functools
 
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 
 from helpers.core import files
 from helpers.core.members import Member, cross_fitted
 from helpers.core.paths import RunPaths
 from helpers.darts.settings import RetrainSettings
-from helpers.models import backbones
 from helpers.models.record import Model
 from helpers.results import predictions
 from helpers.runs import classical, networks, stages
@@ -20,15 +17,10 @@ from helpers.runs.networks import Job
 from helpers.training.batches import VIEWS
 from helpers.training.settings import FinetuneSettings, TrainSettings
 from tests.conftest import folded_split, split_of
+from tests.small_run import small_cnn
 
 FIRST_SEED = (Member(0),)
 ONE_EPOCH = TrainSettings(epochs=1, precision="no", augment="none")
-
-
-def small_cnn(channels, seed):
-    torch.manual_seed(seed)
-    spec = backbones.spec_of("cnn", 2, 16, channels)
-    return backbones.build(dataclasses.replace(spec, options={"hidden": 20}))
 
 
 @pytest.fixture(autouse=True)
