@@ -19,7 +19,7 @@ COMMANDS = {
     "score": "score any number of images with a trained model",
     "export": "write a trained model for OpenVINO, ONNX or torch",
     "doctor": "say whether this machine can do a run",
-    "kaggle": "send a submission or a notebook to Kaggle",
+    "kaggle": "check a submission, or prepare the series for Kaggle",
 }
 MODULES = {"kaggle": "kaggle.command"}  # the others have their own name
 DEFAULT_DATASET = "elpv"

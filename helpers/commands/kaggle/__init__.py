@@ -1,1 +1,1 @@
-"""Kaggle by its official client: submit a checked CSV, run the series there."""
+"""Kaggle: check a submission, prepare the series; the official client sends both."""
