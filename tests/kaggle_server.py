@@ -57,7 +57,8 @@ class KaggleServer:
         return {"ref": body["ref"], "status": "COMPLETE", "publicScore": "0.98765"}
 
     def _GetDatasetStatus(self, body):
-        return {"status": "READY"}
+        known = f"{body['ownerSlug']}/{body['datasetSlug']}" in self.datasets
+        return {"status": "READY"} if known else None
 
     def _CreateDataset(self, body):
         files = [file["token"].split("-", 2)[2] for file in body["files"]]
@@ -83,9 +84,11 @@ class _Handler(BaseHTTPRequestHandler):
         body = json.loads(self.content() or b"{}")
         kaggle.requests.append((name, body))
         basic = "Basic " + base64.b64encode(f"{USER}:{KEY}".encode()).decode()
-        method = getattr(kaggle, f"_{name}", None)
-        status = 401 if self.headers.get("Authorization") != basic else 200 if method else 404
-        self.send(status, method(body) if status == 200 else {"code": status, "message": name})
+        if self.headers.get("Authorization") != basic:
+            return self.send(401, {"code": 401, "message": "Unauthorized"})
+        answer = getattr(kaggle, f"_{name}", lambda _: None)(body)
+        missing = {"error": {"code": 404, "message": "Not found"}}
+        return self.send(200 if answer else 404, answer or missing)
 
     def do_PUT(self):
         token = urlsplit(self.path).path.rsplit("/", 1)[-1]
