@@ -91,10 +91,12 @@ class RunPaths:
 
     @property
     def root(self) -> Path:
+        """Return the run's folder."""
         return runs_root() / self.name
 
     @property
     def run_json(self) -> Path:
+        """Return the record of the run."""
         return self.root / "run.json"
 
     def lock_file(self, stage: str = "") -> Path:
@@ -103,6 +105,7 @@ class RunPaths:
 
     @property
     def split_csv(self) -> Path:
+        """Return the table of the images and their sides."""
         return self.root / "split.csv"
 
     def features(self, model: str) -> Path:
@@ -114,23 +117,29 @@ class RunPaths:
         return self.root / "checkpoints" / model
 
     def genotype(self, name: str) -> Path:
+        """Return the file of a cell."""
         return self.root / "genotypes" / f"{name}.json"
 
     @property
     def predictions_root(self) -> Path:
+        """Return the folder of all models' scores."""
         return self.root / "predictions"
 
     def predictions(self, model: str) -> Path:
+        """Return the file of a model's scores."""
         return self.predictions_root / f"{model}.csv"
 
     def figure(self, name: str) -> Path:
+        """Return the file of a picture."""
         return self.root / "figures" / f"{name}.png"
 
     def table(self, name: str) -> Path:
+        """Return the file of a table of numbers."""
         return self.root / "metrics" / f"{name}.csv"
 
     @property
     def labels_to_check(self) -> Path:
+        """Return the list of suspect labels, which a person edits."""
         return self.root / "labels_to_check.csv"
 
     def notebook(self, name: str) -> Path:
@@ -139,4 +148,5 @@ class RunPaths:
 
     @property
     def submission(self) -> Path:
+        """Return the CSV for the contest."""
         return submissions_root() / f"{self.name}.csv"

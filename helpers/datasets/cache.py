@@ -69,10 +69,12 @@ class ImageCache:
 
     @property
     def size_px(self) -> int:
+        """Width and height of the images."""
         return self.pixels.shape[1]
 
     @property
     def channels(self) -> int:
+        """1 if all images are gray, otherwise 3."""
         return self.pixels.shape[3]
 
     @property
