@@ -210,7 +210,7 @@ def within_group_auc(labels: ArrayLike, scores: ArrayLike, groups: ArrayLike) ->
     if not aucs:
         return Interval(np.nan, np.nan, np.nan)
     weight = np.array(weights) / sum(weights)
-    estimate, spread = np.average(aucs, weights=weights).clip(0, 1), _Spread(np.inf, 0, 1)
+    estimate, spread = np.average(aucs, weights=weights), _Spread(np.inf, 0, 1)
     if len(aucs) > 1:
         # with unequal weights (MacKinnon and White 1985, HC2) there are fewer groups in effect
         variance = ((weight * (aucs - estimate)) ** 2 / (1 - weight)).sum()
