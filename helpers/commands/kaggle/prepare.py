@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import re
+import shlex
 import shutil
 import zipfile
 from collections.abc import Sequence
@@ -114,11 +115,12 @@ def prepare(
         about = {"id": files_ref, "title": name.replace("-", " "), "licenses": [{"name": "other"}]}
         (place / "files" / "dataset-metadata.json").write_text(json.dumps(about))
         shutil.rmtree(folder, ignore_errors=True)  # of an earlier call
+    data, notebook = (shlex.quote(str(folder / name)) for name in ("files", "notebook"))
     return (
-        f"kaggle datasets create -p {folder}/files\n"
-        f"    (another time: kaggle datasets version -p {folder}/files -m helpers)\n"
+        f"kaggle datasets create -p {data}\n"
+        f"    (another time: kaggle datasets version -p {data} -m helpers)\n"
         f"kaggle datasets status {files_ref}\n    (wait until it is ready)\n"
-        f"kaggle kernels push -p {folder}/notebook"
+        f"kaggle kernels push -p {notebook}"
     )
 
 
