@@ -51,14 +51,19 @@ def judges(split: pd.DataFrame, seeds: Iterable[int]) -> list[Member]:
 def sides(split: pd.DataFrame, fold: int | None) -> pd.DataFrame:
     """Return the split as a training without `fold` sees it: that fold is `val`, others `train`.
 
-    None returns the split as it is.
+    None leaves the folds as they are. A label of the column `review` holds where it trains. It is
+    of a part that a model has selected, so it judges nothing; images of the side `review` train.
     """
-    if fold is None:
-        return split
-    has_fold = split.fold.notna()
-    is_val = (split.fold == fold).fillna(False)
-    side = split.split.mask(has_fold, "train").mask(has_fold & is_val, "val")
-    return split.assign(split=side)
+    if fold is not None:
+        has_fold = split.fold.notna()
+        is_val = (split.fold == fold).fillna(False)
+        side = split.split.mask(has_fold, "train").mask(has_fold & is_val, "val")
+        split = split.assign(split=side)
+    if "review" in split:
+        side = split.split.replace("review", "train")
+        label = split.review.where(side == "train").fillna(split.label)
+        split = split.assign(split=side, label=label)
+    return split
 
 
 def stratified_folds(

@@ -35,8 +35,10 @@ def sides(split: pd.DataFrame) -> str:
     text = f"Images of each set: {', '.join(parts)}"
     if "fold" in split:
         text += f"; training and validation are {split.fold.nunique()} folds"
-    if left_out := int((split.split == "excluded").sum()):
-        text += f"; left out: {left_out:,}"
+    more = {"labelled in a review, for training alone": "review", "left out": "excluded"}
+    for words, side in more.items():
+        if count := int((split.split == side).sum()):
+            text += f"; {words}: {count:,}"
     return f"{text}."
 
 

@@ -83,20 +83,23 @@ def read_named(
 def with_labels(source: Source, path: Path) -> Source:
     """Return a source with the labels, groups and further columns of a LABELS_CSV.
 
-    Columns: `path` or `id`; optionally `label` (0, 1, good or bad; empty: as it was), `group`,
-    `reason` (for people, not read), and others, which are added to the table. One with at most 20
-    different values is a kind of part, evaluated on its own in notebook 06. Where a label changes,
-    the column `label_before` keeps the source's. Images that have no label then are left out.
+    Columns: `path` or `id`; optionally `label` (0, 1, good or bad; empty: as it was), `review` (the
+    same, by `helpers.review`: these labels train, and judge nothing), `group`, `reason` (for
+    people, not read), and others, which are added to the table. One with at most 20 different
+    values is a kind of part, evaluated on its own in notebook 06. Where a label changes, the column
+    `label_before` keeps the source's. Images that have no label then are left out.
 
     Raises:
         DataError: see `read_named`; or a column has the name of one of the package's own.
     """
-    allowed = {"label": [*LABEL_WORDS, np.nan]}
+    allowed = {name: [*LABEL_WORDS, np.nan] for name in ("label", "review")}
     lines = read_named(path, source, (), allowed)
     lines = lines.drop(columns="reason", errors="ignore")
     if reserved := [name for name in RESERVED if name in lines]:
         raise DataError(f"{path}: rename the column {reserved[0]}; the package uses this name")
     table, changed = source.table.copy(), 0
+    if "review" in lines:
+        table["review"] = lines.pop("review").map(LABEL_WORDS).astype("Int64")
     if "label" in lines:
         labels = lines.pop("label").map(LABEL_WORDS).astype("Int64")
         differs = (labels.notna() & table.label.notna() & (labels != table.label)).fillna(False)
@@ -110,7 +113,8 @@ def with_labels(source: Source, path: Path) -> Source:
         lines[name] = lines[name].fillna(table[name])
     table = table.drop(columns=lines.columns, errors="ignore").join(lines)
     kinds = [name for name in lines if 2 <= lines[name].nunique() <= MOST_KINDS]
-    hidden = table.label.isna() & (table.official_split != "test")
+    unlabelled = table.filter(["label", "review"]).isna().all(axis="columns")
+    hidden = unlabelled & (table.official_split != "test")
     counts = {"images without a label": int(hidden.sum()), "labels changed by LABELS_CSV": changed}
     notes = [f"{what}: {count:,}" for what, count in counts.items() if count]
     return dataclasses.replace(

@@ -16,7 +16,7 @@ def read_split(path: Path) -> pd.DataFrame:
     Raises:
         ArtifactError: a line is not that of an image on a side of the split; the first is named.
     """
-    texts = ["label", "fold", "group", "digest"]
+    texts = ["label", "review", "fold", "group", "digest"]
     frame = files.load_csv(path, ("id", "path", "label", "split"), text=texts)
     labels = pd.to_numeric(frame.label, errors="coerce")
     checks = {
@@ -24,12 +24,12 @@ def read_split(path: Path) -> pd.DataFrame:
         "the path is missing": frame.path.isna(),
         "id {id!r} occurs twice": frame.id.duplicated(),
         "label {label!r} is not 0, 1 or empty": frame.label.notna() & ~labels.isin([0, 1]),
-        "split {split!r} is unknown": ~frame.split.isin([*SIDES, "excluded"]),
+        "split {split!r} is unknown": ~frame.split.isin([*SIDES, "review", "excluded"]),
     }
     files.refuse_marked(path, frame, checks, "; run notebook 01")
-    if "fold" in frame:
+    for name in {"fold", "review"} & {*frame}:
         with files.reading(path):
-            frame = frame.assign(fold=pd.to_numeric(frame.fold).astype("Int64"))
+            frame[name] = pd.to_numeric(frame[name]).astype("Int64")
     return frame.assign(label=labels.astype("Int64"))
 
 

@@ -17,12 +17,12 @@ from sklearn.model_selection import train_test_split
 
 from helpers.core import seeding
 from helpers.core.members import stratified_folds
-from helpers.core.style import LABEL_NAMES, SIDES
+from helpers.core.style import LABEL_NAMES
 from helpers.datasets import DROPPED, DataError, Source, named, near_duplicates
 from helpers.datasets.settings import SplitSettings
 
 # If copies of one image are on two sides, the copy on the less protected side is left out.
-PROTECTION = {"test": 0, "val": 1, "train": 2}
+PROTECTION = {"test": 0, "val": 1, "train": 2, "review": 2}
 MOST_PARTS = 10  # a test set of groups is one or more of so many equal parts at most
 # why there may be fewer images or groups than were given
 JOINED = "(near duplicates count as one: a lower NEAR_DUPLICATE_BITS keeps more of them apart)"
@@ -31,7 +31,9 @@ VALIDATION_FOLDS = 5  # validation is one of so many parts where VAL_PER_CLASS d
 
 @dataclass(frozen=True)
 class Split:
-    """The table with its column `split` ("train", "val", "test" or "excluded").
+    """The table with its column `split` ("train", "val", "test", "review" or "excluded").
+
+    Images that only a review has labelled are "review": they train, see `members.sides`.
 
     With CROSS_FIT it also has a column `fold`: 0, 1, ... in train and val, missing elsewhere. Val
     is fold 0.
@@ -77,14 +79,18 @@ def make_split(
     table["together"] = near_duplicates.clusters(len(table), pairs, *columns)
     by_source = table.assign(label=_source_labels(table))
     if settings.split_csv:
-        path, allowed = Path(settings.split_csv).expanduser(), {"split": [*SIDES, "excluded"]}
+        path, allowed = Path(settings.split_csv).expanduser(), {"split": [*PROTECTION, "excluded"]}
         lines = named.read_named(path, source, ("split",), allowed)
         table["split"] = lines.split.fillna("excluded").to_numpy(dtype=object)
     else:
         table["split"] = _draw_sides(by_source, source.stratify, settings)
+    if "review" in table:
+        of_review = table.label.isna() & table.review.notna() & (table.official_split != "test")
+        table["split"] = table.split.mask(of_review, "review")
+        table["label"] = table.label.mask(of_review, table.review)
     left_out = {"SPLIT_CSV names no set for them": table.split == "excluded"}
     if by_groups:  # a test set of the source's own may hide the groups
-        alone = table.group.isna() & table.split.isin(["train", "val"])
+        alone = table.group.isna() & table.split.isin(["train", "val", "review"])
         left_out["they have no group"] = alone
         table["split"] = table.split.mask(alone, "excluded")
     rank = table.split.map(PROTECTION)
@@ -98,6 +104,9 @@ def make_split(
             fold = _folds(by_source.loc[pool], source.stratify, settings, settings.cross_fit)
         table["fold"] = fold.reindex(table.index).astype("Int64")
         table.loc[fold.index, "split"] = np.where(fold == 0, "val", "train")
+        beside = (table.split == "review") & table.together.isin(table.together[pool])
+        left_out["a review labelled them and a near duplicate or their group has a fold"] = beside
+        table["split"] = table.split.mask(beside, "excluded")
     _check_sides(table, settings)
     names = ["id", "path", "label", "split", *(["fold"] if settings.cross_fit else [])]
     source_s = [name for name in ("official_split", "official_fold") if name in table]
@@ -184,9 +193,9 @@ def _draw_sides(
     A random split draws the first of several copies: the others follow it into the test set, and
     are left out of the training if it is in validation. A split by groups draws whole groups.
     """
-    by_groups = settings.split == "groups"
-    drawable = table.group.notna() if by_groups else ~table.together.duplicated()
-    drawable &= table.label.notna()
+    by_groups, labelled = settings.split == "groups", table.label.notna()
+    first = ~table.together.where(labelled).duplicated()  # of those that can be drawn
+    drawable = labelled & (table.group.notna() if by_groups else first)
     tested = table.official_split == "test"
     if settings.test_fraction and not tested.any():
         if by_groups:

@@ -74,4 +74,6 @@ def audit(scored: Scored, split: pd.DataFrame) -> pd.DataFrame:
 
 def to_check(audited: pd.DataFrame) -> pd.DataFrame:
     """Return the suspect labels, at least `FIRST`, as a table to edit with columns `TO_CHECK`."""
+    if "review" in audited:  # a person has judged them
+        audited = audited[audited.review.isna()]
     return audited.head(max(FIRST, int(audited.is_suspect.sum())))[TO_CHECK]

@@ -169,18 +169,21 @@ def training(split: pd.DataFrame, job: Job, member: Member) -> Call:
     One with a fold fits on all other folds, keeps its last epoch, since the fold that it is judged
     on must not choose, and predicts its fold and test.
     """
-    settings = job.settings
+    settings, teacher = job.settings, job.teachers.get(member.fold)
+    table = sides(split, member.fold)[SEEN]
+    if teacher:  # it may not have scored the images of a review, which are in no fold
+        table = table[(table.split != "train") | table.id.isin(teacher.ids)]
     if member.fold is not None:
         settings = dataclasses.replace(settings, keep="last")
     return functools.partial(
         fit.fit,
         job.build,
         job.images,
-        sides(split, member.fold)[SEEN],
+        table,
         settings,
         member.seed,
         features=job.features,
-        teacher=job.teachers.get(member.fold),
+        teacher=teacher,
     )
 
 

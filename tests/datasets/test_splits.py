@@ -1,9 +1,11 @@
+import dataclasses
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from helpers.core import members
 from helpers.core.rules import SettingsError
 from helpers.datasets import DataError, Source, splits
 from helpers.datasets.settings import SplitSettings
@@ -350,3 +352,51 @@ def test_without_a_test_set_every_image_is_in_a_fold_and_copies_are_in_one():
     assert table.groupby("fold").label.mean().between(0.38, 0.42).all()
     with pytest.raises(SettingsError, match="CROSS_FIT"):
         SplitSettings(test_fraction=0.0)
+
+
+@pytest.mark.parametrize("settings", [{}, {"cross_fit": 3}, {"split": "groups"}])
+def test_a_review_moves_no_image_and_its_labels_judge_nothing(settings):
+    source = grouped_source() if settings.get("split") else toy_source()
+    before = divide(source, **settings).table.set_index("id")
+    # 20 new images that a review alone has labelled, and other labels for every seventh of the old
+    new = source.table.iloc[:20].assign(label=pd.NA, group="new", path=source.table.path[:20] + "2")
+    new["id"] = [f"r{number}" for number in range(20)]
+    table = pd.concat([new, source.table], ignore_index=True).astype({"label": "Int64"})
+    table["review"] = (1 - table.label).where(table.index % 7 == 0)
+    table["review"] = table.review.mask(table.label.isna(), table.index % 2).astype("Int64")
+    side = before.split if "fold" not in before else before.split.mask(before.fold > 0, "fold")
+    copies = (
+        {}
+        if "group" in before
+        else {f"r{n}": side.index[side == name][0] for n, name in enumerate(side.unique())}
+    )
+    reviewed = dataclasses.replace(source, table=table)
+    split = divide(reviewed, own_digests(reviewed, **copies), **settings).table
+    table, same = split.set_index("id"), ["label", *{"split", "fold"}.intersection(before)]
+    pd.testing.assert_frame_equal(table.loc[before.index, same], before[same], check_dtype=False)
+    assert (table.split.drop([*before.index, *copies]) == "review").all()
+    for name, original in copies.items():  # nor does a copy of an image train where that is judged
+        assert table.split[name] == ("review" if side[original] == "train" else "excluded")
+    for fold in members.folds_of(split) or [None]:
+        seen = members.sides(split, fold).set_index("id")
+        trains, judged = seen.split == "train", seen.split.isin(["val", "test"])
+        assert seen.label[trains].equals(table.review[trains].fillna(table.label[trains]))
+        assert (
+            seen.label[judged].equals(table.label[judged]) and not table.label[judged].isna().any()
+        )
+        assert not table.index[judged].str.startswith("r").any()
+
+
+@pytest.mark.parametrize(("cross_fit", "beside_training"), [(0, "review"), (3, "excluded")])
+def test_an_image_of_a_review_trains_beside_its_group_but_not_if_that_is_judged(
+    cross_fit, beside_training
+):
+    old = grouped_source().table.assign(review=pd.NA)
+    new = old.drop_duplicates("group").assign(label=pd.NA, review=1)
+    new["id"] = new["path"] = "r" + new.id
+    table = pd.concat([old, new], ignore_index=True).astype({"label": "Int64", "review": "Int64"})
+    source = dataclasses.replace(grouped_source(), table=table)
+    found = divide(source, split="groups", cross_fit=cross_fit).table.set_index("id")
+    beside = found.split[new.id.str[1:]].to_numpy()
+    expected = np.where(beside == "train", beside_training, "excluded")
+    assert set(beside) == {"train", "val", "test"} and (found.split[new.id] == expected).all()

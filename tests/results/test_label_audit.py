@@ -70,6 +70,12 @@ def test_test_labels_are_not_audited():
     assert set(label_audit.audit(hidden, split).id) == set(scored.val.id[:300])
 
 
+def test_labels_that_a_review_has_judged_are_not_to_be_checked_again():
+    table = pd.DataFrame({name: [1, 2, 3] for name in label_audit.TO_CHECK})
+    table = table.assign(is_suspect=True, review=pd.array([pd.NA, 0, 1], dtype="Int64"))
+    assert label_audit.to_check(table).id.tolist() == [1]
+
+
 def test_a_list_to_check_has_fifty_rows_or_all_suspects():
     scored, split, _ = made_up()
     audited = label_audit.audit(scored, split)

@@ -1,5 +1,6 @@
 """The trainings of a run: a row for each model, once for each member, and found again."""
 
+import dataclasses
 import functools
 
 import numpy as np
@@ -131,6 +132,13 @@ def test_the_teacher_of_an_image_has_not_seen_it_and_the_first_seed_teaches(run)
     own = networks.distillation.score_views(network, run.images(16), rows, "no")["scores"]
     found = teacher.scores[:, [list(teacher.ids).index(name) for name in rows.id]]
     np.testing.assert_allclose(found, own, atol=1e-6)
+    # nor has it scored the images of a review: its student leaves them out
+    new = run.split[:1].assign(id="new", split="review", fold=pd.NA)
+    reviewed = pd.concat([run.split, new]).assign(review=pd.NA)
+    for by, trains in (({}, 1), ({None: teacher}, 0)):
+        student = dataclasses.replace(job(run, members), teachers=by)
+        table = networks.training(reviewed, student, Member(3)).args[2]
+        assert (table.split[table.id == "new"] == "train").sum() == trains
 
 
 def test_without_a_test_set_a_teacher_has_not_seen_the_fold_that_judges_its_network(run):
