@@ -5,7 +5,7 @@ import shlex
 
 import pytest
 
-from helpers.commands import cli, export, predict, score
+from helpers.commands import cli, export, predict, review, score
 from helpers.commands.kaggle import command
 from helpers.core import paths
 from helpers.darts.genotypes import PUBLISHED
@@ -24,6 +24,7 @@ PARSERS = {
     "run": cli.run_parser,
     "predict": predict._parser,
     "score": score._parser,
+    "review": review._parser,
     "export": export._parser,
     "kaggle": command.parser,
 }

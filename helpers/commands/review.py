@@ -1,0 +1,115 @@
+"""Judge by eye what a model leaves open, on one page for any browser:
+
+    python -m helpers.review --model RUN/fbp --images lot7 --out lot7.html
+
+It holds the parts to look at again and, unmarked, a random share of those that passed. From the CSV
+that it saves come labels for a next training, and an estimate of how many bad parts pass:
+
+    python -m helpers.review --read lot7.judged.csv --labels labels.csv --out new_labels.csv
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+from tqdm.auto import tqdm
+
+from helpers.commands.cli import parser_of, program
+from helpers.commands.score import Entry, entries
+from helpers.core import files
+from helpers.datasets import DataError
+from helpers.deploy import judgements, review
+from helpers.deploy.predictor import Answer, TrainedModel
+from helpers.runs.parts import open_model
+
+MOST = 400  # parts of each kind on a page: about 20 MB, and hours of work
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Write the page, or read what it saved; return 1 if an image cannot be read, else 0.
+
+    Raises:
+        UserError: model, images or a CSV are missing, or cannot be used.
+    """
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if not options.read and not (options.model and (options.images or options.suspects)):
+        parser.error("give --model with --images or --suspects, or give --read")
+    if not 0 <= options.audit_share <= 1 or options.most < 1:
+        parser.error("--audit-share must be from 0 to 1, and --most at least 1")
+    return _read(options) if options.read else _write_page(options)
+
+
+def _write_page(options: argparse.Namespace) -> int:
+    """Write the page, and say what is on it and what was left out."""
+    opened, most = open_model(options.model), options.most
+    if not opened.description:
+        raise DataError(opened.remark)
+    place = (options.images or options.suspects).resolve()
+    asked = review.suspects_of(options.suspects) if options.suspects else pd.DataFrame()
+    if options.images:
+        lot = pd.DataFrame(entries(place), columns=Entry._fields)
+        # with the folder's name it will be found below the folder of a data set, too
+        above = place.name if place.is_dir() else ""
+        lot["path"] = [Path(above, path).as_posix() for path in lot.path]
+        lot["group"] = [Path(path).parent.name for path in lot.path]
+        asked = pd.concat([lot, asked], ignore_index=True)
+    asked = asked.reindex(columns=review.COLUMNS)
+    model = TrainedModel(opened, images=len(asked))
+    answers = tqdm(model.answers(asked.file), "score", len(asked), unit="img", disable=None)
+    asked[[*Answer._fields]] = pd.DataFrame(answers, columns=Answer._fields)
+    asked["verdict"] = opened.description.verdicts(asked.score)
+    readable = asked[asked.reason == ""]
+    for row in asked[asked.reason != ""].itertuples():
+        print(f"error: {row.file} cannot be read: {row.reason}", file=sys.stderr)
+    every = review.chosen(readable, options.audit_share, options.seed)
+    if every.empty:
+        raise DataError(f"{place}: there is no part to look at again, and none to audit")
+    parts = every[every.groupby("drawn").cumcount() < most]
+    saved_as = f"{options.out.stem}.judged.csv"
+    by = f"{opened.description.title}, run {opened.description.run}"
+    text = review.page(model, parts, title=place.name, described=by, saved_as=saved_as)
+    files.write_bytes(options.out, text.encode())
+    counts = parts.drawn.value_counts()
+    each = ", ".join(f"{count} {kind}" for kind, count in counts.items())
+    print(f"{options.out}, {len(text) / 1e6:.1f} MB: {each}; {parts.passed.iloc[0]} passed")
+    if left_out := len(every) - len(parts):
+        print(f"left out: {left_out} parts above --most {most} of a kind, drawn at random")
+    print(f"Judge them in a browser, then: {program('review')} --read {saved_as} --out labels.csv")
+    print(opened.description.promise)
+    return int(len(readable) < len(asked))
+
+
+def _read(options: argparse.Namespace) -> int:
+    """Merge judgements into a LABELS_CSV, and say what they tell."""
+    judged = judgements.read_judgements(options.read)
+    labels = judgements.with_reviews(judged, options.labels)
+    files.save_csv(options.out, labels)
+    print(pd.crosstab(judged.drawn, judged.judgement.fillna("not judged")).to_string())
+    print(judgements.say_escapes(judged))
+    print(
+        f"{options.out}: {labels.review.notna().sum()} labels of reviews, for training alone. With "
+        "the images below the folder of the data set, start a run with another --name and "
+        f"-p LABELS_CSV={options.out}"
+    )
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = parser_of("review", __doc__)
+    add = parser.add_argument
+    add("--model", help="RUN or RUN/MODEL in data/runs, or a model's folder")
+    add("--images", type=Path, metavar="FOLDER", help="the lot; or a CSV, as for helpers.score")
+    add("--suspects", type=Path, metavar="CSV", help="labels_to_check.csv of notebook 06")
+    add("--out", type=Path, required=True, help="the page, or with --read the LABELS_CSV, to write")
+    share = "of the passed parts that are judged too; default 0.02"
+    add("--audit-share", type=float, default=0.02, metavar="SHARE", help=share)
+    add("--most", type=int, default=MOST, help=f"parts of each kind on the page; default {MOST}")
+    add("--seed", type=int, default=0, help="of the parts that are drawn, and of their order")
+    add("--read", type=Path, metavar="CSV", help="what a page has saved")
+    add("--labels", type=Path, metavar="CSV", help="with --read: an older LABELS_CSV, to continue")
+    return parser

@@ -1,0 +1,80 @@
+"""What a person said about the parts on a page of `helpers.deploy.review`, and what follows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from helpers.core import files, metrics
+from helpers.core.style import LABEL_NAMES, with_interval
+from helpers.datasets import DataError
+from helpers.deploy.review import AUDIT, LOOK_AGAIN, SUSPECT
+
+COLUMNS = ["path", "group", "drawn", "judgement", "before_scores", "passed"]
+LABELS = [*LABEL_NAMES.values()]  # a judgement may also be "unsure", or missing
+
+
+def read_judgements(path: Path) -> pd.DataFrame:
+    """Load the CSV that a page has saved.
+
+    `drawn` says why a part was on the page, `before_scores` is its judgement before any score was
+    shown, and `passed` the number of the lot's parts that passed.
+
+    Raises:
+        ArtifactError: the file is missing, damaged, or not such a CSV; the line is named.
+    """
+    frame, words = files.load_csv(path, COLUMNS, text=COLUMNS), [*LABELS, "unsure", np.nan]
+    known = {"judgement": words, "before_scores": words, "drawn": [LOOK_AGAIN, AUDIT, SUSPECT]}
+    checks = {f"{name} {{{name}!r}} is unknown": ~frame[name].isin(known[name]) for name in known}
+    again = frame.path.isna() | frame.duplicated(["path", "drawn"])
+    checks["path {path!r} is missing or named again"] = again
+    files.refuse_marked(path, frame, checks, "; give the CSV as the page saved it")
+    return frame
+
+
+def say_escapes(judged: pd.DataFrame) -> str:
+    """Say how many of the passed parts are bad, from the audited ones alone.
+
+    What was said before the scores were shown counts. Parts on which nobody has decided count as
+    good at the lower end of the interval, and as bad at the upper end.
+    """
+    audited = judged[judged.drawn == AUDIT]
+    if audited.empty:
+        return "No passed part was audited, so nothing is known about escapes."
+    n, n_bad = len(audited), int((audited.before_scores == "bad").sum())
+    undecided = int((~audited.before_scores.isin(LABELS)).sum())
+    rate, low, _ = metrics.exact_interval(n_bad, n)
+    high = metrics.exact_interval(n_bad + undecided, n).high
+    return (
+        f"Escapes: {n_bad} of {n} audited parts are bad, {undecided} undecided: "
+        f"{with_interval(rate, low, high)} % of the {audited.passed.iloc[0]} passed parts (exact "
+        f"95 % interval).\nThey were drawn at random; the other {len(judged) - n} parts were "
+        "selected by a score, and count neither here nor in a promise.\nA promise is about another "
+        "rate, the share of the bad parts that pass: rejected parts would have to be judged too."
+    )
+
+
+def with_reviews(judged: pd.DataFrame, labels_csv: Path | None = None) -> pd.DataFrame:
+    """Return a LABELS_CSV with the judgements as its column `review`; "unsure" gives no label.
+
+    The rows and labels of an older `labels_csv` stay as they are: a label of a review trains, but
+    judges nothing (`members.sides`).
+
+    Raises:
+        ArtifactError: the older CSV is missing or damaged.
+        DataError: it does not name its images by path.
+    """
+    decided = judged[judged.judgement.isin(LABELS)].drop_duplicates("path")
+    new = decided[["path", "group"]].assign(review=decided.judgement)
+    if labels_csv is None:
+        return new.drop(columns="group")
+    old = files.load_csv(labels_csv, (), text=("label", "review", "group"))
+    if "path" not in old or old.path.isna().any():
+        raise DataError(f"{labels_csv} names images by id alone: add a column path")
+    old = old.drop(columns="id", errors="ignore")  # that of a new image is not known here
+    said = old.path.map(new.set_index("path").review)
+    old["review"] = said.fillna(old.review) if "review" in old else said
+    added = new[~new.path.isin(old.path)].reindex(columns=old.columns)
+    return pd.concat([old, added], ignore_index=True)

@@ -1,0 +1,130 @@
+"""One page on which a person judges parts: those to look at again, and a few that passed.
+
+A random share of the passed parts is mixed in without a mark: only these tell how many bad parts
+pass. Scores and verdicts would mark them, so the page shows both when all parts are judged.
+`helpers.deploy.judgements` reads what the page saves.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+import io
+import json
+import math
+from pathlib import Path
+from string import Template
+from typing import Any
+
+import matplotlib
+import pandas as pd
+from PIL import Image
+from scipy import ndimage
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from helpers.core import files, seeding
+from helpers.core.style import LABEL_NAMES
+from helpers.datasets.cache import read_image
+from helpers.datasets.named import LABEL_WORDS
+from helpers.deploy.description import VERDICTS
+from helpers.deploy.predictor import TrainedModel
+from helpers.deploy.your_part import bad_map
+from helpers.explain.maps import COLOURS, OVERLAY_ALPHA, share_of_maximum
+
+PASS, LOOK_AGAIN, _ = VERDICTS
+AUDIT, SUSPECT = "audit", "suspect label"  # with LOOK_AGAIN the reasons why a part is on the page
+COLUMNS = ["file", "path", "group", "label", "remark"]  # of parts to judge
+LARGEST_PX = 1000  # of an image's longer side, about what a screen shows
+
+
+def suspects_of(path: Path) -> pd.DataFrame:
+    """Return the images of a `labels_to_check.csv`, with `COLUMNS`.
+
+    Raises:
+        ArtifactError: the CSV is missing or damaged, or a path or label cannot be used.
+    """
+    frame = files.load_csv(path, ("path", "label"), text=("label", "group", "reason"))
+    label = frame.label.map(LABEL_WORDS).map(LABEL_NAMES)
+    checks = {"path {path!r} or label {label!r} is unknown": frame.path.isna() | label.isna()}
+    files.refuse_marked(path, frame, checks)
+    frame = frame.assign(label=label, file=[str(path.parent / name) for name in frame.path])
+    return frame.rename(columns={"reason": "remark"}).reindex(columns=COLUMNS)
+
+
+def chosen(judged: pd.DataFrame, audit_share: float, seed: int) -> pd.DataFrame:
+    """Return the parts for a person; `drawn` says why each of them is there, `passed` is a count.
+
+    They are the parts to look at again and a random share of those that passed, at least one, in a
+    random order; then the images with a `label`, which is suspect.
+    """
+    stream = seeding.numpy_stream(seed, "review")
+    lot, suspects = judged[judged.label.isna()], judged[judged.label.notna()]
+    again, passed = lot[lot.verdict == LOOK_AGAIN], lot[lot.verdict == PASS]
+    count = math.ceil(round(audit_share * len(passed), 9))
+    audited = passed.iloc[stream.permutation(len(passed))[:count]]
+    mixed = pd.concat([again.assign(drawn=LOOK_AGAIN), audited.assign(drawn=AUDIT)])
+    mixed = mixed.iloc[stream.permutation(len(mixed))]
+    parts = pd.concat([mixed, suspects.assign(drawn=SUSPECT)], ignore_index=True)
+    return parts.assign(passed=len(passed))
+
+
+def page(model: TrainedModel, parts: pd.DataFrame, **about: Any) -> str:
+    """Return the page of some parts as HTML that needs nothing else.
+
+    `parts` are those that were `chosen`. `about` it are its `title`, the model in words
+    (`described`), and the name of the CSV that it offers (`saved_as`).
+    """
+    shown = parts[[*COLUMNS[1:], "drawn", "score", "verdict", "passed"]].astype(object)
+    rows = shown.where(shown.notna(), "").to_dict("records")
+    maps = tqdm(parts.file, "maps", unit="img", disable=None)
+    shown_parts = [row | pictures(model, file) for row, file in zip(rows, maps, strict=True)]
+    content = about | {"parts": shown_parts, "digest": files.fingerprint(shown_parts)}
+    # nothing but "<" can end a script of HTML
+    data = json.dumps(content, ensure_ascii=False).replace("<", "\\u003c")
+    text = {"title": html.escape(about["title"]), "data": data}
+    for kind in ("html", "js", "css"):
+        text[kind] = Path(__file__).with_name(f"review.{kind}").read_text(encoding="utf-8")
+        # a Content-Security-Policy knows the script and the style by it
+        text[f"{kind}_digest"] = _base64(hashlib.sha256(text[kind].encode()).digest())
+    return Template(text["html"]).substitute(text)
+
+
+def pictures(model: TrainedModel, file: str) -> dict[str, str]:
+    """Return the data URIs of a part's `image`, and of its `map`, "" if the map is empty."""
+    pixels = read_image(Path(file), model.facts.full_scale_bits or 8).pixels
+    image = Image.fromarray(pixels)
+    image.thumbnail((LARGEST_PX, LARGEST_PX), Image.Resampling.LANCZOS)
+    square, *_ = model.read(file)
+    assert square is not None  # what has a score can be read
+    heat = bad_map(model, square)
+    overlay = overlay_of(heat, image.size if model.facts.fit == "pad" else (1, 1))
+    shown = {"image": _uri(image, "jpeg", quality=92), "map": ""}
+    return shown | ({"map": _uri(overlay, "png")} if heat.max() > 0 else {})
+
+
+def overlay_of(heat: Tensor, sides: tuple[int, int]) -> Image.Image:
+    """Return a map (S, S) as an overlay for an image, which was padded to a square.
+
+    `sides` are proportional to width and height of the image. The overlay looks as that of
+    `maps.draw_overlay`: more opaque where the map is higher, with a line at half of its peak.
+    """
+    share = share_of_maximum(heat)
+    width, height = (max(1, round(len(share) * side / max(sides))) for side in sides)
+    left, top = (len(share) - width) // 2, (len(share) - height) // 2
+    share = share[top : top + height, left : left + width]
+    colours = matplotlib.colormaps[COLOURS](share, alpha=OVERLAY_ALPHA * share, bytes=True)
+    above = share >= 0.5
+    colours[above & ~ndimage.binary_erosion(above, border_value=1)] = 255  # white
+    return Image.fromarray(colours).quantize(method=Image.Quantize.FASTOCTREE)
+
+
+def _uri(picture: Image.Image, form: str, **options: Any) -> str:
+    buffer = io.BytesIO()
+    picture.save(buffer, form, **options)
+    return f"data:image/{form};base64,{_base64(buffer.getvalue())}"
+
+
+def _base64(content: bytes) -> str:
+    return base64.b64encode(content).decode()

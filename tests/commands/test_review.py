@@ -1,0 +1,174 @@
+"""The command that makes a page to judge parts on, and reads what it saved; in a browser, too."""
+
+import os
+import shutil
+import time
+from dataclasses import asdict, replace
+
+import pandas as pd
+import pytest
+from PIL import Image
+
+import helpers
+from helpers.commands import cli
+from helpers.core import files
+from helpers.datasets.split_file import read_split
+from helpers.deploy.description import NAME, read_description, sealed
+from tests.small_run import run_split
+
+GROUP = "<b onclick='document.title=1'>lot"
+HOSTILE = (
+    '<img src=x onerror="document.title=1">',
+    "\"'&amp;,;",
+    "line\nbreak",
+    "=1+1",
+    "long" * 60,
+)
+
+
+def start(*arguments: object) -> int:
+    return cli.start("review", [*map(str, arguments)])
+
+
+@pytest.fixture
+def lot(described_run, described, tmp_path):
+    """A lot of 24 parts, some with hostile names; twelve pass, and the others are looked at."""
+    folder = tmp_path / "lot7"
+    images = sorted((described_run / "parts").rglob("*.png"))[::3][:24]
+    names = [*HOSTILE, *map(str, range(len(HOSTILE), 24))]
+    for number, (image, name) in enumerate(zip(images, names, strict=True)):
+        place = folder / (GROUP if number % 2 else "") / f"{name}.png"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        Image.open(image).rotate(90).save(place)  # no copy of an image of the run
+    model = described.trainings("net")
+    scores = helpers.load_model(model).predict([*folder.rglob("*.png")]).score.sort_values()
+    limits = {"pass_below": float(scores.iloc[11:13].mean()), "reject_from": 1.0}
+    files.save_json(model / NAME, asdict(sealed(replace(read_description(model), **limits))))
+    return folder
+
+
+def test_the_command_says_what_is_on_the_page_what_is_not_and_what_cannot_be_read(
+    lot, tmp_path, capsys
+):
+    (lot / "cut.png").write_bytes(b"\x89PNG")
+    given = ["--model", "t", "--images", lot, "--out", tmp_path / "lot7.html"]
+    assert start(*given, "--most", 10) == 1
+    said = capsys.readouterr()
+    assert f"error: {lot}/cut.png cannot be read" in said.err
+    assert "10 look again, 1 audit; 12 passed" in said.out and "left out: 2 parts" in said.out
+    assert "--read lot7.judged.csv" in said.out and "On average at most" in said.out
+    (lot / "cut.png").unlink()
+    assert start(*given, "--audit-share", 1) == 0
+    said = capsys.readouterr()
+    assert "12 look again, 12 audit; 12 passed" in said.out and "left out" not in said.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "culprit"),
+    [
+        (["--images", "lot7"], 2, "--model"),
+        (["--model", "t"], 2, "--images"),
+        (["--model", "t", "--images", "lot7", "--audit-share", "2"], 2, "--audit-share"),
+        (["--model", "t", "--images", "no"], 1, "no"),
+        (["--model", "t", "--suspects", "no.csv"], 1, "no.csv"),
+        (["--model", "bare", "--images", "lot7"], 1, "no verdicts"),
+        (["--read", "no.csv"], 1, "no.csv"),
+    ],
+)
+def test_what_cannot_work_is_named(
+    lot, described, tmp_path, monkeypatch, capsys, arguments, code, culprit
+):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(described.trainings("net"), "bare", ignore=shutil.ignore_patterns(NAME))
+    try:
+        assert start(*arguments, "--out", "x") == code
+    except SystemExit as stop:
+        assert stop.code == code
+    assert culprit in capsys.readouterr().err and not (tmp_path / "x").exists()
+
+
+@pytest.fixture
+def browser(tmp_path):
+    """Chromium without a window, which downloads into `tmp_path`."""
+    driver = shutil.which("chromedriver")
+    if not driver and os.environ.get("GOOD_BAD_BROWSER") != "required":
+        pytest.skip("needs a browser: apt-get install chromium chromium-driver")
+    from selenium import webdriver
+
+    options = webdriver.ChromeOptions()
+    for argument in ("headless=new", "no-sandbox", "disable-dev-shm-usage", "window-size=1280,800"):
+        options.add_argument(f"--{argument}")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    options.add_experimental_option("prefs", {"download.default_directory": str(tmp_path)})
+    with webdriver.Chrome(options, webdriver.ChromeService(driver)) as found:
+        yield found
+
+
+def test_a_lot_is_judged_by_keys_alone_and_becomes_labels_of_a_next_run(
+    lot, described, described_run, browser, tmp_path, capsys
+):
+    parts, page, remark = tmp_path / "parts", tmp_path / "lot7.html", "<script>alert(1)</script>"
+    shutil.copytree(described_run / "parts", parts)
+    suspect = parts / "good" / "good07.png"
+    table = pd.DataFrame({"path": suspect, "label": 0, "reason": remark}, index=[0])
+    files.save_csv(tmp_path / "labels_to_check.csv", table)
+    given = ["--suspects", tmp_path / "labels_to_check.csv", "--audit-share", 0.3, "--out", page]
+    assert start("--model", "t", "--images", lot, *given) == 0
+
+    def press(keys):
+        for key in keys:
+            browser.switch_to.active_element.send_keys(key)
+
+    def text(*names):
+        return [browser.find_element("id", name).text for name in names]
+
+    browser.get(page.as_uri())
+    seen = []
+    for key in "gbu":
+        seen += [text("verdict", "doubt", "status")]
+        press(key)
+    browser.refresh()
+    assert text("number", "status") == ["Part 4 of 17", "3 of 17 judged"]
+    press("\ue0121m")  # back with the left arrow: unsure becomes good; the next open part, its map
+    assert text("number", "status") == ["Part 4 of 17", "3 of 17 judged"]
+    for _ in range(13):
+        seen += [text("verdict", "doubt", "status")]
+        press("b")
+    # before all parts are judged nothing tells an audited one from the others
+    hidden = "shown when all are judged"
+    assert seen == [[hidden, "", f"{number} of 17 judged"] for number in range(16)]
+    assert text("verdict", "doubt") == [hidden, "Is its label, good, right?"]
+    press("2s")
+    assert remark in text("doubt")[0] and text("status") == ["17 of 17 judged, saved"]
+    saved, until = tmp_path / "lot7.judged.csv", time.monotonic() + 10
+    while not saved.exists() and time.monotonic() < until:
+        time.sleep(0.02)
+    judged = pd.read_csv(saved)
+    assert judged.judgement.tolist() == ["good", "bad", "good", *["bad"] * 14]
+    assert judged.drawn.value_counts()[["look again", "audit", "suspect label"]].tolist() == [
+        12,
+        4,
+        1,
+    ]
+    assert set(judged.path[:16]) <= {f"lot7/{path.relative_to(lot)}" for path in lot.rglob("*.png")}
+    assert set(judged.group[:16]) == {GROUP, "lot7"}
+    # what the names hold is text
+    assert browser.title == "Review: lot7" and not browser.find_elements("tag name", "b")
+    assert not [line for line in browser.get_log("browser") if line["level"] == "SEVERE"]
+    fits = "document.documentElement.scrollHeight <= innerHeight"
+    assert browser.execute_script(f"return image.naturalWidth === 32 && map.src && {fits}")
+
+    labels = tmp_path / "labels.csv"
+    assert start("--read", saved, "--out", labels) == 0
+    said, audits = capsys.readouterr().out, judged[judged.drawn == "audit"]
+    assert f"{(audits.judgement == 'bad').sum()} of 4 audited parts are bad" in said
+    shutil.copytree(lot, parts / "lot7", ignore=shutil.ignore_patterns("*\n*"))
+    reviews = pd.read_csv(labels)
+    reviews = reviews[~reviews.path.str.contains("\n")]  # a run refuses a line break in a name
+    files.save_csv(labels, reviews)
+    before = read_split(described.split_csv).set_index("id")
+    assert run_split(parts, "-p", f"LABELS_CSV={labels}") == 0
+    after = read_split(described.split_csv).set_index("id")
+    assert after.loc[before.index, ["split", "label"]].equals(before[["split", "label"]])
+    assert after.split.drop(before.index).tolist() == ["review"] * (len(reviews) - 1)
+    assert (after.label["good07"], after.review["good07"]) == (0, 1)
