@@ -26,6 +26,7 @@ CONTENT = {  # of a model.json, made up
     "title": "net",
     "is_smoke": False,
     "checkpoints": {},
+    "calibration_fold": None,
     "classes": ["good", "bad"],
     "image_size_px": 32,
     "channels": 3,

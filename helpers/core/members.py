@@ -3,6 +3,7 @@
 A split may have a column `fold` (0 to K - 1) for its training and validation images. A cross-fitted
 model is then trained K times, each time without one fold, and each image is judged by a training
 that has not seen it. Validation is fold 0: the training of fold 0 is what a single training is.
+Fold 0 is also the calibration fold: the trainings that have not seen it are deployed.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+
+CALIBRATION_FOLD = 0  # chooses thresholds and temperature of the members that have not seen it
 
 
 class Member(NamedTuple):

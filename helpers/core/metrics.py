@@ -103,7 +103,7 @@ def _spread(
         labels: (N,).
         groups: if any. The variance is infinite if a class is in one group alone.
     """
-    number = np.arange(labels.size) if groups is None else _group_numbers(groups, labels.size)
+    number = np.arange(labels.size) if groups is None else group_numbers(groups, labels.size)
     n_groups, sums, counts, alone, by_groups = int(number.max()) + 1, [], [], 0.0, 0.0
     for label, values in zip((1, 0), parts, strict=True):
         of_class, deviations = number[labels == label], (values - values.mean()) / values.size
@@ -218,8 +218,31 @@ def within_group_auc(labels: ArrayLike, scores: ArrayLike, groups: ArrayLike) ->
     return _logit_interval(estimate, spread)
 
 
-def _group_numbers(groups: ArrayLike, n: int) -> np.ndarray:
-    # (N,) from 0; a part without a group is a group of its own
+def alike(values: ArrayLike, groups: ArrayLike) -> tuple[float, float, int]:
+    """Return how alike values (N,) are in groups, how many independent ones they are worth, and G.
+
+    These are the intraclass correlation, the effective number, and the number of groups.
+
+    The correlation is the ANOVA estimator of a one-way random effects model with groups of unequal
+    sizes b (Donner and Koval 1980, Biometrics 36, pages 19-25): (MSB - MSW) / (MSB + (b0 - 1) MSW),
+    b0 = (N - sum b^2 / N) / (G - 1), at least 0. It is 1 for one group, about which nothing is
+    known. N values are worth N / (1 + (m - 1) icc) with m = sum b^2 / N (Kish's design effect).
+    """
+    values = np.asarray(values, dtype=np.float64)
+    number = group_numbers(groups, values.size)
+    sizes, n = np.bincount(number), values.size
+    means, n_groups = np.bincount(number, values) / sizes, sizes.size
+    mean_size, icc = (sizes**2).sum() / n, float(n_groups == 1)
+    if 1 < n_groups < n:
+        between = (sizes * (means - values.mean()) ** 2).sum() / (n_groups - 1)
+        within = ((values - means[number]) ** 2).sum() / (n - n_groups)
+        total = between + ((n - mean_size) / (n_groups - 1) - 1) * within
+        icc = max(0.0, float((between - within) / total)) if total > 0 else 0.0
+    return icc, n / (1 + (mean_size - 1) * icc), n_groups
+
+
+def group_numbers(groups: ArrayLike, n: int) -> np.ndarray:
+    """Return the number (N,) of each part's group, from 0; a part without one is a group alone."""
     names = pd.Series(np.asarray(groups, dtype=object))
     if len(names) != n:
         raise ValueError(f"{n} labels but {len(names)} groups")
@@ -242,7 +265,7 @@ def mean_interval(values: ArrayLike, groups: ArrayLike | None = None) -> Interva
     deviations = (values - values.mean()) / values.size
     variance, n = _unbiased((deviations**2).sum(), values.size), values.size
     if groups is not None:
-        sums = np.bincount(_group_numbers(groups, values.size), deviations)
+        sums = np.bincount(group_numbers(groups, values.size), deviations)
         variance, n = max(variance, _unbiased((sums**2).sum(), sums.size)), sums.size
     return _logit_interval(values.mean(), _Spread(variance, n - 1, n))
 

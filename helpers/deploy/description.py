@@ -1,7 +1,8 @@
 """model.json beside a model's checkpoints: how to use it, what it promises, where it comes from.
 
 The analysis writes it for each network, because it finds the thresholds and the temperature, on
-held-out scores. They belong to the average of the checkpoints that the file names.
+scores of images that none of the checkpoints which it names has seen. They belong to the average of
+these checkpoints.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from helpers.models import backbones
 from helpers.models.backbones import PretrainedClassifier
 from helpers.models.spec import Network
 from helpers.models.weights import licence_of
+from helpers.results import findings
 from helpers.results.calibration import apply_temperature
 from helpers.results.operating_point import Rule
 from helpers.results.predictions import Scored
@@ -33,10 +35,6 @@ VERDICTS = ("pass", "look again", "reject")  # in the order of their scores
 RULE: Rule = "expected"  # the promise that verdicts follow
 CAVEAT = "The promise holds for parts that are drawn like those held out"
 CHOSEN = "; it is a little too good if they also chose the epoch"
-CROSS_FITTED = (
-    "; it is approximate, since held-out parts were scored by one fold's network and new parts are "
-    "scored by the mean of all"
-)
 TAUGHT = "; it is too good, since the network's teachers have seen the held-out parts"
 Count = Annotated[int, Field(ge=1)]
 
@@ -50,6 +48,7 @@ class Description:
     title: str  # of the model, with what is averaged
     is_smoke: bool  # True if the numbers mean nothing
     checkpoints: dict[str, str]  # digest of each by its name; their scores are averaged
+    calibration_fold: int | None  # that they have not seen, if the model is cross-fitted
     # how an image is read
     classes: list[str]
     image_size_px: Count
@@ -67,7 +66,7 @@ class Description:
     asked_escape_rate: float  # share of the bad parts that may pass
     promised_escape_rate: float  # above the asked one if the held-out bad parts were too few
     held_out_bad_parts: int
-    val_auc: float
+    val_auc: float  # of all images held out, by other folds' trainings too
     caveat: str
     # where it comes from
     dataset: str
@@ -133,18 +132,19 @@ def describe(
 ) -> Description:
     """Return the description of a network.
 
-    Its checkpoints are averaged; `point` is its row of `decision.operating_table` by `RULE`, and
-    `temperature` that of `decision.calibration_table`. `weights` are those that the training
-    started from, if it has a pretrained backbone. `origin` are the other fields: `run, is_smoke,
-    dataset, images_digest, split_digest, attribution`.
+    Its checkpoints, those of `scored.deployed`, are averaged; `point` is its row of
+    `decision.operating_table` by `RULE`, and `temperature` that of `decision.calibration_table`.
+    `weights` are those that the training started from, if it has a pretrained backbone. `origin`
+    are the other fields: `run, is_smoke, dataset, images_digest, split_digest, attribution`.
     """
     model = backbones.load_model(checkpoints[0])
-    facts, backbone = model.facts, backbone_of(model)
+    facts, backbone, deployed = model.facts, backbone_of(model), scored.deployed
     return sealed(
         Description(
             model=scored.name,
-            title=scored.title,
+            title=deployed.title,
             checkpoints={path.name: files.file_digest(path) for path in checkpoints},
+            calibration_fold=deployed.calibration_fold,
             classes=list(LABEL_NAMES.values()),
             image_size_px=model.spec.image_size_px,
             channels=model.spec.in_channels,
@@ -160,7 +160,7 @@ def describe(
             promised_escape_rate=float(point.promised),
             held_out_bad_parts=int(point.val_bad),
             val_auc=float(metrics.roc_auc(*scored.labels_scores("val"))),
-            caveat=caveat_of(scored),
+            caveat=caveat_of(deployed, float(point.asked)),
             weights=weights if backbone else "",
             weights_licence=licence_of(backbone, weights) if backbone else "",
             made_with=facts.made_with,
@@ -176,15 +176,13 @@ def backbone_of(model: Network) -> str:
     return model.spec.options.get("backbone", "")  # PatchCore's
 
 
-def caveat_of(scored: Scored) -> str:
-    """Return what the promise rests on."""
-    chosen = "" if scored.model.base == "patchcore" else CHOSEN  # it has no epochs
-    taught = TAUGHT if scored.model.teacher else ""
-    text = CAVEAT + (CROSS_FITTED if "folds" in scored.model.averaged else chosen) + taught + "."
-    if (groups := scored.blocks("val")) is None:
-        return text
-    bad = scored.labels_scores("val")[0] == 1
-    return f"{text} The bad ones are from {len(set(groups[bad]))} groups; other groups may differ."
+def caveat_of(deployed: Scored, asked: float) -> str:
+    """Return what the promise of an escape rate rests on."""
+    text = CAVEAT
+    if deployed.calibration_fold is None:  # else the last epoch is kept, and teachers are blind too
+        text += "" if deployed.model.base == "patchcore" else CHOSEN  # it has no epochs
+        text += TAUGHT if deployed.model.teacher else ""
+    return f"{text}. {findings.held_out(deployed, asked)[1]}".strip()
 
 
 def read_description(folder: Path) -> Description | None:

@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic.dataclasses import dataclass
 
 from helpers.core.rules import STRICT, Text, setting
+from helpers.results.settings import LINE_BAD_RATE
 
 MOST_OWN_IMAGES = 200  # of a folder that is asked about; `helpers.score` takes any number
 
@@ -19,6 +20,7 @@ class YourPartSettings:
     folder: Text = setting(
         "", "of your images, subfolders are groups; empty: test images of the run"
     )
+    line_bad_rate: float | None = setting(None, LINE_BAD_RATE, gt=0, lt=1)
     export: Literal["", "openvino", "onnx", "torch"] = setting(
         "torch", "format of the exported model; empty: none"
     )

@@ -50,5 +50,15 @@ def apply_temperature(scores: ArrayLike, temperature: float) -> np.ndarray:
     return special.expit(_logit(scores) / temperature)
 
 
+def at_bad_rate(probabilities: ArrayLike, data_rate: float, line_rate: float) -> np.ndarray:
+    """Return probabilities of bad (N,) on a line with another bad rate than that of the data.
+
+    Good and bad parts each look as in the data, so that the odds are multiplied by the ratio of the
+    odds of both rates (Saerens, Latinne and Decaestecker 2002, equation 4).
+    """
+    ratio = special.logit(line_rate) - special.logit(data_rate)
+    return special.expit(special.logit(np.asarray(probabilities, dtype=np.float64)) + ratio)
+
+
 def _logit(scores: np.ndarray) -> np.ndarray:
     return special.logit(np.clip(scores, NEAREST_TO_CERTAIN, 1 - NEAREST_TO_CERTAIN))

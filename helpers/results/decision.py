@@ -1,10 +1,12 @@
 """Thresholds, their escapes and overkill, and calibration, for every model of a run.
 
-Everything is chosen on validation and reported on test.
+Everything is chosen on validation and reported on test. Give cross-fitted models as they are
+deployed (`Scored.deployed`), or their promises are not exact.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -12,6 +14,8 @@ import numpy as np
 import pandas as pd
 
 from helpers.core import metrics
+from helpers.core.members import one_holds_a_class, stratified_folds
+from helpers.core.metrics import Interval
 from helpers.core.style import SIDES, percent_up, told_apart
 from helpers.results import calibration, operating_point
 from helpers.results.comparison import with_ends
@@ -20,6 +24,8 @@ from helpers.results.predictions import Scored
 from helpers.results.settings import AnalysisSettings
 
 PER_PARTS = 1000  # costs are given per so many parts
+BY_GROUPS = " by groups"  # ends the name of a rule that promises for a new group (lot, module)
+NEW_GROUP = "escapes in a new group"
 PROMISES: dict[operating_point.Rule, str] = {
     "expected": "expected",
     "confident": "at 95 % confidence",
@@ -30,18 +36,14 @@ OPERATING = {
     "Pass below / reject from": "{thresholds}",
     "On": "{side}",
     "Passes": "{passed:%} %",
+    "Good that pass": "{good_passed:%} %",
     "Looked at again": "{reviewed:%} %",
     "Rejected": "{rejected:%} %",
     "Escapes of the bad": "{escapes:.0f} of {bad:.0f}: {escape_rate:%[]} %",
     "Overkill of the good": "{overkilled:.0f} of {good:.0f}: {overkill_rate:%[]} %",
+    "Bad of a million that leave": "{outgoing:,.0f} [{outgoing_low:,.0f}, {outgoing_high:,.0f}]",
 }
 COST = {f"Cost per {PER_PARTS:,}": "{cost:,.1f}"}
-PROMISED = {
-    "Bad parts held out": "{bad_parts:,}",
-    "Lowest rate expected": "{expected:up} %",
-    "Lowest rate at 95 % confidence": "{confident:up} %",
-}
-TYPICAL = (30, 100, 300, 1000, 3000)  # numbers of bad parts in `promise_table`
 
 
 class Decision(NamedTuple):
@@ -62,18 +64,21 @@ def decisions(scored: Scored, settings: AnalysisSettings, bad_rate: float) -> di
     """Return the thresholds of one model by the rule that chose them on validation.
 
     The rules: "expected" and "confident" promise that at most `max_escape_rate` of the bad parts
-    escape (see `operating_point.promised_rate`), with the least overkill; if both costs are above
-    0, "cheapest" has the least expected cost; "most accurate" makes the fewest mistakes and has no
-    third bin. Good and bad parts are weighted as on the line, where `bad_rate` is bad.
+    escape, with the least overkill (`operating_point.threshold_for_escape_rate`); with the suffix
+    `BY_GROUPS` they promise it for a new group, if the split keeps groups apart. If both costs are
+    above 0, "cheapest" has the least expected cost; "most accurate" makes the fewest mistakes and
+    has no third bin. Good and bad parts are weighted as on the line, where `bad_rate` is bad.
     """
     labels, scores = scored.labels_scores("val")
     line, chosen = line_of(settings, bad_rate), dict[str, Decision]()
-    for rule in PROMISES:
+    groups = scored.blocks("val")
+    lots = {"": None} if groups is None else {"": None, BY_GROUPS: groups}
+    for (by, units), rule in itertools.product(lots.items(), PROMISES):
         threshold, rate, is_kept = operating_point.threshold_for_escape_rate(
-            labels, scores, settings.max_escape_rate, rule
+            labels, scores, settings.max_escape_rate, rule, units
         )
         reject_from = operating_point.reject_threshold(labels, scores, threshold, line)
-        chosen[rule] = Decision(Bins(threshold, reject_from), rate, is_kept)
+        chosen[rule + by] = Decision(Bins(threshold, reject_from), rate, is_kept)
     if line.escape_cost:
         chosen["cheapest"] = Decision(operating_point.cheapest_bins(labels, scores, line))
     threshold = operating_point.most_accurate_threshold(labels, scores, bad_rate)
@@ -87,14 +92,16 @@ def operating_table(
     """Return what each of the `decisions` does: a row per model and rule.
 
     For `val` and, if its labels are known, `test` it has counts (`*_escapes, *_bad, *_overkilled,
-    *_good`), rates of the class (`*_escape_rate, *_overkill_rate`) and shares of all parts on the
-    line (`*_passed, *_reviewed, *_rejected`) with 95 % intervals, by groups if they are known
-    (parts of one lot fail together); and with costs `*_cost` per 1,000 parts.
+    *_good`), rates of the class (`*_escape_rate, *_overkill_rate, *_good_passed`), shares of all
+    parts on the line (`*_passed, *_reviewed, *_rejected`) and bad parts of a million that leave it
+    (`*_outgoing`), with 95 % intervals, by groups if they are known (parts of one lot fail
+    together); and with costs `*_cost` per 1,000 parts.
     """
     line, rows = line_of(settings, bad_rate), []
     for name, model in scored.items():
         for rule, (bins, promised, is_kept) in decisions(model, settings, bad_rate).items():
-            row: dict[str, Any] = {"model": name, "rule": rule, "asked": settings.max_escape_rate}
+            row: dict[str, Any] = {"model": name, "title": model.title, "kind": model.model.kind}
+            row |= {"rule": rule, "asked": settings.max_escape_rate}
             row |= {"promised": promised, "is_kept": is_kept}
             row |= {"threshold": bins.pass_below, "reject_threshold": bins.reject_from}
             for side in dict.fromkeys(["val", model.judged_on]):
@@ -104,6 +111,10 @@ def operating_table(
                 row |= {f"{side}_{count}": value for count, value in counts}
                 rates = {"escape_rate": point.escape_rate, "overkill_rate": point.overkill_rate}
                 rates |= operating_point.bin_shares(*data, bins, bad_rate, groups)
+                held = operating_point.escape_and_overkill(*data, bins.pass_below, groups=groups)
+                rates["good_passed"] = Interval(*(1 - held.overkill_rate[end] for end in (0, 2, 1)))
+                ppm = operating_point.outgoing_ppm(point[0], point[1].estimate, bad_rate)
+                rates["outgoing"] = Interval(*ppm)
                 for rate, interval in rates.items():
                     row |= with_ends(f"{side}_{rate}", interval)
                 if line.escape_cost:
@@ -115,31 +126,45 @@ def operating_table(
     return pd.DataFrame(rows)
 
 
+def check_promise(scored: Scored, max_escape_rate: float, seed: int) -> pd.DataFrame:
+    """Check the rule "expected" without a test set: half of a fold judges the other's threshold.
+
+    The halves of each fold, of whole groups if the split keeps them apart, are scored by the
+    trainings that have not seen the fold. A half promises less than a fold.
+
+    Returns:
+        A row per bad part: `escaped, promised`, and its `group`; none if classes are too small.
+    """
+    folds = {member.fold for member in scored.model.members if member.fold is not None}
+    judged = [pd.DataFrame(columns=["escaped", "promised", "group"])]
+    for own in [scored.without(fold) for fold in sorted(folds)] or [scored]:
+        labels, scores = own.labels_scores("val")
+        if np.bincount(labels).min() < 2:
+            continue
+        halves = stratified_folds(labels, 2, seed, own.blocks("val"))
+        if one_holds_a_class(halves, labels):
+            continue
+        parts = pd.DataFrame({"score": scores, "group": own.groups("val")})
+        for half in (0, 1):
+            threshold, promised, _ = operating_point.threshold_for_escape_rate(
+                labels[halves == half], scores[halves == half], max_escape_rate
+            )
+            bad = parts[(halves != half) & (labels == 1)]
+            judged.append(bad.assign(escaped=bad.score < threshold, promised=promised))
+    return pd.concat(judged)[[*judged[0]]]
+
+
 def rule_text(row: Mapping[str, Any]) -> str:
     """Return the rule of a row of `operating_table` in words, and what it cannot promise."""
-    rule, asked = row["rule"], f"{100 * row['asked']:g} %"
+    rule, asked = row["rule"].removesuffix(BY_GROUPS), f"{100 * row['asked']:g} %"
     if rule not in PROMISES:
         return rule
+    what, units = ("escapes", "bad parts") if rule == row["rule"] else (NEW_GROUP, "groups")
     if row["is_kept"]:
-        return f"escapes <= {asked}, {PROMISES[rule]}"
-    needed = operating_point.bad_parts_needed(row["asked"], rule)
-    enough = f"needs {needed:,.0f} bad parts" if np.isfinite(needed) else "cannot be promised"
-    return f"escapes <= {percent_up(row['promised'])} %, {PROMISES[rule]} ({asked} {enough})"
-
-
-def promise_table(n_bad: int, max_escape_rate: float) -> pd.DataFrame:
-    """Return the lowest escape rate that numbers of held-out bad parts can promise.
-
-    There is a row for `n_bad`, those of this run, for the numbers that `max_escape_rate` needs, and
-    for `TYPICAL` ones: `bad_parts, expected, confident`. None of the parts may escape.
-    """
-    needed = [operating_point.bad_parts_needed(max_escape_rate, rule) for rule in PROMISES]
-    numbers = sorted({n_bad, *TYPICAL, *(int(n) for n in needed if np.isfinite(n))})
-    rows = [
-        [n, *(float(operating_point.promised_rate(n, 0, rule)) for rule in PROMISES)]
-        for n in numbers
-    ]
-    return pd.DataFrame(rows, columns=["bad_parts", *PROMISES])
+        return f"{what} <= {asked}, {PROMISES[rule]}"
+    needed = operating_point.units_needed(row["asked"], rule)
+    enough = f"needs {needed:,.0f} {units}" if np.isfinite(needed) else "cannot be promised"
+    return f"{what} <= {percent_up(row['promised'])} %, {PROMISES[rule]} ({asked} {enough})"
 
 
 def calibration_table(scored: Mapping[str, Scored], bad_rate: float) -> pd.DataFrame:

@@ -6,7 +6,7 @@ each model (Wolpert 1992).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -66,10 +66,7 @@ def stack(scored: Mapping[str, Scored], split: pd.DataFrame, seed: int = 0) -> S
     joined = models_to_join(scored)
     first = next(iter(joined.values()))
     labels = first.labels_scores("val")[0]
-    val, test = (
-        np.stack([getattr(own, side).defect_score for own in joined.values()], axis=1)
-        for side in ("val", "test")
-    )
+    val, test = (_columns(joined.values(), side) for side in ("val", "test"))
     n_folds = min(MAX_FOLDS, int(np.bincount(labels, minlength=2).min()) // 2)
     if len(joined) < 2 or n_folds < 2:
         return None
@@ -88,8 +85,9 @@ def stack(scored: Mapping[str, Scored], split: pd.DataFrame, seed: int = 0) -> S
         own = folds == fold
         out_of_fold[own] = without.predict_proba(val[own])[:, 1]
         rows = [_rows(first.val.id[own], "val", out_of_fold[own])]
-        if cross_fitted and len(test):  # a training for each fold, as its members are
-            rows += [_rows(first.test.id, "test", without.predict_proba(test)[:, 1])]
+        if cross_fitted and len(test):  # scored by the trainings that give the fold its scores
+            of_fold = _columns([model.without(int(fold)) for model in joined.values()], "test")
+            rows += [_rows(first.test.id, "test", without.predict_proba(of_fold)[:, 1])]
         blocks += [part.assign(fold=fold) if cross_fitted else part for part in rows]
     if not cross_fitted and len(test):
         blocks += [_rows(first.test.id, "test", fitted.predict_proba(test)[:, 1])]
@@ -106,6 +104,10 @@ def stack(scored: Mapping[str, Scored], split: pd.DataFrame, seed: int = 0) -> S
         gain.difference,
         gain.standard_error,
     )
+
+
+def _columns(models: Iterable[Scored], side: str) -> np.ndarray:
+    return np.stack([getattr(model, side).defect_score for model in models], axis=1)
 
 
 def _rows(ids: pd.Series, side: str, scores: np.ndarray) -> pd.DataFrame:

@@ -11,11 +11,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import pandas as pd
+from scipy.stats import rankdata
 
-from helpers.core.metrics import rate_interval
+from helpers.core.metrics import alike, rate_interval
 from helpers.core.style import SIGNIFICANT, p_value, percent, percent_up, with_interval
 from helpers.core.tables import fill
 from helpers.results.comparison import holm, paired
+from helpers.results.decision import PROMISES
+from helpers.results.operating_point import outgoing_ppm, promised_rate, units_needed
 from helpers.results.out_of_fold import PRIOR
 from helpers.results.predictions import Scored
 from helpers.results.results_table import best_model, chosen_by, rivals
@@ -109,6 +112,8 @@ def mistakes(wrong: pd.DataFrame, judged: pd.DataFrame) -> str:
     texts = []
     for label, word, called in ((1, "bad", "good"), (0, "good", "bad")):
         own = judged[judged.label == label]
+        if own.empty:
+            continue
         flags = own.id.isin(wrong.id)
         rate = rate_interval(flags, own.get("group"))
         count = f"{flags.sum()} of {_count(len(own), f'{word} part')}"
@@ -117,22 +122,87 @@ def mistakes(wrong: pd.DataFrame, judged: pd.DataFrame) -> str:
     return f"{' and '.join(texts)}."
 
 
-def promise(points: pd.DataFrame, model: str, side: str) -> list[str]:
-    """Say what happened at the promised escape rate, and its price (`operating_table`)."""
+def promise(points: pd.DataFrame, model: str, side: str, bad_rate: float, whose: str) -> list[str]:
+    """Say what happened at the promised escape rate, its price, and what leaves the line.
+
+    `points` is `decision.operating_table`; `whose` says where the line's `bad_rate` is from.
+    """
     row = points[(points.model == model) & (points.rule == "expected")].iloc[0]
-    escapes, n_bad = int(row[f"{side}_escapes"]), int(row[f"{side}_bad"])
-    rate = f"95 % limit {percent(row[f'{side}_escape_rate_high'])} %"
-    if escapes:
-        rate = fill(f"{{{side}_escape_rate:%[]}} %", row)
-    text = (
+    row = {name.removeprefix(f"{side}_"): value for name, value in row.items()}
+    escapes, n_bad = int(row["escapes"]), int(row["bad"])
+    rate = "{escape_rate:%[]} %" if escapes else "95 % limit {escape_rate_high:%} %"
+    seen, leave = "", "{outgoing:,.0f} [{outgoing_low:,.0f}, {outgoing_high:,.0f}]"
+    if side == "val":
+        seen = ", on the images that chose the thresholds"
+        ppm = float(outgoing_ppm(row["promised"], row["overkill_rate"], bad_rate))
+        leave = f"by the promise at most {ppm:,.0f}"
+    said = (
         f"{escapes or 'None'} of {_count(n_bad, 'bad part')} escaped ({rate}); "
-        f"{100 * row[f'{side}_overkill_rate']:.0f} % of the good parts were rejected"
+        "{overkill_rate:%[]} % of the good parts were rejected, and {good_passed:%[]} % of them "
+        f"pass without a look{seen}.",
+        f"On a line with {100 * bad_rate:.3g} % bad parts ({whose}), {leave} of a million parts "
+        "that leave it are bad, and {reviewed:%} % of all parts are looked at again.",
     )
-    said = [f"{text}, and {100 * row[f'{side}_passed']:.0f} % of all parts pass without a look."]
-    if side == "test" and row.test_escape_rate_low > row.promised:
-        promised = f"{percent_up(row.promised)} %"
-        said.append(f"The promise of {promised} was broken: it holds on average over such runs.")
-    return said
+    return [fill(text, row) for text in said]
+
+
+def broken_promises(points: pd.DataFrame) -> str:
+    """Name the models that let more bad parts escape on test than promised (`operating_table`)."""
+    rows = points[(points.rule == "expected") & (points.kind != "reference")]
+    if "test_escapes" not in rows:
+        return ""
+    broken = rows[rows.test_escape_rate_low > rows.promised].to_dict("records")
+    each = "{title} (promised {promised:up} %, escaped {test_escape_rate:%[]} %)"
+    if not broken:
+        return ""
+    return (
+        f"{len(broken)} of {_count(len(rows), 'promise')} {'was' if len(broken) == 1 else 'were'} "
+        f"broken on test: {', '.join(fill(each, row) for row in broken)}; a promise holds on "
+        "average over such runs, for parts that are drawn like those held out."
+    )
+
+
+def checked(judged: pd.DataFrame) -> str:
+    """Say how a promise did without a test set (`decision.check_promise`)."""
+    if judged.empty:
+        return ""
+    groups = judged.group if judged.group.notna().any() else None
+    rate, promised = rate_interval(judged.escaped, groups), judged.promised.mean()
+    return (
+        f"The promise {'was broken' if rate.low > promised else 'is not contradicted'} in a check: "
+        f"half of each fold promised {percent_up(promised)} % on average, and "
+        f"{judged.escaped.sum()} of {_count(len(judged), 'bad part')} in the other halves escaped "
+        f"({with_interval(*rate, ' %')})."
+    )
+
+
+def held_out(scored: Scored, asked: float) -> list[str]:
+    """Say what the bad parts held out can promise, and what for a new group (""), if apart.
+
+    The correlation is that of the ranks of their scores (`metrics.alike`).
+    """
+    (labels, scores), groups = scored.labels_scores("val"), scored.blocks("val")
+    bad = labels == 1
+
+    def best(n: int, units: str) -> str:
+        rates = [percent_up(float(promised_rate(n, 0, rule))) for rule in PROMISES]
+        needed = " and ".join(f"{units_needed(asked, rule):,.0f}" for rule in PROMISES)
+        return (
+            f"can promise {rates[0]} % at best, {rates[1]} % at 95 % confidence "
+            f"({100 * asked:g} % needs {needed} {units})."
+        )
+
+    n_bad = int(bad.sum())
+    said = f"The {_count(n_bad, 'bad part')} held out {best(n_bad, 'bad parts')}"
+    if groups is None:
+        return [said, ""]
+    icc, worth, n_groups = alike(rankdata(scores[bad]), groups[bad])
+    return [
+        said,
+        f"The bad parts held out are from {_count(n_groups, 'group')} and worth {worth:.0f} "
+        f"independent ones (intraclass correlation {icc:.2f}); for a new group they "
+        f"{best(n_groups, 'groups')}",
+    ]
 
 
 def three_columns(table: pd.DataFrame, model: str) -> list[str]:

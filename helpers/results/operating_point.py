@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
 
-from helpers.core.metrics import LEVEL, Interval, check_both_classes, rate_interval
+from helpers.core.metrics import LEVEL, Interval, check_both_classes, group_numbers, rate_interval
 
 Rule = Literal["expected", "confident"]  # how an escape rate is promised
 
@@ -83,20 +83,24 @@ def threshold_sweep(labels: ArrayLike, scores: ArrayLike) -> Sweep:
     return Sweep(thresholds, n_escaped, n_overkilled)
 
 
-def promised_rate(n_bad: int, n_escaped: ArrayLike, rule: Rule) -> np.ndarray:
-    """Return the escape rate that a threshold promises if `n_escaped` of `n_bad` parts are below.
+def promised_rate(n: int, k: ArrayLike, rule: Rule) -> np.ndarray:
+    """Return the escape rate that a threshold promises if `k` of `n` held-out bad parts are below.
 
-    The threshold is the (k + 1)-th smallest score of n held-out bad parts. The chance of a new bad
-    part to score below it is distributed as Beta(k + 1, n - k), or smaller if scores are equal. The
-    rule "expected" returns the mean, (k + 1) / (n + 1), as in conformal risk control (arXiv
-    2208.02814); "confident" the 95 % quantile: the largest rate with P(Bin(n, rate) <= k) >= 5 %.
+    The threshold is the (k + 1)-th smallest of their scores. The chance of a new bad part to score
+    below it is distributed as Beta(k + 1, n - k), or smaller if scores are equal. The rule
+    "expected" returns the mean, (k + 1) / (n + 1), as in conformal risk control (arXiv 2208.02814);
+    "confident" the 95 % quantile: the largest rate with P(Bin(n, rate) <= k) >= 5 %. For lots see
+    `threshold_for_escape_rate`.
     """
-    k = np.asarray(n_escaped)
-    return (k + 1) / (n_bad + 1) if rule == "expected" else stats.beta.ppf(LEVEL, k + 1, n_bad - k)
+    k = np.asarray(k)
+    return (k + 1) / (n + 1) if rule == "expected" else stats.beta.ppf(LEVEL, k + 1, n - k)
 
 
-def bad_parts_needed(max_escape_rate: float, rule: Rule) -> float:
-    """Return the smallest number of held-out bad parts that can promise a rate; inf for 0."""
+def units_needed(max_escape_rate: float, rule: Rule) -> float:
+    """Return the smallest n, of bad parts or of lots with bad parts, that promises a rate.
+
+    It is infinite for a rate of 0.
+    """
     if max_escape_rate == 0:
         return np.inf
     if max_escape_rate == 1:
@@ -107,21 +111,57 @@ def bad_parts_needed(max_escape_rate: float, rule: Rule) -> float:
 
 
 def threshold_for_escape_rate(
-    labels: ArrayLike, scores: ArrayLike, max_escape_rate: float, rule: Rule = "expected"
+    labels: ArrayLike,
+    scores: ArrayLike,
+    max_escape_rate: float,
+    rule: Rule = "expected",
+    lots: ArrayLike | None = None,
 ) -> Promise:
     """Return the threshold with the least overkill that promises an escape rate.
 
     It is the lowest of equals. If the bad parts are too few to promise the rate, the threshold lets
-    none of them escape; the promise then is a higher rate.
+    none of them escape (of the n below); the promise then is a higher rate.
+
+    Without `lots` the promise is about a new bad part, and holds if bad parts, held out and new,
+    are exchangeable. With the lot (N,) of each part it is about a bad part drawn from a new lot,
+    each lot counting alike, and holds if lots with bad parts are exchangeable, however alike the
+    parts of a lot are. Then n is the number of held-out lots with bad parts, and k is:
+
+    - "expected": the sum of the lots' escape rates. The mean escape rate of a new lot is at most
+      (k + 1) / (n + 1): hierarchical conformal prediction (arXiv 2306.06342), or conformal risk
+      control with the escape rate of a lot as its loss.
+    - "confident": the escapes among one bad part of each lot, drawn at random (by a fixed seed),
+      which are independent (subsampling once, arXiv 1809.07441).
     """
     sweep = threshold_sweep(labels, scores)
-    n_bad = int(sweep.n_escaped[-1])
-    rates = promised_rate(n_bad, np.arange(n_bad), rule)  # ascending
-    n_kept = int((rates <= max_escape_rate + 1e-12).sum())
-    allowed = max(0, n_kept - 1)
-    overkill = np.where(sweep.n_escaped <= allowed, sweep.n_overkilled, np.inf)
+    weights = _weights(labels, rule, lots)
+    n = round(weights.sum())
+    order = np.argsort(scores)
+    summed = np.concatenate([[0], weights[order].cumsum()])
+    k = summed[np.searchsorted(np.asarray(scores)[order], sweep.thresholds)]
+    rates = promised_rate(n, np.arange(n), rule)  # ascending
+    kept = rates[rates <= max_escape_rate + 1e-12]
+    rate, most = (kept[-1] if len(kept) else rates[0]), max(0, len(kept) - 1)
+    if lots is not None and rule == "expected" and len(kept):  # k need not be a whole number
+        rate, most = max_escape_rate, (n + 1) * max_escape_rate - 1
+    overkill = np.where(k <= min(most, n - 1) + 1e-9, sweep.n_overkilled, np.inf)
     threshold = float(sweep.thresholds[np.argmin(overkill)])
-    return Promise(threshold, float(rates[allowed]), n_kept > 0)
+    return Promise(threshold, float(rate), len(kept) > 0)
+
+
+def _weights(labels: ArrayLike, rule: Rule, lots: ArrayLike | None) -> np.ndarray:
+    """Return what each part (N,) adds to k if it escapes; the sum is n."""
+    bad = np.asarray(labels) == 1
+    weights = bad.astype(np.float64)
+    if lots is None:
+        return weights
+    lot = group_numbers(lots, bad.size)[bad]
+    if rule == "expected":
+        weights[bad] = 1 / np.bincount(lot)[lot]
+    else:
+        order = np.lexsort((np.random.default_rng(0).random(lot.size), lot))
+        weights[np.flatnonzero(bad)[order]] = np.diff(lot[order], prepend=-1) > 0  # first of each
+    return weights
 
 
 def escape_and_overkill(
@@ -173,6 +213,15 @@ def bin_shares(
         below, above = (float(np.linalg.norm(weights * (rates - end))) for end in (low, high))
         shares[name] = Interval(share, share - below, share + above)
     return shares
+
+
+def outgoing_ppm(escape_rate: ArrayLike, overkill_rate: float, bad_rate: float) -> np.ndarray:
+    """Return how many of a million parts that leave a line are bad, if `bad_rate` of all are.
+
+    Parts leave that pass, or that a person looks at again and finds good.
+    """
+    bad, good = bad_rate * np.asarray(escape_rate), (1 - bad_rate) * (1 - overkill_rate)
+    return 1e6 * bad / np.maximum(good + bad, 1e-12)
 
 
 def reject_threshold(labels: ArrayLike, scores: ArrayLike, pass_below: float, line: Line) -> float:

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from helpers.core import files
-from helpers.core.members import Member, cross_fitted, folds_of, sides
+from helpers.core.members import CALIBRATION_FOLD, Member, cross_fitted, folds_of, sides
 from helpers.core.rules import SettingsError
 from helpers.core.style import OUT_OF_FOLD, SIDES
 from helpers.datasets.split_file import keeps_groups_apart
@@ -96,6 +96,41 @@ class Scored:
         model does on new groups.
         """
         return self.groups(side) if self.groups_apart else None
+
+    @property
+    def deployed(self) -> Scored:
+        """The scorer that is used for new images: see `without`, for the calibration fold.
+
+        Its `val` are images that no member has seen, scored as new images are: by the average of
+        the same members. So thresholds chosen there keep their promise exactly.
+        """
+        return self.without(CALIBRATION_FOLD)
+
+    @property
+    def calibration_fold(self) -> int | None:
+        """The fold that no member has seen; None if the trainings have no folds, or several."""
+        folds = {member.fold for member in self.model.members}
+        return folds.pop() if len(folds) == 1 else None
+
+    def without(self, fold: int) -> Scored:
+        """Return the average of the trainings that have not seen a fold, with its images as `val`.
+
+        A model that is not cross-fitted has one validation set, and is returned as it is.
+        """
+        blind = tuple(own for own in self.members if own.model.members[0].fold == fold)
+        if not blind:
+            return self
+        val, test = (
+            getattr(blind[0], side).assign(
+                defect_score=np.mean([getattr(own, side).defect_score for own in blind], axis=0)
+            )
+            for side in ("val", "test")
+        )
+        members = tuple(own.model.members[0] for own in blind)
+        model = dataclasses.replace(self.model, members=members)
+        return dataclasses.replace(
+            self, model=model, val=val, test=test, members=blind if len(blind) > 1 else ()
+        )
 
     def _labelled(self, side: str) -> pd.DataFrame:
         frame = {"val": self.val, "test": self.test}[side or self.judged_on]

@@ -8,6 +8,7 @@ from helpers.core.rules import STRICT, Seed, SettingsError, Text, setting
 
 REVIEW_SHARE = 0.1  # of all parts, if nothing is said
 SEED = "start of all random draws; another seed gives another result"
+LINE_BAD_RATE = "share of bad parts on the line; None: that of the data"
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -26,6 +27,7 @@ class AnalysisSettings:
         le=1,
     )
     review_cost: float = setting(0.0, "of one look; 0: REVIEW_SHARE decides", ge=0)
+    line_bad_rate: float | None = setting(None, LINE_BAD_RATE, gt=0, lt=1)
     map_images: int = setting(32, "for the insertion and deletion curves of Grad-CAM", ge=4)
     compare_run: Text = setting(
         "", "a run by the other kind of folds (random, groups) to compare with"

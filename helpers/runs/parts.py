@@ -18,6 +18,7 @@ from typing import Any
 import pandas as pd
 
 from helpers.core import files, metrics, paths
+from helpers.core.members import CALIBRATION_FOLD
 from helpers.core.paths import RunPaths
 from helpers.core.style import percent, percent_up, told_apart
 from helpers.datasets.cache import ImageCache
@@ -39,6 +40,7 @@ from helpers.training.features import Features
 from helpers.training.patchcore import PatchCoreNetwork
 
 PATCHCORE = "patchcore"  # its maps are not Grad-CAM's
+DEPLOYED = (None, CALIBRATION_FOLD)  # folds that the deployed trainings have not seen
 _CHECKPOINT = re.compile(r"seed(\d+)(?:_fold(\d+))?\.safetensors")
 NO_NETWORK = "no network has been trained in this run: notebook 03 or 05 makes this one possible"
 
@@ -62,8 +64,9 @@ def open_model(name: str | Path) -> Opened:
 
 
 def checkpoints(folder: Path) -> list[Path]:
-    """Return the checkpoints of all trainings of a model, the first seed's first.
+    """Return the checkpoints of a model that are deployed, the first seed's first.
 
+    Those of a cross-fitted model are of the trainings that have not seen the calibration fold.
     `folder` is `checkpoints/<model>`. It may hold trainings of an earlier call; the run's record
     names those that the model has now. Without a record all in the folder count. The list is empty
     if there is no checkpoint (SVM, ensemble).
@@ -74,11 +77,12 @@ def checkpoints(folder: Path) -> list[Path]:
     models = load_run(RunPaths(os.fspath(folder.absolute().parents[1]))).get("models", {})
     if folder.name in models:
         members = Model.from_json(models[folder.name]["model"]).members
-        named = [folder / paths.checkpoint_name(*member) for member in members]
+        deployed = [member for member in members if member.fold in DEPLOYED]
+        named = [folder / paths.checkpoint_name(*member) for member in deployed]
         return named if named and named[0].is_file() else []
     matches = [_CHECKPOINT.fullmatch(path.name) for path in folder.glob("*")]
-    numbered = [(int(match[1]), int(match[2] or 0), match[0]) for match in matches if match]
-    return [folder / name for *_, name in sorted(numbered)]
+    blind = [m for m in matches if m and (m[2] is None or int(m[2]) in DEPLOYED)]
+    return [folder / m[0] for m in sorted(blind, key=lambda m: int(m[1]))]
 
 
 def _find(name: str | Path) -> Path:
@@ -107,12 +111,12 @@ def _find(name: str | Path) -> Path:
 def best_described(root: Path) -> Path | None:
     """Return the folder of a run's network with the best validation AUC, of those described.
 
-    Cross-fitted networks come first, as in `results_table.best_model`: more parts were held out.
-    None if notebook 06 has described none.
+    Cross-fitted networks come first, as in `results_table.best_model`. None if notebook 06 has
+    described none.
     """
     folders = [root / "checkpoints" / name for name in networks(root)]
     described = {folder: found for folder in folders if (found := read_description(folder))}
-    ranks = {folder: (d.held_out_bad_parts, d.val_auc) for folder, d in described.items()}
+    ranks = {f: (d.calibration_fold is not None, d.val_auc) for f, d in described.items()}
     return max(ranks, key=lambda folder: ranks[folder], default=None)
 
 
@@ -215,8 +219,8 @@ def describe_models(
     Args:
         run: that of notebook 06.
         scored: the models of the run.
-        points: `decision.operating_table` of them.
-        calibrated: `decision.calibration_table` of them.
+        points: `decision.operating_table` of them as they are deployed (`Scored.deployed`).
+        calibrated: `decision.calibration_table` of the same.
 
     Returns:
         A row of text per network, the best on validation first: `Model, Call it, Pass below /
@@ -230,7 +234,7 @@ def describe_models(
         folder = run.paths.trainings(name)
         if not (trainings := checkpoints(folder)):
             continue  # not a network
-        row = {"Model": scored[name].title, "Call it": f"{run.paths.name}/{name}"}
+        row = {"Model": scored[name].deployed.title, "Call it": f"{run.paths.name}/{name}"}
         if missing := [path.name for path in trainings if not path.is_file()]:
             (folder / NAME).unlink(missing_ok=True)
             rows.append(row | {"Remark": f"{missing[0]} is missing"})

@@ -192,3 +192,19 @@ def test_rates_by_groups_hold_the_truth_where_parts_fail_together(n_groups, rate
         covered += found.low <= rate <= found.high
         independent += exact.low <= rate <= exact.high
     assert covered >= 180 and independent < 160  # 190 expected, 3.1 standard deviation
+
+
+def test_the_correlation_inside_groups_is_that_of_the_variance_components():
+    rng = np.random.default_rng(0)
+    sizes = rng.integers(1, 30, 400)
+    groups = np.repeat(np.arange(400), sizes)
+    for icc in (0.0, 0.2, 0.7):
+        lots, parts = rng.normal(size=400)[groups], rng.normal(size=len(groups))
+        found = metrics.alike(np.sqrt(icc) * lots + np.sqrt(1 - icc) * parts, groups)
+        assert found[0] == pytest.approx(icc, abs=0.05) and found[2] == 400
+        m = (sizes**2).sum() / sizes.sum()
+        assert found[1] == pytest.approx(sizes.sum() / (1 + (m - 1) * found[0]))
+    # by hand: MSB = (2 + 2) * 1^2 / 1 = 4, MSW = 4 * .5^2 / 2 = .5
+    assert metrics.alike([0, 1, 2, 3], [*"aabb"])[0] == pytest.approx(3.5 / 4.5)
+    assert metrics.alike([0, 1, 2], [*"aaa"]) == (1, 1, 1)  # nothing is known
+    assert metrics.alike([0, 1, 2], ["", "", ""]) == (0, 3, 3)  # each alone

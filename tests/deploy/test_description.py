@@ -79,14 +79,16 @@ def test_thresholds_that_were_edited_by_hand_promise_nothing(tmp_path, change):
 
 def test_what_the_promise_rests_on_is_said(scored):
     def caveat(**changes):
-        return descriptions.caveat_of(dataclasses.replace(scored, **changes))
+        return descriptions.caveat_of(dataclasses.replace(scored, **changes), 0.01)
 
     assert descriptions.CHOSEN in caveat()
     assert "epoch" not in caveat(model=Model("patchcore"))
     assert descriptions.TAUGHT in caveat(model=Model("cnn", teacher="fbp"))
-    folds = tuple(Member(0, fold) for fold in range(2))
-    assert descriptions.CROSS_FITTED in caveat(model=Model("net", members=folds))
-    assert "from 2 groups" in caveat(groups_apart=True) and "groups" not in caveat()
+    assert "epoch" not in caveat(model=Model("net", members=(Member(0, 0), Member(1, 0))))
+    assert "groups" not in caveat()
+    said = caveat(groups_apart=True)
+    assert "bad parts held out are from 2 groups" in said and "promise 34 % at best" in said
+    assert "(1 % needs 99 and 299 groups)" in said
 
 
 @pytest.mark.parametrize(

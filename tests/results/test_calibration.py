@@ -5,6 +5,8 @@ from sklearn.linear_model import LogisticRegression
 
 from helpers.results import calibration
 
+RATES = (0.31, 0.02)
+
 
 def made_up(too_sure_by=1.0, n=2000):
     """Scores whose true temperature is `too_sure_by`."""
@@ -53,3 +55,10 @@ def test_certain_scores_keep_a_finite_temperature():
     temperature = calibration.temperature_scale([0, 0, 1, 1], [0.0, 0.1, 0.8, 1.0], 0.5)
     assert 1 < temperature <= 20
     assert np.isfinite(calibration.apply_temperature([0.0, 1.0], temperature)).all()
+
+
+def test_at_the_bad_rate_of_a_line_the_odds_change_by_the_ratio_of_the_odds_of_both_rates():
+    like_bad, like_good = 0.1, 0.05  # of such a score
+    data, line = (rate * like_bad / (rate * like_bad + (1 - rate) * like_good) for rate in RATES)
+    assert calibration.at_bad_rate([data], *RATES) == pytest.approx([line])
+    assert calibration.at_bad_rate([0.0, 0.7, 1.0], 0.3, 0.3) == pytest.approx([0, 0.7, 1])

@@ -10,7 +10,7 @@ from sklearn.metrics import brier_score_loss
 from helpers.core import metrics, tables
 from helpers.models.record import Model
 from helpers.results import calibration, decision, results_table
-from helpers.results.predictions import Scored
+from helpers.results.predictions import Scored, scored_of
 from helpers.results.settings import AnalysisSettings
 
 
@@ -130,3 +130,49 @@ def test_rates_are_by_groups_wherever_they_are_known_though_the_split_is_random(
     )
     assert alone == metrics.exact_interval(0, 200).high < 0.02
     assert grouped == pytest.approx(metrics.exact_interval(0, 11).high)
+
+
+def test_a_rule_for_new_groups_is_added_if_the_split_keeps_groups_apart():
+    own = scored()
+    group = [f"g{i // 4}" for i in range(20)]  # the bad parts are in three
+    own = dataclasses.replace(own, val=own.val.assign(group=group))
+    assert [*decision.decisions(own, AnalysisSettings(), 0.3)] == [
+        *decision.PROMISES,
+        "most accurate",
+    ]
+    apart = {"m": dataclasses.replace(own, groups_apart=True)}
+    table = decision.operating_table(apart, AnalysisSettings(max_escape_rate=0.1), 0.3)
+    row = table.set_index("rule").loc["expected by groups"]
+    assert (row.promised, row.is_kept) == (0.25, False)
+    text = "escapes in a new group <= 25 %, expected (10 % needs 9 groups)"
+    assert decision.rule_text(dict(row, rule=row.name)) == text
+
+
+def cross_fitted(seed, other_folds=1.0):
+    """Four folds of 200 parts each, a half of them bad; all scores out of fold."""
+    rng = np.random.default_rng(seed)
+    split = pd.DataFrame({"id": np.arange(800).astype(str), "label": np.arange(800) % 2})
+    split = split.assign(fold=np.arange(800) // 200, group=np.arange(800) // 20)
+    split["split"] = np.where(split.fold == 0, "val", "train")
+    scores = 1 / (1 + np.exp(-rng.normal(size=800) - 2 * split.label))
+    rows = split[["id", "fold"]].assign(split="val", defect_score=scores)
+    rows.loc[rows.fold > 0, "defect_score"] *= other_folds
+    return scored_of(rows, split.astype({"label": "Int64", "fold": "Int64"}), Model("m"))
+
+
+def test_without_a_test_set_halves_of_each_fold_check_the_promise():
+    judged = pd.concat([decision.check_promise(cross_fitted(seed), 0.05, 0) for seed in range(20)])
+    assert len(judged) == 20 * 400  # each bad part once
+    assert np.isclose(judged.promised, 2 / 51).mean() > 0.5  # by 50 bad parts, or by whole groups
+    assert 0.6 < judged.escaped.mean() / judged.promised.mean() < 1.1
+    tiny = dataclasses.replace(scored(), val=scored().val.iloc[[0, 1, 19]])
+    assert decision.check_promise(tiny, 0.05, 0).empty
+
+
+def test_only_the_scores_of_the_deployed_trainings_choose_thresholds():
+    before, after = (
+        decision.decisions(cross_fitted(0, other).deployed, AnalysisSettings(), 0.3)
+        for other in (1.0, 0.5)
+    )
+    assert before == after
+    assert before != decision.decisions(cross_fitted(0), AnalysisSettings(), 0.3)

@@ -140,3 +140,23 @@ def test_without_a_test_set_the_ensemble_has_the_out_of_fold_scores_of_all_parts
     assert sorted(stacked.predictions.id) == split.id.tolist()
     own = scored_of_rows(stacked.predictions, split, Model("stacking"))
     assert len(own.val) == len(split) and own.test.empty and own.judged_on == "val"
+
+
+def test_the_ensemble_of_a_fold_joins_the_trainings_that_have_not_seen_the_fold():
+    split = split_of(folds=5)
+
+    def test_scores(shift):
+        scored = {}
+        for name, own in three(split, sides=("train", "val")).items():
+            val = own.val[["id", "defect_score"]].assign(split="val")
+            val["fold"] = val.id.map(split.set_index("id").fold)
+            tests = [
+                own.test[["id", "defect_score"]].assign(split="test", fold=f) for f in range(5)
+            ]
+            tests[1]["defect_score"] *= shift  # by the trainings without fold 1
+            scored[name] = scored_of_rows(pd.concat([val, *tests]), split, Model(name))
+        rows = ensembles.stack(scored, split).predictions
+        return [own.defect_score.tolist() for _, own in rows[rows.split == "test"].groupby("fold")]
+
+    before, after = test_scores(1.0), test_scores(0.5)
+    assert [own != other for own, other in zip(before, after, strict=True)] == [0, 1, 0, 0, 0]

@@ -91,16 +91,42 @@ def test_mistakes_are_counted_with_intervals_by_groups_if_they_are_known():
     assert grouped != said
 
 
-def test_a_promise_says_what_escaped_and_what_it_cost():
-    settings = AnalysisSettings(max_escape_rate=0.1)
-    points = decision.operating_table({"m": toy()}, settings, 0.3)
-    (said,) = findings.promise(points, "m", "test")
-    assert said.startswith("1 of 2 bad parts escaped (50.0 [1.3, 98.7] %); 33 % of the good parts")
+def test_a_promise_says_what_escaped_what_it_cost_and_what_leaves_the_line():
+    points = decision.operating_table({"m": toy()}, AnalysisSettings(max_escape_rate=0.1), 0.02)
+
+    def promise(points):
+        return findings.promise(points, "m", "test", 0.02, "mine")
+
+    said, line = promise(points)
+    assert said.startswith("1 of 2 bad parts escaped (50.0 [1.3, 98.7] %); 33.3 [")
+    assert "of the good parts were rejected, and 33.3 [" in said
+    leave = 0.02 * 0.5, 0.98 * 2 / 3  # half of the bad parts escape, a third of the good is lost
+    ppm = 1e6 * leave[0] / sum(leave)
+    assert line.startswith(f"On a line with 2 % bad parts (mine), {ppm:,.0f} [")
     none = points.assign(test_escapes=0, test_escape_rate_high=0.018)
-    said = findings.promise(none.assign(test_bad=204), "m", "test")[0]
+    said, _ = promise(none.assign(test_bad=204))
     assert said.startswith("None of 204 bad parts escaped (95 % limit 1.8 %); ")
-    broken = findings.promise(points.assign(test_escape_rate_low=0.2), "m", "test")
-    assert "promise of 9.1 % was broken" in broken[1]
+
+
+def test_a_promise_that_is_broken_on_test_is_named_whatever_model_made_it():
+    settings = AnalysisSettings(max_escape_rate=0.1)
+    labels = [0] * 9 + [1] * 9
+    tests = {name: (labels, [0.1] * 9 + [score] * 9) for name, score in (("m", 0.9), ("n", 0.2))}
+    models = {name: toy(name, test=test) for name, test in tests.items()}
+    points = decision.operating_table(models, settings, 0.3)
+    said = findings.broken_promises(points)
+    assert said.startswith("1 of 2 promises was broken on test: n (promised 9.1 %, escaped 100.0 [")
+    assert findings.broken_promises(points[points.model == "m"]) == ""
+    assert findings.broken_promises(points.filter(regex="^(?!test)")) == ""
+
+
+def test_the_check_without_a_test_set_says_whether_it_contradicts_the_promise():
+    judged = pd.DataFrame({"escaped": np.arange(100) < 3, "promised": 0.02, "group": None})
+    assert findings.checked(judged).startswith("The promise is not contradicted in a check")
+    broken = findings.checked(judged.assign(promised=0.002))
+    assert broken.startswith("The promise was broken in a check: half of each fold promised 0.2 %")
+    assert findings.checked(judged.assign(promised=0.002, group=np.arange(100) // 3)) != broken
+    assert findings.checked(judged[:0]) == ""
 
 
 def test_three_columns_say_what_a_model_loses_how_many_lose_and_what_groups_tell_alone():

@@ -155,6 +155,21 @@ def test_a_label_or_a_fold_of_the_split_that_is_none_is_named(folded, column, va
         read_split(folded.split_csv)
 
 
+def test_deployed_is_the_average_of_the_trainings_that_have_not_seen_fold_0(folded):
+    planted.plant(folded, "fbp", 1.0, 7, 3)
+    split = read_split(folded.split_csv)
+    frame = pd.read_csv(folded.predictions("fbp"), dtype={"id": str})
+    deployed = predictions.read_predictions(folded.predictions("fbp"), split).deployed
+    assert (deployed.title, deployed.calibration_fold) == ("FBP, 2 seeds averaged", 0)
+    mean = frame[frame.fold == 0].groupby("id").defect_score.mean()
+    for own, ids in ((deployed.val, split.id[split.fold == 0]), (deployed.test, None)):
+        assert ids is None or own.id.tolist() == ids.tolist()
+        np.testing.assert_allclose(own.defect_score, mean[own.id], rtol=1e-12)
+    assert deployed.deployed.model == deployed.model and len(deployed.members) == 2
+    once = read_all_predictions(folded)["svm"]
+    assert once.deployed is once and once.calibration_fold is None
+
+
 def test_models_are_compared_on_the_validation_images_that_all_have_scored(folded):
     scored = read_all_predictions(folded)
     split = read_split(folded.split_csv)

@@ -42,6 +42,23 @@ def test_a_model_has_several_names(described, monkeypatch, tmp_path):
     assert parts.open_model("t").checkpoints == checkpoints
 
 
+def test_of_a_cross_fitted_model_the_trainings_that_have_not_seen_fold_0_are_deployed(described):
+    folder = described.trainings("net")
+    for seed in (0, 1):
+        for fold in (0, 1):
+            name = f"seed{seed}_fold{fold}.safetensors"
+            shutil.copy(folder / f"seed{seed}.safetensors", folder / name)
+    blind = [folder / f"seed{seed}_fold0.safetensors" for seed in (0, 1)]
+    with record.edit_run(described) as run:
+        members = [{"seed": seed, "fold": fold} for seed in (0, 1) for fold in (0, 1)]
+        run["models"]["net"]["model"]["members"] = members
+    assert parts.open_model("t/net").checkpoints == blind
+    away = shutil.copytree(folder, folder.parents[2] / "away")  # without the record
+    for seed in (0, 1):
+        (away / f"seed{seed}.safetensors").unlink()
+    assert [path.name for path in parts.checkpoints(away)] == [path.name for path in blind]
+
+
 def test_a_run_stands_for_its_best_network(described):
     content = files.load_json(described.trainings("net") / NAME) | {"val_auc": 0.9}
     for name, auc in (("better", 1.0), ("worse", 0.2)):
@@ -49,7 +66,7 @@ def test_a_run_stands_for_its_best_network(described):
         shutil.copy(described.predictions("net"), described.predictions(name))
         files.save_json(described.trainings(name) / NAME, content | {"model": name, "val_auc": auc})
     assert parts.open_model("t").description.model == "better"
-    more = {"held_out_bad_parts": content["held_out_bad_parts"] + 1}  # cross-fitted
+    more = {"calibration_fold": 0}  # cross-fitted
     files.save_json(described.trainings("net") / NAME, content | more)
     assert parts.open_model("t").description.model == "net"
     for path in described.root.rglob(NAME):
