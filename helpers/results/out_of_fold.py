@@ -20,7 +20,7 @@ import pandas as pd
 
 from helpers.core import files, metrics, tables
 from helpers.datasets.group_prior import group_prior
-from helpers.models.record import Model
+from helpers.models.record import CLASSICAL, Model
 from helpers.results.comparison import holm, with_ends
 from helpers.results.predictions import Scored
 
@@ -89,7 +89,7 @@ def contents(found: OutOfFold) -> dict[str, bytes]:
 
 
 def read_folder(folder: Path) -> OutOfFold:
-    """Load a folder of scores; a model is known by its slug alone.
+    """Load a folder of scores; a model is known by its slug alone, such as `lr_on_brightness`.
 
     Raises:
         ArtifactError: a file is missing or damaged, or lacks a column.
@@ -98,12 +98,14 @@ def read_folder(folder: Path) -> OutOfFold:
         folder / "folds.csv", ("id", "label", "group", *PROTOCOLS), text=["group"]
     )
     scores: dict[str, dict[str, pd.DataFrame]] = {protocol: {} for protocol in PROTOCOLS}
-    for path in sorted(folder.glob("*/*.csv")):
+    for path in sorted(path for name in PROTOCOLS for path in (folder / name).glob("*.csv")):
         table = files.load_csv(path, ("id",)).set_index("id")
         with files.reading(path):
             scores[path.parent.name][path.stem] = table.astype(np.float64).reindex(folds.id)
-    slugs = {slug for models in scores.values() for slug in models}
-    return OutOfFold(folds, scores, {slug: Model(slug) for slug in slugs})
+    known = [Model(name, features=on) for name in CLASSICAL for on in ("fbp", "brightness")]
+    models = {slug: Model(slug) for of_protocol in scores.values() for slug in of_protocol}
+    models |= {model.slug: model for model in known if model.slug in models}
+    return OutOfFold(folds, scores, models)
 
 
 def three_columns(found: OutOfFold) -> pd.DataFrame:

@@ -332,10 +332,11 @@ def test_a_corrected_label_moves_no_image_to_another_side(kind, cross_fit):
     assert fewer.id.tolist() == splits.subsample_source(untouched, 100, seed=0).table.id.tolist()
 
 
-@pytest.mark.parametrize("cross_fit", [0, 4])
-def test_the_split_of_another_run_is_repeated(tmp_path, cross_fit):
+@pytest.mark.parametrize(("cross_fit", "test_fraction"), [(0, 0.25), (4, 0.25), (4, 0.0)])
+def test_the_split_of_another_run_is_repeated(tmp_path, cross_fit, test_fraction):
     source, csv = grouped_source(), str(tmp_path / "split.csv")
     settings = {"split": "groups", "cross_fit": cross_fit, "seed": 1}
+    settings["test_fraction"] = test_fraction
     first = divide(source, **settings).table
     first.to_csv(csv, index=False)
     again = divide(source, split_csv=csv, **settings).table
@@ -350,6 +351,8 @@ def test_without_a_test_set_every_image_is_in_a_fold_and_copies_are_in_one():
     fold = table.set_index("id").fold
     assert fold.notna().all() and fold.g003 == fold.g001 and fold.b001 == fold.b000
     assert table.groupby("fold").label.mean().between(0.38, 0.42).all()
+    kept = divide(toy_source(test=5), test_fraction=0.0, cross_fit=4).table  # the source's own
+    assert (kept.split == "test").sum() == 5
     with pytest.raises(SettingsError, match="CROSS_FIT"):
         SplitSettings(test_fraction=0.0)
 

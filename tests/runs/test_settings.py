@@ -23,6 +23,8 @@ def test_a_given_value_wins_over_the_preset_and_the_preset_over_the_default():
     assert config.resolve("01_data_split", "smoke", {}).image_size_px == 64  # the preset's
     given = config.resolve("01_data_split", "smoke", {"image_size_px": 48, "max_images": None})
     assert (given.image_size_px, given.val_per_class) == (48, 5)  # the rest of the preset stays
+    tested = [config.resolve("01_data_split", p, {}).test_fraction for p in ("quick", "full")]
+    assert tested == [0.25, 0]
     assert given.max_images == 240
 
 
