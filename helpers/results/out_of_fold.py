@@ -10,6 +10,7 @@ by each protocol: `random, groups`), and for each model `random/<slug>.csv` and 
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,8 +32,8 @@ AUCS = {  # the three columns
     "inside_auc": (UNSEEN, metrics.within_group_auc),
 }
 PRIOR = Model("module_prior")
-# behind the titles; "*" has been fitted to the scores, or searched with labels of the images
-MARKS = {"ensemble": " *", "searched": " *", "reference": " (reference)"}
+# kinds of models that were fitted to the scores, or searched with labels of the images
+CHOSEN = ("ensemble", "searched")
 COLUMNS = {  # for the eye, see `core.tables`
     "Model": "{title}{mark}",
     "Seen groups": "{seen_auc:%[]}",
@@ -116,18 +117,20 @@ def three_columns(found: OutOfFold) -> pd.DataFrame:
     is a row, computed from the folds.
 
     Returns:
-        A row for each model, the best on unseen groups first: `model, title, kind`; `random_seeds,
-        groups_seeds`, their numbers; `seen_auc, unseen_auc, inside_auc` with `*_low, *_high`, and
-        `*_mean, *_std` of one training; `difference`, seen minus unseen by the seeds that both
-        have, paired by image, with its ends, `standard_error, p_value`, and `p_holm` over all rows.
+        A row for each model, the best on unseen groups first: `model, title, kind`, `chosen` (see
+        `CHOSEN`); `random_seeds, groups_seeds`, their numbers; `seen_auc, unseen_auc, inside_auc`
+        with `*_low, *_high`, and `*_mean, *_std` of one training; `difference`, seen minus unseen
+        by the seeds that both have, paired by image, with its ends, `standard_error, p_value`, and
+        `p_holm` over all rows.
     """
     labels, groups = found.folds.label.to_numpy(np.int64), found.folds.group.to_numpy()
     models = {PRIOR.slug: PRIOR, **found.models}
     complete, rows = {protocol: _complete(found, protocol) for protocol in PROTOCOLS}, []
     for name in sorted(models, key=lambda slug: models[slug].order):
-        row: dict[str, Any] = {"model": name, "title": models[name].title}
+        model = models[name]
+        row: dict[str, Any] = {"model": name, "title": model.title, "kind": model.kind}
+        row["chosen"] = dataclasses.replace(model, teacher="").kind in CHOSEN
         row |= dict.fromkeys([*AUCS, "difference", "standard_error", "p_value"], np.nan)
-        row["kind"] = models[name].kind
         seen, unseen = (complete[protocol].get(name, pd.DataFrame()) for protocol in PROTOCOLS)
         row |= {"random_seeds": seen.shape[1], "groups_seeds": unseen.shape[1]}
         for column, (protocol, measure) in AUCS.items():
@@ -162,6 +165,7 @@ def _complete(found: OutOfFold, protocol: str) -> dict[str, pd.DataFrame]:
 def for_the_eye(table: pd.DataFrame) -> pd.DataFrame:
     """Return `three_columns` as text, without columns that are empty; notebook 06 explains it."""
     pairs = table[["random_seeds", "groups_seeds"]].astype(str).to_numpy()
-    marks, seeds = table.kind.map(MARKS).fillna(""), [" / ".join(dict.fromkeys(p)) for p in pairs]
-    text = tables.filled(table.assign(mark=marks, seeds=seeds), COLUMNS)
+    seeds = [" / ".join(dict.fromkeys(pair)) for pair in pairs]
+    mark = np.where(table.chosen, " *", np.where(table.kind == "reference", " (reference)", ""))
+    text = tables.filled(table.assign(mark=mark, seeds=seeds), COLUMNS)
     return text.loc[:, (text != tables.MISSING).any()]
