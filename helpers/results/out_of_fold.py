@@ -11,6 +11,7 @@ by each protocol: `random, groups`), and for each model `random/<slug>.csv` and 
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,7 @@ import pandas as pd
 
 from helpers.core import files, metrics, tables
 from helpers.datasets.group_prior import group_prior
-from helpers.models.record import CLASSICAL, Model
+from helpers.models.record import BASES, Model
 from helpers.results.comparison import holm, with_ends
 from helpers.results.predictions import Scored
 
@@ -90,7 +91,7 @@ def contents(found: OutOfFold) -> dict[str, bytes]:
 
 
 def read_folder(folder: Path) -> OutOfFold:
-    """Load a folder of scores; a model is known by its slug alone, such as `lr_on_brightness`.
+    """Load a folder of scores; a model is known by its slug alone.
 
     Raises:
         ArtifactError: a file is missing or damaged, or lacks a column.
@@ -103,10 +104,17 @@ def read_folder(folder: Path) -> OutOfFold:
         table = files.load_csv(path, ("id",)).set_index("id")
         with files.reading(path):
             scores[path.parent.name][path.stem] = table.astype(np.float64).reindex(folds.id)
-    known = [Model(name, features=on) for name in CLASSICAL for on in ("fbp", "brightness")]
-    models = {slug: Model(slug) for of_protocol in scores.values() for slug in of_protocol}
-    models |= {model.slug: model for model in known if model.slug in models}
-    return OutOfFold(folds, scores, models)
+    slugs = {slug for models in scores.values() for slug in models}
+    return OutOfFold(folds, scores, {slug: _model_of(slug) for slug in slugs})
+
+
+def _model_of(slug: str) -> Model:
+    """Return the model of a slug; one whose base is not of this package is called by the slug."""
+    parts = re.fullmatch(r"(.+?)(?:_(\d+))?(?:_on_(\w+?))?(_distilled)?", slug)
+    if not parts or parts[1] not in BASES:
+        return Model(slug)
+    number = None if parts[2] is None else int(parts[2])
+    return Model(parts[1], "", parts[3] or "", "fbp" if parts[4] else "", number)
 
 
 def three_columns(found: OutOfFold) -> pd.DataFrame:

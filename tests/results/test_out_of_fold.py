@@ -123,8 +123,10 @@ def test_a_folder_of_scores_gives_the_same_table(found, tmp_path):
     assert (tmp_path / "folds.csv").read_text().startswith("id,label,group,random,groups\n0000,")
     again = out_of_fold.read_folder(tmp_path)
     pd.testing.assert_frame_equal(table_of(again), table_of(found), rtol=1e-3, atol=1e-3)
-    files.write_bytes(tmp_path / "random" / "lr_on_brightness.csv", b"id,seed0\n")
-    assert out_of_fold.read_folder(tmp_path).models["lr_on_brightness"].kind == "reference"
+    named = [Model("lr", features="brightness"), Model("random_cell", number=7), Model("darts_v2")]
+    for model in (*named, Model("mine_2_on_b")):
+        files.write_bytes(tmp_path / "random" / f"{model.slug}.csv", b"id,seed0\n")
+        assert out_of_fold.read_folder(tmp_path).models[model.slug] == model
     (tmp_path / "random" / "lda.csv").write_text("id,seed0\n0000,high\n")
     with pytest.raises(files.ArtifactError, match=r"lda\.csv is damaged"):
         out_of_fold.read_folder(tmp_path)
