@@ -11,6 +11,7 @@ that it saves come labels for a next training, and an estimate of how many bad p
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -79,7 +80,7 @@ def _write_page(options: argparse.Namespace) -> int:
     print(f"{options.out}, {len(text) / 1e6:.1f} MB: {each}; {parts.passed.iloc[0]} passed")
     if left_out := len(every) - len(parts):
         print(f"left out: {left_out} parts above --most {most} of a kind, drawn at random")
-    print(f"Judge them in a browser, then: {program('review')} --read {saved_as} --out labels.csv")
+    print(f"Judge them in a browser, then: {program('review')} --read {shlex.quote(saved_as)} ...")
     print(opened.description.promise)
     return int(len(readable) < len(asked))
 
@@ -94,7 +95,7 @@ def _read(options: argparse.Namespace) -> int:
     print(
         f"{options.out}: {labels.review.notna().sum()} labels of reviews, for training alone. With "
         "the images below the folder of the data set, start a run with another --name and "
-        f"-p LABELS_CSV={options.out}"
+        f"-p LABELS_CSV={shlex.quote(str(options.out))}"
     )
     return 0
 

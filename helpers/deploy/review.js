@@ -65,7 +65,7 @@ function show() {
   const isDone = judged === parts.length;
   at("number").textContent = `Part ${state.place + 1} of ${parts.length}`;
   at("name").textContent = part.path.split("/").pop();
-  at("group").textContent = part.group;
+  at("group").textContent = part.group || "none";
   const verdict = `${part.score.toFixed(4)}, ${part.verdict}`;
   at("verdict").textContent = isDone ? verdict : "shown when all are judged";
   at("doubt").hidden = !part.label;
