@@ -93,6 +93,7 @@ def browser(tmp_path):
     driver = shutil.which("chromedriver")
     if not driver and os.environ.get("GOOD_BAD_BROWSER") != "required":
         pytest.skip("needs a browser: apt-get install chromium chromium-driver")
+    assert driver, "install chromium and chromium-driver: in CI this test is not skipped"
     from selenium import webdriver
 
     options = webdriver.ChromeOptions()
