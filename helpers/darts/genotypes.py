@@ -94,7 +94,7 @@ def derive_genotype(
     connections (-1: any number), the weakest one loses its weight and the cell is derived again
     (P-DARTS, arXiv 1904.12760, section 3.3).
     """
-    weights = _edge_weights(alpha_normal, beta_normal)
+    weights = strengths(alpha_normal, beta_normal)
     normal = strongest_edges(weights)
     skip = OPERATIONS.index("skip_connect")
     while max_skips >= 0:
@@ -105,10 +105,10 @@ def derive_genotype(
         # Below every softmax weight: the operation cannot come back even if the others are 0.
         weights[min(rows, key=lambda row: weights[row][skip])][skip] = -1.0
         normal = strongest_edges(weights)
-    return Genotype(normal, strongest_edges(_edge_weights(alpha_reduce, beta_reduce)))
+    return Genotype(normal, strongest_edges(strengths(alpha_reduce, beta_reduce)))
 
 
-def _edge_weights(alpha: Any, beta: Any) -> list[list[float]]:
+def strengths(alpha: Any, beta: Any) -> list[list[float]]:
     """Return the weights (14, 7) of the operations other than none, softmax (and beta) applied."""
     weights = torch.as_tensor(alpha).double().softmax(dim=1)
     if beta is not None:

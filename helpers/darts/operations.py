@@ -48,8 +48,8 @@ def stems(
 ) -> tuple[nn.Module, nn.Module]:
     """Return the layers from images to the older input of the first cell, and on to the newer.
 
-    "cifar" keeps H and W and gives both inputs 3 * `channels`. "imagenet" divides H and W by 4,
-    then by 8, and gives both `channels`.
+    "cifar" keeps H and W and gives both inputs 3 * `channels`. The others give both `channels`:
+    "half" and "quarter" divide H and W by 2 and 4, "imagenet" by 4, then by 8.
     """
 
     def conv(c_in: int, c_out: int, stride: int) -> list[nn.Module]:
@@ -58,9 +58,10 @@ def stems(
 
     if stem == "cifar":
         return nn.Sequential(*conv(in_channels, 3 * channels, 1)), nn.Identity()
-    half = channels // 2
-    older = nn.Sequential(*conv(in_channels, half, 2), nn.ReLU(), *conv(half, channels, 2))
-    return older, nn.Sequential(nn.ReLU(), *conv(channels, channels, 2))
+    strides = {"half": (2, 1, 1), "quarter": (2, 2, 1), "imagenet": (2, 2, 2)}[stem]
+    half, full = channels // 2, channels
+    older = (*conv(in_channels, half, strides[0]), nn.ReLU(), *conv(half, full, strides[1]))
+    return nn.Sequential(*older), nn.Sequential(nn.ReLU(), *conv(full, full, strides[2]))
 
 
 class FactorizedReduce(nn.Module):

@@ -1,7 +1,5 @@
 """Choose a cell by what the finished supernet loses without an operation, and without an edge.
 
-A verdict says whether the search decided anything, by alpha and by this second selection.
-
 Source: Wang et al. 2021, arXiv 2108.04392 (DARTS-PT): the size of alpha does not say what an
 operation is worth. The paper decides one edge after the other and fine-tunes the supernet after
 each. Here nothing is trained in between: all choices are measured on one supernet. The loss is
@@ -11,11 +9,9 @@ measured, since the accuracy has too many ties on a few hundred images.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import torch
 import torch.nn.functional as F
@@ -23,18 +19,14 @@ from torch import Tensor
 from torch.func import functional_call
 
 from helpers.darts.architect import Batch
-from helpers.darts.genotypes import Genotype, from_json, new_edges, strongest_edges
-from helpers.darts.search import Record, halves, make_supernet
+from helpers.darts.genotypes import Genotype, strongest_edges
+from helpers.darts.search import halves, make_supernet
 from helpers.darts.settings import SearchSettings
-from helpers.darts.space import EDGES, KINDS, OPERATIONS
+from helpers.darts.space import KINDS, OPERATIONS
 from helpers.darts.supernet import Supernet
 from helpers.datasets.cache import ImageCache
 from helpers.training.batches import image_batches
 from helpers.training.inference import placed
-
-CLEAR_LEAD = 1.5  # factor by which the best operation of an edge outweighs the next
-SURE = 2.0  # standard errors, by which perturbation's choice has to lead
-CELL_EDGES = 16  # of both kinds of cell
 
 
 def without(net: Supernet, kind: str, edge: int, operation: int | None = None) -> dict[str, Tensor]:
@@ -59,30 +51,20 @@ def without(net: Supernet, kind: str, edge: int, operation: int | None = None) -
 def worths(net: Supernet, batch: Batch) -> dict[str, Any]:
     """Return how much the loss of a batch rises without each operation, and without each edge.
 
-    By kind of cell: "operations" (edges, 7) in the order of OPERATIONS, "edges" (edges,), and
-    "leads" (edges,): the rise of the best operation minus that of the next one, in standard errors
-    over the images. An operation or edge is taken from all cells of its kind, which share alpha.
+    By kind of cell: "operations" (edges, 7) in the order of OPERATIONS, and "edges" (edges,). An
+    operation or edge is taken from all cells of its kind, which share alpha.
     """
     images, targets = batch
 
-    def losses(changed: dict[str, Tensor]) -> Tensor:
-        logits = functional_call(net, changed, (images,))
-        losses = F.cross_entropy(logits, targets, reduction="none")
-        return losses.cpu().double()  # MPS has no doubles
+    def loss(changed: dict[str, Tensor]) -> float:
+        return float(F.cross_entropy(functional_call(net, changed, (images,)), targets))
 
-    whole, edges = losses({}).mean(), range(len(net.operation_weights("normal")))
+    whole, edges = loss({}), range(len(net.operation_weights("normal")))
     columns, by_kind = range(1, 1 + len(OPERATIONS)), {}
     for kind in KINDS:
-        operations, leads = [], []
-        for edge in edges:
-            cut = torch.stack([losses(without(net, kind, edge, o)) for o in columns])  # (7, N)
-            best, second = cut.mean(dim=1).topk(2).indices
-            ahead = cut[best] - cut[second]
-            error = ahead.std() / len(ahead) ** 0.5
-            leads.append(float(torch.nan_to_num(ahead.mean() / error)))
-            operations.append((cut.mean(dim=1) - whole).tolist())
-        alone = [float(losses(without(net, kind, edge)).mean() - whole) for edge in edges]
-        by_kind[kind] = {"operations": operations, "edges": alone, "leads": leads}
+        operations = [[loss(without(net, kind, e, o)) - whole for o in columns] for e in edges]
+        alone = [loss(without(net, kind, e)) - whole for e in edges]
+        by_kind[kind] = {"operations": operations, "edges": alone}
     return by_kind
 
 
@@ -121,44 +103,3 @@ def select_by_perturbation(
     labels = torch.tensor(batches.labels, device=batches.device)
     worth = worths(net, (torch.cat(list(batches.ordered())), labels))
     return Selection(worth, len(rows), round(time.monotonic() - started, 1))
-
-
-def clear_edges(record: Record) -> int:
-    """Return on how many edges the best operation but `none` outweighs the next by CLEAR_LEAD."""
-    count = 0
-    for kind in KINDS:
-        second, first = np.sort(np.array(record[f"alpha_{kind}"])[:, 1:], axis=1)[:, -2:].T
-        count += int((np.exp(first - second) >= CLEAR_LEAD).sum())  # of softmax(alpha)
-    return count
-
-
-def confirmed_edges(record: Record, worth: Mapping[str, Any]) -> int:
-    """Return on how many edges perturbation is sure that the best operation is that of alpha."""
-    count = 0
-    for kind in KINDS:
-        best = np.array(record[f"alpha_{kind}"])[:, 1:].argmax(axis=1)
-        same = np.array(worth[kind]["operations"]).argmax(axis=1) == best
-        count += int((same & (np.array(worth[kind]["leads"]) >= SURE)).sum())
-    return count
-
-
-def verdict(history: Sequence[Record], worth: Mapping[str, Any]) -> str:
-    """Return a sentence that says whether the search decided anything, and why.
-
-    `worth` is what `worths` returned. The search decided the cell if one operation
-    leads clearly on at least half of all edges, perturbation confirms the operation on half of
-    them, and at most two of the cell's edges changed in the last quarter of the epochs.
-    """
-    before, end = history[max(0, len(history) * 3 // 4 - 1)], history[-1]
-    clear, confirmed, total = clear_edges(end), confirmed_edges(end, worth), 2 * len(EDGES)
-    changed = new_edges(*(from_json(record["genotype"]) for record in (before, end)))
-    signs = [2 * clear >= total, 2 * confirmed >= total]
-    result = "decided a part of the cell" if any(signs) else "decided hardly anything"
-    if all(signs) and changed <= 2:
-        result = "decided the cell"
-    return (
-        f"The search {result}: one operation leads clearly on {clear} of the {total} edges of "
-        "the search space, selection by perturbation is sure of the same operation on "
-        f"{confirmed}, and {changed} of the cells' {CELL_EDGES} edges changed in the last quarter "
-        "of the epochs."
-    )

@@ -21,9 +21,9 @@ from scipy.special import softmax
 
 from helpers.darts.genotypes import Genotype
 from helpers.darts.operations import softmax_by_node
-from helpers.darts.perturbation import clear_edges
 from helpers.darts.search import Record
 from helpers.darts.space import EDGES, KINDS, NODE_STATES, PRIMITIVES
+from helpers.darts.verdict import Choice
 
 OUTPUT = 6
 STATE_NAMES = ("cₖ₋₂", "cₖ₋₁", "0", "1", "2", "3", "cₖ")
@@ -155,11 +155,14 @@ def search_curves(history: Sequence[Record]) -> Figure:
     return figure
 
 
-def alpha_heat_maps(history: Sequence[Record], cell: Genotype, perturbed: Genotype) -> Figure:
+def alpha_heat_maps(
+    history: Sequence[Record], cell: Genotype, perturbed: Genotype, sure: Sequence[Choice]
+) -> Figure:
     """Plot softmax(alpha) of edges by operations after the last epoch.
 
     White is 1/8, the weight of all operations at the start. A frame is around the operations that
-    `cell` keeps, a dot on those of `perturbed`. softmax(beta) is beside the name of its edge.
+    `cell` keeps, wide if the choice is `sure`, a dot on those of `perturbed`. softmax(beta) is
+    beside the name of its edge.
     """
     end, start = history[-1], 1 / len(PRIMITIVES)
     weights = {kind: softmax(np.array(end[f"alpha_{kind}"]), axis=-1) for kind in KINDS}
@@ -177,13 +180,15 @@ def alpha_heat_maps(history: Sequence[Record], cell: Genotype, perturbed: Genoty
         ax.set_title("normal cell" if kind == "normal" else "reduction cell")
         ax.hlines([2, 5, 9], 0, len(PRIMITIVES), color="black", linewidth=0.8)  # between nodes
         for name, *edge in cell.edges(kind):
-            corner = (PRIMITIVES.index(name), EDGES.index(tuple(edge)))
-            ax.add_patch(Rectangle(corner, 1, 1, fill=False, ec="black", lw=2, clip_on=False))
+            row = EDGES.index(tuple(edge))
+            width = 4 if (kind, row, name) in (choice[:3] for choice in sure) else 1
+            place = (PRIMITIVES.index(name), row)
+            ax.add_patch(Rectangle(place, 1, 1, fill=False, ec="black", lw=width, clip_on=False))
         for name, *edge in perturbed.edges(kind):
             x, y = PRIMITIVES.index(name) + 0.5, EDGES.index(tuple(edge)) + 0.5
             ax.plot(x, y, "o", color="#029e73", markeredgecolor="white", markersize=9)
     figure.suptitle(
-        f"One operation leads clearly on {clear_edges(end)} of {2 * len(EDGES)} edges; "
-        "frame: kept by the arg max of α; dot: kept by perturbation; colour: softmax(α)"
+        "frame: kept by the arg max of α, wide if it leads by more than noise; "
+        "dot: kept by perturbation; colour: softmax(α)"
     )
     return figure

@@ -23,14 +23,14 @@ from torch import Tensor
 from helpers.core import devices, seeding
 from helpers.core.members import one_holds_a_class, stratified_folds
 from helpers.darts.architect import Architect
-from helpers.darts.genotypes import Genotype, count_skips, derive_genotype, from_json, to_json
+from helpers.darts.genotypes import Genotype, count_skips, derive_genotype
 from helpers.darts.settings import SearchSettings
 from helpers.darts.space import KINDS, NUM_CLASSES
 from helpers.darts.supernet import Supernet
 from helpers.datasets.cache import ImageCache
 from helpers.models.spec import ModelSpec
 from helpers.training.augment import augmentation
-from helpers.training.batches import ImageBatches, image_batches
+from helpers.training.batches import Batches, image_batches
 from helpers.training.inference import evaluate
 from helpers.training.loop import Training, TrainingError
 from helpers.training.settings import ALONE, Steering
@@ -49,7 +49,7 @@ class Search:
     @property
     def genotype(self) -> Genotype:
         """The cell of the last epoch, within the limit of skip connections."""
-        return from_json(self.history[-1]["genotype"])
+        return genotype_of(self.history[-1], self.provenance["settings"]["max_skips"])
 
 
 def search(
@@ -64,6 +64,22 @@ def search(
         image_batches(images, half, net, settings.batch_size, augmentation(settings.augment))
         for half in halves(table, settings.seed, settings.search_images)
     )
+    history = alternate(net, w_half, alpha_half, settings, steering)
+    return Search(
+        history,
+        provenance(net, history, settings, evaluate(net, alpha_half)["val_auc"]),
+        {name: value.cpu() for name, value in net.state_dict().items()},
+    )
+
+
+def alternate(
+    net: Supernet,
+    w_half: Batches,
+    alpha_half: Batches,
+    settings: SearchSettings,
+    steering: Steering = ALONE,
+) -> list[dict[str, Any]]:
+    """Train a supernet by Algorithm 1; return an entry for each epoch, see `architecture`."""
     architect = Architect(
         net, F.cross_entropy, settings.order, settings.alpha_lr, settings.alpha_weight_decay
     )
@@ -77,7 +93,7 @@ def search(
         steering=dataclasses.replace(steering, name="search"),
     )
     training.extra["adam"] = architect.adam
-    for record in training.epochs():  # Algorithm 1
+    for record in training.epochs():
         losses: list[float] = []
         alpha_batches = endless(alpha_half, settings.seed, record["epoch"] - 1)
         for batch in training.batches():
@@ -85,12 +101,8 @@ def search(
                 losses.append(architect.step(next(alpha_batches), batch, training.optimizer))
             training.step(*batch)  # w, on the other half
         record["alpha_loss"] = float(np.mean(losses)) if losses else None
-        record.update(architecture(net, settings.max_skips))
-    return Search(
-        training.history,
-        provenance(net, training.history, settings, evaluate(net, alpha_half)["val_auc"]),
-        {name: value.cpu() for name, value in net.state_dict().items()},
-    )
+        record.update(architecture(net))
+    return training.history
 
 
 def halves(table: pd.DataFrame, seed: int, limit: int = 0) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -130,8 +142,7 @@ def make_supernet(settings: SearchSettings, images: ImageCache) -> Supernet:
             settings.layers,
             NUM_CLASSES,
             in_channels=images.channels,
-            # the ImageNet stem leaves an eighth of the image's side
-            stem="imagenet" if images.size_px >= 64 else "cifar",
+            stem=stem_for(images.size_px),
             partial=settings.partial,
         )
     middle, spread = (0.5,) * images.channels, (0.25,) * images.channels
@@ -140,7 +151,19 @@ def make_supernet(settings: SearchSettings, images: ImageCache) -> Supernet:
     return net
 
 
-def endless(half: ImageBatches, seed: int, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+def stem_for(size_px: int) -> str:
+    """Return the stem that leaves the smallest maps on which the operations still differ.
+
+    Two reductions halve them. A dilated 5x5 convolution spans 9 pixels, and on maps of 2 x 2 it is
+    one tap: so the stem leaves at least 28 pixels, as DARTS has with 224 px (appendix A.4).
+    """
+    for stem, stride in (("imagenet", 8), ("quarter", 4), ("half", 2)):
+        if size_px >= 28 * stride:
+            return stem
+    return "cifar"
+
+
+def endless(half: Batches, seed: int, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield the batches of a half in the epoch's order, again and again.
 
     Both halves have as many batches, give or take one.
@@ -152,12 +175,11 @@ def endless(half: ImageBatches, seed: int, epoch: int) -> Iterator[tuple[Tensor,
             yield images, targets
 
 
-def architecture(net: Supernet, max_skips: int) -> dict[str, Any]:
-    """Return alpha of an epoch as plain numbers, with its entropy and its cells.
+def architecture(net: Supernet) -> dict[str, Any]:
+    """Return alpha (and beta) of an epoch as plain numbers, with alpha's entropy.
 
     Entropies are means over the edges of a kind of the softmax's entropy in nats, from 0 (decided)
-    to ln 8 = 2.08 (undecided). `skips` counts the normal cell's skip connections before the limit
-    `max_skips` (-1: no limit).
+    to ln 8 = 2.08 (undecided).
     """
     record: dict[str, Any] = {}
     for kind in KINDS:
@@ -166,8 +188,6 @@ def architecture(net: Supernet, max_skips: int) -> dict[str, Any]:
         record[f"entropy_{kind}"] = float(torch.special.entr(weights).sum(1).mean())
         beta = getattr(net, f"beta_{kind}")
         record[f"beta_{kind}"] = None if beta is None else beta.detach().cpu().tolist()
-    record["skips"] = count_skips(genotype_of(record, -1))
-    record["genotype"] = to_json(genotype_of(record, max_skips))
     return record
 
 
@@ -189,7 +209,7 @@ def provenance(
         "settings": dataclasses.asdict(settings),
         "supernet": f"C={settings.channels}, L={settings.layers}{partial}, {count:,} weights",
         "epochs": len(history),
-        "skips": history[-1]["skips"],  # before the limit
+        "skips": count_skips(genotype_of(history[-1], -1)),  # before the limit
         "alpha_half_auc": auc,
         "seconds": round(sum(record["total_seconds"] for record in history), 1),
         "device": devices.device_name(devices.default_device()),

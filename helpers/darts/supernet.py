@@ -210,9 +210,10 @@ def first_row(node: int) -> int:
 class Supernet(Network):
     """The continuous relaxation of the search space over images (B, in_channels, H, W) of any size.
 
-    `channels` is C, `layers` the number of cells L (reductions at L // 3 and 2L // 3), `stem`
-    "cifar" (full resolution) or "imagenet" (one eighth), `partial` the K of PC-DARTS: 1/K of the
-    channels go through the operations, with edge normalisation; 1 is plain DARTS. K must divide C.
+    `channels` is C, `layers` the number of cells L (reductions at L // 3 and 2L // 3 if L > 2),
+    `stem` "cifar" (full resolution), "half", "quarter" or "imagenet" (one eighth), `partial` the K
+    of PC-DARTS: 1/K of the channels go through the operations, with edge normalisation; 1 is plain
+    DARTS. K must divide C.
     BN always uses batch statistics, so that no pass leaves a trace in the network.
 
     Example:
@@ -234,14 +235,15 @@ class Supernet(Network):
         self.partial, self.nodes = partial, nodes
         self.stem0, self.stem1 = stems(stem, in_channels, channels, track_statistics=False)
         before = stem == "imagenet"
-        c_pp = c_p = channels if before else 3 * channels
+        c_pp = c_p = 3 * channels if stem == "cifar" else channels
         self.cells = nn.ModuleList()
         for i in range(layers):
-            reduction = i in (layers // 3, 2 * layers // 3)
+            reduction = layers > 2 and i in (layers // 3, 2 * layers // 3)
             channels = channels * 2 if reduction else channels
             self.cells.append(Cell((c_pp, c_p), channels, nodes, partial, reduction, before))
             before = reduction
             c_pp, c_p = c_p, nodes * channels
+        self.pool: nn.Module = nn.AdaptiveAvgPool2d(1)
         self.classifier = nn.Linear(c_p, num_classes)
         edges = first_row(nodes)
         for kind in ("normal", "reduce"):
@@ -268,6 +270,11 @@ class Supernet(Network):
         beta = getattr(self, f"beta_{kind}")
         return None if beta is None else softmax_by_node(beta)
 
+    def inputs(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the two inputs of the first cell, the older one first."""
+        s0 = self.stem0(x)
+        return s0, self.stem1(s0)
+
     def forward(self, x: Tensor) -> Tensor:
         """Return the logits (B, num_classes) of images x (B, in_channels, H, W)."""
         x = x.to(self.classifier.weight.dtype).contiguous(memory_format=torch.channels_last)
@@ -275,11 +282,10 @@ class Supernet(Network):
         for kind in ("normal", "reduce"):
             weights, beta = self.operation_weights(kind)[:, 1:], self.edge_weights(kind)
             scales[kind] = (weights if beta is None else weights * beta[:, None], beta)
-        s0 = self.stem0(x)
-        s1 = self.stem1(s0)
+        s0, s1 = self.inputs(x)
         r0 = F.relu(s0)
         r1 = r0 if s1 is s0 else F.relu(s1)
         for cell in self.cells:
             out = cell(r0, r1, *scales["reduce" if cell.reduction else "normal"])
             r0, r1 = r1, F.relu(out)
-        return self.classifier(F.avg_pool2d(out, out.shape[2:]).flatten(1))
+        return self.classifier(self.pool(out).flatten(1))

@@ -18,7 +18,6 @@ from helpers.darts.perturbation import Selection
 from helpers.darts.search import Search
 from helpers.darts.settings import RetrainSettings, SearchSettings
 from helpers.datasets.cache import ImageCache
-from helpers.datasets.split_file import keeps_groups_apart
 from helpers.runs import networks
 from helpers.runs.memo import Run
 from helpers.runs.networks import Job
@@ -27,8 +26,12 @@ from helpers.training.fit import Fitted
 
 
 def training_images(split: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows that a search sees; with groups if the split keeps these apart."""
-    columns = ["id", "label", *(["group"] if keeps_groups_apart(split) else [])]
+    """Return the rows that a search sees, with groups if they are known.
+
+    The halves of a search share no group however the split was drawn: alpha would be rewarded for
+    operations that recognise a group that w has seen.
+    """
+    columns = split.columns.intersection(["id", "label", "group"])
     return split.loc[split.split == "train", columns]
 
 

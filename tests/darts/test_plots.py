@@ -10,6 +10,7 @@ from matplotlib.transforms import Bbox
 from helpers.darts import plots
 from helpers.darts.genotypes import PUBLISHED, random_genotype
 from helpers.darts.space import EDGES, KINDS, NODE_STATES, PRIMITIVES
+from helpers.darts.verdict import Choice
 
 
 def boxes_of(ax):
@@ -83,7 +84,10 @@ def test_the_heat_maps_show_the_last_alpha_frame_one_cell_and_dot_the_other(beta
     history = history_of(6, beta)
     curves = plots.search_curves(history)
     assert all(any(len(line.get_xdata()) for line in ax.lines) for ax in curves.axes)
-    figure = plots.alpha_heat_maps(history, *cells)
+    operation, *edge = cells[0].edges("normal")[0]
+    sure = [Choice("normal", EDGES.index(tuple(edge)), operation, 3.0)]
+    figure = plots.alpha_heat_maps(history, *cells, sure)
+    assert [p.get_linewidth() for ax in figure.axes[:2] for p in ax.patches].count(4) == 1
     for ax, kind in zip(figure.axes[:2], KINDS, strict=True):
         values = np.array(ax.collections[0].get_array()).reshape(14, 8)
         alpha = np.exp(history[-1][f"alpha_{kind}"])

@@ -17,6 +17,7 @@ from helpers.core import seeding, status
 from helpers.core.rules import SettingsError
 from helpers.darts import genotypes, search
 from helpers.darts.settings import SearchSettings
+from helpers.datasets.cache import ImageCache
 from helpers.runs import settings
 from helpers.training.batches import image_batches
 from helpers.training.inference import evaluate
@@ -97,9 +98,9 @@ def test_a_search_finds_a_cell_and_tells_how(cache, table, monkeypatch):
     assert np.shape(found.history[0]["alpha_reduce"]) == (14, 8)
     net = search.make_supernet(given, cache)
     net.alpha_normal.data[:, 3] += 5.0  # skips are limited, and counted before that
-    record = search.architecture(net, 2)
-    assert record["skips"] == 8
-    assert genotypes.count_skips(genotypes.from_json(record["genotype"])) == 2
+    record = search.architecture(net)
+    for limit, count in ((-1, 8), (2, 2)):
+        assert genotypes.count_skips(search.genotype_of(record, limit)) == count
     assert torch.equal(
         found.weights["alpha_normal"], torch.tensor(found.history[-1]["alpha_normal"])
     )
@@ -132,6 +133,15 @@ def test_each_step_is_algorithm_1_alpha_on_its_half_then_w_on_the_other(cache, t
     found = search.search(cache, table, given).weights
     for name, value in net.state_dict().items():
         torch.testing.assert_close(found[name], value, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize(("size_px", "side"), [(32, 32), (64, 32), (128, 32), (224, 28)])
+def test_the_stem_leaves_maps_on_which_the_operations_differ(size_px, side):
+    pixels = np.zeros((1, size_px, size_px, 1), np.uint8)
+    images = ImageCache(pixels, pd.DataFrame({"id": ["a"]}), "")
+    net = search.make_supernet(SearchSettings(channels=4, layers=3), images)
+    _, newer = net.inputs(torch.zeros(1, 1, size_px, size_px))
+    assert newer.shape[-1] == side and net(torch.zeros(2, 1, size_px, size_px)).shape == (2, 2)
 
 
 def test_alpha_rests_in_the_warm_up_alone(cache, table):

@@ -1,0 +1,164 @@
+"""Problems whose answer is known: does the search find the operation that was planted?
+
+An image has two channels, one for each input of a single cell. Its label depends on a pattern that
+only some operations can see, since all else in the network looks at one pixel at a time:
+
+    sep_conv_3x3, sep_conv_5x5   all pixels of a window of 5 x 5, or of 9 x 9 (two convolutions)
+    dil_conv_3x3, dil_conv_5x5   every second pixel, in both directions, of such a window
+    pools                        a window of 3 x 3, without regard to direction
+
+    settings = settings_of(seed=0)
+    _, history = search_planted(PROBLEMS["far"], settings)
+    verdict.choices(history[-1])[0].chosen  # "dil_conv_5x5"
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from torch import Tensor, nn
+
+from helpers.core import seeding
+from helpers.darts.search import alternate
+from helpers.darts.settings import SearchSettings
+from helpers.darts.supernet import Pointwise, Supernet
+from helpers.training.batches import EmbeddingBatches
+
+SIZE_PX, CHANNELS = 10, 8
+NOISE, DOT, DOTS = 0.3, 1.5, 5  # deviation of the noise, brightness of a dot, dots or pairs
+IMAGES = 1280  # half of them for w, half for alpha
+
+Draw = Callable[[np.random.Generator, int], tuple[np.ndarray, np.ndarray]]  # label to two channels
+
+
+def dots(places: np.ndarray) -> np.ndarray:
+    """Return pixels (H, W) with a dot at each of the places (N, 2)."""
+    pixels = np.zeros((SIZE_PX, SIZE_PX))
+    pixels[*places.T] = DOT
+    return pixels
+
+
+def pairs(rng: np.random.Generator, label: int, distance: int) -> np.ndarray:
+    """Draw pairs of dots so far apart, in rows (label 1) or in columns (0)."""
+    starts = rng.integers(0, (SIZE_PX, SIZE_PX - distance), size=(DOTS, 2))
+    pixels = dots(np.concatenate([starts, starts + np.array([0, distance])]))
+    return pixels if label else pixels.T
+
+
+def stripes(rng: np.random.Generator, label: int) -> np.ndarray:
+    """Draw stripes one pixel wide, along rows (label 1) or along columns (0)."""
+    pixels = np.zeros((SIZE_PX, SIZE_PX))
+    pixels[rng.integers(2) :: 2] = DOT / 6
+    return pixels if label else pixels.T
+
+
+def meeting(rng: np.random.Generator, label: int) -> tuple[np.ndarray, np.ndarray]:
+    """Draw dots at the same pixels of both channels (label 1), or one pixel apart (0)."""
+    places = rng.integers(1, SIZE_PX - 1, size=(DOTS, 2))
+    steps = np.eye(2, dtype=int)[rng.integers(2, size=DOTS)] * rng.choice([-1, 1], size=(DOTS, 1))
+    return dots(places), dots(places if label else places + steps)
+
+
+BLANK = np.zeros((SIZE_PX, SIZE_PX))  # a channel that says nothing
+
+
+@dataclass(frozen=True)
+class Problem:
+    """How images are drawn, and which operations can tell the classes apart on which edges."""
+
+    draw: Draw
+    right: Mapping[int, tuple[str, ...]]  # row of alpha to operations
+
+
+SEP, WIDE = ("sep_conv_3x3", "sep_conv_5x5"), ("sep_conv_5x5", "dil_conv_5x5")
+SKIP = ("skip_connect",)
+PROBLEMS = {
+    "near": Problem(lambda rng, label: (pairs(rng, label, 1), BLANK), {0: SEP}),
+    "middle": Problem(lambda rng, label: (pairs(rng, label, 3), BLANK), {0: SEP}),
+    "far": Problem(lambda rng, label: (pairs(rng, label, 6), BLANK), {0: WIDE}),
+    "texture": Problem(lambda rng, label: (stripes(rng, label), BLANK), {0: SEP}),
+    "skip": Problem(meeting, {0: SKIP, 1: SKIP}),
+    "differ": Problem(
+        lambda rng, label: (pairs(rng, label, 6), pairs(rng, label, 1)), {0: WIDE, 1: SEP}
+    ),
+}
+
+
+class OneCell(Supernet):
+    """A normal cell with one node; each input sees a channel of its own, pixel by pixel."""
+
+    def __init__(self, partial: int) -> None:
+        super().__init__(CHANNELS, layers=1, num_classes=2, partial=partial, nodes=1)
+        self.stem0, self.stem1 = (Pointwise(1, 3 * CHANNELS) for _ in range(2))
+        # The supernet has no ReLU here; means of linear maps would not say what is beside what.
+        self.pool = nn.Sequential(nn.ReLU(), nn.AdaptiveAvgPool2d(1))
+
+    def inputs(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the two inputs of the cell from images x (B, 2, H, W)."""
+        return self.stem0(x[:, :1]), self.stem1(x[:, 1:])
+
+
+def images_of(problem: Problem, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return images (N, 2, H, W) float32, as many of each class, and their labels (N,)."""
+    rng = seeding.numpy_stream(seed, "planted images")
+    labels = np.arange(count) % 2
+    clean = np.array([problem.draw(rng, int(label)) for label in labels])
+    return (clean + rng.normal(0, NOISE, clean.shape)).astype(np.float32), labels
+
+
+def halves_of(
+    problem: Problem, settings: SearchSettings, permuted: bool = False
+) -> tuple[EmbeddingBatches, EmbeddingBatches]:
+    """Return the half for w and the half for alpha.
+
+    If `permuted`, each image of alpha's half has the label of another: there is nothing to find.
+    """
+    images, labels = images_of(problem, IMAGES, settings.seed)
+    ids, half = np.arange(IMAGES).astype(str), IMAGES // 2
+    if permuted:
+        labels[half:] = seeding.numpy_stream(settings.seed, "permuted").permutation(labels[half:])
+    first, second = (
+        EmbeddingBatches(images[rows], labels[rows], ids[rows], settings.batch_size)
+        for rows in (slice(half), slice(half, None))
+    )
+    return first, second
+
+
+def settings_of(seed: int, order: int = 1, partial: int = 1) -> SearchSettings:
+    """Return the settings with which the problems are searched: 6 epochs of 20 steps.
+
+    With partial channels half of them go past the operations, and w learns more slowly.
+    """
+    epochs, lr = (6, 0.1) if partial == 1 else (12, 0.2)
+    return SearchSettings(
+        seed=seed,
+        batch_size=32,
+        epochs=epochs,
+        channels=CHANNELS,
+        order=order,
+        partial=partial,
+        lr=lr,
+        alpha_lr=0.03,
+    )
+
+
+def one_cell(settings: SearchSettings) -> OneCell:
+    """Return the network; its initial weights and alphas depend on the seed alone."""
+    with seeding.torch_stream(settings.seed, "initial weights planted"):
+        return OneCell(settings.partial)
+
+
+def search_planted(
+    problem: Problem, settings: SearchSettings, permuted: bool = False
+) -> tuple[OneCell, list[dict[str, Any]]]:
+    """Search the operations of a problem; return the network and its history by epochs."""
+    net = one_cell(settings)
+    return net, alternate(net, *halves_of(problem, settings, permuted), settings)
+
+
+def is_hit(problem: Problem, operations: Mapping[int | None, str]) -> bool:
+    """Return True if each edge that matters (a row of alpha) has an operation that is right."""
+    return all(operations.get(edge) in right for edge, right in problem.right.items())

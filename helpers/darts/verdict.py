@@ -1,0 +1,115 @@
+"""Say what a search decided: which of its choices lead by more than noise would make them lead.
+
+The strength of an operation on an edge is softmax(alpha), with partial channels times softmax(beta)
+over the inputs of the node. A cell keeps two inputs for each node, and an operation on each.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from helpers.darts.architect import BETAS
+from helpers.darts.genotypes import strengths
+from helpers.darts.settings import SearchSettings
+from helpers.darts.space import EDGES, KINDS, OPERATIONS
+
+SEARCHES, QUANTILE = 100, 0.95  # of noise: how many, and how many of them stay below the limit
+
+
+class Choice(NamedTuple):
+    """A choice of a cell, and log(its strength / that of the next best)."""
+
+    kind: str  # of the cell
+    edge: int | None  # row of alpha whose operation was chosen; None: a node's two inputs
+    chosen: str  # the operation, or the states "0, 1"
+    lead: float
+
+
+def choices(record: Mapping[str, Any]) -> list[Choice]:
+    """Return the choices that an epoch's alpha (and beta) makes, see `search.architecture`.
+
+    For each kind of cell: the operation of every edge that is kept, and the inputs of every node
+    that has more than two; these lead by the second best input over the third.
+    """
+    found = []
+    for kind in KINDS:
+        strength = np.log(strengths(record[f"alpha_{kind}"], record[f"beta_{kind}"]))
+        nodes = np.array([node for _, node in EDGES[: len(strength)]])
+        best = strength.max(axis=1)
+        for node in np.unique(nodes):
+            rows = np.flatnonzero(nodes == node)
+            rows = rows[np.argsort(-best[rows], kind="stable")]
+            for row in sorted(rows[:2]):
+                second, first = np.sort(strength[row])[-2:]
+                operation = OPERATIONS[int(strength[row].argmax())]
+                found.append(Choice(kind, int(row), operation, float(first - second)))
+            if len(rows) > 2:
+                kept = ", ".join(str(EDGES[row][0]) for row in sorted(rows[:2]))
+                found.append(Choice(kind, None, kept, float(best[rows[1]] - best[rows[2]])))
+    return found
+
+
+def noise_limit(settings: SearchSettings, steps: int, edges: int = len(EDGES)) -> float:
+    """Return the lead that no choice of 95 in 100 searches reaches whose gradients are noise.
+
+    Every image of alpha's half pulls alpha and beta in a direction of its own, whatever the
+    operation, and the same images come back in every epoch. Adam does not see the size of the
+    gradients. Weight decay, which makes leads smaller, is left out.
+
+    Args:
+        settings: the rates, the epochs, and whether there is a beta.
+        steps: of alpha in each epoch after the warm-up.
+        edges: of a cell.
+    """
+    draws = torch.Generator().manual_seed(0)
+    shape = (SEARCHES, len(KINDS), edges, len(OPERATIONS) + 2)  # the last column is beta
+    values = torch.nn.Parameter(torch.zeros(shape))
+    adam = torch.optim.Adam([values], settings.alpha_lr, BETAS)
+    mean = torch.randn(shape, generator=draws) / math.sqrt(steps)  # of all images
+    for _ in range(settings.epochs - settings.alpha_warmup):
+        noise = torch.randn((steps, *shape), generator=draws)
+        for gradient in noise - noise.mean(dim=0) + mean:
+            values.grad = gradient
+            adam.step()
+    largest = []
+    for kinds in values.detach():
+        record: dict[str, Any] = {}
+        for kind, columns in zip(KINDS, kinds, strict=True):
+            record[f"alpha_{kind}"] = columns[:, :-1]
+            record[f"beta_{kind}"] = columns[:, -1] if settings.partial > 1 else None
+        largest.append(max(choice.lead for choice in choices(record)))
+    return float(np.quantile(largest, QUANTILE))
+
+
+def limit_of(history: Sequence[Mapping[str, Any]], settings: SearchSettings) -> float:
+    """Return the `noise_limit` of a search by its history."""
+    steps = math.ceil(history[-1]["images"] / settings.batch_size)
+    return noise_limit(settings, steps, len(history[-1]["alpha_normal"]))
+
+
+def decided(history: Sequence[Mapping[str, Any]], settings: SearchSettings) -> list[Choice]:
+    """Return the choices of the last epoch that lead by more than noise."""
+    limit = limit_of(history, settings)
+    return [choice for choice in choices(history[-1]) if choice.lead > limit]
+
+
+def verdict(history: Sequence[Mapping[str, Any]], settings: SearchSettings) -> str:
+    """Return a sentence that says how much of the cells the search decided.
+
+    It decided the cells if at least half of all choices lead by more than noise.
+    """
+    made, sure = choices(history[-1]), decided(history, settings)
+    result = "a part of the cells" if sure else "nothing"
+    if 2 * len(sure) >= len(made):
+        result = "the cells"
+    a, b = (sum(choice.edge is not None for choice in some) for some in (sure, made))
+    return (
+        f"The search decided {result}: {a} of the {b} operations that the cells keep, and "
+        f"{len(sure) - a} of {len(made) - b} choices of a node's inputs, lead the next best by "
+        "more than they would if all gradients were noise."
+    )

@@ -1,0 +1,105 @@
+"""What a search decided, against leads that are written out and searches on noise."""
+
+import numpy as np
+import pytest
+import torch
+
+from helpers.darts import verdict
+from helpers.darts.architect import Architect
+from helpers.darts.settings import SearchSettings
+from helpers.darts.space import KINDS, OPERATIONS
+
+SETTINGS = SearchSettings(epochs=4, batch_size=10, alpha_lr=0.03)
+
+
+def record_of(strength=0.0, beta=None):
+    """An epoch in which operation e % 7 leads on edge e, the more the later the edge."""
+    alpha = np.zeros((14, 8))
+    for edge in range(14):
+        alpha[edge, 1 + edge % 7] = strength * (1 + edge / 10)
+    record = {f"alpha_{kind}": alpha.tolist() for kind in KINDS}
+    return record | {f"beta_{kind}": beta for kind in KINDS} | {"images": 100}
+
+
+def test_choices_are_the_operations_of_kept_edges_and_the_inputs_of_nodes_that_have_three():
+    found = verdict.choices(record_of(2.0))
+    assert len(found) == 2 * (8 + 3)
+    assert found[: len(found) // 2] == [c._replace(kind="normal") for c in found[len(found) // 2 :]]
+    normal = {choice.edge: choice for choice in found[:11] if choice.edge is not None}
+    assert [*normal] == [0, 1, 3, 4, 7, 8, 12, 13]  # the strongest two of each node
+    assert normal[4].chosen == OPERATIONS[4] and normal[4].lead == pytest.approx(2.0 * 1.4)
+    inputs = [choice for choice in found[:11] if choice.edge is None]
+    assert [choice.chosen for choice in inputs] == ["1, 2", "2, 3", "3, 4"]
+    kept, left = (np.exp(a) / (np.exp(a) + 7) for a in (2.0 * 1.3, 2.0 * 1.2))  # edges 3, 2
+    assert inputs[0].lead == pytest.approx(np.log(kept / left))
+
+
+def test_beta_decides_the_inputs_and_no_operation():
+    beta = [0.0] * 14
+    beta[2] = 3.0  # from state 0 to the second node
+    plain, found = verdict.choices(record_of(0.0)), verdict.choices(record_of(0.0, beta))
+    assert [c.lead for c in plain] == pytest.approx([0.0] * 22, abs=1e-12)
+    inputs = [choice for choice in found if choice.edge is None]
+    assert inputs[0].chosen == "0, 1" and inputs[0].lead == pytest.approx(0.0, abs=1e-12)
+    assert {choice.lead for choice in found if choice.edge is not None} == {0.0}
+    beta[3] = 1.0
+    assert verdict.choices(record_of(0.0, beta))[4].lead == pytest.approx(1.0)
+
+
+def test_the_limit_is_a_lead_that_few_searches_on_noise_reach_anywhere():
+    """The same noise through the package's own step of alpha, with a net that has nothing else."""
+
+    class Noise(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            for kind in KINDS:
+                self.register_parameter(f"alpha_{kind}", torch.nn.Parameter(torch.zeros(14, 8)))
+
+        def architecture_parameters(self):
+            return [self.alpha_normal, self.alpha_reduce]
+
+        def weight_parameters(self):
+            return []
+
+        def forward(self, pulls):  # (B, 28, 8)
+            return (torch.cat(self.architecture_parameters()) * pulls).sum(dim=(1, 2))
+
+    limit, largest = verdict.noise_limit(SETTINGS, steps=10), []
+    for seed in range(40):
+        torch.manual_seed(seed)
+        net, pulls = Noise(), torch.randn(100, 28, 8)  # one for each image
+        step = Architect(net, lambda out, _: out.mean(), lr=0.03, weight_decay=0.0).step
+        for _ in range(4):
+            for rows in torch.randperm(100).split(10):
+                step((pulls[rows], torch.zeros(10)))
+        record = {f"alpha_{k}": getattr(net, f"alpha_{k}").tolist() for k in KINDS}
+        found = verdict.choices(record | {f"beta_{kind}": None for kind in KINDS})
+        largest.append(max(choice.lead for choice in found))
+    assert 0 <= np.mean(np.array(largest) > limit) <= 0.2
+    assert np.quantile(largest, 0.95) == pytest.approx(limit, rel=0.3)
+
+
+def test_the_limit_follows_the_rate_and_the_length_of_the_search():
+    few = verdict.noise_limit(SETTINGS, steps=5)
+    twice = SearchSettings(epochs=4, alpha_lr=0.06)
+    assert verdict.noise_limit(twice, steps=5) == pytest.approx(2 * few, rel=0.1)
+    rested = SearchSettings(epochs=8, alpha_warmup=4, alpha_lr=0.03)
+    assert verdict.noise_limit(rested, steps=5) == few
+    assert verdict.noise_limit(SETTINGS, steps=20) > 1.5 * few
+
+
+@pytest.mark.parametrize(
+    ("strength", "decided", "counts"),
+    [(0.2, "nothing", "0 of the 16"), (50.0, "the cells", "16 of the 16")],
+)
+def test_a_verdict_counts_the_choices_that_lead_by_more_than_noise(strength, decided, counts):
+    text = verdict.verdict([record_of(strength)], SETTINGS)
+    assert f"decided {decided}:" in text and counts in text
+
+
+def test_a_search_that_is_sure_of_one_operation_has_decided_a_part():
+    record = record_of(0.0)
+    record["alpha_normal"][0][4] = 9.0
+    assert "a part of the cells: 1 of the 16" in verdict.verdict([record], SETTINGS)
+    (sure,) = verdict.decided([record], SETTINGS)
+    assert sure[:3] == ("normal", 0, "sep_conv_3x3")
