@@ -81,7 +81,7 @@ PRESET_VALUES: dict[str, dict[str, dict[str, Any]]] = {
         "04_darts_search": _SEARCH
         | {
             "search_images": 2000,
-            "epochs": 6,
+            "epochs": 5,
             "alpha_warmup": 1,
             "alpha_lr": 0.03,
             "perturbation_images": 32,
