@@ -65,6 +65,13 @@ def meeting(rng: np.random.Generator, label: int) -> tuple[np.ndarray, np.ndarra
 BLANK = np.zeros((SIZE_PX, SIZE_PX))  # a channel that says nothing
 
 
+def either(rng: np.random.Generator, label: int) -> tuple[np.ndarray, np.ndarray]:
+    """Draw far pairs into the first channel or near ones into the second: both are needed."""
+    if rng.integers(2):
+        return pairs(rng, label, 6), BLANK
+    return BLANK, pairs(rng, label, 1)
+
+
 @dataclass(frozen=True)
 class Problem:
     """How images are drawn, and which operations can tell the classes apart on which edges."""
@@ -81,9 +88,7 @@ PROBLEMS = {
     "far": Problem(lambda rng, label: (pairs(rng, label, 6), BLANK), {0: WIDE}),
     "texture": Problem(lambda rng, label: (stripes(rng, label), BLANK), {0: SEP}),
     "skip": Problem(meeting, {0: SKIP, 1: SKIP}),
-    "differ": Problem(
-        lambda rng, label: (pairs(rng, label, 6), pairs(rng, label, 1)), {0: WIDE, 1: SEP}
-    ),
+    "differ": Problem(either, {0: WIDE, 1: SEP}),
 }
 
 
@@ -101,62 +106,41 @@ class OneCell(Supernet):
         return self.stem0(x[:, :1]), self.stem1(x[:, 1:])
 
 
-def images_of(problem: Problem, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return images (N, 2, H, W) float32, as many of each class, and their labels (N,)."""
-    rng = seeding.numpy_stream(seed, "planted images")
-    labels = np.arange(count) % 2
-    clean = np.array([problem.draw(rng, int(label)) for label in labels])
-    return (clean + rng.normal(0, NOISE, clean.shape)).astype(np.float32), labels
-
-
 def halves_of(
     problem: Problem, settings: SearchSettings, permuted: bool = False
-) -> tuple[EmbeddingBatches, EmbeddingBatches]:
-    """Return the half for w and the half for alpha.
+) -> list[EmbeddingBatches]:
+    """Return the half for w and the half for alpha, with as many images of each class.
 
     If `permuted`, each image of alpha's half has the label of another: there is nothing to find.
     """
-    images, labels = images_of(problem, IMAGES, settings.seed)
-    ids, half = np.arange(IMAGES).astype(str), IMAGES // 2
+    rng = seeding.numpy_stream(settings.seed, "planted images")
+    count, half = IMAGES * settings.partial, IMAGES * settings.partial // 2
+    labels = np.arange(count) % 2
+    clean = np.array([problem.draw(rng, int(label)) for label in labels])  # (N, 2, H, W)
+    images = (clean + rng.normal(0, NOISE, clean.shape)).astype(np.float32)
     if permuted:
-        labels[half:] = seeding.numpy_stream(settings.seed, "permuted").permutation(labels[half:])
-    first, second = (
-        EmbeddingBatches(images[rows], labels[rows], ids[rows], settings.batch_size)
-        for rows in (slice(half), slice(half, None))
-    )
-    return first, second
+        labels[half:] = rng.permutation(labels[half:])
+    ids, parts = np.arange(count).astype(str), (slice(half), slice(half, None))
+    return [EmbeddingBatches(images[p], labels[p], ids[p], settings.batch_size) for p in parts]
 
 
 def settings_of(seed: int, order: int = 1, partial: int = 1) -> SearchSettings:
-    """Return the settings with which the problems are searched: 6 epochs of 20 steps.
+    """Return the settings with which the problems are searched: 6 epochs.
 
-    With partial channels half of them go past the operations, and w learns more slowly.
+    With partial channels w learns more slowly: its rate is higher, and the images are more.
     """
-    epochs, lr = (6, 0.1) if partial == 1 else (12, 0.2)
-    return SearchSettings(
-        seed=seed,
-        batch_size=32,
-        epochs=epochs,
-        channels=CHANNELS,
-        order=order,
-        partial=partial,
-        lr=lr,
-        alpha_lr=0.03,
-    )
-
-
-def one_cell(settings: SearchSettings) -> OneCell:
-    """Return the network; its initial weights and alphas depend on the seed alone."""
-    with seeding.torch_stream(settings.seed, "initial weights planted"):
-        return OneCell(settings.partial)
+    given: dict[str, Any] = {"seed": seed, "order": order, "partial": partial, "channels": CHANNELS}
+    return SearchSettings(**given, batch_size=32, epochs=6, lr=0.1 * partial, alpha_lr=0.03)
 
 
 def search_planted(
     problem: Problem, settings: SearchSettings, permuted: bool = False
 ) -> tuple[OneCell, list[dict[str, Any]]]:
     """Search the operations of a problem; return the network and its history by epochs."""
-    net = one_cell(settings)
-    return net, alternate(net, *halves_of(problem, settings, permuted), settings)
+    with seeding.torch_stream(settings.seed, "initial weights planted"):
+        net = OneCell(settings.partial)
+    w_half, alpha_half = halves_of(problem, settings, permuted)
+    return net, alternate(net, w_half, alpha_half, settings)
 
 
 def is_hit(problem: Problem, operations: Mapping[int | None, str]) -> bool:

@@ -210,7 +210,7 @@ def first_row(node: int) -> int:
 class Supernet(Network):
     """The continuous relaxation of the search space over images (B, in_channels, H, W) of any size.
 
-    `channels` is C, `layers` the number of cells L (reductions at L // 3 and 2L // 3 if L > 2),
+    `channels` is C, `layers` the number of cells L (reductions at L // 3 and 2L // 3 if L > 1),
     `stem` "cifar" (full resolution), "half", "quarter" or "imagenet" (one eighth), `partial` the K
     of PC-DARTS: 1/K of the channels go through the operations, with edge normalisation; 1 is plain
     DARTS. K must divide C.
@@ -238,7 +238,7 @@ class Supernet(Network):
         c_pp = c_p = 3 * channels if stem == "cifar" else channels
         self.cells = nn.ModuleList()
         for i in range(layers):
-            reduction = layers > 2 and i in (layers // 3, 2 * layers // 3)
+            reduction = layers > 1 and i in (layers // 3, 2 * layers // 3)
             channels = channels * 2 if reduction else channels
             self.cells.append(Cell((c_pp, c_p), channels, nodes, partial, reduction, before))
             before = reduction

@@ -21,6 +21,9 @@ from helpers.darts.space import EDGES, KINDS, OPERATIONS
 SEARCHES, QUANTILE = 100, 0.95  # of noise: how many, and how many of them stay below the limit
 
 
+History = Sequence[Mapping[str, Any]]  # of `search.alternate`
+
+
 class Choice(NamedTuple):
     """A choice of a cell, and log(its strength / that of the next best)."""
 
@@ -54,18 +57,15 @@ def choices(record: Mapping[str, Any]) -> list[Choice]:
     return found
 
 
-def noise_limit(settings: SearchSettings, steps: int, edges: int = len(EDGES)) -> float:
-    """Return the lead that no choice of 95 in 100 searches reaches whose gradients are noise.
+def noise_limit(history: History, settings: SearchSettings) -> float:
+    """Return the lead that no choice of 95 in 100 searches like this reaches by noise alone.
 
-    Every image of alpha's half pulls alpha and beta in a direction of its own, whatever the
+    Every image of alpha's half then pulls alpha and beta in a direction of its own, whatever the
     operation, and the same images come back in every epoch. Adam does not see the size of the
     gradients. Weight decay, which makes leads smaller, is left out.
-
-    Args:
-        settings: the rates, the epochs, and whether there is a beta.
-        steps: of alpha in each epoch after the warm-up.
-        edges: of a cell.
     """
+    steps = math.ceil(history[-1]["images"] / settings.batch_size)  # of an epoch
+    edges = len(history[-1]["alpha_normal"])
     draws = torch.Generator().manual_seed(0)
     shape = (SEARCHES, len(KINDS), edges, len(OPERATIONS) + 2)  # the last column is beta
     values = torch.nn.Parameter(torch.zeros(shape))
@@ -86,19 +86,13 @@ def noise_limit(settings: SearchSettings, steps: int, edges: int = len(EDGES)) -
     return float(np.quantile(largest, QUANTILE))
 
 
-def limit_of(history: Sequence[Mapping[str, Any]], settings: SearchSettings) -> float:
-    """Return the `noise_limit` of a search by its history."""
-    steps = math.ceil(history[-1]["images"] / settings.batch_size)
-    return noise_limit(settings, steps, len(history[-1]["alpha_normal"]))
-
-
-def decided(history: Sequence[Mapping[str, Any]], settings: SearchSettings) -> list[Choice]:
+def decided(history: History, settings: SearchSettings) -> list[Choice]:
     """Return the choices of the last epoch that lead by more than noise."""
-    limit = limit_of(history, settings)
+    limit = noise_limit(history, settings)
     return [choice for choice in choices(history[-1]) if choice.lead > limit]
 
 
-def verdict(history: Sequence[Mapping[str, Any]], settings: SearchSettings) -> str:
+def verdict(history: History, settings: SearchSettings) -> str:
     """Return a sentence that says how much of the cells the search decided.
 
     It decided the cells if at least half of all choices lead by more than noise.

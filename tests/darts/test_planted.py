@@ -37,16 +37,17 @@ def test_dots_meet_only_if_bad():
 
 @pytest.mark.parametrize("name", PROBLEMS)
 def test_no_pixel_alone_tells_the_classes_apart(name):
-    images, labels = planted.images_of(PROBLEMS[name], 600, seed=0)
-    assert images.shape == (600, 2, planted.SIZE_PX, planted.SIZE_PX) and labels.mean() == 0.5
+    half = planted.halves_of(PROBLEMS[name], planted.settings_of(seed=0))[0]
+    images, labels = half.embeddings, half.labels
+    assert images.shape == (640, 2, planted.SIZE_PX, planted.SIZE_PX) and labels.mean() == 0.5
     bad, good = (np.sort(images[labels == label].ravel())[::500] for label in (1, 0))
     np.testing.assert_allclose(bad, good, atol=0.25)  # the same values, in other places
 
 
 def test_permuted_labels_are_those_of_alphas_half_alone():
-    settings = planted.settings_of(seed=1)
-    plain = planted.halves_of(PROBLEMS["near"], settings)
-    permuted = planted.halves_of(PROBLEMS["near"], settings, permuted=True)
+    given = planted.settings_of(seed=1)
+    plain = planted.halves_of(PROBLEMS["near"], given)
+    permuted = planted.halves_of(PROBLEMS["near"], given, permuted=True)
     assert np.array_equal(plain[0].labels, permuted[0].labels)
     assert np.array_equal(plain[1].embeddings, permuted[1].embeddings)
     assert 0.4 < (plain[1].labels == permuted[1].labels).mean() < 0.6
@@ -54,7 +55,7 @@ def test_permuted_labels_are_those_of_alphas_half_alone():
 
 
 def test_each_input_of_the_cell_sees_its_own_channel_pixel_by_pixel():
-    net, images = planted.one_cell(planted.settings_of(seed=0)), torch.randn(4, 2, 10, 10)
+    net, images = planted.OneCell(partial=1), torch.randn(4, 2, 10, 10)
     before = net.inputs(images)
     images[:, 0, 3, 3] += 1.0
     after = net.inputs(images)

@@ -1,5 +1,7 @@
 """What a search decided, against leads that are written out and searches on noise."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -64,7 +66,7 @@ def test_the_limit_is_a_lead_that_few_searches_on_noise_reach_anywhere():
         def forward(self, pulls):  # (B, 28, 8)
             return (torch.cat(self.architecture_parameters()) * pulls).sum(dim=(1, 2))
 
-    limit, largest = verdict.noise_limit(SETTINGS, steps=10), []
+    limit, largest = verdict.noise_limit([record_of()], SETTINGS), []
     for seed in range(40):
         torch.manual_seed(seed)
         net, pulls = Noise(), torch.randn(100, 28, 8)  # one for each image
@@ -80,12 +82,15 @@ def test_the_limit_is_a_lead_that_few_searches_on_noise_reach_anywhere():
 
 
 def test_the_limit_follows_the_rate_and_the_length_of_the_search():
-    few = verdict.noise_limit(SETTINGS, steps=5)
-    twice = SearchSettings(epochs=4, alpha_lr=0.06)
-    assert verdict.noise_limit(twice, steps=5) == pytest.approx(2 * few, rel=0.1)
-    rested = SearchSettings(epochs=8, alpha_warmup=4, alpha_lr=0.03)
-    assert verdict.noise_limit(rested, steps=5) == few
-    assert verdict.noise_limit(SETTINGS, steps=20) > 1.5 * few
+    history, limit = [record_of()], verdict.noise_limit([record_of()], SETTINGS)
+    for options, factor in (
+        ({"alpha_lr": 0.06}, 2.0),
+        ({"epochs": 8, "alpha_warmup": 4}, 1.0),
+        ({"epochs": 16}, 4.0),
+        ({"batch_size": 40}, 0.5),  # a quarter of the steps
+    ):
+        changed = dataclasses.replace(SETTINGS, **options)
+        assert verdict.noise_limit(history, changed) == pytest.approx(factor * limit, rel=0.25)
 
 
 @pytest.mark.parametrize(
