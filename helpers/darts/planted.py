@@ -130,7 +130,8 @@ def settings_of(seed: int, order: int = 1, partial: int = 1) -> SearchSettings:
     With partial channels w learns more slowly: its rate is higher, and the images are more.
     """
     given: dict[str, Any] = {"seed": seed, "order": order, "partial": partial, "channels": CHANNELS}
-    return SearchSettings(**given, batch_size=32, epochs=6, lr=0.1 * partial, alpha_lr=0.03)
+    rates = {"lr": 0.1 * partial, "alpha_lr": 0.03, "alpha_weight_decay": 0.0}
+    return SearchSettings(**given | rates, batch_size=32, epochs=6)
 
 
 def search_planted(

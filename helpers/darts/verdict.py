@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from helpers.darts.architect import BETAS
+from helpers.darts.architect import BETA_RATE, BETAS
 from helpers.darts.genotypes import strengths
 from helpers.darts.settings import SearchSettings
 from helpers.darts.space import EDGES, KINDS, OPERATIONS
@@ -81,7 +81,7 @@ def noise_limit(history: History, settings: SearchSettings) -> float:
         record: dict[str, Any] = {}
         for kind, columns in zip(KINDS, kinds, strict=True):
             record[f"alpha_{kind}"] = columns[:, :-1]
-            record[f"beta_{kind}"] = columns[:, -1] if settings.partial > 1 else None
+            record[f"beta_{kind}"] = BETA_RATE * columns[:, -1] if settings.partial > 1 else None
         largest.append(max(choice.lead for choice in choices(record)))
     return float(np.quantile(largest, QUANTILE))
 

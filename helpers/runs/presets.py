@@ -18,6 +18,8 @@ _SEARCH = {
     "channels": 16,
     "partial": 4,
     "layers": 5,  # as in the networks of the cells: normal cells on maps of each size
+    # Adam divides by the size of the gradient: where that is small, decay takes back every choice
+    "alpha_weight_decay": 0.0,
     "perturbation_images": 96,
 }
 # A network of this size underfits so few images, so no drop path. It sees the eight symmetries

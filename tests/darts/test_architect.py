@@ -185,3 +185,14 @@ def test_a_step_that_fails_changes_neither_w_nor_alpha(order, failing):
     assert same(before, bits(net, sgd))
     assert torch.equal(flat(net.architecture_parameters()), alphas)
     assert all(p.requires_grad for p in net.parameters())
+
+
+def test_beta_takes_a_tenth_of_alphas_step():
+    net = Supernet(4, 3, 2, nodes=1, partial=2).double()
+    before = [p.detach().clone() for p in net.architecture_parameters()]
+    Architect(net, F.cross_entropy, lr=0.02, weight_decay=0.0).step(VAL)
+    steps = [
+        (p.detach() - b).abs() for p, b in zip(net.architecture_parameters(), before, strict=True)
+    ]
+    for step, expected in zip(steps, (0.02, 0.02, 0.002, 0.002), strict=True):
+        assert step.max().item() == pytest.approx(expected, rel=0.01)  # Adam's first step
