@@ -238,10 +238,13 @@ def sweep(home: Path) -> None:
     files.remove_leftovers(*folders)
 
 
-def run_cells(source: Path, target: Path, parameters: dict[str, Any], command: str) -> None:
+def run_cells(
+    source: Path, target: Path, parameters: dict[str, Any], command: str, skipped: str = ""
+) -> None:
     """Run the code cells of a notebook in order, with the parameters after the tagged cell."""
     names: dict[str, Any] = {"__name__": "__main__"}
     cells = [c for c in json.loads(source.read_text())["cells"] if c["cell_type"] == "code"]
+    cells = [cell for cell in cells if skipped not in cell["metadata"].get("tags", [])]
     for number, cell in enumerate(cells, start=1):
         print(f"\n@cell {number}", flush=True)
         try:

@@ -18,6 +18,7 @@ from helpers.runs import settings as config
 from helpers.runs.record import RunError
 
 ENGINE = "good-bad"
+BOTH_CLASSES = "both_classes"  # tag of the cells that need good and bad parts
 START_TIMEOUT_S = 600  # on a busy machine importing the kernel alone may take minutes
 # without tqdm's guess of the time left: it assumes that all cells take equally long
 BAR = "{desc}: {n_fmt}/{total_fmt} cells, {elapsed}{bar:1}{postfix}"
@@ -48,7 +49,9 @@ def code_digest(notebook: Path) -> str:
     )
 
 
-def run_notebook(source: Path, target: Path, parameters: Mapping[str, Any], command: str) -> None:
+def run_notebook(
+    source: Path, target: Path, parameters: Mapping[str, Any], command: str, skipped: str = ""
+) -> None:
     """Execute a notebook and write the executed copy.
 
     Args:
@@ -56,6 +59,7 @@ def run_notebook(source: Path, target: Path, parameters: Mapping[str, Any], comm
         target: its executed copy.
         parameters: values for its parameters cell.
         command: continues the run; error messages end with it.
+        skipped: tag of cells that are left out.
 
     Raises:
         RunError: the notebook failed, or its kernel did.
@@ -84,6 +88,7 @@ def run_notebook(source: Path, target: Path, parameters: Mapping[str, Any], comm
                 start_timeout=START_TIMEOUT_S,
                 cwd=str(paths.working_folder()),
                 progress_bar=_bar_options(source.stem),
+                skip_cells_with_tag=skipped,
                 # the kernel warns that it uses loopback, and after Ctrl-C that its socket is closed
                 extra_arguments=["--log-level=50"],
             )

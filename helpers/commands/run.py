@@ -61,6 +61,10 @@ def execute(plan: Plan) -> None:
         for position, stage in enumerate(plan.chosen, start=1):
             head = f"[{position}/{len(plan.chosen)}] {stage}"
             notebook = paths.notebooks_root() / f"{stage}.ipynb"
+            waits = stages.waits_for(stage, run_paths)
+            if waits and stage in config.BOTH_CLASSES:
+                print(f"{head}: waits for {waits}", flush=True)
+                continue
             if _is_done(plan, stage, notebook):
                 print(f"{head}: up to date", flush=True)
                 continue
@@ -68,7 +72,9 @@ def execute(plan: Plan) -> None:
             stage_started_s = time.monotonic()
             values = plan.parameters[stage] | _remaining(plan, stage, started_s)
             code = kernel.code_digest(notebook)
-            kernel.run_notebook(notebook, run_paths.notebook(stage), values, plan.command)
+            skipped = kernel.BOTH_CLASSES if waits else ""
+            copy = run_paths.notebook(stage)
+            kernel.run_notebook(notebook, copy, values, plan.command, skipped)
             stages.record_notebook(stage, run_paths, code)
             print(f"{head}: done in {time.monotonic() - stage_started_s:.0f} s", flush=True)
             if stage == FIRST_TABLE != plan.chosen[-1]:

@@ -16,17 +16,19 @@ COLUMNS = 8  # of sample images, and of pairs of near duplicates
 
 
 def sample_parts(split: pd.DataFrame, cache: ImageCache, seed: int) -> Figure:
-    """Draw random training images: good ones in the first row, bad ones in the second."""
-    figure, axes = plt.subplots(2, COLUMNS, figsize=(1.5 * COLUMNS, 3.5))
+    """Draw random training images: good ones in the first row, bad ones, if any, in the second."""
+    train = split[split.split == "train"]
+    labels = sorted(train.label.dropna().unique())
+    size = (1.5 * COLUMNS, 1.75 * len(labels))
+    figure, axes = plt.subplots(len(labels), COLUMNS, figsize=size, squeeze=False)
     rng = np.random.default_rng(seed)
-    for row, (label, word) in enumerate(LABEL_NAMES.items()):
-        pool = split[(split.split == "train") & (split.label == label)]
+    for label, row in zip(labels, axes, strict=True):
+        pool = train[train.label == label]
         drawn = pool.iloc[rng.permutation(len(pool))[:COLUMNS]]
         images = cache.take(cache.rows(drawn.id))
-        draw_images(axes[row], images, [str(name)[-16:] for name in drawn.id], 8)
-        first = axes[row][0]
-        place = {"transform": first.transAxes, "ha": "center", "va": "center"}
-        first.text(-0.12, 0.5, word, rotation=90, **place)
+        draw_images(row, images, [str(name)[-16:] for name in drawn.id], 8)
+        place = {"transform": row[0].transAxes, "ha": "center", "va": "center"}
+        row[0].text(-0.12, 0.5, LABEL_NAMES[label], rotation=90, **place)
     figure.suptitle("Training images, drawn at random")
     return figure
 

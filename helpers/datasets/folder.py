@@ -29,10 +29,11 @@ def load(place: Path | None, settings: SplitSettings) -> Source:
     """Read the class folders of `place`; images may lie deeper inside them.
 
     A folder belongs to a class if it has one of the names in `CLASS_FOLDERS`, or if `settings.good`
-    or `settings.bad` names it. Images of the test folder are unlabelled.
+    or `settings.bad` names it; "." is `place` itself. Images of the test folder are unlabelled.
 
     Raises:
-        DataError: no such folder, no class folder, or a class without images.
+        DataError: no such folder, no folder of good parts, one without images, or images in folders
+            of which none is known to hold the bad parts.
     """
     if place is None or not place.is_dir():
         raise DataError(f"{place} is not a folder")
@@ -45,7 +46,8 @@ def load(place: Path | None, settings: SplitSettings) -> Source:
     sources += [(test, pd.NA, "test")] if has_test else []
     rows = []
     for folder, label, its_side in sources:
-        if not (images := image_files(folder)):
+        images = image_files(folder, [other for other, *_ in sources if other != folder])
+        if not images and classes.get(folder) != 1:
             raise DataError(f"{folder} holds no image ({', '.join(SUFFIXES)})")
         rows += [(file, label, its_side, folder) for file in images]
     searched = [folder for folder, _, _ in sources]
@@ -68,22 +70,23 @@ def load(place: Path | None, settings: SplitSettings) -> Source:
     mapping = "good and bad as in LABELS_CSV"
     if classes:
         good, bad = (", ".join(f.name for f in classes if classes[f] == label) for label in (0, 1))
-        mapping = f"bad = {bad}; good = {good}"
+        mapping = f"bad = {bad or 'none yet'}; good = {good}"
+    has_outside = not (settings.labels_csv or root in classes)
     return Source(
         name=f"folder:{place.name}",
         table=table[columns],
         label_mapping=mapping,
-        left_out=tuple(left_out(searched, None if settings.labels_csv else root)),
+        left_out=tuple(left_out(searched, root if has_outside else None)),
     )
 
 
-def image_files(folder: Path) -> list[Path]:
+def image_files(folder: Path, skip: Container[Path] = ()) -> list[Path]:
     """List the images under a folder, sorted, with broken links and pipes, to be reported.
 
     Raises:
         DataError: a folder that may not be read, or a file whose name is not in UTF-8.
     """
-    images = [path for path in walk(folder) if is_image(path)]
+    images = [path for path in walk(folder, skip) if is_image(path)]
     for path in images:
         check_utf8(str(path))
     return images
@@ -133,25 +136,29 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _class_folders(root: Path, settings: SplitSettings) -> dict[Path, int]:
-    """Return the label, 0 good or 1 bad, of each subfolder whose name says one."""
+    """Return the label, 0 good or 1 bad, of each subfolder whose name says one, or of the root."""
     subfolders = sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
-    names = [folder.name for folder in subfolders]
-    listed = _listed(names) or "no subfolder"
+    places = {".": root} | {folder.name: folder for folder in subfolders}
+    listed = _listed([folder.name for folder in subfolders]) or "no subfolder"
     for name in (*settings.good, *settings.bad):
-        if name not in names:
+        if name not in places:
             word = "GOOD" if name in settings.good else "BAD"
             raise DataError(f"{word}={name}: {root} has {listed}")
     named = {word: label for label, words in enumerate(CLASS_FOLDERS) for word in words}
     given = dict.fromkeys(settings.bad, 1) | dict.fromkeys(settings.good, 0)
     classes = {}
-    for folder in subfolders:
-        label = given.get(folder.name, named.get(folder.name.lower()))
+    for name, folder in places.items():
+        label = given.get(name, named.get(name.lower()))
         if label is not None:
             classes[folder] = label
-    if set(classes.values()) != {0, 1} and not settings.labels_csv:
+    # if no folder of bad parts is known, another may hold them
+    others = set() if {root, 1} & {*classes, *classes.values()} else {*subfolders} - {*classes}
+    found = any(is_image(f) for folder in others - {root / TEST_FOLDER} for f in walk(folder))
+    if not settings.labels_csv and (found or 0 not in classes.values()):
         known = " and ".join("/".join(words) for words in CLASS_FOLDERS)
         raise DataError(
-            f"{root} needs one subfolder of good and one of bad parts; it has {listed}. Name them "
-            f"{known}, or pass -p GOOD=NAME -p BAD=NAME, or label the images by -p LABELS_CSV=FILE"
+            f"{root} needs a subfolder of good parts, and one of bad parts if it has any; it has "
+            f"{listed}. Name them {known}, or pass -p GOOD=NAME -p BAD=NAME (GOOD=. if all its "
+            "images are good), or label the images by -p LABELS_CSV=FILE"
         )
     return classes

@@ -9,6 +9,8 @@ import pandas as pd
 from helpers.core import files
 from helpers.core.style import SIDES
 
+FEWEST_BAD = 10  # different bad images that can train and judge a model: two in each of five folds
+
 
 def read_split(path: Path) -> pd.DataFrame:
     """Load split.csv with ids as text and labels that may be missing.
@@ -31,6 +33,17 @@ def read_split(path: Path) -> pd.DataFrame:
         with files.reading(path):
             frame[name] = pd.to_numeric(frame[name]).astype("Int64")
     return frame.assign(label=labels.astype("Int64"))
+
+
+def waits_for(split: pd.DataFrame) -> str:
+    """Return what models of good and bad images wait for; "" if the split has enough of both.
+
+    Below `FEWEST_BAD` different bad images training has none, so PatchCore is the only model.
+    """
+    if ((split.split == "train") & (split.label == 1)).any():
+        return ""
+    n = int((split.split.isin(list(SIDES)) & (split.label == 1)).sum())
+    return f"{FEWEST_BAD} bad parts (near duplicates count as one); there are {n}"
 
 
 def keeps_groups_apart(split: pd.DataFrame) -> bool:

@@ -20,6 +20,7 @@ from helpers.core.members import stratified_folds
 from helpers.core.style import LABEL_NAMES
 from helpers.datasets import DROPPED, DataError, Source, named, near_duplicates
 from helpers.datasets.settings import SplitSettings
+from helpers.datasets.split_file import FEWEST_BAD
 
 # If copies of one image are on two sides, the copy on the less protected side is left out.
 PROTECTION = {"test": 0, "val": 1, "train": 2, "review": 2}
@@ -27,6 +28,8 @@ MOST_PARTS = 10  # a test set of groups is one or more of so many equal parts at
 # why there may be fewer images or groups than were given
 JOINED = "(near duplicates count as one: a lower NEAR_DUPLICATE_BITS keeps more of them apart)"
 VALIDATION_FOLDS = 5  # validation is one of so many parts where VAL_PER_CLASS does not apply
+OUT_OF_FOLD = "each image is judged out of fold, as with CROSS_FIT=5 and TEST_FRACTION=0"
+GOOD_PARTS = 3  # validation is one of so many parts of the good images if there are few bad ones
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,9 @@ def make_split(
     CROSS_FIT asks for. `digests` are those of each image's pixels, `pairs` the near duplicates as
     `first, second, bits` (row numbers).
 
+    If a class is too small for `val_per_class`, all images are in folds too. With fewer than
+    `FEWEST_BAD` different bad images, training has good ones alone; see `_hold_out_good`.
+
     Raises:
         DataError: too few images or groups for the split, no groups, or an external CSV that does
             not fit.
@@ -78,17 +84,26 @@ def make_split(
     columns = (table.digest, table.group) if by_groups else (table.digest,)
     table["together"] = near_duplicates.clusters(len(table), pairs, *columns)
     by_source = table.assign(label=_source_labels(table))
+    different = near_duplicates.clusters(len(table), pairs, table.digest)
+    bad = by_source.label.eq(1).fillna(False) & (table.official_split != "test")
+    has_few_bad = (
+        len(np.unique(different[bad.to_numpy(bool)])) < FEWEST_BAD and not settings.split_csv
+    )
+    asked, why = settings, "SPLIT_CSV names no set for them"
     if settings.split_csv:
         path, allowed = Path(settings.split_csv).expanduser(), {"split": [*PROTECTION, "excluded"]}
         lines = named.read_named(path, source, ("split",), allowed)
         table["split"] = lines.split.fillna("excluded").to_numpy(dtype=object)
+    elif has_few_bad:
+        table["split"] = _hold_out_good(table, settings)
+        why = "they are bad, and good ones of their group are in training"
     else:
-        table["split"] = _draw_sides(by_source, source.stratify, settings)
+        table["split"], settings = _draw_sides(by_source, source.stratify, settings)
     if "review" in table:
         of_review = table.label.isna() & table.review.notna() & (table.official_split != "test")
         table["split"] = table.split.mask(of_review, "review")
         table["label"] = table.label.mask(of_review, table.review)
-    left_out = {"SPLIT_CSV names no set for them": table.split == "excluded"}
+    left_out = {why: table.split == "excluded"}
     if by_groups:  # a test set of the source's own may hide the groups
         alone = table.group.isna() & table.split.isin(["train", "val", "review"])
         left_out["they have no group"] = alone
@@ -97,7 +112,7 @@ def make_split(
     leaking = rank > rank.groupby(table.together).transform("min")
     left_out["a copy, a near duplicate or their group is in validation or test"] = leaking
     table["split"] = table.split.mask(leaking, "excluded")
-    if settings.cross_fit:
+    if settings.cross_fit and not has_few_bad:
         pool = table.index[table.split.isin(["train", "val"]) & table.label.notna()]
         fold = _official_folds(table.loc[pool], settings)
         if fold is None:
@@ -107,13 +122,16 @@ def make_split(
         beside = (table.split == "review") & table.together.isin(table.together[pool])
         left_out["a review labelled them and a near duplicate or their group has a fold"] = beside
         table["split"] = table.split.mask(beside, "excluded")
-    _check_sides(table, settings)
-    names = ["id", "path", "label", "split", *(["fold"] if settings.cross_fit else [])]
+    if not has_few_bad:
+        _check_sides(table, settings)
+    names = ["id", "path", "label", "split", *(["fold"] if "fold" in table else [])]
     source_s = [name for name in ("official_split", "official_fold") if name in table]
     more = table.columns.drop([*names, *source_s, "together"])
     counts = {why: int(rows.sum()) for why, rows in left_out.items()}
-    report = "\n".join(f"left out, since {why}: {n}" for why, n in counts.items() if n)
-    return Split(table[[*names, *more]], _duplicates(table, pairs), report)
+    report = [f"left out, since {why}: {n}" for why, n in counts.items() if n]
+    if settings != asked:
+        report.append(f"VAL_PER_CLASS={asked.val_per_class} is too large: {OUT_OF_FOLD}")
+    return Split(table[[*names, *more]], _duplicates(table, pairs), "\n".join(report))
 
 
 def _duplicates(table: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
@@ -176,8 +194,12 @@ def describe(source: Source, split: Split, unreadable: tuple[tuple[str, str], ..
 
 
 def _source_labels(table: pd.DataFrame) -> pd.Series:
-    """Return the labels before LABELS_CSV changed any: a corrected one moves no image."""
-    return table.get("label_before", table.label).fillna(table.label)
+    """Return the labels before LABELS_CSV changed any, unless it names the first bad images.
+
+    A corrected label moves no image.
+    """
+    before = table.get("label_before", table.label).fillna(table.label)
+    return before if (before == 1).sum() >= FEWEST_BAD else table.label
 
 
 def _label_words(table: pd.DataFrame) -> pd.Series:
@@ -185,13 +207,36 @@ def _label_words(table: pd.DataFrame) -> pd.Series:
     return table.label.map({0: "0", 1: "1"}).fillna("hidden")
 
 
+def _hold_out_good(table: pd.DataFrame, settings: SplitSettings) -> pd.Series:
+    """Put a third of the good images and all bad ones into validation, the others into training.
+
+    The good ones of validation set a threshold, and the few bad ones show what it does. A bad image
+    is left out if good ones of its group are in training. Nothing is chosen among models, so there
+    is no test set but the source's own.
+    """
+    by_groups = settings.split == "groups"
+    side = table.official_split.where(table.official_split == "test", "train")
+    drawable = (side != "test") & (table.group.notna() if by_groups else True)
+    bad = drawable & table.label.eq(1).fillna(False)
+    good = table.together[drawable & table.label.eq(0).fillna(False)]
+    if (count := good.nunique()) < GOOD_PARTS:
+        what = "groups of good images" if by_groups else f"different good images {JOINED}"
+        raise DataError(f"{GOOD_PARTS} {what} are needed; there are {count}")
+    random_state = seeding.stream_seed(settings.seed, "split good") % 2**32
+    fold = stratified_folds(np.zeros(len(good)), GOOD_PARTS, random_state, good)
+    shown = set(table.together[bad]) - (set(good) if by_groups else set())
+    side[drawable & table.together.isin({*good[fold == 0], *shown})] = "val"
+    return side.mask(bad & (side == "train"), "excluded")
+
+
 def _draw_sides(
     table: pd.DataFrame, stratify: tuple[str, ...], settings: SplitSettings
-) -> pd.Series:
+) -> tuple[pd.Series, SplitSettings]:
     """Draw test images, unless the source has its own, and without folds validation images.
 
     A random split draws the first of several copies: the others follow it into the test set, and
-    are left out of the training if it is in validation. A split by groups draws whole groups.
+    are left out of the training if it is in validation. A split by groups draws whole groups. The
+    settings that are returned ask for folds alone if a class is too small for `val_per_class`.
     """
     by_groups, labelled = settings.split == "groups", table.label.notna()
     first = ~table.together.where(labelled).duplicated()  # of those that can be drawn
@@ -209,10 +254,13 @@ def _draw_sides(
     if not settings.cross_fit:  # otherwise validation is a fold
         if by_groups:
             drawn = _draw_groups(pool, 1 / VALIDATION_FOLDS, settings, "val")
+        elif any((pool.label == label).sum() < 2 * settings.val_per_class for label in LABEL_NAMES):
+            folds = dataclasses.replace(settings, cross_fit=VALIDATION_FOLDS, test_fraction=0.0)
+            return _draw_sides(table, stratify, folds)
         else:
             drawn = _draw_balanced(pool, stratify, settings)
         side[drawn] = "val"
-    return side
+    return side, settings
 
 
 def _draw_balanced(
@@ -221,14 +269,7 @@ def _draw_balanced(
     """Draw the same number of good and bad images, `val_per_class`, as in the report."""
     drawn, n = [], settings.val_per_class
     for label, word in LABEL_NAMES.items():
-        of_class = pool[pool.label == label]
-        if len(of_class) < 2 * n:
-            raise DataError(
-                f"VAL_PER_CLASS={n} needs at least {2 * n} different {word} images for training "
-                f"and validation, and there are {len(of_class)} {JOINED}: add images "
-                f"(MAX_IMAGES={settings.max_images}), or pass -p VAL_PER_CLASS={len(of_class) // 2}"
-            )
-        drawn += [*_draw(of_class, stratify, n, settings.seed, f"val {word}")]
+        drawn += [*_draw(pool[pool.label == label], stratify, n, settings.seed, f"val {word}")]
     return pd.Index(drawn)
 
 

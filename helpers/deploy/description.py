@@ -58,7 +58,7 @@ class Description:
     # how its score becomes a verdict
     views: Count  # symmetries of the image that are averaged, itself included
     precision: Literal["no", "bf16", "fp16"]  # of the scores that chose the thresholds
-    temperature: Annotated[float, Field(gt=0)]
+    temperature: Annotated[float, Field(gt=0)] | None  # None: no probability without bad parts
     pass_below: float
     reject_from: float
     # what that promises
@@ -66,8 +66,8 @@ class Description:
     asked_escape_rate: float  # share of the bad parts that may pass
     promised_escape_rate: float  # above the asked one if the held-out bad parts were too few
     held_out_bad_parts: int
-    val_auc: float  # of all images held out, by other folds' trainings too
-    caveat: str
+    val_auc: float | None  # of all images held out, by other folds' too; None: no bad one was
+    caveat: str  # what the promise rests on; if all bad parts may pass, what is promised instead
     # where it comes from
     dataset: str
     images_digest: str
@@ -92,7 +92,9 @@ class Description:
         return files.fingerprint([getattr(self, name) for name in names])
 
     def probabilities(self, scores: ArrayLike) -> np.ndarray:
-        """Return the calibrated probability of bad (N,) for each score (N,)."""
+        """Return the calibrated probability of bad (N,) for each score (N,); NaN if unknown."""
+        if self.temperature is None:
+            return np.full(np.shape(scores), np.nan)
         return apply_temperature(scores, self.temperature)
 
     def verdicts(self, scores: ArrayLike) -> np.ndarray:
@@ -110,6 +112,8 @@ class Description:
         if self.seal != self.promise_digest:
             return f"{rule} {NAME} was edited: no escape rate is promised."
         asked, promised = self.asked_escape_rate, self.promised_escape_rate
+        if promised == 1:
+            return f"{self.title}: pass below {pass_below}. {self.caveat}"
         few = "" if promised <= asked + 1e-12 else f", too few for {100 * asked:g} %"
         return (
             f"{rule} On average at most {percent_up(promised)} % of the bad parts pass "
@@ -125,7 +129,7 @@ def sealed(description: Description) -> Description:
 def describe(
     scored: Scored,
     point: pd.Series,
-    temperature: float,
+    temperature: float | None,
     checkpoints: Sequence[Path],
     weights: str = "",
     **origin: Any,
@@ -134,11 +138,13 @@ def describe(
 
     Its checkpoints, those of `scored.deployed`, are averaged; `point` is its row of
     `decision.operating_table` by `RULE`, and `temperature` that of `decision.calibration_table`.
-    `weights` are those that the training started from, if it has a pretrained backbone. `origin`
-    are the other fields: `run, is_smoke, dataset, images_digest, split_digest, attribution`.
+    From good parts alone it is that of `decision.good_alone` with a `caveat`, and None. `weights`
+    are those that the training started from, if it has a pretrained backbone. `origin` are the
+    other fields: `run, is_smoke, dataset, images_digest, split_digest, attribution`.
     """
     model = backbones.load_model(checkpoints[0])
     facts, backbone, deployed = model.facts, backbone_of(model), scored.deployed
+    labels, scores = scored.labels_scores("val")
     return sealed(
         Description(
             model=scored.name,
@@ -159,8 +165,8 @@ def describe(
             asked_escape_rate=float(point.asked),
             promised_escape_rate=float(point.promised),
             held_out_bad_parts=int(point.val_bad),
-            val_auc=float(metrics.roc_auc(*scored.labels_scores("val"))),
-            caveat=caveat_of(deployed, float(point.asked)),
+            val_auc=float(metrics.roc_auc(labels, scores)) if labels.any() else None,
+            caveat=point.get("caveat") or caveat_of(deployed, float(point.asked)),
             weights=weights if backbone else "",
             weights_licence=licence_of(backbone, weights) if backbone else "",
             made_with=facts.made_with,

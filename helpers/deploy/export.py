@@ -12,6 +12,7 @@ import dataclasses
 import importlib.util
 import inspect
 import io
+import math
 import shutil
 import subprocess
 import sys
@@ -189,9 +190,8 @@ def export_model(opened: Opened, to: Format, out: Path) -> None:
         raise ExportError(f"--out {out} exists already: give a new folder")
     description = opened.description
     thresholds = description.pass_below, description.reject_from
-    network = ExportedNetwork(
-        opened.models, description.views, description.temperature, thresholds
-    ).eval()
+    temperature = description.temperature or math.nan  # then there is no probability
+    network = ExportedNetwork(opened.models, description.views, temperature, thresholds).eval()
     shape = (description.image_size_px, description.image_size_px, 3)
     facts = dataclasses.asdict(description) | {
         "format": to,

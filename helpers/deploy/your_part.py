@@ -114,6 +114,7 @@ def journey_figure(
 def _draw_score(ax: Any, model: TrainedModel, score: float) -> None:
     description = model.description
     limits = [description.pass_below, description.reject_from] if description else []
+    limits = [limit for limit in limits if limit < 1]  # a score is below 1
     *limits, place = np.clip([*limits, score], 2 * TICKS[0], 1 - 2 * TICKS[0])
     ends = min(*limits, place, 0.02) / 2, (1 + max(*limits, place, 0.98)) / 2  # all is seen
     if description:
@@ -136,8 +137,8 @@ def by_group(answered: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         `Group, Parts, Pass, Look again, Reject, Unreadable`; `Bad expected among passed` (a number
-        of parts) by the calibrated probabilities; if the labels are known, `Bad`, `Bad that passed
-        (labels)` and `Good that were rejected`.
+        of parts) by the calibrated probabilities, if there are any; if the labels are known, `Bad`,
+        `Bad that passed (labels)` and `Good that were rejected`.
     """
     passed, rejected = answered.verdict == PASS, answered.verdict == REJECT
     columns: dict[str, pd.Series] = {
@@ -148,12 +149,18 @@ def by_group(answered: pd.DataFrame) -> pd.DataFrame:
         "Unreadable": answered.reason != "",
         "Bad expected among passed": answered.probability.where(passed, 0.0),
     }
+    if answered.probability.isna().all():  # the threshold of good parts alone gives none
+        del columns["Bad expected among passed"]
     if "label" in answered and answered.label.notna().all():
         bad = answered.label == 1
         columns["Bad"] = bad & (answered.verdict != "")
         columns["Bad that passed (labels)"] = bad & passed
         columns["Good that were rejected"] = ~bad & rejected
-    table = pd.DataFrame(columns).groupby(answered.group.fillna(NO_GROUP).to_numpy()).sum()
+    table = (
+        pd.DataFrame(columns)
+        .groupby(answered.group.astype(object).fillna(NO_GROUP).to_numpy())
+        .sum()
+    )
     held = (table["Look again"] + table["Reject"]) / table["Parts"]
     table = table.loc[held.sort_values(ascending=False, kind="stable").index]
     if len(table) > 1:

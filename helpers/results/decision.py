@@ -16,7 +16,7 @@ import pandas as pd
 from helpers.core import metrics
 from helpers.core.members import one_holds_a_class, stratified_folds
 from helpers.core.metrics import Interval
-from helpers.core.style import SIDES, percent_up, told_apart
+from helpers.core.style import LABEL_NAMES, SIDES, percent_up, told_apart
 from helpers.results import calibration, operating_point
 from helpers.results.comparison import with_ends
 from helpers.results.operating_point import Bins, Line
@@ -44,6 +44,7 @@ OPERATING = {
     "Bad of a million that leave": "{outgoing:,.0f} [{outgoing_low:,.0f}, {outgoing_high:,.0f}]",
 }
 COST = {f"Cost per {PER_PARTS:,}": "{cost:,.1f}"}
+NEVER = 1.0  # PatchCore's scores are below it
 
 
 class Decision(NamedTuple):
@@ -152,6 +153,26 @@ def check_promise(scored: Scored, max_escape_rate: float, seed: int) -> pd.DataF
             bad = parts[(halves != half) & (labels == 1)]
             judged.append(bad.assign(escaped=bad.score < threshold, promised=promised))
     return pd.concat(judged)[[*judged[0]]]
+
+
+def good_alone(scored: Scored, settings: AnalysisSettings) -> pd.DataFrame:
+    """Return the threshold that good parts alone choose: a row like those of `operating_table`.
+
+    At most the fraction `overkill_promised` of the good parts does not pass. A person looks at
+    these again: while no bad part has shown that its score is high, none is rejected. Bad parts
+    choose nothing, and nothing is promised about them: all may pass.
+    """
+    labels, scores = scored.labels_scores("val")
+    asked = settings.max_overkill_rate
+    promise = operating_point.threshold_for_overkill_rate(scores[labels == 0], asked)
+    stopped = scores >= promise.threshold
+    row = {"model": scored.name, "rule": "expected", "asked": settings.max_escape_rate}
+    row |= {"promised": 1.0, "threshold": promise.threshold, "reject_threshold": NEVER}
+    row |= {"overkill_asked": asked, "overkill_promised": promise.rate, "is_kept": promise.is_kept}
+    for label, word in LABEL_NAMES.items():
+        of_class = stopped[labels == label]
+        row |= {f"val_{word}": of_class.size, f"val_{word}_stopped": int(of_class.sum())}
+    return pd.DataFrame([row | {"val_overkill_rate": 0.0}])  # of good parts that are rejected
 
 
 def rule_text(row: Mapping[str, Any]) -> str:

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
 
-from helpers.core.metrics import alike, rate_interval
+from helpers.core.metrics import alike, exact_interval, rate_interval
 from helpers.core.style import SIGNIFICANT, p_value, percent, percent_up, with_interval
 from helpers.core.tables import fill
+from helpers.datasets.split_file import FEWEST_BAD
 from helpers.results.comparison import holm, paired
 from helpers.results.decision import PROMISES
 from helpers.results.operating_point import outgoing_ppm, promised_rate, units_needed
@@ -205,6 +207,24 @@ def held_out(scored: Scored, asked: float) -> list[str]:
     ]
 
 
+def good_alone(point: pd.Series, split: pd.DataFrame) -> list[str]:
+    """Say what good parts alone promise, and what is missing (a row of `decision.good_alone`)."""
+    labels = split.label[split.split != "review"]
+    n_good, n_bad = (int((labels == label).sum()) for label in (0, 1))
+    counts = f"{_count(n_good, 'good part')}, {_count(n_bad, 'bad one') if n_bad else 'no bad one'}"
+    needed = units_needed(point.overkill_asked, "expected")  # the rule is the same
+    few = "" if point.is_kept else f"; {100 * point.overkill_asked:g} % needs {needed:,.0f}"
+    said = [
+        f"{counts}: PatchCore alone. At most {percent_up(point.overkill_promised)} % of the good "
+        f"parts do not pass (score from {point.threshold:.3g}: {point.val_good_stopped} of the "
+        f"{point.val_good} held out{few}); a person looks at these again."
+    ]
+    if n := int(point.val_bad):
+        rate = with_interval(*exact_interval(k := int(point.val_bad_stopped), n), " %")
+        said.append(f"Of {_count(n, 'bad part')} it stops {k} ({rate}): too few for a promise.")
+    return [*said, f"How many bad parts pass is not known: {_missing(point.asked, n_bad)}"]
+
+
 def three_columns(table: pd.DataFrame, model: str) -> list[str]:
     """Say what models lose on groups that no training has seen (`out_of_fold.three_columns`).
 
@@ -247,6 +267,14 @@ def label_audit(audited: pd.DataFrame) -> str:
         f"{text}; the annotators doubted {with_interval(*of_suspect, ' %')} of them, "
         f"against {with_interval(*rate_interval(doubted, by), ' %')} of all labels."
     )
+
+
+def _missing(escape_rate: float, n_bad: int) -> str:
+    """Return "99 bad parts are missing for a promise of 1 %."."""
+    needed = max(units_needed(escape_rate, "expected"), FEWEST_BAD)
+    missing = _count(int(needed - n_bad), "bad part") if np.isfinite(needed) else "infinitely many"
+    verb = "is" if needed - n_bad == 1 else "are"
+    return f"{missing} {verb} missing for a promise of {100 * escape_rate:g} %."
 
 
 def _count(n: int, word: str) -> str:

@@ -21,6 +21,7 @@ from scipy import stats
 from helpers.core.metrics import LEVEL, Interval, check_both_classes, group_numbers, rate_interval
 
 Rule = Literal["expected", "confident"]  # how an escape rate is promised
+ROUNDING = 1e-6  # scores are computed and written with about so many digits
 
 
 class OperatingPoint(NamedTuple):
@@ -35,7 +36,7 @@ class OperatingPoint(NamedTuple):
 
 
 class Promise(NamedTuple):
-    """A threshold, and the escape rate that it promises."""
+    """A threshold, and the rate of escapes or of overkill that it promises."""
 
     threshold: float
     rate: float
@@ -162,6 +163,19 @@ def _weights(labels: ArrayLike, rule: Rule, lots: ArrayLike | None) -> np.ndarra
         order = np.lexsort((np.random.default_rng(0).random(lot.size), lot))
         weights[np.flatnonzero(bad)[order]] = np.diff(lot[order], prepend=-1) > 0  # first of each
     return weights
+
+
+def threshold_for_overkill_rate(good_scores: ArrayLike, max_overkill_rate: float) -> Promise:
+    """Return the lowest threshold that promises an overkill rate, from held-out good parts alone.
+
+    If k of the n are above it, the next one is with a chance of (k + 1) / (n + 1) at most: the rule
+    "expected" with the classes exchanged.
+    """
+    scores = np.sort(good_scores)[::-1]
+    rates = promised_rate(len(scores), np.arange(len(scores)), "expected")  # ascending
+    n_kept = int((rates <= max_overkill_rate + 1e-12).sum())
+    allowed = max(0, n_kept - 1)
+    return Promise(float(scores[allowed]) + ROUNDING, float(rates[allowed]), n_kept > 0)
 
 
 def escape_and_overkill(

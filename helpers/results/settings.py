@@ -18,6 +18,7 @@ class AnalysisSettings:
     seed: Seed = setting(0, SEED)
     model: Text = setting("", "model to analyse; empty: the best on validation")
     max_escape_rate: float = setting(0.01, "share of the bad parts that may pass", ge=0, le=1)
+    max_overkill_rate: float = setting(0.05, "of the good ones, if bad ones are few", ge=0, le=1)
     escape_cost: float = setting(0.0, "of a bad part that passes, in any unit; 0: unknown", ge=0)
     false_alarm_cost: float = setting(0.0, "of a good part that is rejected", ge=0)
     review_share: float | None = setting(

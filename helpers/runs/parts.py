@@ -116,7 +116,7 @@ def best_described(root: Path) -> Path | None:
     """
     folders = [root / "checkpoints" / name for name in networks(root)]
     described = {folder: found for folder in folders if (found := read_description(folder))}
-    ranks = {f: (d.calibration_fold is not None, d.val_auc) for f, d in described.items()}
+    ranks = {f: (d.calibration_fold is not None, d.val_auc or 0) for f, d in described.items()}
     return max(ranks, key=lambda folder: ranks[folder], default=None)
 
 
@@ -153,7 +153,7 @@ def network_for(run_paths: RunPaths, wanted: str = "", but: str = "") -> tuple[s
 def _rank(scored: Scored) -> tuple[int, float]:
     """Return a sort key: the best model first, as `results_table.best_model` chooses."""
     labels, scores = scored.labels_scores("val")
-    return -len(labels), -metrics.roc_auc(labels, scores)
+    return -len(labels), -metrics.roc_auc(labels, scores) if labels.any() else 0
 
 
 def open_subject(run_paths: RunPaths, wanted: str = "") -> Subject | None:
@@ -219,8 +219,9 @@ def describe_models(
     Args:
         run: that of notebook 06.
         scored: the models of the run.
-        points: `decision.operating_table` of them as they are deployed (`Scored.deployed`).
-        calibrated: `decision.calibration_table` of the same.
+        points: `decision.operating_table` of them as they are deployed (`Scored.deployed`), or
+            `decision.good_alone` of PatchCore.
+        calibrated: `decision.calibration_table` of the same; without rows there is no probability.
 
     Returns:
         A row of text per network, the best on validation first: `Model, Call it, Pass below /
@@ -240,7 +241,7 @@ def describe_models(
             rows.append(row | {"Remark": f"{missing[0]} is missing"})
             continue
         point, origin = points.loc[name], _origin(run, name, trainings[0])
-        content = describe(scored[name], point, float(temperature[name]), trainings, **origin)
+        content = describe(scored[name], point, temperature.get(name), trainings, **origin)
         files.save_json(run.output(folder / NAME), asdict(content))
         promised = f"{percent_up(point.promised)} %"
         if "test_escapes" in point:

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from helpers.core import files
+from helpers.core.members import folds_of
 from helpers.core.paths import RunPaths
 from helpers.core.rules import SettingsError
 from helpers.core.style import SIDES
@@ -41,12 +42,12 @@ def caption(run: Run) -> str:
         kind = "groups kept apart" if first["settings"]["split"] == "groups" else "random split"
         kind = "split by SPLIT_CSV" if first["settings"]["split_csv"] else kind
         kind += f", seed {first['settings']['seed']}"
-        if folds := first["settings"]["cross_fit"]:
-            kind += f", {folds} folds"
+        if folds := folds_of(run.split):
+            kind += f", {len(folds)} folds"
         facts = [
             f"Run {run.paths.name}",
             first["label_mapping"],
-            f"{_images_text(first['images'])}, {kind}",
+            f"{_images_text(first['images'], bool(folds))}, {kind}",
             f"backbone {titles(backbone_of(run.paths) or 'none')}",
         ]
         if trained:
@@ -58,9 +59,9 @@ def caption(run: Run) -> str:
         raise files.damaged(run.paths.run_json, f"it lacks {error}") from None
 
 
-def _images_text(counts: Mapping[str, int]) -> str:
+def _images_text(counts: Mapping[str, int], has_folds: bool) -> str:
     """Return the images of each side; `counts` has keys such as "train 0", "val 1" and "test 1"."""
-    if not any(key.startswith("test") for key in counts):
+    if has_folds and not any(key.startswith("test") for key in counts):
         good, bad = (counts.get(f"train {n}", 0) + counts.get(f"val {n}", 0) for n in (0, 1))
         return f"images: {good:,} good and {bad:,} bad, each judged out of fold"
     texts = []

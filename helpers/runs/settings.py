@@ -41,6 +41,8 @@ STAGES: dict[str, type] = {
     "07_your_part": YourPartSettings,
 }
 FIRST, ANALYSIS = "01_data_split", "06_analysis"
+# stages of which nothing can be done without bad images in training
+BOTH_CLASSES = ("03_finetuning", "04_darts_search", "05_genotype_retraining")
 # parameters that take text or a list of texts
 _TEXTS = {
     field.upper()

@@ -22,7 +22,7 @@ from helpers.core import environment, files, paths
 from helpers.core.devices import default_device, default_precision, device_name
 from helpers.core.errors import UserError
 from helpers.core.rules import SettingsError
-from helpers.datasets import cache
+from helpers.datasets import cache, split_file
 from helpers.datasets.folder import image_files
 from helpers.models import RANDOM
 from helpers.models.record import ENSEMBLES
@@ -59,7 +59,7 @@ def begin(name: str, names: Mapping[str, Any]) -> Run:
 
     Raises:
         SettingsError: a parameter that the stage does not have (a misspelt `-p`, for example).
-        StageError: an earlier notebook has not been run for this run.
+        StageError: an earlier notebook has not been run for this run, or it has no bad images.
         RunError: another process has this stage open; this process holds it until `finish`.
         ArtifactError: run.json is damaged, or a file of an earlier notebook has changed.
     """
@@ -84,6 +84,9 @@ def begin(name: str, names: Mapping[str, Any]) -> Run:
             "commit": environment.commit(),
         }
     stage.findings.open()
+    if what := waits_for(name, stage.paths):
+        text = "`python -m helpers.run` leaves out cells that need both classes; they fail by hand."
+        stage.say(f"This run waits for {what}. {text}", head=False)
     return stage
 
 
@@ -105,7 +108,16 @@ def open_stage(name: str, names: Mapping[str, Any]) -> Run:
     resolved = settings.resolve(name, preset, values)
     if name != FIRST:
         require_earlier(name, run_paths, run)
+        if name in settings.BOTH_CLASSES and (what := waits_for(name, run_paths)):
+            raise StageError(f"{name} waits for {what}")
     return Run(name, run_paths, preset, resolved, stage_key(name, resolved, run))
+
+
+def waits_for(name: str, run_paths: paths.RunPaths) -> str:
+    """Return what a stage, or its cells that need both classes, waits for; "" if for nothing."""
+    if name == FIRST or not run_paths.split_csv.is_file():
+        return ""
+    return split_file.waits_for(split_file.read_split(run_paths.split_csv))
 
 
 def check_run_name(name: str) -> None:

@@ -120,7 +120,10 @@ def test_a_notebook_of_the_repository_has_no_outputs_or_those_of_its_present_cod
     assert publish.faults(notebook) == []
     assert set(notebook.metadata) <= {"kernelspec", "language_info", "published"}
     for cell in notebook.cells:
-        assert cell.metadata in ({}, {"tags": ["parameters"]})
+        assert cell.metadata in (
+            {},
+            *({"tags": [tag]} for tag in ("parameters", kernel.BOTH_CLASSES)),
+        )
 
 
 def test_all_notebooks_together_are_small():

@@ -66,9 +66,9 @@ def test_the_downloaded_folder_is_found_by_itself(home):
 
 def test_a_missing_class_is_named(tmp_path):
     _write(tmp_path)
-    for file in (tmp_path / "train/bad_1").iterdir():
+    for file in (tmp_path / "train/good_0").iterdir():
         file.unlink()
-    with pytest.raises(datasets.DataError, match="no image labelled bad"):
+    with pytest.raises(datasets.DataError, match="no image labelled good"):
         _load(tmp_path)
 
 

@@ -9,6 +9,7 @@ from helpers.core import members
 from helpers.core.rules import SettingsError
 from helpers.datasets import DataError, Source, splits
 from helpers.datasets.settings import SplitSettings
+from helpers.datasets.split_file import waits_for
 
 
 def toy_source(good=120, bad=80, test=0) -> Source:
@@ -157,12 +158,53 @@ def test_an_external_split_needs_both_classes_with_labels_and_some_test(tmp_path
     assert culprit in refused(source, split_csv=csv)
 
 
-def test_too_few_images_for_validation_are_refused_with_the_number_that_fits():
+def test_if_a_class_is_too_small_for_validation_all_images_are_judged_out_of_fold():
     # 40 bad images, a quarter of them in test: 30 are left for training and validation.
-    problem = refused(toy_source(120, 40), val_per_class=20)
-    assert "40 different bad images" in problem and "VAL_PER_CLASS=15" in problem
+    split = divide(toy_source(120, 40), val_per_class=20)
+    out_of_fold = divide(toy_source(120, 40), cross_fit=5, test_fraction=0.0)
+    pd.testing.assert_frame_equal(split.table, out_of_fold.table)
+    assert "VAL_PER_CLASS=20 is too large" in split.report and not out_of_fold.report
     table = divide(toy_source(120, 40), val_per_class=15).table
     assert (table[table.label == 1].split == "train").sum() == 15
+    assert divide(toy_source(60, 10), val_per_class=150).table.fold.nunique() == 5
+
+
+@pytest.mark.parametrize("n_bad", [0, 1, 9])
+@pytest.mark.parametrize("settings", [{}, {"cross_fit": 5, "test_fraction": 0.0}])
+def test_few_bad_images_are_held_out_with_a_third_of_the_good_ones(n_bad, settings):
+    source = toy_source(60, n_bad)
+    digests = own_digests(source, g001="g000", **({"b000": "g005"} if n_bad else {}))
+    table = divide(source, digests, **settings).table
+    assert "fold" not in table and waits_for(table).endswith(f"there are {n_bad}")
+    counts = table.groupby(["split", "label"]).size()
+    assert counts["val"].get(1, 0) == n_bad and counts["train"].index.tolist() == [0]
+    assert counts["val", 0] == pytest.approx(20, abs=1)
+    side = table.set_index("id").split
+    assert side.g000 == side.g001 and (not n_bad or side.g005 == "val")
+    assert waits_for(divide(toy_source(60, 10)).table) == ""
+
+
+def test_copies_of_a_bad_image_count_as_one_and_corrected_labels_name_the_first_bad_ones():
+    source = toy_source(60, 12)
+    copied = own_digests(source, **{f"b{i:03d}": "b000" for i in range(1, 4)})
+    assert waits_for(divide(source, copied).table).endswith("there are 12")
+    source = toy_source(72, 0)
+    source.table["label_before"] = source.table.label.where(source.table.index < 12)
+    source.table.loc[:11, "label"] = 1
+    assert waits_for(divide(source).table) == ""
+
+
+def test_by_groups_good_parts_alone_are_held_out_by_groups_and_so_are_few_bad_ones():
+    source = grouped_source(12)
+    source.table["label"] = pd.array([0] * 144, dtype="Int64")
+    source.table.loc[[0, 30, 100], "label"] = 1
+    table = divide(source, split="groups").table
+    used = table[table.split != "excluded"]
+    assert used.groupby("group").split.nunique().max() == 1
+    bad, held = table[table.label == 1], used.group[used.split == "val"]
+    assert ((bad.split == "val") == bad.group.isin(held)).all()
+    assert (used.split == "val").mean() == pytest.approx(1 / 3, abs=0.02)
+    assert "3 groups of good images are needed" in refused(grouped_source(2, 3), split="groups")
 
 
 def test_subsample_keeps_classes_and_test_images_in_proportion_and_the_order():
@@ -245,8 +287,8 @@ def test_a_split_by_groups_needs_groups_and_enough_of_them():
     nowhere.table["group"] = None
     for source in (toy_source(), nowhere):
         assert "LABELS_CSV" in refused(source, split="groups")
-    few = refused(grouped_source(n_groups=4), split="groups")
-    assert "4 groups" in few and "4 and 2" in few
+    few = refused(grouped_source(4, each=24), split="groups")
+    assert "4 groups" in few and "4 and 3" in few
     assert "CROSS_FIT" in refused(grouped_source(9), split="groups", cross_fit=8)
     for fraction in (0.6, 0.04):
         assert "TEST_FRACTION" in refused(grouped_source(), split="groups", test_fraction=fraction)
@@ -259,7 +301,7 @@ def test_a_fold_without_one_class_is_refused_before_anything_is_fitted():
     for seed in range(40):
         try:
             table = divide(
-                grouped_source(10, 4, seed), split="groups", cross_fit=4, seed=seed
+                grouped_source(10, 6, seed), split="groups", cross_fit=4, seed=seed
             ).table
         except DataError as error:
             problems.append(str(error))

@@ -57,6 +57,22 @@ def test_the_confident_rule_fails_in_at_most_five_per_cent_of_the_draws(n_bad, a
     assert not fails_too_often(true_rates(n_bad, choose), asked)
 
 
+@pytest.mark.parametrize(("n_good", "k"), [(20, 0), (99, 4), (10, 0)])
+def test_the_promised_overkill_holds_for_good_parts_alone(n_good, k):
+    rng = np.random.default_rng(n_good)
+    drawn = [op.threshold_for_overkill_rate(rng.normal(size=n_good), 0.05) for _ in range(DRAWS)]
+    rates = stats.norm.sf([promise.threshold for promise in drawn])  # of new good parts
+    error = rates.std(ddof=1) / np.sqrt(DRAWS)
+    promise = drawn[0]
+    assert (promise.rate, promise.is_kept) == (pytest.approx((k + 1) / (n_good + 1)), n_good > 18)
+    assert abs(rates.mean() - promise.rate) < 4 * error  # all of what may be, and no more
+
+
+def test_equal_scores_of_good_parts_pass_together():
+    promise = op.threshold_for_overkill_rate(np.repeat([0.2, 0.7], [30, 9]), 0.1)  # k = 3 of 39
+    assert promise.threshold == pytest.approx(0.7, abs=2e-6) and promise.threshold > 0.7
+
+
 @pytest.mark.parametrize("n_bad", [1, 20, 150, 492, 3000])
 @pytest.mark.parametrize("asked", [0.001, 0.01, 0.2])
 def test_the_confident_promise_is_the_binomial_one(n_bad, asked):

@@ -226,15 +226,18 @@ def test_a_caption_says_what_a_table_rests_on(captioned):
 def test_a_caption_says_how_the_images_were_split_and_what_the_record_lacks(captioned):
     record = stages.load_run(captioned.paths)
     for changed, words in (
-        ({"split": "groups", "cross_fit": 5}, "groups kept apart, seed 4, 5 folds; backbone"),
-        ({"split_csv": "mine.csv", "cross_fit": 0}, "split by SPLIT_CSV, seed 4; backbone"),
+        ({"split": "groups"}, "groups kept apart, seed 4; backbone"),
+        ({"split_csv": "mine.csv"}, "split by SPLIT_CSV, seed 4; backbone"),
     ):
         record["stages"]["01_data_split"]["settings"] |= changed
         files.save_json(captioned.paths.run_json, record)
         assert words in report.caption(captioned)
     del record["stages"]["01_data_split"]["images"]["test hidden"]
     files.save_json(captioned.paths.run_json, record)
-    assert "images: 1,353 good and 615 bad, each judged out of fold" in report.caption(captioned)
+    assert "images: training 1,203 good and 465 bad, valid" in report.caption(captioned)
+    captioned.split["fold"] = captioned.split.index % 5
+    said = report.caption(captioned)
+    assert "images: 1,353 good and 615 bad, each judged out of fold" in said and "5 folds" in said
     del record["stages"]["01_data_split"]["caveats"]
     files.save_json(captioned.paths.run_json, record)
     with pytest.raises(files.ArtifactError, match=r"run\.json .*caveats"):

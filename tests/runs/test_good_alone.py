@@ -1,0 +1,64 @@
+"""A folder of good parts alone, and with a few bad ones: what runs, what waits, what is said."""
+
+import shutil
+
+import pytest
+
+import helpers
+from helpers.commands import cli, predict, run
+from helpers.core import paths
+from helpers.datasets.split_file import read_split, waits_for
+from helpers.runs import stages
+from tests import faults
+from tests.conftest import write_parts
+
+OPTIONS = ["--preset", "smoke", "--name", "t", "-p", "BACKBONE=efficientnet_lite0"]
+WAITING = ("03_finetuning", "04_darts_search", "05_genotype_retraining")
+
+
+@pytest.fixture
+def few_bad(home, tmp_path, capsys):
+    """A run on 60 good parts and 3 bad ones of which PatchCore has seen none."""
+    parts = write_parts(tmp_path / "parts")
+    for bad in sorted((parts / "bad").iterdir())[3:]:
+        bad.unlink()
+    with faults.in_this_process(quick=True):
+        assert run.main(["--dataset", f"folder:{parts}", *OPTIONS]) == 0
+    return parts
+
+
+def test_few_bad_parts_leave_patchcore_with_a_promise_about_good_ones(few_bad, capsys):
+    said = " ".join(capsys.readouterr().out.split())
+    for stage in WAITING:
+        assert (
+            f"{stage}: waits for 10 bad parts (near duplicates count as one); there are 3" in said
+        )
+    assert "60 good parts, 3 bad ones: PatchCore alone. At most 4.8 % of the good parts" in said
+    assert "Of 3 bad parts it stops 3 (100.0 % [29.2, 100.0])" in said
+    assert "is not known: 96 bad parts are missing for a promise of 1 %." in said
+    run_paths = paths.RunPaths("t")
+    split = read_split(run_paths.split_csv)
+    counts = split.groupby(["split", "label"]).size().to_dict()
+    assert counts == {("train", 0): 40, ("val", 0): 20, ("val", 1): 3}
+    model = helpers.load_model("t")
+    bad = model.predict(sorted((few_bad / "bad").iterdir()))
+    assert bad.verdict.tolist() == ["look again"] * 3 and bad.probability.isna().all()
+    assert "4.8 % of the good parts do not pass" in model.description.promise
+    assert predict.main([str(few_bad / "bad"), "--model", "t"]) == 0  # without the column
+    with pytest.raises(stages.StageError, match="waits for 10 bad parts"):
+        stages.begin(WAITING[0], {"RUN": "t"})
+
+
+def test_the_same_command_goes_on_when_bad_parts_come(few_bad, capsys):
+    command = ["--dataset", f"folder:{few_bad}", *OPTIONS]
+    with faults.in_this_process(quick=True):
+        assert run.main(command) == 0
+    assert capsys.readouterr().out.count("up to date") == 4
+    more = write_parts(few_bad.parent / "more")
+    shutil.copytree(more / "bad", few_bad / "bad", dirs_exist_ok=True)
+    with faults.in_this_process(quick=True):
+        for number in ("01", "02"):
+            assert cli.start("run", [*command, "--only", number]) == 0
+    split = read_split(paths.RunPaths("t").split_csv)
+    assert waits_for(split) == "" and split.label.sum() == 60
+    assert paths.RunPaths("t").predictions("rf").is_file()
