@@ -30,7 +30,7 @@ def found():
     folds = pd.DataFrame(columns | {"random": np.arange(400) % 5, "groups": lot % 5})
 
     def scores(of_lot, seeds):
-        signal = labels + of_lot * level
+        signal = labels + of_lot * level + 2 * rng.normal(size=40)[lot]  # a lot fails together
         drawn = {f"seed{seed}": special.expit(signal + rng.normal(size=400)) for seed in seeds}
         return pd.DataFrame(drawn, index=folds.id)
 
