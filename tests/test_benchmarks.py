@@ -3,8 +3,9 @@
 import numpy as np
 import torch
 
+from helpers.darts.planted import PROBLEMS
 from tests.benchmarks import __main__ as command
-from tests.benchmarks import features, measure, plain
+from tests.benchmarks import features, measure, plain, planted
 
 
 def test_every_benchmark_runs_with_small_sizes(monkeypatch, capsys):
@@ -34,3 +35,19 @@ def test_a_training_the_plain_way_moves_the_weights(tmp_path, monkeypatch):
     sgd = torch.optim.SGD(model.parameters(), lr=0.1)
     plain.train(model, batches, torch.device("cpu"), 2, sgd)
     assert not torch.equal(before, model[1].weight)
+
+
+def test_the_table_of_planted_problems_continues_after_its_last_row(tmp_path, monkeypatch, capsys):
+    searched = []
+
+    def search(*key):
+        searched.append(key)
+        row = dict(zip(planted.KEY, key, strict=True))
+        return row | {"found": "", "decided": int(not key[-1]), "hit": not key[-1]}
+
+    monkeypatch.setattr(planted, "search", search)
+    for seeds in ("1", "2"):
+        planted.main(["--seeds", seeds, "--table", str(tmp_path / "planted.csv")])
+    assert len(searched) == len({*searched}) == 2 * len(planted.METHODS) * len(PROBLEMS) * 2
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last.split()[1:4] == ["2", "of", "2"] and "0 of 2" in last
