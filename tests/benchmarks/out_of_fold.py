@@ -229,7 +229,7 @@ class ByHand(Network):
 
 ROWS: Mapping[str, Callable[[pd.DataFrame, int], Scores]] = {
     "module_prior": module_prior,
-    "brightness": brightness,
+    "lr_on_brightness": brightness,
     **{name: functools.partial(classical, name.upper()) for name in ("lda", "lr", "rf", "svm")},
     "patchcore": good_alone,
     "ll": last_layer,
