@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from helpers.models.spec import count_parameters
-from tests.benchmarks import out_of_fold
+from tests.benchmarks import modules, out_of_fold
 
 
 @pytest.fixture
@@ -51,6 +51,19 @@ def test_a_second_seed_has_a_column_of_its_own(twelve, tmp_path):
     assert [*scores] == ["id", "seed0", "seed1"]
     assert scores.id.tolist() == table.id.tolist()
     np.testing.assert_allclose(scores.seed1, table.label + 1 / 7, rtol=1e-4)
+
+
+def test_moved_borders_change_what_is_seen_inside_the_modules(monkeypatch, tmp_path):
+    table = pd.DataFrame({"id": [f"{i:02d}" for i in range(60)], "label": [0, 1, 1, 0, 0] * 12})
+    table = table.assign(group=np.repeat([*"abcd"], 15), fold=np.repeat([0, 1, 2, 3], 15))
+    values = table.label.to_numpy() + np.repeat([0, 5, 0, 5], 15)
+    scores = pd.Series(values, table.id)
+    monkeypatch.setattr(modules, "logistic_regression", lambda variant: scores)
+    monkeypatch.setattr(out_of_fold, "folder", lambda: tmp_path)  # no scores of FBP yet
+    found = modules.sensitivity(table).set_index("modules")
+    assert found.loc["as published", "LR inside"] == 100 > found.loc["as published", "LR unseen"]
+    assert found.images.tolist() == [60, 60, 60, 60 - 3 * 6, 60, 60]
+    assert (found["LR inside"].iloc[1:3] < 100).all()  # other modules at the borders
 
 
 def test_the_network_drawn_by_hand_is_as_large_as_those_of_the_cells():

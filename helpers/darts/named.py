@@ -53,7 +53,8 @@ class NamedCell:
 def check_names(names: Sequence[str], random_cells: int) -> None:
     """Refuse a name that is neither that of a cell nor of a .json file that holds one.
 
-    Away from Kaggle, a file below Kaggle's inputs need not exist: a push names it.
+    Away from Kaggle, a file below Kaggle's inputs need not exist: a notebook made for Kaggle may
+    name it.
 
     Raises:
         GenotypeError, ArtifactError: with the culprit.

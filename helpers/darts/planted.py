@@ -78,7 +78,7 @@ def either(rng: np.random.Generator, label: int) -> tuple[np.ndarray, np.ndarray
 
 @dataclass(frozen=True)
 class Problem:
-    """How images are drawn, and which operations can tell the classes apart on which edges."""
+    """How images are drawn, and which operations are right on which edges."""
 
     draw: Draw
     right: Mapping[int, tuple[str, ...]]  # row of alpha to operations

@@ -244,8 +244,8 @@ def three_columns(table: pd.DataFrame, model: str) -> list[str]:
     lost = fill("{difference:%[]} points (standard error {standard_error:%}", row)
     return [
         f"{row.title} has AUC {seen} on seen groups, {unseen} on unseen ones and {inside} inside "
-        f"these, out of fold: it loses {lost}, {p_value(row.p_holm)} by Holm); {loses.sum()} of "
-        f"{_count(len(compared), 'model')} lose AUC, {clear} significantly.",
+        f"these, out of fold: seen minus unseen is {lost}, {p_value(row.p_holm)} by Holm). Of "
+        f"{_count(len(compared), 'model')} {loses.sum()} lose AUC, {clear} significantly.",
         *said,
     ]
 

@@ -11,7 +11,7 @@ from typing import Any
 PRESETS = ("smoke", "quick", "full", "paper")
 
 # The rate of alpha times its steps bounds how far alpha and beta can move: 6 in DARTS, 2 in
-# PC-DARTS, 3.6 on planted problems (`darts.planted`). With 16, beta all but chose one input.
+# PC-DARTS, 3.6 on planted problems (`darts.planted`).
 _SEARCH = {
     "image_size_px": 128,  # maps of 32, 16 and 8 pixels, on which the operations differ
     "batch_size": 32,

@@ -160,8 +160,9 @@ def split_without_test(run_paths: RunPaths) -> pd.DataFrame:
         )
     split = read_split(run_paths.split_csv)
     if "fold" not in split or (split.split == "test").any():
+        why = "a test set" if (split.split == "test").any() else "no folds"
         raise SettingsError(
-            f"COMPARE_RUN: run {run_paths.name!r} has a test set, so not all of its images are "
+            f"COMPARE_RUN: run {run_paths.name!r} has {why}, so not all of its images are "
             "judged out of fold: start another --name with -p TEST_FRACTION=0 -p CROSS_FIT=5 (a "
             "source with a test set of its own has no such run)"
         )

@@ -55,21 +55,30 @@ def logistic_regression(table: pd.DataFrame) -> pd.Series:
 
 def main() -> int:
     """Print a row for each variant: unseen and inside, of LR and of FBP; return the exit code."""
-    table = out_of_fold.protocol("groups")
-    stored = pd.read_csv(out_of_fold.folder() / "groups" / "fbp.csv", dtype={"id": str})
-    fbp = stored.set_index("id").seed0.dropna()
+    print(sensitivity(out_of_fold.protocol("groups")).to_string(index=False))
+    return 0
+
+
+def sensitivity(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a row for each variant of a table's modules: AUC on unseen modules and inside these.
+
+    FBP has no numbers until its scores of all folds are there.
+    """
+    path = out_of_fold.folder() / "groups" / "fbp.csv"
+    stored = pd.read_csv(path, dtype={"id": str}) if path.exists() else table[["id"]]
+    fbp = stored.set_index("id").reindex(columns=["seed0"]).seed0
+    models = {"LR": logistic_regression} | ({"FBP": lambda _: fbp} if fbp.notna().all() else {})
     rows = []
     for name, variant in variants(table):
         row = {"modules": name, "images": len(variant)}
-        for model, scores in {"LR": logistic_regression(variant), "FBP": fbp}.items():
-            judged = variant[variant.id.isin(scores.index)]
-            labels, values = judged.label.astype(int), scores[judged.id]
-            inside = metrics.within_group_auc(labels, values, judged.group)
+        for model, score in models.items():
+            labels = variant.label.astype(int).to_numpy()
+            values = score(variant)[variant.id].to_numpy()
+            inside = metrics.within_group_auc(labels, values, variant.group.to_numpy())
             row[f"{model} unseen"] = 100 * metrics.roc_auc(labels, values)
-            row[f"{model} inside"] = 100 * inside.auc.estimate if inside else np.nan
+            row[f"{model} inside"] = 100 * inside.estimate
         rows.append(row)
-    print(pd.DataFrame(rows).to_string(index=False, float_format="{:.1f}".format))
-    return 0
+    return pd.DataFrame(rows).round(1)
 
 
 if __name__ == "__main__":

@@ -4,9 +4,9 @@
 
 Five random folds (near duplicates together) and the five published folds of whole modules: each
 image is scored by a training that has not seen its fold. A row is a recipe that is fixed
-beforehand; trainings keep their last epoch. The scores lie in `notebooks/results/out_of_fold/`
-(`folds.csv`, and `<protocol>/<row>.csv` with a column for each seed). They are written after each
-fold, and what is there is not computed again: delete a file to repeat it.
+beforehand; trainings keep their last epoch. After each fold the scores are written to
+`notebooks/results/out_of_fold/` (`folds.csv`, and `<protocol>/<row>.csv` with a column for each
+seed), and what is there is not computed again: delete a file to repeat it.
 """
 
 from __future__ import annotations
@@ -265,24 +265,35 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def save_folds() -> None:
     """Write folds.csv: id, label, group, and the fold of each protocol."""
     columns = {name: protocol(name).set_index("id").fold for name in PROTOCOLS}
-    table = protocol("random")[["id", "label", "group"]]
-    files.save_csv(folder() / "folds.csv", table.join(pd.DataFrame(columns), on="id"))
+    table = protocol("random")[["id", "label", "group"]].join(pd.DataFrame(columns), on="id")
+    path, content = folder() / "folds.csv", files.csv_bytes(table)
+    if path.exists() and path.read_bytes() != content:
+        raise files.ArtifactError(
+            f"{path}: the folds are others than those of the stored scores: delete {folder()}"
+        )
+    files.save_csv(path, table)
 
 
 def complete(row: str, name: str, seed: int, fold: int) -> None:
     """Score the images of a fold by a row's recipe, unless its file has them already."""
     table, column = protocol(name), f"seed{seed}"
     path = folder() / name / f"{row}.csv"
-    scores = pd.read_csv(path, dtype={"id": str}) if path.exists() else table[["id"]].copy()
+
+    def read() -> pd.DataFrame:
+        return pd.read_csv(path, dtype={"id": str}) if path.exists() else table[["id"]].copy()
+
+    scores = read()
     rows = (table.fold == fold).to_numpy(dtype=bool)
     if column in scores and scores[column][rows].notna().all():
         return
     started = time.monotonic()
     found = ROWS[row](sides(table, fold), seed)
-    values = scores.get(column, pd.Series(np.nan, scores.index)).to_numpy(dtype=float, copy=True)
-    values[rows] = found[table.id[rows]]
-    scores[column] = [float(f"{value:.5g}") for value in values]
-    files.save_csv(path, scores)
+    with files.held(path.with_name(f".{row}.lock")):  # other processes train other folds
+        scores = read()
+        values = scores.get(column, pd.Series(np.nan, scores.index)).to_numpy(float, copy=True)
+        values[rows] = found[table.id[rows]]
+        scores[column] = [float(f"{value:.5g}") for value in values]
+        files.save_csv(path, scores)
     auc = metrics.roc_auc(table.label[rows].astype(int), values[rows])
     print(
         f"{row}, {name}, seed {seed}, fold {fold}: AUC {100 * auc:.1f}, "

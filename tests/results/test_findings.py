@@ -146,8 +146,8 @@ def test_three_columns_say_what_a_model_loses_how_many_lose_and_what_groups_tell
     said = findings.three_columns(table, "fbp")
     assert said == [
         "FBP has AUC 95.0 on seen groups, 88.0 on unseen ones and 86.0 inside these, out of fold: "
-        "it loses 7.0 [5.0, 9.0] points (standard error 1.0, p = .002 by Holm); 2 of 2 models lose "
-        "AUC, 1 significantly.",
+        "seen minus unseen is 7.0 [5.0, 9.0] points (standard error 1.0, p = .002 by Holm). Of 2 "
+        "models 2 lose AUC, 1 significantly.",
         "Prior has AUC 84.0 [80.0, 88.0] on seen groups and 50.0 on unseen ones.",
     ]
     assert findings.three_columns(table, "stacking") == said  # in one run alone

@@ -37,7 +37,7 @@ def parser() -> argparse.ArgumentParser:
     sub.set_defaults(run=check)
 
     sub = commands.add_parser("prepare", help="write what runs the series on Kaggle, private")
-    sub.add_argument("--owner", required=True, help="your name on Kaggle")
+    sub.add_argument("--owner", required=True, help="your user name, NAME of kaggle.com/NAME")
     text = f"options of helpers.run, as --run='...'; they follow {shlex.join(prepare.DEFAULTS)}"
     sub.add_argument("--run", type=shlex.split, dest="arguments", default=[], help=text)
     sub.add_argument("--title", default=prepare.TITLE, help="name on Kaggle; default: %(default)s")

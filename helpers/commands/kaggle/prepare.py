@@ -126,7 +126,8 @@ def prepare(
         f"kaggle datasets create -p {data}\n"
         f"    (another time: kaggle datasets version -p {data} -m helpers)\n"
         f"kaggle datasets status {files_ref}\n    (wait until it is ready)\n"
-        f"kaggle kernels push -p {notebook}"
+        f"kaggle kernels push -p {notebook}\n    (if it says 'not valid ... sources', the notebook "
+        "has no images: stop it on its page, and accept the rules or wait for the data set)"
     )
 
 
