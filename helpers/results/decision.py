@@ -163,7 +163,7 @@ def good_alone(scored: Scored, settings: AnalysisSettings) -> pd.DataFrame:
     choose nothing, and nothing is promised about them: all may pass.
     """
     labels, scores = scored.labels_scores("val")
-    asked = settings.max_overkill_rate
+    groups, asked = scored.blocks("val"), settings.max_overkill_rate
     promise = operating_point.threshold_for_overkill_rate(scores[labels == 0], asked)
     stopped = scores >= promise.threshold
     row = {"model": scored.name, "rule": "expected", "asked": settings.max_escape_rate}
@@ -172,6 +172,8 @@ def good_alone(scored: Scored, settings: AnalysisSettings) -> pd.DataFrame:
     for label, word in LABEL_NAMES.items():
         of_class = stopped[labels == label]
         row |= {f"val_{word}": of_class.size, f"val_{word}_stopped": int(of_class.sum())}
+    # one promise for all good parts: none for those of a new group
+    row["val_good_groups"] = 0 if groups is None else pd.Series(groups[labels == 0]).nunique()
     return pd.DataFrame([row | {"val_overkill_rate": 0.0}])  # of good parts that are rejected
 
 

@@ -12,10 +12,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
-from scipy.stats import rankdata
+from scipy.stats import binom, rankdata
 
 from helpers.core.metrics import alike, exact_interval, rate_interval
-from helpers.core.style import SIGNIFICANT, p_value, percent, percent_up, with_interval
+from helpers.core.style import SIDES, SIGNIFICANT, p_value, percent, percent_up, with_interval
 from helpers.core.tables import fill
 from helpers.datasets.split_file import FEWEST_BAD
 from helpers.results.comparison import holm, paired
@@ -24,6 +24,8 @@ from helpers.results.operating_point import outgoing_ppm, promised_rate, units_n
 from helpers.results.out_of_fold import PRIOR
 from helpers.results.predictions import Scored
 from helpers.results.results_table import best_model, chosen_by, rivals
+
+FOLDS = 5  # that `CROSS_FIT` usually has
 
 
 def best(table: pd.DataFrame) -> str:
@@ -137,7 +139,7 @@ def promise(points: pd.DataFrame, model: str, side: str, bad_rate: float, whose:
     if side == "val":
         seen = ", on the images that chose the thresholds"
         ppm = float(outgoing_ppm(row["promised"], row["overkill_rate"], bad_rate))
-        leave = f"by the promise at most {ppm:,.0f}"
+        leave = f"by the promise on average at most {ppm:,.0f}"
     said = (
         f"{escapes or 'None'} of {_count(n_bad, 'bad part')} escaped ({rate}); "
         "{overkill_rate:%[]} % of the good parts were rejected, and {good_passed:%[]} % of them "
@@ -149,11 +151,17 @@ def promise(points: pd.DataFrame, model: str, side: str, bad_rate: float, whose:
 
 
 def broken_promises(points: pd.DataFrame) -> str:
-    """Name the models that let more bad parts escape on test than promised (`operating_table`)."""
+    """Name the models that let more bad parts escape on test than promised (`operating_table`).
+
+    A promise is broken if the 95 % interval lies above it, and the binomial test of as many bad
+    parts finds so too after Holm's correction for the number of promises.
+    """
     rows = points[(points.rule == "expected") & (points.kind != "reference")]
     if "test_escapes" not in rows:
         return ""
-    broken = rows[rows.test_escape_rate_low > rows.promised].to_dict("records")
+    p_values = holm(binom.sf(rows.test_escapes - 1, rows.test_bad, rows.promised))
+    above = (rows.test_escape_rate_low > rows.promised) & (p_values < SIGNIFICANT / 2)  # one-sided
+    broken = rows[above].to_dict("records")
     each = "{title} (promised {promised:up} %, escaped {test_escape_rate:%[]} %)"
     if not broken:
         return ""
@@ -209,20 +217,22 @@ def held_out(scored: Scored, asked: float) -> list[str]:
 
 def good_alone(point: pd.Series, split: pd.DataFrame) -> list[str]:
     """Say what good parts alone promise, and what is missing (a row of `decision.good_alone`)."""
-    labels = split.label[split.split != "review"]
+    labels = split.label[split.split.isin(list(SIDES))]
     n_good, n_bad = (int((labels == label).sum()) for label in (0, 1))
     counts = f"{_count(n_good, 'good part')}, {_count(n_bad, 'bad one') if n_bad else 'no bad one'}"
     needed = units_needed(point.overkill_asked, "expected")  # the rule is the same
     few = "" if point.is_kept else f"; {100 * point.overkill_asked:g} % needs {needed:,.0f}"
     said = [
-        f"{counts}: PatchCore alone. At most {percent_up(point.overkill_promised)} % of the good "
-        f"parts do not pass (score from {point.threshold:.3g}: {point.val_good_stopped} of the "
-        f"{point.val_good} held out{few}); a person looks at these again."
+        f"{counts}: PatchCore alone. On average at most {percent_up(point.overkill_promised)} % of "
+        f"the good parts do not pass (score from {point.threshold:.3g}: {point.val_good_stopped} "
+        f"of the {point.val_good} held out{few}); a person looks at these again."
     ]
+    if n := int(point.val_good_groups):
+        said.append(f"They are from {_count(n, 'group')}: nothing is promised for a new group.")
     if n := int(point.val_bad):
         rate = with_interval(*exact_interval(k := int(point.val_bad_stopped), n), " %")
         said.append(f"Of {_count(n, 'bad part')} it stops {k} ({rate}): too few for a promise.")
-    return [*said, f"How many bad parts pass is not known: {_missing(point.asked, n_bad)}"]
+    return [*said, f"How many bad parts pass is not known: {_needed(point.asked)}"]
 
 
 def three_columns(table: pd.DataFrame, model: str) -> list[str]:
@@ -269,12 +279,16 @@ def label_audit(audited: pd.DataFrame) -> str:
     )
 
 
-def _missing(escape_rate: float, n_bad: int) -> str:
-    """Return "99 bad parts are missing for a promise of 1 %."."""
-    needed = max(units_needed(escape_rate, "expected"), FEWEST_BAD)
-    missing = _count(int(needed - n_bad), "bad part") if np.isfinite(needed) else "infinitely many"
-    verb = "is" if needed - n_bad == 1 else "are"
-    return f"{missing} {verb} missing for a promise of {100 * escape_rate:g} %."
+def _needed(escape_rate: float) -> str:
+    """Say how many bad parts must be held out for a promise, and about how many that is in all."""
+    needed = units_needed(escape_rate, "expected")
+    if not np.isfinite(needed):
+        return f"no number of bad parts can promise {100 * escape_rate:g} %."
+    in_all = max(FOLDS * int(needed), FEWEST_BAD)  # the thresholds are chosen on one fold
+    return (
+        f"a promise of {100 * escape_rate:g} % needs {needed:,.0f} different bad "
+        f"part{'' if needed == 1 else 's'} held out (CROSS_FIT={FOLDS}: about {in_all:,} in all)."
+    )
 
 
 def _count(n: int, word: str) -> str:

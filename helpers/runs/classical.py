@@ -17,8 +17,9 @@ import pandas as pd
 
 from helpers.core import devices, files
 from helpers.core.members import Member, cross_fitted, sides
+from helpers.core.rules import SettingsError
 from helpers.datasets.group_prior import group_prior
-from helpers.datasets.split_file import keeps_groups_apart
+from helpers.datasets.split_file import keeps_groups_apart, waits_for
 from helpers.models import backbones
 from helpers.models.record import CLASSICAL, Model
 from helpers.results.predictions import predictions_frame
@@ -104,7 +105,11 @@ def fine_tuned(run: Run, model: Model) -> ByFold:
 
 
 def patch_core(run: Run, weights: backbones.Weights) -> str:
-    """Fill a memory of good patches for each fold, make PatchCore a row, and say what it holds."""
+    """Fill a memory of good patches for each fold, make PatchCore a row, and say what it holds.
+
+    Raises:
+        SettingsError: the backbone does not fit, and without bad parts there is no other model.
+    """
     settings, model = run.settings, Model("patchcore")
     images = run.images(settings.image_size_px)
     calls: dict[Member, Call] = {}
@@ -116,6 +121,11 @@ def patch_core(run: Run, weights: backbones.Weights) -> str:
     try:
         fits = networks.each(run, {model: calls}, "PatchCore")[model]
     except NoMiddleLayersError as error:
+        if waits_for(run.split):
+            raise SettingsError(
+                f"without bad parts PatchCore is the only model, and it cannot be fitted: {error}; "
+                "choose another BACKBONE"
+            ) from None
         return f"PatchCore is left out: {error}."
     networks.add_model(run, model, fits, device=_device())
     return patchcore.about(list(fits.values()))

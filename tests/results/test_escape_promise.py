@@ -217,9 +217,9 @@ def failed(icc, rule, by):
 @pytest.mark.parametrize("icc", ICCS)
 @pytest.mark.parametrize("by", ["parts", "lots"])
 def test_the_deployed_average_keeps_its_promise_by_lots_and_by_independent_parts(icc, by):
-    fails = icc > 0 and by == "parts"
-    assert (failed(icc, "expected", by) > LOT_RATE) == fails
-    assert (failed(icc, "confident", by) > 0.05) == fails
+    expected, confident = (deployed_rates(icc, rule, by) for rule in decision.PROMISES)
+    assert too_high(expected, LOT_RATE) == (icc > 0.2 and by == "parts")
+    assert fails_too_often(confident, LOT_RATE) == (icc > 0 and by == "parts")
 
 
 def test_the_readme_of_the_notebooks_has_the_simulated_rates():

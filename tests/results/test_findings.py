@@ -1,5 +1,7 @@
 """Sentences say what planted scores and tables hold, and nothing if there is nothing to say."""
 
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -108,6 +110,27 @@ def test_a_promise_says_what_escaped_what_it_cost_and_what_leaves_the_line():
     assert said.startswith("None of 204 bad parts escaped (95 % limit 1.8 %); ")
 
 
+def test_good_parts_alone_say_how_many_bad_ones_are_held_out_and_in_all_and_count_no_others():
+    labels = [0] * 10 + [1] * 10
+    apart = dataclasses.replace(toy(val=(labels, [0.1] * 20)), groups_apart=True)
+    apart = dataclasses.replace(apart, val=apart.val.assign(group=np.arange(20) // 4))
+    sides = ["train"] * 5 + ["val"] * 14 + ["excluded"]  # a bad part is left out
+    split = pd.DataFrame({"label": labels, "split": sides})
+
+    def said(scored, asked):
+        point = decision.good_alone(scored, AnalysisSettings(max_escape_rate=asked)).iloc[0]
+        return " ".join(findings.good_alone(point, split))
+
+    text = said(apart, 0.1)
+    assert text.startswith("10 good parts, 9 bad ones: PatchCore alone. On average at most 9.1 %")
+    assert "from 3 groups: nothing is promised for a new group." in text
+    assert text.endswith("needs 9 different bad parts held out (CROSS_FIT=5: about 45 in all).")
+    one = said(toy(val=(labels, [0.1] * 20)), 0.5)
+    assert one.endswith("needs 1 different bad part held out (CROSS_FIT=5: about 10 in all).")
+    assert "group" not in one
+    assert said(apart, 0.0).endswith("no number of bad parts can promise 0 %.")
+
+
 def test_a_promise_that_is_broken_on_test_is_named_whatever_model_made_it():
     settings = AnalysisSettings(max_escape_rate=0.1)
     labels = [0] * 9 + [1] * 9
@@ -117,6 +140,11 @@ def test_a_promise_that_is_broken_on_test_is_named_whatever_model_made_it():
     said = findings.broken_promises(points)
     assert said.startswith("1 of 2 promises was broken on test: n (promised 9.1 %, escaped 100.0 [")
     assert findings.broken_promises(points[points.model == "m"]) == ""
+    barely = {"promised": 0.01, "test_escapes": 4, "test_bad": 100, "test_escape_rate_low": 0.011}
+    one = points[points.rule == "expected"].iloc[[0]].assign(**barely)  # p = .018
+    assert findings.broken_promises(one).startswith("1 of 1 promise was broken")
+    kept = [one.assign(test_escapes=0, test_escape_rate_low=0.0)]
+    assert findings.broken_promises(pd.concat([one, *kept])) == ""  # by chance, among two
     assert findings.broken_promises(points.filter(regex="^(?!test)")) == ""
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from helpers.core import files
 from helpers.core.paths import RunPaths
+from helpers.core.rules import SettingsError
 from helpers.models.record import Model
 from helpers.models.weights import find_weights
 from helpers.runs import classical, stages
@@ -106,3 +107,8 @@ def test_patchcore_has_a_memory_for_each_fold_and_is_left_out_without_suitable_l
     assert all((folder / f"seed0_fold{fold}.safetensors").is_file() for fold in range(3))
     said = classical.patch_core(run, find_weights("test_vit", "random", 64))
     assert said.startswith("PatchCore is left out: ")
+    side = run.split.label.map({0: "train", 1: "val"})
+    files.save_csv(run.paths.split_csv, run.split.drop(columns="fold").assign(split=side))
+    good = stages.Run(run.name, run.paths, "quick", run.settings, "key")
+    with pytest.raises(SettingsError, match=r"only model, .* stride 8.* choose another BACKBONE"):
+        classical.patch_core(good, find_weights("test_vit", "random", 64))
