@@ -22,6 +22,7 @@ from tqdm.auto import tqdm
 from helpers.commands.cli import parser_of, program
 from helpers.commands.score import Entry, entries
 from helpers.core import files
+from helpers.core.errors import UserError
 from helpers.datasets import DataError
 from helpers.deploy import judgements, review
 from helpers.deploy.predictor import Answer, TrainedModel
@@ -42,6 +43,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error("give --model with --images or --suspects, or give --read")
     if not 0 <= options.audit_share <= 1 or options.most < 1:
         parser.error("--audit-share must be from 0 to 1, and --most at least 1")
+    out = options.out  # it may replace a page of an earlier call, and the labels that it continues
+    if out.exists() and (out != options.labels if options.read else out.suffix != ".html"):
+        raise UserError(f"--out {out} exists already: name another file, or delete it")
     return _read(options) if options.read else _write_page(options)
 
 
@@ -54,10 +58,11 @@ def _write_page(options: argparse.Namespace) -> int:
     asked = review.suspects_of(options.suspects) if options.suspects else pd.DataFrame()
     if options.images:
         lot = pd.DataFrame(entries(place), columns=Entry._fields)
-        # with the folder's name it will be found below the folder of a data set, too
+        # with the folder's name it will be found in the folder of a data set, too
         above = place.name if place.is_dir() else ""
         lot["path"] = [Path(above, path).as_posix() for path in lot.path]
-        lot["group"] = [Path(path).parent.name for path in lot.path]
+        folders = [Path(path).parent for path in lot.path]
+        lot["group"] = [folder.as_posix() if folder.name else "" for folder in folders]
         asked = pd.concat([lot, asked], ignore_index=True)
     asked = asked.reindex(columns=review.COLUMNS)
     model = TrainedModel(opened, images=len(asked))
@@ -94,7 +99,7 @@ def _read(options: argparse.Namespace) -> int:
     print(judgements.say_escapes(judged))
     print(
         f"{options.out}: {labels.review.notna().sum()} labels of reviews, for training alone. With "
-        "the images below the folder of the data set, start a run with another --name and "
+        "the images directly in the data set's folder, start a run with another --name and "
         f"-p LABELS_CSV={shlex.quote(str(options.out))}"
     )
     return 0

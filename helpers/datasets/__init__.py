@@ -72,6 +72,11 @@ def load(settings: SplitSettings) -> Source:
         from helpers.datasets.named import with_labels  # it imports this module
 
         source = with_labels(source, Path(settings.labels_csv).expanduser())
+        if "review" in source.table and "." in settings.good:
+            raise DataError(
+                f"with GOOD=. the parts that are bad in the column review of {settings.labels_csv} "
+                "are good ones: move the good parts into a subfolder good, and leave out GOOD=."
+            )
     _check_table(source)
     return source
 

@@ -55,7 +55,7 @@ def read_named(
     known, named, other = images[by], frame[by], pd.Series(False, frame.index)
     if by == "path":
         known = known.map(os.path.realpath)
-        named = _resolved(named, known, path.parent)
+        named = resolved(named, known, path.parent)
     elif "path" in frame:  # an id may be a running number that is also the name of another file
         meant = named.map(images.drop_duplicates("id").set_index("id").path)
         other = meant.notna() & frame.path.notna() & (meant.map(_stem) != frame.path.map(_stem))
@@ -132,7 +132,7 @@ def _stem(path: Any) -> str:
     return PureWindowsPath(str(path)).stem
 
 
-def _resolved(named: pd.Series, known: pd.Series, folder: Path) -> pd.Series:
+def resolved(named: pd.Series, known: pd.Series, folder: Path) -> pd.Series:
     """Return the whole paths that a CSV in `folder` names; see `read_named`."""
     whole, of_images = set(known), Path(os.path.commonpath([*known.map(os.path.dirname)]))
     folders = (folder, of_images, *of_images.parents)

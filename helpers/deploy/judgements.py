@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pandas as pd
 from helpers.core import files, metrics
 from helpers.core.style import LABEL_NAMES, with_interval
 from helpers.datasets import DataError
+from helpers.datasets.named import resolved
 from helpers.deploy.review import AUDIT, LOOK_AGAIN, SUSPECT
 
 COLUMNS = ["path", "group", "drawn", "judgement", "before_scores", "passed"]
@@ -74,7 +76,12 @@ def with_reviews(judged: pd.DataFrame, labels_csv: Path | None = None) -> pd.Dat
     if "path" not in old or old.path.isna().any():
         raise DataError(f"{labels_csv} names images by id alone: add a column path")
     old = old.drop(columns="id", errors="ignore")  # that of a new image is not known here
-    said = old.path.map(new.set_index("path").review)
+    is_whole = new.path.map(os.path.isabs)
+    new["path"] = new.path.mask(is_whole, new.path.map(os.path.realpath))
+    known = old.path  # as the new ones are written, so that no image is named twice
+    if is_whole.any():
+        known = resolved(known, new.path[is_whole], labels_csv.parent)
+    said = known.map(new.set_index("path").review)
     old["review"] = said.fillna(old.review) if "review" in old else said
-    added = new[~new.path.isin(old.path)].reindex(columns=old.columns)
+    added = new[~new.path.isin(known)].reindex(columns=old.columns)
     return pd.concat([old, added], ignore_index=True)

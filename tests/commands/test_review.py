@@ -11,9 +11,10 @@ from PIL import Image
 
 import helpers
 from helpers.commands import cli
-from helpers.core import files
+from helpers.core import files, paths
 from helpers.datasets.split_file import read_split
 from helpers.deploy.description import NAME, read_description, sealed
+from tests import faults
 from tests.small_run import run_split
 
 GROUP = "<b onclick='document.title=1'>lot"
@@ -87,6 +88,45 @@ def test_what_cannot_work_is_named(
     assert culprit in capsys.readouterr().err and not (tmp_path / "x").exists()
 
 
+def test_the_page_replaces_a_page_alone_and_the_labels_replace_none_but_the_older_ones(
+    lot, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    saved, labels = tmp_path / "judged.csv", tmp_path / "labels.csv"
+    about = "path,group,drawn,judgement,before_scores,passed"
+    saved.write_text(f"{about}\nlot7/a.png,lot7,audit,bad,bad,9\n")
+    labels.write_text("path,label\nb.png,good\n")
+    for given in (
+        ["--read", saved, "--out", saved],
+        ["--read", saved, "--labels", labels, "--out", saved],
+        ["--model", "t", "--images", "lot7", "--out", labels],
+    ):
+        assert start(*given) == 1
+        assert f"{given[-1]} exists already" in capsys.readouterr().err
+    assert saved.read_text().startswith(about) and "review" not in labels.read_text()
+    assert start("--read", saved, "--labels", labels, "--out", labels) == 0
+    assert pd.read_csv(labels).review.tolist()[1] == "bad"
+
+
+def test_02_agrees_with_the_package_about_the_labels_of_a_review(home, parts_folder):
+    (parts_folder / "lot7").mkdir()
+    for number in range(3):
+        name = parts_folder / "lot7" / f"new{number}.png"
+        Image.open(parts_folder / "bad" / f"bad{3 * number:02d}.png").rotate(90).save(name)
+    said = {f"lot7/new{number}.png": "bad" for number in range(3)} | {
+        f"good/good{number:02d}.{suffix}": "bad" for number, suffix in ((0, "png"), (5, "jpg"))
+    }
+    labels = home / "labels.csv"
+    files.save_csv(labels, pd.DataFrame({"path": said.keys(), "review": said.values()}))
+    given = ["--dataset", f"folder:{parts_folder}", "--preset", "smoke", "--name", "t"]
+    for value in ("CROSS_FIT=3", f"LABELS_CSV={labels}", "BACKBONE=efficientnet_lite0"):
+        given += ["-p", value]
+    with faults.in_this_process(quick=True):
+        for number in ("01", "02"):
+            assert cli.start("run", [*given, "--only", number]) == 0
+    assert "review" in read_split(paths.RunPaths("t").split_csv)
+
+
 @pytest.fixture
 def browser(tmp_path):
     """Chromium without a window, which downloads into `tmp_path`."""
@@ -152,7 +192,7 @@ def test_a_lot_is_judged_by_keys_alone_and_becomes_labels_of_a_next_run(
         1,
     ]
     assert set(judged.path[:16]) <= {f"lot7/{path.relative_to(lot)}" for path in lot.rglob("*.png")}
-    assert set(judged.group[:16]) == {GROUP, "lot7"}
+    assert set(judged.group[:16]) == {f"lot7/{GROUP}", "lot7"}
     # what the names hold is text
     assert browser.title == "Review: lot7" and not browser.find_elements("tag name", "b")
     assert not [line for line in browser.get_log("browser") if line["level"] == "SEVERE"]

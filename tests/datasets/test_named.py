@@ -73,6 +73,13 @@ def test_a_line_that_cannot_be_used_is_named(flat, columns, problem):
         load(flat, labels_csv=labels_csv(flat, **columns))
 
 
+def test_a_review_needs_a_folder_of_good_parts(flat):
+    csv = labels_csv(flat, id=["a", "b"], label=["good", ""], review=["", "bad"])
+    assert load(flat, labels_csv=csv).table.review.dropna().tolist() == [1]
+    with pytest.raises(DataError, match="move the good parts into a subfolder good"):
+        load(flat, labels_csv=csv, good=(".",))
+
+
 def test_groups_come_from_a_level_of_subfolders(tmp_path):
     for label in ("good", "bad"):
         fill(tmp_path / label / "monday" / "lot1", f"{label}1.png")

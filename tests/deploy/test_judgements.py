@@ -49,6 +49,14 @@ def test_judgements_become_reviews_beside_the_labels_of_an_older_csv(tmp_path):
         ["b.png", "", "", "bad"],
         ["lot7/again0.png", "", "lot7", "bad"],
     ]
+    (tmp_path / "parts").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "parts")
+    suspect = judged("suspect label", ("bad", "bad"), ("good", "good"))
+    suspect["path"] = [str(tmp_path / "link" / name) for name in ("good/a.png", "bad/b.png")]
+    old.write_text("path,label\ngood/a.png,good\nparts/bad/b.png,bad\n")
+    merged = judgements.with_reviews(suspect, old)  # images are named as before, and once
+    assert merged.path.tolist() == ["good/a.png", "parts/bad/b.png"]
+    assert merged.review.tolist() == ["bad", "good"]
     old.write_text("id,label\n1,good\n")
     with pytest.raises(DataError, match=r"labels\.csv names images by id alone"):
         judgements.with_reviews(table, old)
