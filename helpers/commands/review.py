@@ -23,7 +23,7 @@ from helpers.commands.cli import parser_of, program
 from helpers.commands.score import Entry, entries
 from helpers.core import files
 from helpers.core.errors import UserError
-from helpers.datasets import DataError
+from helpers.datasets import DataError, check_utf8
 from helpers.deploy import judgements, review
 from helpers.deploy.predictor import Answer, TrainedModel
 from helpers.runs.parts import open_model
@@ -55,6 +55,7 @@ def _write_page(options: argparse.Namespace) -> int:
     if not opened.description:
         raise DataError(opened.remark)
     place = (options.images or options.suspects).resolve()
+    check_utf8(str(place))
     asked = review.suspects_of(options.suspects) if options.suspects else pd.DataFrame()
     if options.images:
         lot = pd.DataFrame(entries(place), columns=Entry._fields)
@@ -84,7 +85,10 @@ def _write_page(options: argparse.Namespace) -> int:
     each = ", ".join(f"{count} {kind}" for kind, count in counts.items())
     print(f"{options.out}, {len(text) / 1e6:.1f} MB: {each}; {parts.passed.iloc[0]} passed")
     if left_out := len(every) - len(parts):
-        print(f"left out: {left_out} parts above --most {most} of a kind, drawn at random")
+        print(
+            f"left out: {left_out} parts above --most {most} of a kind: of a lot drawn at random, "
+            "of the suspects the last ones"
+        )
     print(f"Judge them in a browser, then: {program('review')} --read {shlex.quote(saved_as)} ...")
     print(opened.description.promise)
     return int(len(readable) < len(asked))

@@ -59,7 +59,10 @@ def read_named(
     elif "path" in frame:  # an id may be a running number that is also the name of another file
         meant = named.map(images.drop_duplicates("id").set_index("id").path)
         other = meant.notna() & frame.path.notna() & (meant.map(_stem) != frame.path.map(_stem))
-    hint = "ids have no ending such as .png" if by == "id" else "write / instead of \\"
+    hint = "ids have no ending such as .png"
+    if by == "path":
+        folders = ", ".join(map(str, _folders(known, path.parent)))
+        hint = f"write / instead of \\; a path is whole, or starts in one of {folders}"
     unknown = ~named.isin(known)
     problems = [
         (~frame[name].isin(values), name, f"{name} must be one of {list(values)}")
@@ -134,8 +137,7 @@ def _stem(path: Any) -> str:
 
 def resolved(named: pd.Series, known: pd.Series, folder: Path) -> pd.Series:
     """Return the whole paths that a CSV in `folder` names; see `read_named`."""
-    whole, of_images = set(known), Path(os.path.commonpath([*known.map(os.path.dirname)]))
-    folders = (folder, of_images, *of_images.parents)
+    whole, folders = set(known), _folders(known, folder)
 
     def resolve(name: str) -> str:
         given = str(name).replace("\0", "?")  # no path has a zero byte
@@ -143,3 +145,9 @@ def resolved(named: pd.Series, known: pd.Series, folder: Path) -> pd.Series:
         return next((place for place in places if place in whole), given)
 
     return named.map(resolve)
+
+
+def _folders(known: pd.Series, folder: Path) -> tuple[Path, ...]:
+    """Return the folders in which a CSV in `folder` may start the paths of images."""
+    of_images = Path(os.path.commonpath([*known.map(os.path.dirname)]))
+    return (folder, of_images, *of_images.parents)

@@ -1,4 +1,4 @@
-"""What a person said about the parts on a page of `helpers.deploy.review`, and what follows."""
+"""Read what a person said about the parts on a page of `helpers.deploy.review`, and use it."""
 
 from __future__ import annotations
 

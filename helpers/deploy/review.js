@@ -6,8 +6,8 @@ const parts = data.parts;
 const STORED = `good-bad review ${data.digest}`; // of this content alone
 const WORDS = { g: "good", 1: "good", b: "bad", 2: "bad", u: "unsure", 3: "unsure" };
 const COLUMNS = ["path", "group", "drawn", "label", "score", "verdict", "passed"];
-const LEGEND = "In colour: what speaks for bad; inside the line it is above half of its peak.";
-const EMPTY = "The map is empty: nothing speaks for bad.";
+const LEGEND = "In colour: what supports bad; inside the line it is above half of its peak.";
+const EMPTY = "The map is empty: nothing supports bad.";
 const choices = [...document.querySelectorAll(".choice")];
 const marks = parts.map(() => document.createElement("span"));
 
@@ -65,6 +65,7 @@ function show() {
   const isDone = judged === parts.length;
   at("number").textContent = `Part ${state.place + 1} of ${parts.length}`;
   at("name").textContent = part.path.split("/").pop();
+  at("reduced").textContent = part.reduced;
   at("group").textContent = part.group || "none";
   const verdict = `${part.score.toFixed(4)}, ${part.verdict}`;
   at("verdict").textContent = isDone ? verdict : "shown when all are judged";

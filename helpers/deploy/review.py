@@ -56,8 +56,8 @@ def suspects_of(path: Path) -> pd.DataFrame:
 def chosen(judged: pd.DataFrame, audit_share: float, seed: int) -> pd.DataFrame:
     """Return the parts for a person; `drawn` says why each of them is there, `passed` is a count.
 
-    They are the parts to look at again and a random share of those that passed, at least one, in a
-    random order; then the images with a `label`, which is suspect.
+    They are the parts to look at again and a random share of those that passed, at least one if the
+    share is not 0, in a random order; then the images with a `label`, which is suspect.
     """
     stream = seeding.numpy_stream(seed, "review")
     lot, suspects = judged[judged.label.isna()], judged[judged.label.notna()]
@@ -86,21 +86,23 @@ def page(model: TrainedModel, parts: pd.DataFrame, **about: Any) -> str:
     text = {"title": html.escape(about["title"]), "data": data}
     for kind in ("html", "js", "css"):
         text[kind] = Path(__file__).with_name(f"review.{kind}").read_text(encoding="utf-8")
-        # a Content-Security-Policy knows the script and the style by it
+    for kind in ("js", "css"):  # a Content-Security-Policy knows the script and the style by it
         text[f"{kind}_digest"] = _base64(hashlib.sha256(text[kind].encode()).digest())
     return Template(text["html"]).substitute(text)
 
 
 def pictures(model: TrainedModel, file: str) -> dict[str, str]:
-    """Return the data URIs of a part's `image`, and of its `map`, "" if the map is empty."""
+    """Return the data URIs of a part's `image` and `map`, "" if it is empty, and if `reduced`."""
     pixels = read_image(Path(file), model.facts.full_scale_bits or 8).pixels
     image = Image.fromarray(pixels)
+    width, height = image.size
     image.thumbnail((LARGEST_PX, LARGEST_PX), Image.Resampling.LANCZOS)
     square, *_ = model.read(file)
     assert square is not None  # what has a score can be read
     heat = bad_map(model, square)
     overlay = overlay_of(heat, image.size if model.facts.fit == "pad" else (1, 1))
-    shown = {"image": _uri(image, "jpeg", quality=92), "map": ""}
+    reduced = "" if image.size == (width, height) else f"reduced from {width} x {height} pixels"
+    shown = {"image": _uri(image, "jpeg", quality=92), "map": "", "reduced": reduced}
     return shown | ({"map": _uri(overlay, "png")} if heat.max() > 0 else {})
 
 

@@ -72,6 +72,7 @@ def test_the_command_says_what_is_on_the_page_what_is_not_and_what_cannot_be_rea
         (["--model", "t", "--images", "lot7", "--audit-share", "2"], 2, "--audit-share"),
         (["--model", "t", "--images", "no"], 1, "no"),
         (["--model", "t", "--suspects", "no.csv"], 1, "no.csv"),
+        (["--model", "t", "--images", "lot\udcff"], 1, "not in UTF-8"),
         (["--model", "bare", "--images", "lot7"], 1, "no verdicts"),
         (["--read", "no.csv"], 1, "no.csv"),
     ],
@@ -80,6 +81,7 @@ def test_what_cannot_work_is_named(
     lot, described, tmp_path, monkeypatch, capsys, arguments, code, culprit
 ):
     monkeypatch.chdir(tmp_path)
+    os.mkdir(b"lot\xff")
     shutil.copytree(described.trainings("net"), "bare", ignore=shutil.ignore_patterns(NAME))
     try:
         assert start(*arguments, "--out", "x") == code

@@ -79,6 +79,7 @@ def test_the_page_allows_its_own_script_alone_and_no_text_gets_out_of_its_data(t
     data, script = re.findall(r"<script[^>]*>(.*?)</script>", text, re.S)
     (part,) = json.loads(data)["parts"]
     assert (part["path"], part["group"], part["score"], part["label"]) == (name, name, 0.5, "")
+    assert part["reduced"] == "reduced from 600 x 2400 pixels"
     (style,) = re.findall(r"<style>(.*?)</style>", text, re.S)
     digests = [
         base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
