@@ -75,7 +75,7 @@ def test_the_table_out_of_fold_is_computed_from_the_published_scores():
 
 def test_every_interval_is_that_of_a_published_table_or_of_published_scores():
     known = {interval for run in (RANDOM, GROUPS) for interval in intervals(table(run), "test_auc")}
-    known |= intervals(table(TRIED, "03_results"), "test_auc")
+    known |= intervals(table(TRIED), "test_auc")
     for folds in RESULTS.glob("*/folds.csv"):  # scores from which tables are computed again
         columns = three_columns(read_folder(folds.parent))
         for column in ("seen_auc", "unseen_auc", "inside_auc", "difference"):

@@ -30,9 +30,9 @@ def test_dots_meet_only_if_bad():
         first, second = PROBLEMS["skip"].draw(np.random.default_rng(0), label)
         assert (first > 0).sum() == (second > 0).sum() == planted.DOTS
         assert np.array_equal(first, second) == bool(label)
-        if not label:  # each dot has one in the other channel one or two pixels away
+        if not label:  # each dot has one in the other channel next to it
             for place in np.argwhere(first > 0):
-                assert np.abs(np.argwhere(second > 0) - place).sum(axis=1).min() in (1, 2)
+                assert np.abs(np.argwhere(second > 0) - place).sum(axis=1).min() <= 1
 
 
 @pytest.mark.parametrize("name", PROBLEMS)
