@@ -56,8 +56,11 @@ def paragraph(*texts: str) -> HTML:
 
 
 def headline(sentence: str) -> str:
-    """Return what a sentence says before its colon or semicolon, for the title of a picture."""
-    return re.split(r"[:;] |\.$", sentence, maxsplit=1)[0]
+    """Return what a sentence says before its colon or semicolon, for the title of a picture.
+
+    One in parentheses does not count.
+    """
+    return re.split(r"[:;] (?![^()]*\))|\.$", sentence, maxsplit=1)[0]
 
 
 def p_value(p: float) -> str:

@@ -34,6 +34,7 @@ def test_the_texts_of_a_table_are_escaped_and_no_formulas():
 
 def test_a_headline_ends_before_the_numbers():
     assert style.headline("It is so: .9 (p = .1); more.") == "It is so"
+    assert style.headline("FBP (views: 4) leads: .9 (p: .1).") == "FBP (views: 4) leads"
     assert style.headline("It is so; more.") == style.headline("It is so.") == "It is so"
 
 
