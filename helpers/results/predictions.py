@@ -53,7 +53,7 @@ class Scored:
 
     @property
     def averaged(self) -> str:
-        """What the scores average, see `Model`; out of fold an image is scored by one fold."""
+        """Name what the scores average, see `Model`; out of fold one fold scores an image."""
         members = self.model.members
         if self.test.empty:
             members = tuple(Member(member.seed) for member in members)

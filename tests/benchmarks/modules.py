@@ -49,7 +49,7 @@ def with_modules(table: pd.DataFrame, number: np.ndarray) -> pd.DataFrame:
 
 def logistic_regression(table: pd.DataFrame) -> pd.Series:
     """Return scores out of fold by id."""
-    folds = [out_of_fold.classical("LR", sides(table, fold), 0) for fold in range(5)]
+    folds = [out_of_fold.classical("LR", sides(table, fold), 0) for fold in range(out_of_fold.FOLDS)]
     return pd.concat(folds)
 
 

@@ -37,12 +37,12 @@ from helpers.datasets.settings import SplitSettings
 from helpers.datasets.split_file import keeps_groups_apart
 from helpers.models import backbones
 from helpers.models.spec import ModelSpec, Network
+from helpers.results.out_of_fold import PROTOCOLS
 from helpers.runs.presets import PRESET_VALUES
 from helpers.training import baselines, features, fit, patchcore
 from helpers.training.settings import BaselineSettings, FinetuneSettings
 from tests.benchmarks import plain
 
-PROTOCOLS = ("random", "groups")
 FOLDS = 5
 LITE = "efficientnet_lite{}"
 PLAIN_PX, PLAIN_EPOCHS, PLAIN_RATE = 224, 10, 3e-4
