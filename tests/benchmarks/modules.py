@@ -49,8 +49,8 @@ def with_modules(table: pd.DataFrame, number: np.ndarray) -> pd.DataFrame:
 
 def logistic_regression(table: pd.DataFrame) -> pd.Series:
     """Return scores out of fold by id."""
-    folds = [out_of_fold.classical("LR", sides(table, fold), 0) for fold in range(out_of_fold.FOLDS)]
-    return pd.concat(folds)
+    folds = range(out_of_fold.FOLDS)
+    return pd.concat([out_of_fold.classical("LR", sides(table, fold), 0) for fold in folds])
 
 
 def main() -> int:
