@@ -228,6 +228,7 @@ def test_a_run_of_this_machine_says_nothing_about_one_on_kaggle():
         (["--run=--dataset folder:parts"], "/parts"),
         (["--dataset", "weights"], "'weights'"),
         (["--title", "abc"], "abc"),
+        (["--owner", "Jane Doe"], "jane doe"),
     ],
 )
 def test_what_cannot_work_is_named_and_nothing_is_written(small, capfd, options, culprit):

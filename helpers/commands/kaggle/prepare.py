@@ -88,6 +88,8 @@ def prepare(
     slug = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")
     if len(slug) < 5 or len(title) > 44:  # the data set's name may have 50
         raise UserError(f"--title {title!r} must have 5 to 44 characters")
+    if not re.fullmatch(r"[\w-]+", owner):
+        raise UserError(f"--owner {owner!r} is no user name: take NAME of kaggle.com/NAME")
     for attached in datasets:
         if not re.fullmatch(r"[\w-]+/[\w-]+", attached):
             raise UserError(f"{attached!r} does not name a data set: OWNER/NAME")
