@@ -3,6 +3,8 @@
     python -m helpers.predict parts/a.png parts/b.png --model RUN/fbp --maps maps
 
 prints for each image its score, its probability of bad, and a verdict: pass, look again or reject.
+`--model demo` is a small network that comes with the package; without images it judges three solar
+cells of ELPV.
 `python -m helpers.score` does it for any number of images, and writes a CSV.
 """
 
@@ -18,10 +20,13 @@ import pandas as pd
 
 from helpers.commands.cli import parser_of
 from helpers.core import files, style
-from helpers.datasets import DataError, check_utf8
+from helpers.datasets import DataError, check_utf8, elpv
 from helpers.datasets.folder import SUFFIXES, image_files
 from helpers.deploy.predictor import TrainedModel
-from helpers.runs.parts import open_model
+from helpers.runs.parts import DEMO, DEMO_FOLDER, open_model
+
+# the network has not seen them in its training
+DEMO_IMAGES = ("cell0502.png", "cell1572.png", "cell2156.png")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -31,7 +36,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         UserError: the model or an image is missing, or cannot be used.
     """
     options = _parser().parse_args(arguments)
-    model = TrainedModel(open_model(options.model))
+    opened, remark = open_model(options.model), ""
+    if not options.images:
+        if opened.checkpoints[0].parent != DEMO_FOLDER or opened.description is None:
+            raise DataError(f"name the images to judge; only --model {DEMO} brings its own")
+        options.images = [elpv.folder() / "images" / name for name in DEMO_IMAGES]
+        remark = f"By their labels: bad, good, good. {opened.description.attribution}"
+    model = TrainedModel(opened)
     given = [image_files(p) if p.is_dir() else [p] for p in map(Path, options.images)]
     if not (images := list(itertools.chain(*given))):
         raise DataError(f"{', '.join(options.images)} holds no image ({', '.join(SUFFIXES)})")
@@ -42,6 +53,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if readable.any():
         shown = table[readable].drop(columns="reason")
         print(shown.to_string(index=False, float_format="{:.4f}".format, na_rep=""))
+    if remark:
+        print(remark)
     print(model.description.promise if model.description else model.remark)
     if model.description and model.description.is_smoke:
         print(style.SMOKE_NOTE)
@@ -84,11 +97,11 @@ def _write_maps(model: TrainedModel, table: pd.DataFrame, folder: Path) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = parser_of("predict", __doc__)
     add = parser.add_argument
-    add("images", nargs="+", metavar="IMAGE", help="an image file, or a folder of images")
+    add("images", nargs="*", metavar="IMAGE", help="an image file, or a folder of images")
     add(
         "--model",
         required=True,
-        help="RUN or RUN/MODEL in data/runs, a model's folder, or one checkpoint in it",
+        help="RUN or RUN/MODEL in data/runs, a model's folder, one checkpoint in it, or demo",
     )
     add("--maps", type=Path, metavar="FOLDER", help="write where the network looks, one PNG each")
     return parser

@@ -28,17 +28,26 @@ MODULE_SIZES = (*[60] * 20, 54, *[60] * 8, 50, *[60] * 6, 72, *[60] * 3, 48, *[6
 MODULE_FOLDS = "40420023123042124121104443131003234212031304"
 
 
+def folder() -> Path:
+    """Return the folder of the package that holds `labels.csv` and `images`.
+
+    Raises:
+        DataError: the package is not installed.
+    """
+    # The package's own reader decodes all images into memory; its folder is all that is needed.
+    spec = importlib.util.find_spec("elpv_dataset")
+    if spec is None or not spec.submodule_search_locations:
+        raise DataError("the package elpv-dataset is not installed: `pip install elpv-dataset`")
+    return Path(next(iter(spec.submodule_search_locations))) / "data"
+
+
 def load(place: Path | None, settings: SplitSettings) -> Source:
     """Load the whole set from the package; `place` is None.
 
     Columns of its own: `probability` (of a defect), `cell_type` ("mono" or "poly"), `group` (the
     inferred solar module), and `official_fold` (of the published cross-validation by modules).
     """
-    # The package's own reader decodes all images into memory; its folder is all that is needed.
-    spec = importlib.util.find_spec("elpv_dataset")
-    if spec is None or not spec.submodule_search_locations:
-        raise DataError("the package elpv-dataset is not installed: `pip install elpv-dataset`")
-    root = Path(next(iter(spec.submodule_search_locations))) / "data"
+    root = folder()
     columns = ["file", "probability", "cell_type"]
     table = pd.read_csv(root / "labels.csv", sep=r"\s+", names=columns)
     table["id"] = table.file.map(lambda name: Path(name).stem)

@@ -39,6 +39,8 @@ from helpers.runs.record import load_run
 from helpers.training.features import Features
 from helpers.training.patchcore import PatchCoreNetwork
 
+DEMO = "demo"  # names the network that comes with the package
+DEMO_FOLDER = Path(predictor.__file__).with_name(DEMO)
 PATCHCORE = "patchcore"  # its maps are not Grad-CAM's
 DEPLOYED = (None, CALIBRATION_FOLD)  # folds that the deployed trainings have not seen
 _CHECKPOINT = re.compile(r"seed(\d+)(?:_fold(\d+))?\.safetensors")
@@ -50,7 +52,8 @@ def open_model(name: str | Path) -> Opened:
 
     Args:
         name: a model's folder, one checkpoint in it, a run's folder, or RUN or RUN/MODEL in
-            data/runs. A run gives its best network; see `best_described`.
+            data/runs. A run gives its best network; see `best_described`. "demo" is the network
+            that comes with the package, unless a run has this name.
 
     Raises:
         ArtifactError: nothing has that name, the run has several models and none is described, or
@@ -89,6 +92,8 @@ def _find(name: str | Path) -> Path:
     """Return a checkpoint or a model's folder."""
     run, _, model = os.fspath(name).partition("/")
     root = RunPaths(run).root
+    if name == DEMO and not root.exists():
+        return DEMO_FOLDER
     path = root / "checkpoints" / model if model else root
     path = path if path.is_dir() else Path(name).expanduser()
     if not path.exists():

@@ -1,12 +1,17 @@
 """The command that answers for a few images: its table, its maps, and what it says on errors."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
 
 import helpers
+from helpers import datasets
 from helpers.commands import cli
+from helpers.datasets.settings import SplitSettings
 from helpers.deploy.description import NAME
+from helpers.runs.parts import DEMO_FOLDER
 
 
 @pytest.fixture
@@ -65,6 +70,27 @@ def test_without_thresholds_there_are_scores_and_a_remark(described, parts, caps
     out = capsys.readouterr().out
     assert "no verdicts: " in out and "nan" not in out.lower()
     assert f"{helpers.load_model('t').predict(parts).score[0]:.4f}" in out
+
+
+def test_the_demo_comes_with_a_network_images_and_a_licence(capsys):
+    assert sum(file.stat().st_size for file in DEMO_FOLDER.iterdir()) < 1e6
+    assert cli.start("predict", ["--model", "demo"]) == 0
+    *lines, labels, promise = capsys.readouterr().out.splitlines()
+    cells = [line.split(maxsplit=3) for line in lines[1:]]
+    verdicts = [(Path(file).stem, verdict) for file, _, _, verdict in cells]
+    assert verdicts == [("cell0502", "reject"), ("cell1572", "look again"), ("cell2156", "pass")]
+    assert "bad, good, good" in labels and "CC BY-NC-SA 4.0" in labels
+    assert "at most 0.67 % of the bad parts pass" in promise  # thresholds as they were sealed
+    label = datasets.load(SplitSettings()).table.set_index("id").label
+    assert label[["cell0502", "cell1572", "cell2156"]].tolist() == [1, 0, 0]
+
+
+def test_only_the_demo_has_images_of_its_own_and_a_run_may_have_its_name(described, capsys):
+    assert cli.start("predict", ["--model", "t"]) == 1
+    assert "name the images" in capsys.readouterr().err
+    described.root.rename(described.root.with_name("demo"))
+    assert cli.start("predict", ["--model", "demo"]) == 1
+    assert "name the images" in capsys.readouterr().err
 
 
 def test_maps_are_written_for_each_image_that_can_be_read(parts, tmp_path, capsys):

@@ -31,6 +31,7 @@ DISTRIBUTION = "good-bad-helpers"
 PACKED = (
     "helpers/**/*.py",
     "helpers/deploy/review.*",
+    "helpers/deploy/demo/*",
     "notebooks/*.ipynb",
     "notebooks/images/07_review.png",
 )
