@@ -4,8 +4,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from helpers.darts import sandwich
+from helpers.darts.sandwich import Space
 from helpers.models.spec import count_parameters
-from tests.benchmarks import modules, out_of_fold
+from helpers.models.weights import find_weights
+from tests.benchmarks import modules, out_of_fold, subnets
 
 
 @pytest.fixture
@@ -69,3 +72,22 @@ def test_moved_borders_change_what_is_seen_inside_the_modules(monkeypatch, tmp_p
 def test_the_network_drawn_by_hand_is_as_large_as_those_of_the_cells():
     network = out_of_fold.ByHand(size_px=96, channels=1, seed=0)
     assert 127_818 < count_parameters(network) < 223_018
+
+
+def test_a_part_of_a_network_is_a_row_by_name_and_pixels(monkeypatch):
+    calls = []
+    monkeypatch.setattr(out_of_fold, "fine_tuned", lambda *given, **named: calls.append(named))
+    out_of_fold.recipe("efficientnet_lite0_d1122231@160")("table", 0)
+    assert calls == [{"backbone": "efficientnet_lite0_d1122231", "image_size_px": 160}]
+
+
+def test_drawn_parts_cost_as_much_as_the_best_ones_and_are_others():
+    space = Space(find_weights("efficientnet_lite0", "random", 64), sizes_px=(32, 48, 64))
+    best = sandwich.evolve(space, lambda one: one.size_px, 1e8, 0, population=8, generations=1)
+    taken = [one.candidate for one in best]
+    drawn = subnets.alike(space, best[:2], taken)
+    for one, like in zip(drawn, best, strict=False):
+        assert one.candidate not in taken
+        assert abs(space.macs(one.candidate) / like.macs - 1) <= 0.05
+    table = subnets.frame([*best, *drawn], len(best))
+    assert table.kind.tolist() == ["best"] * 4 + ["evolved"] * 4 + ["drawn"] * 2

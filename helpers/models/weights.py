@@ -32,7 +32,7 @@ from torch import Tensor, nn
 
 from helpers.core import paths, seeding
 from helpers.core.errors import UserError
-from helpers.models import AUTO, RANDOM
+from helpers.models import AUTO, RANDOM, subnets
 from helpers.models.spec import Layout
 
 TITLES = {
@@ -90,7 +90,8 @@ class Weights:
 
 def title(backbone: str) -> str:
     """Return the name of a backbone for tables and messages."""
-    return TITLES.get(backbone, backbone)
+    base, part = subnets.divided(backbone)
+    return TITLES.get(base, base) + (f" with {part}" if part else "")
 
 
 def titles(backbones: str) -> str:
@@ -104,6 +105,16 @@ def canonical(name: str) -> str:
     Raises:
         BackboneError: timm does not have it; the message names similar ones.
     """
+    base, part = subnets.divided(name)
+    if part:
+        backbone = part.of(canonical(base))
+        try:
+            trunk(backbone)
+        except ValueError as error:
+            raise BackboneError(
+                f"{name!r} is not a part of {title(canonical(base))}: {error}"
+            ) from None
+        return backbone
     bare = name.removeprefix("hf-hub:").removeprefix("timm/")
     try:
         if bare in TITLES or (timm.is_model(bare) and timm.get_pretrained_cfg(bare) is not None):
@@ -120,7 +131,8 @@ def canonical(name: str) -> str:
 
 def config(backbone: str) -> PretrainedCfg:
     """Return what timm says about a backbone's weights and the images that they expect."""
-    known = timm.get_pretrained_cfg(_IN_TIMM.get(backbone, backbone))
+    base, _ = subnets.divided(backbone)
+    known = timm.get_pretrained_cfg(_IN_TIMM.get(base, base))
     assert known is not None  # the name is canonical
     return known
 
@@ -139,7 +151,11 @@ def size_options(backbone: str, image_size_px: int) -> dict[str, Any]:
 
 def trunk(backbone: str, img_size: int | None = None) -> nn.Module:
     """Build a trunk with random weights; see `size_options`."""
-    return timm.create_model(_IN_TIMM.get(backbone, backbone), num_classes=0, img_size=img_size)
+    base, part = subnets.divided(backbone)
+    network = timm.create_model(_IN_TIMM.get(base, base), num_classes=0, img_size=img_size)
+    if part:
+        subnets.cut(network, part)
+    return network
 
 
 @functools.lru_cache
@@ -261,6 +277,11 @@ def find_weights(backbone: str, given: str = "", image_size_px: int = 224) -> We
 def _weights_of(name: str, given: str, image_size_px: int) -> Weights:
     backbone = canonical(name)
     anatomy(backbone, image_size_px)  # refuses images that the backbone cannot take
+    base, part = subnets.divided(backbone)
+    if part:
+        whole = _weights_of(base, given, image_size_px)
+        state = {key: whole.state[key] for key in trunk(backbone).state_dict()}
+        return Weights(backbone, state, whole.origin)
     if given == RANDOM:
         with seeding.torch_stream(0, "random weights"):
             options = size_options(backbone, image_size_px)
@@ -289,6 +310,7 @@ def licence_of(backbone: str, origin: str) -> str:
 
     timm names that of the weights which it publishes, not that of a file of your own.
     """
+    backbone, _ = subnets.divided(backbone)
     published = {_published(backbone), Path(str(config(backbone).url)).name} - {""}
     return (config(backbone).license if origin in published else "") or "not stated"
 

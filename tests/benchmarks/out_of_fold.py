@@ -246,6 +246,14 @@ ROWS: Mapping[str, Callable[[pd.DataFrame, int], Scores]] = {
 }
 
 
+def recipe(row: str) -> Callable[[pd.DataFrame, int], Scores]:
+    """Return what scores a row: one of ROWS, or FBP on a BACKBONE@PIXELS."""
+    if row in ROWS:
+        return ROWS[row]
+    backbone, _, size_px = row.partition("@")
+    return functools.partial(fine_tuned, backbone=backbone, image_size_px=int(size_px))
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Compute what is missing of the named rows, fold by fold; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.out_of_fold")
@@ -287,7 +295,7 @@ def complete(row: str, name: str, seed: int, fold: int) -> None:
     if column in scores and scores[column][rows].notna().all():
         return
     started = time.monotonic()
-    found = ROWS[row](sides(table, fold), seed)
+    found = recipe(row)(sides(table, fold), seed)
     with files.held(path.with_name(f".{row}.lock")):  # other processes train other folds
         scores = read()
         values = scores.get(column, pd.Series(np.nan, scores.index)).to_numpy(float, copy=True)
