@@ -134,10 +134,11 @@ def check_promise(scored: Scored, max_escape_rate: float, seed: int) -> pd.DataF
     trainings that have not seen the fold. A half promises less than a fold.
 
     Returns:
-        A row per bad part: `escaped, promised`, and its `group`; none if classes are too small.
+        A row per bad part: `escaped`, the `promised` rate, by how many bad parts `held_out`, the
+        number of the `half`, and the `group`; none if classes are too small.
     """
     folds = {member.fold for member in scored.model.members if member.fold is not None}
-    judged = [pd.DataFrame(columns=["escaped", "promised", "group"])]
+    judged = [pd.DataFrame(columns=["escaped", "promised", "held_out", "half", "group"])]
     for own in [scored.without(fold) for fold in sorted(folds)] or [scored]:
         labels, scores = own.labels_scores("val")
         if np.bincount(labels).min() < 2:
@@ -151,7 +152,8 @@ def check_promise(scored: Scored, max_escape_rate: float, seed: int) -> pd.DataF
                 labels[halves == half], scores[halves == half], max_escape_rate
             )
             bad = parts[(halves != half) & (labels == 1)]
-            judged.append(bad.assign(escaped=bad.score < threshold, promised=promised))
+            about = {"promised": promised, "held_out": int(labels[halves == half].sum())}
+            judged.append(bad.assign(escaped=bad.score < threshold, half=len(judged), **about))
     return pd.concat(judged)[[*judged[0]]]
 
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
-from scipy.stats import binom, rankdata
+from scipy.stats import rankdata
 
 from helpers.core.metrics import alike, exact_interval, rate_interval
 from helpers.core.style import SIDES, SIGNIFICANT, p_value, percent, percent_up, with_interval
@@ -20,7 +20,12 @@ from helpers.core.tables import fill
 from helpers.datasets.split_file import FEWEST_BAD
 from helpers.results.comparison import holm, paired
 from helpers.results.decision import PROMISES
-from helpers.results.operating_point import outgoing_ppm, promised_rate, units_needed
+from helpers.results.operating_point import (
+    chance_of_escapes,
+    outgoing_ppm,
+    promised_rate,
+    units_needed,
+)
 from helpers.results.out_of_fold import PRIOR
 from helpers.results.predictions import Scored
 from helpers.results.results_table import best_model, chosen_by, rivals
@@ -153,13 +158,14 @@ def promise(points: pd.DataFrame, model: str, side: str, bad_rate: float, whose:
 def broken_promises(points: pd.DataFrame) -> str:
     """Name the models that let more bad parts escape on test than promised (`operating_table`).
 
-    A promise is broken if the 95 % interval lies above it, and the binomial test of as many bad
-    parts finds so too after Holm's correction for the number of promises.
+    A promise is broken if the 95 % interval lies above it, and if so many escapes are improbable
+    (`chance_of_escapes`, after Holm's correction for the number of promises).
     """
     rows = points[(points.rule == "expected") & (points.kind != "reference")]
     if "test_escapes" not in rows:
         return ""
-    p_values = holm(binom.sf(rows.test_escapes - 1, rows.test_bad, rows.promised))
+    counts = rows[["test_escapes", "test_bad", "val_bad", "promised"]].itertuples(index=False)
+    p_values = holm([chance_of_escapes(*row) for row in counts])
     above = (rows.test_escape_rate_low > rows.promised) & (p_values < SIGNIFICANT / 2)  # one-sided
     broken = rows[above].to_dict("records")
     each = "{title} (promised {promised:up} %, escaped {test_escape_rate:%[]} %)"
@@ -173,13 +179,20 @@ def broken_promises(points: pd.DataFrame) -> str:
 
 
 def checked(judged: pd.DataFrame) -> str:
-    """Say how a promise did without a test set (`decision.check_promise`)."""
+    """Say how a promise did without a test set (`decision.check_promise`).
+
+    It is broken as in `broken_promises`.
+    """
     if judged.empty:
         return ""
     groups = judged.group if judged.group.notna().any() else None
     rate, promised = rate_interval(judged.escaped, groups), judged.promised.mean()
+    halves = judged.groupby("half").agg("first").assign(n_new=judged.half.value_counts())
+    counts = halves.n_new, halves.held_out, halves.promised
+    chance = chance_of_escapes(judged.escaped.sum(), *counts)
+    broken = rate.low > promised and chance < SIGNIFICANT / 2
     return (
-        f"The promise {'was broken' if rate.low > promised else 'is not contradicted'} in a check: "
+        f"The promise {'was broken' if broken else 'is not contradicted'} in a check: "
         f"half of each fold promised {percent_up(promised)} % on average, and "
         f"{judged.escaped.sum()} of {_count(len(judged), 'bad part')} in the other halves escaped "
         f"({with_interval(*rate, ' %')})."

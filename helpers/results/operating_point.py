@@ -97,6 +97,24 @@ def promised_rate(n: int, k: ArrayLike, rule: Rule) -> np.ndarray:
     return (k + 1) / (n + 1) if rule == "expected" else stats.beta.ppf(LEVEL, k + 1, n - k)
 
 
+def chance_of_escapes(
+    n_escaped: int, n_new: ArrayLike, n_held_out: ArrayLike, promised: ArrayLike
+) -> float:
+    """Return the chance that so many new bad parts escape, or more, if promises "expected" hold.
+
+    `n_new` (T,) parts meet a threshold that `n_held_out` bad parts chose and that promises
+    `promised` = (k + 1) / (n + 1). The true escape rate is not known: it is distributed as in
+    `promised_rate`, so m parts have beta-binomial(m, k + 1, n - k) escapes. `n_escaped` is their
+    sum over T independent thresholds.
+    """
+    total = np.ones(1)
+    for m, n, rate in np.broadcast(n_new, n_held_out, promised):
+        below = rate * (n + 1)  # k + 1
+        pmf = stats.betabinom.pmf(np.arange(m + 1), m, below, n + 1 - below)
+        total = np.convolve(total, pmf)
+    return float(total[n_escaped:].sum())
+
+
 def units_needed(max_escape_rate: float, rule: Rule) -> float:
     """Return the smallest n, of bad parts or of lots with bad parts, that promises a rate.
 

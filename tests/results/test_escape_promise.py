@@ -57,6 +57,18 @@ def test_the_confident_rule_fails_in_at_most_five_per_cent_of_the_draws(n_bad, a
     assert not fails_too_often(true_rates(n_bad, choose), asked)
 
 
+def test_the_chance_of_escapes_is_that_of_a_threshold_that_was_drawn_too():
+    rng = np.random.default_rng(0)
+    thresholds = np.sort(rng.normal(size=(20_000, 2, 50)))[..., 1:2]  # k = 1 of n = 50, twice
+    escaped = (rng.normal(size=(20_000, 2, 80)) < thresholds).sum(axis=2)
+    for counts, n_new in ((escaped[:, 0], 80), (escaped.sum(axis=1), [80, 80])):
+        for most in (1, 5, 9, 14):
+            chance, seen = op.chance_of_escapes(most, n_new, 50, 2 / 51), np.mean(counts >= most)
+            assert abs(chance - seen) < 4 * np.sqrt(chance * (1 - chance) / len(counts))
+    # by hand: one part held out and two new ones are in any order
+    assert [op.chance_of_escapes(k, 2, 1, 1 / 2) for k in (1, 2)] == pytest.approx([2 / 3, 1 / 3])
+
+
 @pytest.mark.parametrize(("n_good", "k"), [(20, 0), (99, 4), (10, 0)])
 def test_the_promised_overkill_holds_for_good_parts_alone(n_good, k):
     rng = np.random.default_rng(n_good)

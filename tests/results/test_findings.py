@@ -141,19 +141,26 @@ def test_a_promise_that_is_broken_on_test_is_named_whatever_model_made_it():
     assert said.startswith("1 of 2 promises was broken on test: n (promised 9.1 %, escaped 100.0 [")
     assert findings.broken_promises(points[points.model == "m"]) == ""
     barely = {"promised": 0.01, "test_escapes": 4, "test_bad": 100, "test_escape_rate_low": 0.011}
-    one = points[points.rule == "expected"].iloc[[0]].assign(**barely)  # p = .018
+    barely["val_bad"] = 9999  # a rate that is known: p = .018
+    one = points[points.rule == "expected"].iloc[[0]].assign(**barely)
     assert findings.broken_promises(one).startswith("1 of 1 promise was broken")
+    assert findings.broken_promises(one.assign(val_bad=99)) == ""  # k = 0: p = .06
     kept = [one.assign(test_escapes=0, test_escape_rate_low=0.0)]
     assert findings.broken_promises(pd.concat([one, *kept])) == ""  # by chance, among two
     assert findings.broken_promises(points.filter(regex="^(?!test)")) == ""
 
 
 def test_the_check_without_a_test_set_says_whether_it_contradicts_the_promise():
-    judged = pd.DataFrame({"escaped": np.arange(100) < 3, "promised": 0.02, "group": None})
-    assert findings.checked(judged).startswith("The promise is not contradicted in a check")
-    broken = findings.checked(judged.assign(promised=0.002))
+    judged = pd.DataFrame({"escaped": np.arange(100) < 3, "group": None, "half": 1})
+
+    def said(n, **others):  # by none of n bad parts
+        return findings.checked(judged.assign(promised=1 / (n + 1), held_out=n, **others))
+
+    assert said(49).startswith("The promise is not contradicted in a check")
+    broken = said(499)
     assert broken.startswith("The promise was broken in a check: half of each fold promised 0.2 %")
-    assert findings.checked(judged.assign(promised=0.002, group=np.arange(100) // 3)) != broken
+    assert said(499, group=np.arange(100) // 3) != broken
+    assert "not contradicted" in said(199)  # though a rate of .5 % would be: p = .014
     assert findings.checked(judged[:0]) == ""
 
 
