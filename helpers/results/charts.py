@@ -107,15 +107,17 @@ def differences(table: pd.DataFrame, xlabel: str, title: str = "") -> Figure:
     """Draw differences of AUC with their 95 % intervals, the largest above.
 
     `table` has `title`, `difference` with its ends, and `p_holm`: that of `compare_with` or
-    `out_of_fold.three_columns`. Differences that are significant are filled.
+    `out_of_fold.three_columns`. Differences that are significant are filled, those of references,
+    which have no `p_holm`, are gray.
     """
     frame = table.sort_values("difference", kind="stable", ignore_index=True)
     figure, ax = plt.subplots(figsize=(8, 0.42 * len(frame) + 1.8))
-    clear = frame.p_holm < SIGNIFICANT
-    looks = (
-        (clear, "black", "significant by Holm's correction"),
-        (~clear, "white", "not significant"),
-    )
+    looks = [
+        (frame.p_holm < SIGNIFICANT, "black", "significant by Holm's correction"),
+        (frame.p_holm >= SIGNIFICANT, "white", "not significant"),
+    ]
+    if (untested := frame.p_holm.isna()).any():
+        looks.append((untested, "0.7", "reference, not tested"))
     for chosen, colour, words in looks:
         rows = frame[chosen]
         arms = interval_arms(rows, "difference")

@@ -129,7 +129,7 @@ def three_columns(found: OutOfFold) -> pd.DataFrame:
         `CHOSEN`); `random_seeds, groups_seeds`, their numbers; `seen_auc, unseen_auc, inside_auc`
         with `*_low, *_high`, and `*_mean, *_std` of one training; `difference`, seen minus unseen
         by the seeds that both have, paired by image, with its ends, `standard_error, p_value`, and
-        `p_holm` over all rows.
+        `p_holm` over all of them but the references, which are no models.
     """
     labels, groups = found.folds.label.to_numpy(np.int64), found.folds.group.to_numpy()
     models = {PRIOR.slug: PRIOR, **found.models}
@@ -156,7 +156,7 @@ def three_columns(found: OutOfFold) -> pd.DataFrame:
     by = ["unseen_auc", "seen_auc"]
     table = pd.DataFrame(rows).dropna(subset=by, how="all")  # of some no seed is complete
     table = table.sort_values(by, ascending=False, kind="stable", ignore_index=True)
-    tested = table.p_value.dropna()
+    tested = table.p_value[table.kind != "reference"].dropna()
     return table.assign(p_holm=pd.Series(holm(tested), tested.index))
 
 

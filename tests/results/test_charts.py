@@ -66,6 +66,9 @@ def test_differences_are_filled_if_they_are_significant_and_the_best_is_above(ru
         assert drawn.lines[0].get_markerfacecolor() == colour
         assert list(drawn.lines[0].get_xdata()) == sorted(own.difference)
     assert rows_of(ax) == compared.sort_values("difference").title.tolist()
+    untested = compared.assign(p_holm=compared.p_holm.mask(compared.index == 0))
+    *_, last = charts.differences(untested, "AUC").axes[0].containers
+    assert last.lines[0].get_markerfacecolor() == "0.7" and len(last.lines[0].get_xdata()) == 1
 
 
 def test_three_curves_are_drawn_that_of_the_wanted_model_first(run):
