@@ -27,7 +27,7 @@ from helpers.models.spec import Network
 from helpers.models.weights import licence_of
 from helpers.results import findings
 from helpers.results.calibration import apply_temperature
-from helpers.results.operating_point import Rule
+from helpers.results.operating_point import Rule, threshold_for_escape_rate
 from helpers.results.predictions import Scored
 
 NAME = "model.json"
@@ -77,6 +77,7 @@ class Description:
     made_with: dict[str, str | None]  # commit and versions of the training
     weights_licence: str = ""  # of `weights`, as timm states it for their name
     seal: str = ""  # `promise_digest`, written with the promise
+    overkill_rate: float | None = None  # share of the good parts held out that are rejected
 
     def __post_init__(self) -> None:
         if not self.pass_below <= self.reject_from:  # or one is not a number
@@ -165,6 +166,7 @@ def describe(
             asked_escape_rate=float(point.asked),
             promised_escape_rate=float(point.promised),
             held_out_bad_parts=int(point.val_bad),
+            overkill_rate=float(point.val_overkill_rate),
             val_auc=float(metrics.roc_auc(labels, scores)) if labels.any() else None,
             caveat=point.get("caveat") or caveat_of(deployed, float(point.asked)),
             weights=weights if backbone else "",
@@ -183,12 +185,24 @@ def backbone_of(model: Network) -> str:
 
 
 def caveat_of(deployed: Scored, asked: float) -> str:
-    """Return what the promise of an escape rate rests on."""
+    """Return what the promise of an escape rate rests on.
+
+    Verdicts follow the rule for parts. If the split keeps groups apart, the caveat says so, and
+    what the rule for lots would do.
+    """
     text = CAVEAT
     if deployed.calibration_fold is None:  # else the last epoch is kept, and teachers are blind too
         text += "" if deployed.model.base == "patchcore" else CHOSEN  # it has no epochs
         text += TAUGHT if deployed.model.teacher else ""
-    return f"{text}. {findings.held_out(deployed, asked)[1]}".strip()
+    if not deployed.groups_apart:
+        return f"{text}."
+    held_out = deployed.labels_scores("val")
+    lots = threshold_for_escape_rate(*held_out, asked, RULE, deployed.blocks("val"))
+    return (
+        f"{text}. It is for independent parts. Those of a new group (lot) are alike: pass below "
+        f"{lots.threshold:.4g} promises {percent_up(lots.rate)} % of its bad parts on average. "
+        f"{findings.held_out(deployed, asked)[1]}"
+    )
 
 
 def read_description(folder: Path) -> Description | None:

@@ -250,7 +250,7 @@ def bin_shares(
 def outgoing_ppm(escape_rate: ArrayLike, overkill_rate: float, bad_rate: float) -> np.ndarray:
     """Return how many of a million parts that leave a line are bad, if `bad_rate` of all are.
 
-    Parts leave that pass, or that a person looks at again and finds good.
+    The parts that pass leave it: at once, or after a person has looked again and found them good.
     """
     bad, good = bad_rate * np.asarray(escape_rate), (1 - bad_rate) * (1 - overkill_rate)
     return 1e6 * bad / np.maximum(good + bad, 1e-12)

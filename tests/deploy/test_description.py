@@ -16,6 +16,7 @@ from helpers.results.predictions import Scored
 from tests.deploy_run import CONTENT, save_described, small_cnns
 
 POINT = {"threshold": 0.25, "reject_threshold": 0.75, "asked": 0.01, "promised": 1 / 11}
+POINT["val_overkill_rate"] = 0.25
 
 
 @pytest.fixture
@@ -42,6 +43,7 @@ def test_a_network_is_described_with_its_point_and_how_it_reads_images(tmp_path,
     assert (found.pass_below, found.reject_from) == (0.25, 0.75)
     assert (found.promised_escape_rate, found.held_out_bad_parts) == (1 / 11, 10)
     assert (found.image_size_px, found.channels, found.views, found.fit) == (32, 3, 8, "pad")
+    assert found.overkill_rate == 0.25
     assert found.val_auc == pytest.approx(7 / 8) and found.temperature == 1.5
     assert found.checkpoints == {path.name: files.file_digest(path) for path in paths}
     assert found.weights == ""  # random ones
@@ -85,8 +87,10 @@ def test_what_the_promise_rests_on_is_said(scored):
     assert "epoch" not in caveat(model=Model("patchcore"))
     assert descriptions.TAUGHT in caveat(model=Model("cnn", teacher="fbp"))
     assert "epoch" not in caveat(model=Model("net", members=(Member(0, 0), Member(1, 0))))
-    assert "groups" not in caveat()
+    assert "independent" not in caveat()
     said = caveat(groups_apart=True)
+    assert "It is for independent parts." in said
+    assert "pass below 0.15 promises 34 % of its bad parts on average" in said  # none of two lots
     assert "bad parts held out are from 2 groups" in said and "promise 34 % at best" in said
     assert "(1 % needs 99 and 299 groups)" in said
 
