@@ -91,8 +91,8 @@ def make_run(place: Path) -> Path:
 
 
 def describe() -> pd.DataFrame:
-    """Describe the networks of the run as notebook 06 does; return what it shows."""
-    run = stages.begin("06_analysis", {"RUN": "t"})
+    """Describe the networks of the run as notebook 07 does; return what it shows."""
+    run = stages.begin("07_decision", {"RUN": "t"})
     scored = run.models()
     points = decision.operating_table(scored, run.settings, BAD_RATE)
     calibrated = decision.calibration_table(scored, BAD_RATE)

@@ -77,6 +77,7 @@ EVENTS = (
     ("05_genotype_retraining", "*.resume", 1),
     ("05_genotype_retraining", "darts_v2/seed0.safetensors", 1),
     ("06_analysis", "06_results.csv", 1),
+    ("07_decision", "07_operating_points.csv", 1),
 )
 # columns and JSON keys
 UNEQUAL = re.compile(r"seconds|_s$|images_per_s|^Seconds$|^ms[ ,_]|device|^run$")

@@ -10,7 +10,7 @@ from helpers.core.paths import RunPaths
 from helpers.datasets.split_file import read_split
 from helpers.models.record import Model
 from helpers.results import predictions
-from helpers.results.settings import AnalysisSettings
+from helpers.results.settings import DecisionSettings
 from helpers.runs import networks, record, stages
 
 
@@ -104,7 +104,7 @@ def hide_test_labels(run_paths: RunPaths) -> None:
     files.save_csv(run_paths.split_csv, split)
 
 
-def analysis_stage(run_paths: RunPaths, **settings) -> stages.Run:
-    """An opened stage 06."""
-    given = AnalysisSettings(**settings)
-    return stages.Run("06_analysis", run_paths, "quick", given, "key")
+def decision_stage(run_paths: RunPaths, **settings) -> stages.Run:
+    """An opened stage 07."""
+    given = DecisionSettings(**settings)
+    return stages.Run("07_decision", run_paths, "quick", given, "key")

@@ -85,7 +85,7 @@ def test_every_interval_is_that_of_a_published_table_or_of_published_scores():
 
 def test_what_fbp_rejects_is_that_of_the_operating_points():
     seen, unseen = (
-        table(run, "06_operating_points").loc["fbp"].iloc[0] for run in (RANDOM, GROUPS)
+        table(run, "07_operating_points").loc["fbp"].iloc[0] for run in (RANDOM, GROUPS)
     )
     rejected = [f"{100 * row.test_overkill_rate:.0f} %" for row in (seen, unseen)]
     assert f"rejects {rejected[0]} of the good ones on seen modules, {rejected[1]} on" in TEXT

@@ -30,8 +30,8 @@ from helpers.runs import settings as config
 _ABSOLUTE_PATH = re.compile(r"(?<![\w./<~])/[\w.+@~-]+/[\w.+@~/-]+|file://\S+|\b[A-Z]:\\+\w\S*")
 
 # tables of the run, and of the run that 06 compares it with
-TABLES = ("06_results", "06_three_columns", "06_operating_points")
-FIGURE = "07_journey"  # README's
+TABLES = ("06_results", "06_three_columns", "07_operating_points")
+FIGURE = "08_journey"  # README's
 WIDGET = "application/vnd.jupyter.widget-view+json"  # a progress bar, dead without a kernel
 
 

@@ -114,7 +114,7 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--model", help="RUN or RUN/MODEL in data/runs, or a model's folder")
     add("--images", type=Path, metavar="FOLDER", help="the lot; or a CSV, as for helpers.score")
-    add("--suspects", type=Path, metavar="CSV", help="labels_to_check.csv of notebook 06")
+    add("--suspects", type=Path, metavar="CSV", help="labels_to_check.csv of notebook 07")
     add("--out", type=Path, required=True, help="the page, or with --read the LABELS_CSV, to write")
     share = "of the passed parts that are judged too; default 0.02"
     add("--audit-share", type=float, default=0.02, metavar="SHARE", help=share)

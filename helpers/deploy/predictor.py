@@ -208,9 +208,9 @@ def open_model(checkpoints: Sequence[Path]) -> Opened:
             )
     description, remark = read_description(folder), ""
     if description is None:
-        remark = f"no verdicts: {folder} has no {NAME}, which notebook 06 writes"
+        remark = f"no verdicts: {folder} has no {NAME}, which notebook 07 writes"
     elif description.checkpoints != {path.name: files.file_digest(path) for path in checkpoints}:
         remark = f"no verdicts: {folder / NAME} is for the average of several trainings, or for "
-        remark += "others; if these are new, run notebook 06 again"
+        remark += "others; if these are new, run notebook 07 again"
     description = None if remark else description
     return Opened(models, [*checkpoints], models[0].facts, description, remark)

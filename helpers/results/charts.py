@@ -20,7 +20,7 @@ from helpers.core.style import SIGNIFICANT, evenly, percent, percent_axis, perce
 from helpers.models.record import colours
 from helpers.results import decision, operating_point
 from helpers.results.predictions import Scored
-from helpers.results.settings import AnalysisSettings
+from helpers.results.settings import DecisionSettings
 
 MODEL: dict[str, Any] = {"fmt": "o", "color": "black", "capsize": 3}
 LEGEND_BELOW: dict[str, Any] = {"loc": "outside lower center", "borderaxespad": 2}
@@ -161,7 +161,7 @@ def roc(scored: Mapping[str, Scored]) -> Figure:
 
 
 def decision_figure(
-    scored: Scored, settings: AnalysisSettings, bad_rate: float, title: str = ""
+    scored: Scored, settings: DecisionSettings, bad_rate: float, title: str = ""
 ) -> Figure:
     """Draw what a line engineer decides by: how many parts pass, and how many bad ones escape.
 

@@ -21,7 +21,7 @@ from helpers.results import calibration, operating_point
 from helpers.results.comparison import with_ends
 from helpers.results.operating_point import Bins, Line
 from helpers.results.predictions import Scored
-from helpers.results.settings import AnalysisSettings
+from helpers.results.settings import DecisionSettings
 
 PER_PARTS = 1000  # costs are given per so many parts
 BY_GROUPS = " by groups"  # ends the name of a rule that promises for a new group (lot, module)
@@ -55,13 +55,13 @@ class Decision(NamedTuple):
     is_kept: bool = True  # False if the rate that was asked for cannot be promised
 
 
-def line_of(settings: AnalysisSettings, bad_rate: float) -> Line:
+def line_of(settings: DecisionSettings, bad_rate: float) -> Line:
     """Return the production line that the settings describe."""
     costs = settings.escape_cost, settings.false_alarm_cost
     return Line(bad_rate, *costs, settings.share_looked_at_again, settings.review_cost)
 
 
-def decisions(scored: Scored, settings: AnalysisSettings, bad_rate: float) -> dict[str, Decision]:
+def decisions(scored: Scored, settings: DecisionSettings, bad_rate: float) -> dict[str, Decision]:
     """Return the thresholds of one model by the rule that chose them on validation.
 
     The rules: "expected" and "confident" promise that at most `max_escape_rate` of the bad parts
@@ -88,7 +88,7 @@ def decisions(scored: Scored, settings: AnalysisSettings, bad_rate: float) -> di
 
 
 def operating_table(
-    scored: Mapping[str, Scored], settings: AnalysisSettings, bad_rate: float
+    scored: Mapping[str, Scored], settings: DecisionSettings, bad_rate: float
 ) -> pd.DataFrame:
     """Return what each of the `decisions` does: a row per model and rule.
 
@@ -157,7 +157,7 @@ def check_promise(scored: Scored, max_escape_rate: float, seed: int) -> pd.DataF
     return pd.concat(judged)[[*judged[0]]]
 
 
-def good_alone(scored: Scored, settings: AnalysisSettings) -> pd.DataFrame:
+def good_alone(scored: Scored, settings: DecisionSettings) -> pd.DataFrame:
     """Return the threshold that good parts alone choose: a row like those of `operating_table`.
 
     At most the fraction `overkill_promised` of the good parts does not pass. A person looks at

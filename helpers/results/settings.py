@@ -1,4 +1,4 @@
-"""Settings of the analysis: the results table, thresholds and their costs."""
+"""Settings of the analysis and of the decision: the results table, thresholds and costs."""
 
 from __future__ import annotations
 
@@ -8,15 +8,28 @@ from helpers.core.rules import STRICT, Seed, SettingsError, Text, setting
 
 REVIEW_SHARE = 0.1  # of all parts, if nothing is said
 SEED = "start of all random draws; another seed gives another result"
+FOLLOWED = "model to look at; empty: the best network on validation"
 LINE_BAD_RATE = "share of bad parts on the line; None: that of the data"
 
 
 @dataclass(frozen=True, config=STRICT)
 class AnalysisSettings:
-    """06: the results table, ensembles, the operating point, and what the models look at."""
+    """06: the results table, its comparisons, and what the models look at."""
 
     seed: Seed = setting(0, SEED)
-    model: Text = setting("", "model to analyse; empty: the best on validation")
+    model: Text = setting("", FOLLOWED)
+    compare_run: Text = setting(
+        "", "a run by the other kind of folds (random, groups) to compare with"
+    )
+    map_images: int = setting(32, "for the insertion and deletion curves of Grad-CAM", ge=4)
+
+
+@dataclass(frozen=True, config=STRICT)
+class DecisionSettings:
+    """07: the ensemble, thresholds with a promise, their costs, and labels to check."""
+
+    seed: Seed = setting(0, SEED)
+    model: Text = setting("", FOLLOWED)
     max_escape_rate: float = setting(0.01, "share of the bad parts that may pass", ge=0, le=1)
     max_overkill_rate: float = setting(0.05, "of the good ones, if bad ones are few", ge=0, le=1)
     escape_cost: float = setting(0.0, "of a bad part that passes, in any unit; 0: unknown", ge=0)
@@ -29,10 +42,6 @@ class AnalysisSettings:
     )
     review_cost: float = setting(0.0, "of one look; 0: REVIEW_SHARE decides", ge=0)
     line_bad_rate: float | None = setting(None, LINE_BAD_RATE, gt=0, lt=1)
-    map_images: int = setting(32, "for the insertion and deletion curves of Grad-CAM", ge=4)
-    compare_run: Text = setting(
-        "", "a run by the other kind of folds (random, groups) to compare with"
-    )
 
     def __post_init__(self) -> None:
         if (self.escape_cost > 0) != (self.false_alarm_cost > 0):

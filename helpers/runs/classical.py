@@ -142,5 +142,5 @@ def scores_by_size(run: Run) -> pd.DataFrame:
         return pd.DataFrame(columns=baselines.COLUMNS)
     embedded = Features.of_arrays(files.load_arrays(path, "id", "embedding"))
     seen = networks.SEEN + [name for name in ("group", "fold") if name in run.split]
-    place = "metrics/06_training_size_scores"
+    place = "metrics/07_training_size_scores"
     return run.once(place, baselines.scores_by_size, embedded, run.split[seen])

@@ -290,7 +290,7 @@ class Run:
             path = path.with_name(f"{self.paths.name}.incomplete.csv")
         table = (scored.val if scored.test.empty else scored.test)[submission.COLUMNS]
         files.write_bytes(path, table.to_csv(index=False, lineterminator="\n").encode())
-        if self.name == settings.ANALYSIS:  # it writes the file of notebook 03 again
+        if self.name == settings.DECISION:  # it writes the file of notebook 03 again
             self.output(path)
         return path
 
@@ -311,7 +311,7 @@ class Run:
                 made |= {n: d for n, d in step["outputs"].items() if n.startswith("genotypes/")}
             stale = [root / n for n, d in made.items() if outputs_are_intact(self.paths, {n: d})]
             tables = [self.paths.table("results"), self.paths.table("table2")]
-            tables += [*root.glob("metrics/0[2-7]_*.csv"), *root.glob("figures/0[2-7]_*.png")]
+            tables += [*root.glob("metrics/0[2-8]_*.csv"), *root.glob("figures/0[2-8]_*.png")]
             for file in (*stale, *tables, self.paths.submission):
                 file.unlink(missing_ok=True)  # first: if killed here, the old split is on record
         files.write_bytes(path, content)

@@ -1,4 +1,4 @@
-"""The trained networks of a run, opened: to look into them (06), describe them, and use them (07).
+"""The trained networks of a run, opened: to look into them (06), describe them (07), and use them (08).
 
 A name is RUN/MODEL, a run, a model's folder or a checkpoint:
 
@@ -107,7 +107,7 @@ def _find(name: str | Path) -> Path:
     found = networks(path)
     if not (best := best_described(path)) and len(found) != 1:
         raise files.ArtifactError(
-            f"{name} does not say which network is the best before notebook 06 has been run: name "
+            f"{name} does not say which network is the best before notebook 07 has been run: name "
             f"one (there are: {', '.join(found) or 'none'})"
         )
     return best or path / "checkpoints" / found[0]
@@ -116,7 +116,7 @@ def _find(name: str | Path) -> Path:
 def best_described(root: Path) -> Path | None:
     """Return the folder of a run's network with the best validation AUC, of those described.
 
-    Cross-fitted networks come first, as in `results_table.best_model`. None if notebook 06 has
+    Cross-fitted networks come first, as in `results_table.best_model`. None if notebook 07 has
     described none.
     """
     folders = [root / "checkpoints" / name for name in networks(root)]
@@ -222,7 +222,7 @@ def describe_models(
     """Write model.json for each network of the run.
 
     Args:
-        run: that of notebook 06.
+        run: that of notebook 07.
         scored: the models of the run.
         points: `decision.operating_table` of them as they are deployed (`Scored.deployed`), or
             `decision.good_alone` of PatchCore.

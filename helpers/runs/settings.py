@@ -24,7 +24,7 @@ from helpers.core.rules import SettingsError, problem
 from helpers.darts.settings import RetrainSettings, SearchSettings
 from helpers.datasets.settings import SplitSettings
 from helpers.deploy.settings import YourPartSettings
-from helpers.results.settings import AnalysisSettings
+from helpers.results.settings import AnalysisSettings, DecisionSettings
 from helpers.runs.presets import PRESET_VALUES, PRESETS
 from helpers.training.settings import BaselineSettings, FinetuneSettings
 
@@ -38,9 +38,10 @@ STAGES: dict[str, type] = {
     "04_darts_search": SearchSettings,
     "05_genotype_retraining": RetrainSettings,
     "06_analysis": AnalysisSettings,
-    "07_your_part": YourPartSettings,
+    "07_decision": DecisionSettings,
+    "08_your_part": YourPartSettings,
 }
-FIRST, ANALYSIS = "01_data_split", "06_analysis"
+FIRST, ANALYSIS, DECISION = "01_data_split", "06_analysis", "07_decision"
 # stages of which nothing can be done without bad images in training
 BOTH_CLASSES = ("03_finetuning", "04_darts_search", "05_genotype_retraining")
 # parameters that take text or a list of texts

@@ -26,11 +26,10 @@ from helpers.datasets import cache, split_file
 from helpers.datasets.folder import image_files
 from helpers.models import RANDOM
 from helpers.models.record import ENSEMBLES
-from helpers.results.settings import AnalysisSettings
 from helpers.runs import record, settings
 from helpers.runs.memo import OPEN, Run, images_of, split_of
 from helpers.runs.record import edit_run, load_run, outputs_are_intact
-from helpers.runs.settings import FIRST
+from helpers.runs.settings import ANALYSIS, DECISION, FIRST
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 # files that later stages build on: no pictures, tables and sentences for the eye
@@ -195,15 +194,15 @@ def stage_key(stage: str, resolved: Any, run: Mapping[str, Any]) -> str:
     content: dict[str, Any] = {"settings": settings.decisive(resolved)}
     content["earlier"] = _earlier(run, before)
     content["named"] = _named_files(resolved)
-    if isinstance(resolved, AnalysisSettings):
+    if stage in (ANALYSIS, DECISION):
         # all predictions, a user's own too, except the ensembles made from them
         found = sorted(paths.RunPaths(run["run"]).predictions_root.glob("*.csv"))
         models = {p.stem: files.file_digest(p) for p in found if p.stem not in ENSEMBLES}
         content["models"] = models
-        if resolved.compare_run:
-            other = paths.RunPaths(resolved.compare_run)
-            read = [other.split_csv, *sorted(other.predictions_root.glob("*.csv"))]
-            content["compared"] = {p.name: files.file_digest(p) for p in read if p.is_file()}
+    if other_run := getattr(resolved, "compare_run", ""):
+        other = paths.RunPaths(other_run)
+        read = [other.split_csv, *sorted(other.predictions_root.glob("*.csv"))]
+        content["compared"] = {p.name: files.file_digest(p) for p in read if p.is_file()}
     if not before:
         table = datasets.load(resolved).table
         labels = table.drop(columns="path").astype(str).to_numpy()

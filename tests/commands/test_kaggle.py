@@ -252,7 +252,7 @@ def test_the_wheel_is_packed_in_a_clone_with_an_egg_info_in_its_folder(tmp_path,
     prepare.pack(prepare.DISTRIBUTION, tmp_path)
     (wheel,) = tmp_path.glob("*.whl")
     names = zipfile.ZipFile(wheel).namelist()
-    data = {"helpers/deploy/review.js", "helpers/_notebooks/images/07_review.png"}
+    data = {"helpers/deploy/review.js", "helpers/_notebooks/images/08_review.png"}
     data |= {f"helpers/deploy/demo/{n}" for n in ("seed0.safetensors", "model.json", "LICENSE.txt")}
     assert {"helpers/run.py", "helpers/_notebooks/01_data_split.ipynb", *data} <= {*names}
 

@@ -218,7 +218,7 @@ def test_the_first_table_is_shown_after_02_and_the_latest_one_at_the_end(home, m
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     header = lines.index(["Model", "Valid", "Acc"])
     assert lines[header + 1] == ["best", "of", "02", "90.0"]
-    assert ["[3/7]", "03_finetuning:", "running", "as", "x"] in lines[header:]
+    assert ["[3/8]", "03_finetuning:", "running", "as", "x"] in lines[header:]
     shown = [line[2] for line in lines if line[:2] == ["best", "of"]]
     assert shown == ["02", "06"]
 

@@ -137,7 +137,7 @@ def test_thresholds_of_other_checkpoints_give_no_verdict(opened, parts):
     assert found.verdict.tolist() == ["", ""] and found.probability.isna().all()
     backbones.save_model(second, opened.models[0], views=4, precision="no")
     changed = predictor.open_model([first, second])
-    assert "run notebook 06 again" in changed.remark and changed.description is None
+    assert "run notebook 07 again" in changed.remark and changed.description is None
     (first.parent / NAME).unlink()
     assert "has no model.json" in predictor.open_model([first]).remark
 

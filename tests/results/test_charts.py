@@ -8,7 +8,7 @@ from sklearn.metrics import roc_auc_score
 from helpers.datasets.split_file import read_split
 from helpers.models.record import Model
 from helpers.results import charts, comparison, decision, results_table
-from helpers.results.settings import AnalysisSettings
+from helpers.results.settings import DecisionSettings
 from helpers.runs.memo import read_all_predictions
 from tests import planted
 
@@ -85,7 +85,7 @@ def test_three_curves_are_drawn_that_of_the_wanted_model_first(run):
 
 
 def test_the_decision_is_drawn_with_its_promises_marked(run):
-    scored, settings = read_all_predictions(run)["fbp"], AnalysisSettings(max_escape_rate=0.05)
+    scored, settings = read_all_predictions(run)["fbp"], DecisionSettings(max_escape_rate=0.05)
     (ax,) = charts.decision_figure(scored, settings, 0.3).axes
     texts = [line.get_label() for line in ax.lines]
     assert "measured by test scores" in texts

@@ -11,7 +11,7 @@ from helpers.core import metrics, tables
 from helpers.models.record import Model
 from helpers.results import calibration, decision, results_table
 from helpers.results.predictions import Scored, scored_of
-from helpers.results.settings import AnalysisSettings
+from helpers.results.settings import DecisionSettings
 
 
 def scored(name="m", val=None, test=None):
@@ -28,7 +28,7 @@ def scored(name="m", val=None, test=None):
 
 def test_the_threshold_is_validation_s_and_the_counts_are_test_s_by_hand():
     # validation: of 10 bad parts none may escape at 10 %, so the threshold is just below 0.3
-    settings = AnalysisSettings(max_escape_rate=0.1, review_share=0.0)
+    settings = DecisionSettings(max_escape_rate=0.1, review_share=0.0)
     table = decision.operating_table({"m": scored()}, settings, 0.3)
     row = table.iloc[0]
     assert 0.25 < row.threshold < 0.3 and row.reject_threshold == row.threshold
@@ -43,7 +43,7 @@ def test_the_threshold_is_validation_s_and_the_counts_are_test_s_by_hand():
 
 
 def test_costs_add_a_cheapest_rule_with_the_expected_cost_per_thousand_parts():
-    settings = AnalysisSettings(escape_cost=20, false_alarm_cost=2, review_share=0.0)
+    settings = DecisionSettings(escape_cost=20, false_alarm_cost=2, review_share=0.0)
     table = decision.operating_table({"m": scored()}, settings, 0.25)
     assert table.rule.tolist() == ["expected", "confident", "cheapest", "most accurate"]
     row = table.iloc[2]
@@ -60,7 +60,7 @@ def test_costs_add_a_cheapest_rule_with_the_expected_cost_per_thousand_parts():
 )
 def test_thresholds_weigh_mistakes_by_cost_and_as_on_the_line(bad_rate, cheapest, most_accurate):
     # between the two, each step up spares one good part of 10 and lets one bad part of 10 escape
-    settings = AnalysisSettings(escape_cost=2, false_alarm_cost=1, review_share=0.0)
+    settings = DecisionSettings(escape_cost=2, false_alarm_cost=1, review_share=0.0)
     found = decision.decisions(scored(), settings, bad_rate)
     assert found["cheapest"].bins == pytest.approx((cheapest, cheapest))
     assert found["most accurate"].bins == pytest.approx((most_accurate, most_accurate))
@@ -68,22 +68,22 @@ def test_thresholds_weigh_mistakes_by_cost_and_as_on_the_line(bad_rate, cheapest
 
 def test_the_most_accurate_threshold_is_that_of_the_results_table():
     row = results_table.evaluate(scored(), 0.3)
-    found = decision.decisions(scored(), AnalysisSettings(), 0.3)
+    found = decision.decisions(scored(), DecisionSettings(), 0.3)
     assert found["most accurate"].bins == (row["threshold"], row["threshold"])
 
 
 def test_hidden_test_labels_leave_the_test_columns_out():
     own = scored()
     hidden = Scored(Model("m"), own.val, own.test.assign(label=pd.NA))
-    table = decision.operating_table({"m": hidden}, AnalysisSettings(), 0.3)
+    table = decision.operating_table({"m": hidden}, DecisionSettings(), 0.3)
     assert "val_escapes" in table and not [c for c in table if c.startswith("test")]
     assert set(decision.operating_rows(table, "m").side) == {"validation"}
-    few = decision.operating_table({"m": own}, AnalysisSettings(max_escape_rate=0.0), 0.3).iloc[0]
+    few = decision.operating_table({"m": own}, DecisionSettings(max_escape_rate=0.0), 0.3).iloc[0]
     assert decision.rule_text(few).endswith("(0 % cannot be promised)")
 
 
 def test_the_page_shows_counts_per_cent_and_interval():
-    settings = AnalysisSettings(max_escape_rate=0.1, review_share=0.0)
+    settings = DecisionSettings(max_escape_rate=0.1, review_share=0.0)
     table = decision.operating_table({"fbp": scored("fbp")}, settings, 0.3)
     rows = tables.filled(decision.operating_rows(table, "fbp"), decision.OPERATING)
     assert len(rows) == 4 and len(table) == 3  # two rules choose the same thresholds
@@ -125,7 +125,7 @@ def test_rates_are_by_groups_wherever_they_are_known_though_the_split_is_random(
     by_module = dataclasses.replace(own, test=own.test.assign(group=group))
     assert not by_module.groups_apart
     alone, grouped = (
-        decision.operating_table({"m": one}, AnalysisSettings(), 0.3).test_escape_rate_high[0]
+        decision.operating_table({"m": one}, DecisionSettings(), 0.3).test_escape_rate_high[0]
         for one in (own, by_module)
     )
     assert alone == metrics.exact_interval(0, 200).high < 0.02
@@ -136,12 +136,12 @@ def test_a_rule_for_new_groups_is_added_if_the_split_keeps_groups_apart():
     own = scored()
     group = [f"g{i // 4}" for i in range(20)]  # the bad parts are in three
     own = dataclasses.replace(own, val=own.val.assign(group=group))
-    assert [*decision.decisions(own, AnalysisSettings(), 0.3)] == [
+    assert [*decision.decisions(own, DecisionSettings(), 0.3)] == [
         *decision.PROMISES,
         "most accurate",
     ]
     apart = {"m": dataclasses.replace(own, groups_apart=True)}
-    table = decision.operating_table(apart, AnalysisSettings(max_escape_rate=0.1), 0.3)
+    table = decision.operating_table(apart, DecisionSettings(max_escape_rate=0.1), 0.3)
     row = table.set_index("rule").loc["expected by groups"]
     assert (row.promised, row.is_kept) == (0.25, False)
     text = "escapes in a new group <= 25 %, expected (10 % needs 9 groups)"
@@ -171,8 +171,8 @@ def test_without_a_test_set_halves_of_each_fold_check_the_promise():
 
 def test_only_the_scores_of_the_deployed_trainings_choose_thresholds():
     before, after = (
-        decision.decisions(cross_fitted(0, other).deployed, AnalysisSettings(), 0.3)
+        decision.decisions(cross_fitted(0, other).deployed, DecisionSettings(), 0.3)
         for other in (1.0, 0.5)
     )
     assert before == after
-    assert before != decision.decisions(cross_fitted(0), AnalysisSettings(), 0.3)
+    assert before != decision.decisions(cross_fitted(0), DecisionSettings(), 0.3)

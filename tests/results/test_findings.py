@@ -9,7 +9,7 @@ import pytest
 from helpers.datasets.split_file import read_split
 from helpers.models.record import Model
 from helpers.results import comparison, decision, findings, results_table
-from helpers.results.settings import AnalysisSettings
+from helpers.results.settings import DecisionSettings
 from helpers.runs.memo import read_all_predictions
 from tests import planted
 from tests.results.test_decision import scored as toy
@@ -94,7 +94,7 @@ def test_mistakes_are_counted_with_intervals_by_groups_if_they_are_known():
 
 
 def test_a_promise_says_what_escaped_what_it_cost_and_what_leaves_the_line():
-    points = decision.operating_table({"m": toy()}, AnalysisSettings(max_escape_rate=0.1), 0.02)
+    points = decision.operating_table({"m": toy()}, DecisionSettings(max_escape_rate=0.1), 0.02)
 
     def promise(points):
         return findings.promise(points, "m", "test", 0.02, "mine")
@@ -118,7 +118,7 @@ def test_good_parts_alone_say_how_many_bad_ones_are_held_out_and_in_all_and_coun
     split = pd.DataFrame({"label": labels, "split": sides})
 
     def said(scored, asked):
-        point = decision.good_alone(scored, AnalysisSettings(max_escape_rate=asked)).iloc[0]
+        point = decision.good_alone(scored, DecisionSettings(max_escape_rate=asked)).iloc[0]
         return " ".join(findings.good_alone(point, split))
 
     text = said(apart, 0.1)
@@ -132,7 +132,7 @@ def test_good_parts_alone_say_how_many_bad_ones_are_held_out_and_in_all_and_coun
 
 
 def test_a_promise_that_is_broken_on_test_is_named_whatever_model_made_it():
-    settings = AnalysisSettings(max_escape_rate=0.1)
+    settings = DecisionSettings(max_escape_rate=0.1)
     labels = [0] * 9 + [1] * 9
     tests = {name: (labels, [0.1] * 9 + [score] * 9) for name, score in (("m", 0.9), ("n", 0.2))}
     models = {name: toy(name, test=test) for name, test in tests.items()}

@@ -83,10 +83,10 @@ def test_what_is_missing_is_named_with_what_is_there(described, name, there):
         helpers.load_model(name)
 
 
-def test_networks_are_described_with_the_decision_of_the_analysis(described):
+def test_networks_are_described_with_the_thresholds_of_notebook_07(described):
     description = read_description(described.trainings("net"))
     scored = read_all_predictions(described)["net"]
-    settings = stages.open_stage("06_analysis", {"RUN": "t"}).settings
+    settings = stages.open_stage("07_decision", {"RUN": "t"}).settings
     chosen = decision.decisions(scored, settings, deploy_run.BAD_RATE)["expected"]
     assert (description.pass_below, description.reject_from) == tuple(chosen.bins)
     assert description.promised_escape_rate == chosen.promised == 1 / 11  # none of ten
@@ -95,7 +95,7 @@ def test_networks_are_described_with_the_decision_of_the_analysis(described):
     assert (description.run, description.is_smoke) == ("t", True)
     assert description.dataset == "folder:parts"  # without the folders above it
     assert description.split_digest == files.file_digest(described.split_csv)
-    outputs = record.load_run(described)["stages"]["06_analysis"]["outputs"]
+    outputs = record.load_run(described)["stages"]["07_decision"]["outputs"]
     path = described.trainings("net") / NAME
     assert outputs["checkpoints/net/model.json"] == files.file_digest(path)
 
@@ -122,7 +122,7 @@ def test_a_model_without_a_network_is_replaced_by_one(described, capsys):
 
 
 def test_a_network_is_exported_again_into_the_run_s_folder(described):
-    run = stages.open_stage("07_your_part", {"RUN": "t"})
+    run = stages.open_stage("08_your_part", {"RUN": "t"})
     (described.root / "export/net_torch").mkdir(parents=True)  # of an earlier call
     (described.root / "export/net_torch/old").touch()
     table, difference = parts.export(run, "net", "torch", run.split.path.tolist()[:3])

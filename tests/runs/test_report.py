@@ -12,7 +12,7 @@ from helpers.core.rules import SettingsError
 from helpers.datasets.split_file import read_split
 from helpers.models.record import Model
 from helpers.results import decision, label_audit, out_of_fold, predictions, results_table
-from helpers.results.settings import AnalysisSettings
+from helpers.results.settings import DecisionSettings
 from helpers.results.submission import validate_submission
 from helpers.runs import memo, report, stages
 from tests import planted
@@ -24,7 +24,7 @@ def run(home):
     run_paths = planted.make_run()
     for seed, name in enumerate(("svm", "cnn", "fbp")):
         planted.plant(run_paths, name, 1.5 - 0.1 * seed, seed)
-    return planted.analysis_stage(run_paths)
+    return planted.decision_stage(run_paths)
 
 
 def record(run, **changed):
@@ -36,7 +36,7 @@ def test_a_notebook_run_again_shows_no_model_of_a_later_one_but_the_user_s_own(r
     scores = predictions.predictions_frame(split, np.linspace(0, 1, len(split)))
     run.add_model(Model("darts_v2", teacher="fbp"), scores, seconds=7.0, parameters=9)
     planted.plant(run.paths, "mine", 1.0, 5)
-    early = planted.analysis_stage(run.paths)
+    early = planted.decision_stage(run.paths)
     early.name = "03_finetuning"
     table = results_table.results_table(early.models(), early.split)
     assert table.model.tolist() == ["svm", "cnn", "fbp", "mine", "majority"]
@@ -73,9 +73,9 @@ def test_a_user_s_file_with_the_ensemble_s_name_is_refused_and_left_alone(run):
 def test_shuffled_test_labels_change_no_threshold_temperature_ensemble_or_choice(run):
     def chosen():
         report.write_ensemble(run)
-        own = planted.analysis_stage(run.paths)  # which reads the split again
+        own = planted.decision_stage(run.paths)  # which reads the split again
         table, scored = report.whole_results(own)
-        points = decision.operating_table(scored, AnalysisSettings(), 0.3)
+        points = decision.operating_table(scored, DecisionSettings(), 0.3)
         temperatures = decision.calibration_table(scored, 0.3).temperature
         choices = [*points.threshold, *temperatures, *table.threshold[:-1]]
         return choices, results_table.best_model(table), table.test_auc[0]
@@ -108,7 +108,7 @@ def two_runs(home):
     for kind, separation in (("random", 3.0), ("groups", 1.0)):
         run_paths = planted.make_run_without_test(kind, kind == "groups")
         planted.plant(run_paths, "fbp", separation, 0, 1)
-        runs[kind] = planted.analysis_stage(run_paths)
+        runs[kind] = planted.decision_stage(run_paths)
     return runs
 
 
@@ -212,7 +212,7 @@ def captioned(home):
     record["stages"]["03_finetuning"] = {"settings": {"seed": 2, "seeds": 3}} | DEVICE
     record["stages"]["03_finetuning"]["backbone"] = "ResNet-18"
     files.save_json(run_paths.run_json, record)
-    return planted.analysis_stage(run_paths)
+    return planted.decision_stage(run_paths)
 
 
 def test_a_caption_says_what_a_table_rests_on(captioned):

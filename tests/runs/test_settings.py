@@ -97,12 +97,12 @@ def test_a_name_that_is_given_twice_is_refused():
     ],
 )
 def test_one_cost_alone_is_refused(given, words):
-    assert words in refused("06_analysis", **given)
+    assert words in refused("07_decision", **given)
 
 
 def test_two_ways_to_choose_what_is_looked_at_again_are_refused():
     costs = {"escape_cost": 20.0, "false_alarm_cost": 2.0}
-    assert "REVIEW_SHARE" in refused("06_analysis", review_share=0.1, review_cost=1.0, **costs)
+    assert "REVIEW_SHARE" in refused("07_decision", review_share=0.1, review_cost=1.0, **costs)
 
 
 def test_the_trainings_of_03_take_its_parameters():
@@ -119,7 +119,7 @@ def test_the_trainings_of_03_take_its_parameters():
         ("01_data_split", "val_per_class", True, "must be a valid integer"),
         ("01_data_split", "test_fraction", float("nan"), "must be a finite number"),
         ("01_data_split", "dataset", True, "must be a valid string"),
-        ("06_analysis", "review_share", 1.5, "must be less than or equal to 1"),
+        ("07_decision", "review_share", 1.5, "must be less than or equal to 1"),
         ("03_finetuning", "epoch_images", 1, "must be 2 or more, or 0"),
         ("03_finetuning", "test_views", 3, "must be 1, 4 or 8"),
         ("03_finetuning", "fbp_ema_decay", 1.0, "must be less than 1"),
@@ -135,7 +135,7 @@ def test_a_value_of_the_wrong_type_or_out_of_range_is_refused(stage, name, value
 def test_every_number_has_a_smallest_value(stage):
     hints = typing.get_type_hints(config.STAGES[stage])
     numbers = [n for n, hint in hints.items() if {int, float} & {hint, *typing.get_args(hint)}]
-    assert numbers or stage == "07_your_part"
+    assert numbers or stage == "08_your_part"
     for name in numbers:
         value = config.resolve(stage, "quick", {}).__dict__[name]
         least = -1e9 if isinstance(value, float) else -(10**9)

@@ -211,7 +211,7 @@ def test_the_key_of_the_first_stage_changes_with_images_and_labels_and_not_with_
 def test_a_folder_with_a_name_that_is_not_in_utf8_is_refused(tmp_path):
     (tmp_path / b"caf\xe9.png".decode("utf-8", "surrogateescape")).write_bytes(b"")
     with pytest.raises(datasets.DataError, match="the name is not in UTF-8; rename it"):
-        key_of("07_your_part", folder=str(tmp_path))
+        key_of("08_your_part", folder=str(tmp_path))
 
 
 @pytest.mark.parametrize("name", ["02_features_baselines", "03_finetuning"])

