@@ -69,7 +69,8 @@ def save_described(folder: Path, models: list[backbones.Network], **facts) -> pr
     for path, model in zip(paths, models, strict=True):
         backbones.save_model(path, model, **facts)
     content = CONTENT | {"checkpoints": {path.name: files.file_digest(path) for path in paths}}
-    content |= {name: facts[name] for name in ("fit", "full_scale_bits", "views")}
+    read = ("fit", "full_scale_bits", "views", "region")
+    content |= {name: facts[name] for name in read if name in facts}
     content["channels"] = models[0].spec.in_channels
     files.save_json(folder / NAME, dataclasses.asdict(sealed(Description(**content))))
     opened = predictor.open_model(paths)

@@ -144,6 +144,8 @@ def entries(place: Path) -> Iterator[Entry]:
 def with_options(opened: Opened, options: argparse.Namespace) -> Opened:
     """Return the model as the options use it; without thresholds if these are for other scores."""
     trained, device = opened.facts, devices.default_device()
+    if options.views not in (None, 1) and opened.models[0].spec.options.get("grid"):
+        raise UserError(f"--views {options.views}: PatchCore with a MASK takes --views 1")
     bits = trained.full_scale_bits or 8  # 0: the training had no images of more bits
     trained = replace(
         trained, precision=precision_of(device, trained.precision), full_scale_bits=bits

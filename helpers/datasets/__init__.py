@@ -11,7 +11,7 @@ from __future__ import annotations
 import importlib
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,6 +43,7 @@ class Source:
     caveats: str = ""
     left_out: tuple[str, ...] = ()  # lines about files that are not in the table
     dropped: pd.DataFrame | None = None  # columns DROPPED of images taken out of the table
+    region: str = ""  # of each image, see `datasets.region`
 
 
 # the function that loads each kind; imported only when asked for
@@ -61,7 +62,7 @@ def load(settings: SplitSettings) -> Source:
         source.table  # id, path, label, official_split
 
     Raises:
-        DataError: unknown source, or a table that breaks the rules above.
+        DataError: unknown source, a table that breaks the rules above, or an unusable MASK.
     """
     check_name(settings.dataset)
     kind, _, place = settings.dataset.partition(":")
@@ -78,7 +79,11 @@ def load(settings: SplitSettings) -> Source:
                 "are good ones: move the good parts into a subfolder good, and leave out GOOD=."
             )
     _check_table(source)
-    return source
+    if not (settings.region or settings.mask):
+        return source
+    from helpers.datasets.region import region_of  # it imports this module
+
+    return replace(source, region=region_of(settings))
 
 
 def check_name(dataset: str) -> None:

@@ -28,6 +28,7 @@ from tqdm.auto import tqdm
 
 from helpers.core import code, files
 from helpers.datasets import DataError
+from helpers.datasets.region import MASK, cut, marked_by, window
 
 # what Pillow's decoders raise on damaged files
 DECODE_ERRORS = (
@@ -66,6 +67,7 @@ class ImageCache:
     unreadable: tuple[tuple[str, str], ...] = ()  # id and reason of the files left out
     bits: int = 0  # that its deep images (more than 8 bits) used before scaling; 0: none is deep
     fit: Fit = "squash"  # how images became squares
+    region: str = ""  # that was cut out of each image, see `datasets.region`
 
     @property
     def size_px(self) -> int:
@@ -91,7 +93,15 @@ class ImageCache:
             frames = "files with several pages or frames, of which the first is read"
             lines += [f"{frames}: {len(several)}, e.g. {several.iloc[0]}"]
         lines += [f"left out: {name}: {reason}" for name, reason in self.unreadable]
+        if self.region:
+            by = "MASK" if self.region.startswith(MASK) else f"REGION {self.region}"
+            lines += [f"cut out of larger images by {by}"]
         return "\n".join(lines)
+
+    @property
+    def inside(self) -> np.ndarray:
+        """Which pixels (S, S) are inside of the mask, bool; all if there is none."""
+        return inside(self.region, self.size_px, self.fit)
 
     def rows(self, ids: pd.Series) -> np.ndarray:
         """Return the row number of each id; raise DataError for an id without an image."""
@@ -126,6 +136,7 @@ def open_cache(
     root: Path,
     skip_unreadable: bool = False,
     fit: Fit | Literal["auto"] = "squash",
+    region: str = "",
 ) -> ImageCache:
     """Open the cache of a table's images (`id`, `path`); build it if it is missing or damaged.
 
@@ -134,19 +145,21 @@ def open_cache(
         cache = open_cache(source.table, 192, paths.cache_root())
         batch = cache.take(cache.rows(source.table.id[:64]))  # (64, 192, 192, C) uint8
 
-    `root` is the folder of all caches; a fit of "auto" is chosen by `choose_fit`. An edit of the
-    code that decodes leads to another folder.
+    `root` is the folder of all caches; a fit of "auto" is chosen by `choose_fit`, and is "squash"
+    if a `region` is cut out, since that has one shape. An edit of the code that decodes leads to
+    another folder.
 
     Raises:
         DataError: images that cannot be decoded, all of them listed, unless `skip_unreadable`.
         ArtifactError: the cache cannot be written.
     """
     if fit == "auto":
-        fit = choose_fit([Path(path) for path in table.path])
-    key = files.fingerprint([source_key(table), code.digest_of(_build_cache)])
+        fit = "squash" if region else choose_fit([Path(path) for path in table.path])
+    key = files.fingerprint([source_key(table), code.digest_of(_build_cache), region])
     folder = root / f"{key}-{fit}-{size_px}"
     with files.held(folder.with_name(f".{folder.name}.lock")):  # only one process decodes
-        cache = _load_cache(folder) or _build_cache(table, size_px, folder, skip_unreadable, fit)
+        cache = _load_cache(folder)
+        cache = cache or _build_cache(table, size_px, folder, skip_unreadable, fit, region)
     if cache.unreadable and not skip_unreadable:
         raise _unreadable(table, cache.unreadable)
     return cache
@@ -173,27 +186,34 @@ def source_key(table: pd.DataFrame) -> str:
 
 
 def _build_cache(
-    table: pd.DataFrame, size_px: int, folder: Path, skip_unreadable: bool, fit: Fit
+    table: pd.DataFrame,
+    size_px: int,
+    folder: Path,
+    skip_unreadable: bool,
+    fit: Fit,
+    region: str,
 ) -> ImageCache:
     if folder.exists():
         print(f"the cache {folder} is damaged: its images are decoded again")
     bits = depth_of([Path(path) for path in table.path])
     with files.atomic_folder(folder) as partial:
-        channels, decoded = 1, _decode_all(table, size_px, bits, fit, 1, partial / "images.u8")
+        pixels_file, read = partial / "images.u8", (size_px, bits, fit, region)
+        channels, decoded = 1, _decode_all(table, read, 1, pixels_file)
         if decoded is None:
-            channels, decoded = 3, _decode_all(table, size_px, bits, fit, 3, partial / "images.u8")
+            channels, decoded = 3, _decode_all(table, read, 3, pixels_file)
         assert decoded is not None  # three channels hold any image
         kept, failed = decoded
         if failed and not (skip_unreadable and kept):
             raise _unreadable(table, failed)
         frame = pd.DataFrame(kept)
         files.save_csv(partial / "images.csv", frame)
-        pixels = files.file_digest(partial / "images.u8")
-        content = [size_px, fit, frame.id.tolist(), frame.digest.tolist(), pixels]
+        pixels = files.file_digest(pixels_file)
+        content = [size_px, fit, region, frame.id.tolist(), frame.digest.tolist(), pixels]
         meta = {
             "shape": [len(frame), size_px, size_px, channels],
             "full_scale_bits": bits,
             "fit": fit,
+            "region": region,
             "unreadable": failed,
             "table": files.file_digest(partial / "images.csv"),
             "pixels": pixels,
@@ -205,9 +225,9 @@ def _build_cache(
 
 
 def _decode_all(
-    table: pd.DataFrame, size_px: int, bits: int, fit: Fit, channels: int, pixels_file: Path
+    table: pd.DataFrame, read: tuple[int, int, Fit, str], channels: int, pixels_file: Path
 ) -> tuple[list[dict], list[tuple[str, str]]] | None:
-    """Decode in parallel and write the pixels in the table's order.
+    """Decode in parallel, `read` as `decode` takes it, and write the pixels in the table's order.
 
     The pixels decide if there is colour, since gray images are often saved as colour.
 
@@ -218,7 +238,7 @@ def _decode_all(
 
     def attempt(path: str) -> tuple[np.ndarray, dict[str, Any]] | str:
         try:
-            return decode(Path(path), size_px, bits, fit)
+            return decode(Path(path), *read)
         except MemoryError:
             raise DataError(f"{path} does not fit into the memory") from None
         except (*DECODE_ERRORS, BitsFound) as error:
@@ -229,7 +249,7 @@ def _decode_all(
     with (
         ThreadPoolExecutor(os.cpu_count()) as pool,
         pixels_file.open("wb") as file,
-        tqdm(total=len(table), desc=f"decode to {size_px} px", unit="img", leave=False) as bar,
+        tqdm(total=len(table), desc=f"decode to {read[0]} px", unit="img", leave=False) as bar,
     ):
         for start in range(0, len(table), CHUNK):
             images = table.iloc[start : start + CHUNK]
@@ -281,6 +301,7 @@ def _mapped(folder: Path, meta: dict[str, Any]) -> ImageCache:
         unreadable=tuple((name, reason) for name, reason in meta["unreadable"]),
         bits=meta["full_scale_bits"],
         fit=meta["fit"],
+        region=meta["region"],
     )
 
 
@@ -349,30 +370,32 @@ def choose_fit(paths: Sequence[Path]) -> Fit:
     return "squash" if high <= ONE_SHAPE * low else "pad"
 
 
-def read_image(path: Path, bits: int) -> Picture:
-    """Decode a file, turned upright as its EXIF data say; transparency is left out.
+def read_image(path: Path, bits: int, region: str = "") -> Picture:
+    """Decode a file, turned upright as its EXIF data say, and cut its region out.
+
+    Transparency is left out.
 
     Deep images are scaled so that `bits` bits fill the range from 0 to 255. No value is cut off:
     one above the range raises BitsFound. What Pillow does not read as it is raises ValueError, and
     a damaged file any of `DECODE_ERRORS`.
     """
     with _opened(path) as image:
-        return picture_of(image, bits)
+        return picture_of(image, bits, region)
 
 
-def picture_of(image: Image.Image, bits: int) -> Picture:
+def picture_of(image: Image.Image, bits: int, region: str = "") -> Picture:
     """Return what `read_image` does, and raise what it raises, for an image that Pillow opened."""
     has_more = getattr(image, "is_animated", False)
     image.load()
     with contextlib.suppress(*DECODE_ERRORS):  # damaged EXIF data leave the pixels whole
         ImageOps.exif_transpose(image, in_place=True)
     if _is_deep(image):
-        values, full = np.asarray(image).astype(np.uint16), 2**bits - 1
+        values, full = cut(np.asarray(image).astype(np.uint16), region), 2**bits - 1
         if values.max() > full:
             raise BitsFound(bits_for(values.max()), bits)
         pixels = (values * (255.0 / max(1, full))).round().astype(np.uint8)
         return Picture(pixels, values, has_more)
-    pixels = np.asarray(image if image.mode == "L" else image.convert("RGB"))
+    pixels = cut(np.asarray(image if image.mode == "L" else image.convert("RGB")), region)
     if pixels.ndim == 3:
         red, green, blue = pixels[..., 0], pixels[..., 1], pixels[..., 2]
         pixels = red if (red == green).all() and (red == blue).all() else pixels
@@ -415,16 +438,16 @@ def _is_deep(image: Image.Image) -> bool:
 
 
 def decode(
-    path: Path, size_px: int, bits: int, fit: Fit = "squash"
+    path: Path, size_px: int, bits: int, fit: Fit = "squash", region: str = ""
 ) -> tuple[np.ndarray, dict[str, Any]]:
     """Read one image and fit it into a square; raise what `read_image` raises.
 
     Returns:
-        Pixels (S, S) or (S, S, 3), uint8, and facts about the original: a digest of its values
+        Pixels (S, S) or (S, S, 3), uint8, and facts about the region: a digest of its values
         (equal for identical images), its perceptual hash (256 bits, as hexadecimal digits), its
         size, its mean, and if the file has more than one page or frame.
     """
-    pixels, original, has_more = read_image(path, bits)
+    pixels, original, has_more = read_image(path, bits, region)
     height, width = pixels.shape[:2]
     digest = hashlib.blake2b(f"{height}x{width}".encode(), digest_size=16)
     digest.update(np.ascontiguousarray(original).data)
@@ -459,6 +482,16 @@ def resize(pixels: np.ndarray, size_px: int, fit: Fit) -> np.ndarray:
     left, top = (size_px - size[0]) // 2, (size_px - size[1]) // 2
     square[top : top + size[1], left : left + size[0]] = resized
     return square
+
+
+def inside(region: str, size_px: int, fit: Fit) -> np.ndarray:
+    """Return which pixels (S, S) of a square image are inside of a mask; all if there is none."""
+    if not region.startswith(MASK):
+        return np.ones((size_px, size_px), dtype=bool)
+    height, width = marked_by(region).shape
+    *_, marked = window(region, width, height)
+    assert marked is not None
+    return resize(np.uint8(255) * marked, size_px, fit) > 127
 
 
 def unreadable_reason(path: Path, error: Exception) -> str:

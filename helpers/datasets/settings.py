@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Literal
 
 from pydantic.dataclasses import dataclass
@@ -43,9 +44,18 @@ class SplitSettings:
     fit: Literal["auto", "squash", "pad"] = setting(
         "auto", "how images that are not square become square"
     )
+    region: Text = setting("", "x,y,width,height in pixels: all that is seen of each image")
+    mask: Text = setting("", "image that is white where pixels count, of the images' size")
     max_images: int | None = setting(None, "use at most so many images; None: all", ge=1)
 
     def __post_init__(self) -> None:
+        given = self.region.replace(" ", "")
+        if given and not re.fullmatch(r"\d+,\d+(,[1-9]\d*){2}", given):
+            raise SettingsError(
+                f"REGION={self.region!r} must be x,y,width,height in pixels, such as 0,20,200,100"
+            )
+        if self.region and self.mask:
+            raise SettingsError("REGION and MASK are both given: leave out one of them")
         if not (self.test_fraction or self.cross_fit):
             raise SettingsError(
                 "TEST_FRACTION=0 leaves no image to judge a model by: give CROSS_FIT=5, "

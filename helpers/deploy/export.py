@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 from helpers.core import files
 from helpers.core.errors import UserError
-from helpers.datasets import cache
+from helpers.datasets import cache, region
 from helpers.deploy.description import NAME, VERDICTS
 from helpers.deploy.predictor import Opened, TrainedModel
 from helpers.models.compiled import import_openvino
@@ -63,7 +63,7 @@ network = torch.export.load(folder / facts["file"]).module()""",
 }
 CONSTANTS = [
     *("FORMATS", "BITS_PER_SAMPLE", "PHOTOMETRIC", "WHITE_IS_ZERO", "WAY_OUT"),
-    "CAMERA_BITS",
+    *("CAMERA_BITS", "MASK"),
 ]
 FUNCTIONS: tuple[Callable, ...] = (
     cache.BitsFound,
@@ -75,6 +75,9 @@ FUNCTIONS: tuple[Callable, ...] = (
     cache.refuse_what_pillow_changes,
     cache._is_deep,
     cache.resize,
+    region.marked_by,
+    region.window,
+    region.cut,
 )
 _PROGRAM = '''\
 """Score images: python example.py part.png ...
@@ -84,8 +87,11 @@ It needs PACKAGE, pillow and numpy.
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import csv
+import functools
+import io
 import json
 import sys
 from pathlib import Path
@@ -105,7 +111,7 @@ def main():
     table.writerow(["file", "score", "probability", "verdict"])
     for file in sys.argv[1:]:
         try:
-            picture = read_image(Path(file), facts["full_scale_bits"] or 8)
+            picture = read_image(Path(file), facts["full_scale_bits"] or 8, facts["region"])
         except Exception as error:  # a damaged file raises one of many kinds
             table.writerow([file, "", "", f"cannot be read: {error}"])
             continue

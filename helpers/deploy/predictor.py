@@ -29,6 +29,7 @@ from helpers.datasets.cache import (
     resize,
     unreadable_reason,
 )
+from helpers.datasets.region import cut
 from helpers.deploy.description import NAME, Description, read_description
 from helpers.models import backbones
 from helpers.models.spec import Network
@@ -159,16 +160,16 @@ class TrainedModel:
         Raises:
             DataError: an array has another type or shape than `predict` takes.
         """
-        bits = self.facts.full_scale_bits or 8
+        bits, region = self.facts.full_scale_bits or 8, self.facts.region
         path = Path(image) if isinstance(image, str | Path) else Path()
         try:
             if isinstance(image, np.ndarray):
-                picture = _array_picture(image)
+                picture = _array_picture(image, region)
             elif isinstance(image, Image.Image):
                 refuse_what_pillow_changes(image)
-                picture = picture_of(image.copy(), bits)
+                picture = picture_of(image.copy(), bits, region)
             else:
-                picture = read_image(path, bits)
+                picture = read_image(path, bits, region)
             pixels = resize(picture.pixels, self.network.spec.image_size_px, self.facts.fit)
             return pixels.reshape(*pixels.shape[:2], -1), "", picture.has_more
         except DataError:
@@ -180,7 +181,7 @@ class TrainedModel:
             return None, unreadable_reason(path, error), False
 
 
-def _array_picture(array: np.ndarray) -> Picture:
+def _array_picture(array: np.ndarray, region: str) -> Picture:
     pixels = array[..., 0] if array.ndim == 3 and array.shape[2] == 1 else array
     is_image = pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] == 3)
     if array.dtype != np.uint8 or not is_image or not array.size:
@@ -188,7 +189,7 @@ def _array_picture(array: np.ndarray) -> Picture:
             f"an array {array.dtype} {array.shape} is not an image: give uint8 (H, W), (H, W, 1) "
             "or (H, W, 3); images of more than 8 bits are read from files"
         )
-    return Picture(np.ascontiguousarray(pixels), array, False)
+    return Picture(np.ascontiguousarray(cut(pixels, region)), array, False)
 
 
 def open_model(checkpoints: Sequence[Path]) -> Opened:

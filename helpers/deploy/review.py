@@ -93,14 +93,15 @@ def page(model: TrainedModel, parts: pd.DataFrame, **about: Any) -> str:
 
 def pictures(model: TrainedModel, file: str) -> dict[str, str]:
     """Return the data URIs of a part's `image` and `map`, "" if it is empty, and if `reduced`."""
-    pixels = read_image(Path(file), model.facts.full_scale_bits or 8).pixels
+    facts = model.facts
+    pixels = read_image(Path(file), facts.full_scale_bits or 8, facts.region).pixels
     image = Image.fromarray(pixels)
     width, height = image.size
     image.thumbnail((LARGEST_PX, LARGEST_PX), Image.Resampling.LANCZOS)
     square, *_ = model.read(file)
     assert square is not None  # what has a score can be read
     heat = bad_map(model, square)
-    overlay = overlay_of(heat, image.size if model.facts.fit == "pad" else (1, 1))
+    overlay = overlay_of(heat, image.size if facts.fit == "pad" else (1, 1))
     reduced = "" if image.size == (width, height) else f"reduced from {width} x {height} pixels"
     shown = {"image": _uri(image, "jpeg", quality=92), "map": "", "reduced": reduced}
     return shown | ({"map": _uri(overlay, "png")} if heat.max() > 0 else {})

@@ -8,11 +8,13 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from helpers.core.style import LABEL_NAMES, draw_image, evenly, told_apart
 from helpers.datasets import DataError
+from helpers.datasets.cache import inside
 from helpers.datasets.folder import image_files
 from helpers.deploy.description import VERDICTS, Description
 from helpers.deploy.predictor import TrainedModel
@@ -83,12 +85,14 @@ def bad_map(model: TrainedModel, pixels: np.ndarray) -> Tensor:
     """Return the map (S, S) of the model's first network for "bad".
 
     It is Grad-CAM's, except for PatchCore: how far each pixel is above the usual score of a good
-    part, in units of that score, and 0 if it is below.
+    part, in units of that score, and 0 if it is below. Outside of the model's mask it is 0.
     """
     spec, images = model.network.spec, model.prepared([pixels])
     if isinstance(model.network, PatchCoreNetwork):
-        return (anomaly_map(model.network, images)[0] - 1).clamp(min=0)
-    return grad_cam(model.network, images, 1, spec.feature_layer, spec.feature_maps)[0].cpu()
+        heat = (anomaly_map(model.network, images)[0] - 1).clamp(min=0)
+    else:
+        heat = grad_cam(model.network, images, 1, spec.feature_layer, spec.feature_maps)[0].cpu()
+    return heat * torch.from_numpy(inside(model.facts.region, spec.image_size_px, model.facts.fit))
 
 
 def journey_figure(

@@ -39,10 +39,11 @@ class AnomalyMaps:
     cache: ImageCache
 
     def maps(self, ids: pd.Series) -> Tensor:
-        """Return the `anomaly_map` of some images, (B, H, W)."""
+        """Return the `anomaly_map` of some images, (B, H, W); 0 outside of their mask."""
         table = pd.DataFrame({"id": np.asarray(ids), "label": 0})
         batches = image_batches(self.cache, table, self.model, EMBED_BATCH)
-        return torch.cat([anomaly_map(self.model, images) for images in batches.ordered()])
+        maps = torch.cat([anomaly_map(self.model, images) for images in batches.ordered()])
+        return maps * torch.from_numpy(self.cache.inside)
 
 
 @torch.no_grad()

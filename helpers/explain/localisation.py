@@ -17,6 +17,7 @@ from torch import Tensor
 from helpers.core import seeding
 from helpers.core.metrics import roc_auc
 from helpers.datasets.cache import Fit, ImageCache
+from helpers.datasets.region import window
 from helpers.explain.anomaly_maps import AnomalyMaps
 from helpers.explain.subject import Subject
 
@@ -100,7 +101,8 @@ def masked_parts(subject: Subject, seed: int = 0) -> pd.DataFrame:
 
 def masks_of(parts: pd.DataFrame, cache: ImageCache) -> Tensor:
     """Return the masks of `masked_parts` at the size and shape of a cache's images."""
-    return torch.from_numpy(np.stack([read_mask(f, cache.size_px, cache.fit) for f in parts.file]))
+    how = cache.size_px, cache.fit, cache.region
+    return torch.from_numpy(np.stack([read_mask(file, *how) for file in parts.file]))
 
 
 def find_mask(image: Path) -> Path | None:
@@ -115,11 +117,16 @@ def find_mask(image: Path) -> Path | None:
     return None
 
 
-def read_mask(path: Path, size_px: int, fit: Fit) -> np.ndarray:
+def read_mask(path: Path, size_px: int, fit: Fit, region: str = "") -> np.ndarray:
     """Return a mask at the model's size (H, W): true if any of a pixel's area is marked, so that a
-    hairline survives. It becomes a square as the images do; a border is not marked."""
+    hairline survives. It is cut out and becomes a square as the images do; a border is not
+    marked."""
     with Image.open(path) as image:
-        marked = Image.fromarray((np.asarray(image.convert("L")) > 0).astype(np.uint8) * 255)
+        defect = np.asarray(image.convert("L")) > 0
+    if region:
+        rows, columns, inside = window(region, defect.shape[1], defect.shape[0])
+        defect = defect[rows, columns] & (True if inside is None else inside)
+    marked = Image.fromarray(defect.astype(np.uint8) * 255)
     if fit == "pad":
         longest = max(marked.size)
         marked = ImageOps.pad(marked, (longest, longest))

@@ -44,10 +44,13 @@ class Subject:
         return torch.cat(list(batches.ordered()))
 
     def maps(self, ids: pd.Series, target_class: int | Tensor) -> Tensor:
-        """Return Grad-CAM maps for one class, or for one class per part: (B, H, W) on the CPU."""
+        """Return Grad-CAM maps for one class, or for one class per part: (B, H, W) on the CPU.
+
+        They are 0 outside of the images' mask, if they have one.
+        """
         spec, images = self.model.spec, self.images(ids)
         maps = grad_cam(self.model, images, target_class, spec.feature_layer, spec.feature_maps)
-        return maps.cpu()
+        return maps.cpu() * torch.from_numpy(self.cache.inside)
 
     def pixels(self, ids: pd.Series) -> np.ndarray:
         """Return the parts as they look, at the model's size: (B, H, W, C) uint8."""

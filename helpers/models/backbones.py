@@ -163,6 +163,7 @@ def load_model(path: Path) -> Network:
         }
         model = build(ModelSpec(**spec))
         model.load_state_dict(state)
+        info.setdefault("region", "")  # older files have none
         model.facts = Facts(**{field.name: info[field.name] for field in dataclasses.fields(Facts)})
     except (TypeError, KeyError, RuntimeError, ValueError, UserError) as error:
         raise files.ArtifactError(f"{path} does not hold a model: {error}") from None

@@ -55,6 +55,7 @@ class Facts:
     views: int = 1  # symmetries of each image over which scores are averaged
     precision: str = "auto"  # of the scores: "bf16", "fp16", "no" (float32), or the device's own
     made_with: dict[str, str | None] = field(default_factory=dict)  # commit and versions
+    region: str = ""  # of each image that was read, see `datasets.region`
 
 
 class Network(nn.Module):

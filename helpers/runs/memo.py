@@ -71,7 +71,7 @@ def split_of(run_paths: paths.RunPaths) -> pd.DataFrame:
     if split.empty or os.path.exists(split.path.iloc[0]):
         return split
     # moved, as packages are with another Python: look the images up by id in the data set
-    known = {field.name for field in dataclasses.fields(SplitSettings)} - {"labels_csv"}
+    known = {field.name for field in dataclasses.fields(SplitSettings)} - {"labels_csv", "mask"}
     recorded = source_of(run_paths).get("settings", {})
     try:
         given = {name: value for name, value in recorded.items() if name in known}
@@ -83,8 +83,9 @@ def split_of(run_paths: paths.RunPaths) -> pd.DataFrame:
 
 def images_of(run_paths: paths.RunPaths, split: pd.DataFrame, size_px: int) -> ImageCache:
     """Return the decoded images of a run at one size; decode them if they are not cached."""
-    fit = source_of(run_paths).get("fit", "squash")
-    return open_cache(split, size_px, paths.cache_root(), skip_unreadable=True, fit=fit)
+    recorded = source_of(run_paths)
+    how = recorded.get("fit", "squash"), recorded.get("region", "")
+    return open_cache(split, size_px, paths.cache_root(), True, *how)
 
 
 def read_all_predictions(run_paths: paths.RunPaths, until: str = "") -> dict[str, Scored]:

@@ -35,7 +35,7 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 # files that later stages build on: no pictures, tables and sentences for the eye
 DATA = ("split.csv", "predictions/", "features/", "checkpoints/", "genotypes/")
 # settings that name a file or a folder
-PLACES = ("split_csv", "labels_csv", "weights", "folder")
+PLACES = ("split_csv", "labels_csv", "mask", "weights", "folder")
 
 
 class StageError(UserError):

@@ -100,6 +100,7 @@ def fit(
         settings.test_views,
         judging_precision(network, device, precision),
         {"commit": environment.commit(), **environment.versions()},
+        images.region,
     )
     rows = table.loc[table.split.isin(["val", "test"]), ["id", "split"]].reset_index(drop=True)
     scores = predict(trained, batches("val", "test"), settings.precision, settings.test_views)

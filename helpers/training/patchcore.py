@@ -90,11 +90,12 @@ class MemoryBank:
 
     patches: Tensor  # (M, D) float32
     usual: float = 1.0  # the median score of good images that the memory does not hold
+    inside: Tensor | None = None  # (h, w), 0 for patches that do not count; None: all count
 
     def distances(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Return each patch's distance to the nearest one in the memory, and the row of that.
 
-        Both are (B, h, w).
+        Both are (B, h, w). The distance of a patch that does not count is 0.
         """
         _, d, h, w = features.shape
         patches = features.permute(0, 2, 3, 1).reshape(-1, d)
@@ -103,7 +104,10 @@ class MemoryBank:
         nearest = torch.stack([part.values for part in least]).min(dim=0)  # of the parts
         rows = torch.stack([i * MEMORY_AT_ONCE + part.indices for i, part in enumerate(least)])
         row = rows.gather(0, nearest.indices[None])[0]
-        return nearest.values.unflatten(0, (-1, h, w)), row.unflatten(0, (-1, h, w))
+        distances = nearest.values.unflatten(0, (-1, h, w))
+        if self.inside is not None:
+            distances = distances * self.inside.to(features.device)
+        return distances, row.unflatten(0, (-1, h, w))
 
     def scores(self, features: Tensor) -> Tensor:
         """Return the score s of each image (B,), equations 6 and 7 of the paper.
@@ -153,6 +157,7 @@ class PatchCoreNetwork(Network):
 
     memory: Tensor  # (M, D)
     usual: Tensor
+    inside: Tensor | None  # (h, w), see `MemoryBank`
 
     def __init__(self, spec: ModelSpec) -> None:
         super().__init__()
@@ -164,11 +169,13 @@ class PatchCoreNetwork(Network):
         self.backbone = backbone
         self.register_buffer("memory", torch.zeros(spec.options["size"]))
         self.register_buffer("usual", torch.ones(()))
+        grid = spec.options.get("grid")  # older files have none
+        self.register_buffer("inside", torch.ones(grid) if grid else None)
 
     @property
     def bank(self) -> MemoryBank:
         """The memory with its usual score."""
-        return MemoryBank(self.memory, float(self.usual))
+        return MemoryBank(self.memory, float(self.usual), self.inside)
 
     def embed(self, images: Tensor) -> Tensor:
         return self.backbone.embed(images)
@@ -180,7 +187,7 @@ class PatchCoreNetwork(Network):
     def forward(self, images: Tensor) -> Tensor:
         features = self.features(images)
         with torch.autocast(images.device.type, enabled=False):  # distances need float32
-            scores = MemoryBank(self.memory).scores(features)
+            scores = MemoryBank(self.memory, inside=self.inside).scores(features)
             bad = (scores.clamp(min=LEAST_SCORE) / self.usual).log()
         return torch.stack([torch.zeros_like(bad), bad], dim=1)
 
@@ -195,10 +202,14 @@ def network_of(backbone: backbones.PretrainedClassifier, bank: MemoryBank) -> Pa
         feature_layer=f"backbone.{base.feature_layer}",
         options={"backbone": base.kind, "size": list(bank.patches.shape)},
     )
+    if bank.inside is not None:
+        spec.options["grid"] = list(bank.inside.shape)
     model = PatchCoreNetwork(spec)
     model.backbone.trunk.load_state_dict(backbone.trunk.state_dict())
     model.memory.copy_(bank.patches)
     model.usual.fill_(bank.usual)
+    if model.inside is not None and bank.inside is not None:
+        model.inside.copy_(bank.inside)
     return model.eval()
 
 
@@ -280,24 +291,29 @@ def fit(
     aside = min(MOST_ASIDE, max(1, len(good) // 10))
     remembered = good.iloc[np.sort(order[aside:][:MOST_PATCHES])]
     each = MOST_PATCHES // len(remembered)  # all patches of an image that has fewer
-    drawn, ids = [], iter(remembered.id)
+    drawn, ids, inside = [], iter(remembered.id), None
+    mask = torch.from_numpy(images.inside).float()[None]
     for part in features(remembered, "good patches"):
+        places = np.arange(part[0, 0].numel())
+        if not mask.all():  # a patch counts if any of its pixels does
+            inside = F.adaptive_max_pool2d(mask, tuple(part.shape[2:]))[0]  # (h, w)
+            places = np.flatnonzero(inside)
         for patches in part.flatten(2).transpose(1, 2):  # (h w, D)
             stream = seeding.numpy_stream(seed, f"patches of {next(ids)}")
-            rows = torch.from_numpy(stream.permutation(len(patches))[:each])
+            rows = torch.from_numpy(stream.permutation(places)[:each])
             drawn.append(patches[rows.to(patches.device)].cpu().numpy())
     offered = np.concatenate(drawn)
     size = min(max(round(share * len(offered)), NEIGHBOURS), len(offered))
     chosen = core_set(offered, size, seeding.stream_seed(seed, "core set"), device)
-    bank = MemoryBank(torch.from_numpy(offered[chosen]))
+    bank = MemoryBank(torch.from_numpy(offered[chosen]), inside=inside)
     usual = float(np.median(scores(bank, good.iloc[np.sort(order[:aside])]))) or 1.0
-    bank = MemoryBank(bank.patches, usual)
+    bank = dataclasses.replace(bank, usual=usual)
 
     judged = table[table.split.isin(["val", "test"])].reset_index(drop=True)
     network = network_of(backbone, bank)
     versions = {"commit": environment.commit(), **environment.versions()}
     precision = judging_precision(backbone, device)
-    network.facts = Facts(images.bits, images.fit, 1, precision, versions)
+    network.facts = Facts(images.bits, images.fit, 1, precision, versions, images.region)
     return FittedPatchCore(
         network=network,
         scores=judged[["id", "split"]].assign(

@@ -13,6 +13,7 @@ from PIL import Image
 from helpers.datasets import DataError
 from helpers.deploy import predictor, your_part
 from helpers.deploy.description import sealed
+from helpers.models.spec import Facts
 from helpers.results import findings
 from helpers.training.patchcore import PatchCoreNetwork
 from tests.deploy_run import save_described, small_cnns
@@ -146,8 +147,8 @@ def test_parts_to_look_at_again_are_drawn_and_nothing_if_there_are_none(model, f
 
 def test_the_map_of_patchcore_starts_at_the_usual_score_of_a_good_part(monkeypatch):
     network = PatchCoreNetwork.__new__(PatchCoreNetwork)
-    object.__setattr__(network, "spec", None)
-    model = SimpleNamespace(network=network, prepared=lambda images: None)
+    object.__setattr__(network, "spec", SimpleNamespace(image_size_px=2))
+    model = SimpleNamespace(network=network, prepared=lambda images: None, facts=Facts())
     heat = torch.tensor([[[0.2, 1.0], [1.5, 3.0]]])
     monkeypatch.setattr(your_part, "anomaly_map", lambda *_: heat)
     assert your_part.bad_map(model, None).tolist() == [[0.0, 0.0], [0.5, 2.0]]

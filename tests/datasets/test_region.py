@@ -1,0 +1,165 @@
+"""A rectangle or a mask is all that is seen of an image, by every step and every map."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+from helpers.commands import score
+from helpers.core.errors import UserError
+from helpers.core.rules import SettingsError
+from helpers.datasets import DataError, cache, region
+from helpers.datasets.cache import open_cache
+from helpers.datasets.region import cut, region_of
+from helpers.deploy import predictor, your_part
+from helpers.explain import localisation
+from helpers.explain.anomaly_maps import AnomalyMaps
+from helpers.explain.subject import make_subject
+from helpers.models import backbones
+from helpers.models.weights import find_weights
+from helpers.runs import settings, stages
+from helpers.training import patchcore
+from tests import faults
+from tests.conftest import split_of
+from tests.datasets.test_cache import noise, save, table_of
+from tests.deploy_run import small_cnns
+from tests.small_run import FINETUNING, OPTIONS, run_split
+
+RING = np.hypot(*np.mgrid[-20:20, -20:20]) < 15  # a disc of 40 x 40 pixels; its box is 29 x 29
+
+
+@pytest.fixture
+def mask(tmp_path):
+    """The file of a mask that marks a disc in images of 40 x 40 pixels."""
+    return save(tmp_path / "mask.png", RING.astype(np.uint8) * 255)
+
+
+def given(**values):
+    return settings.resolve("01_data_split", "smoke", values)
+
+
+def test_a_rectangle_gives_the_cache_of_images_that_were_cropped_before(tmp_path):
+    deep = noise(1, 30, 50, high=1000, dtype=np.uint16)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # a quarter turn to the right: 30 x 50 pixels, upright
+    whole = [save(tmp_path / "gray.png", noise(0, 30, 50)), save(tmp_path / "deep.png", deep)]
+    whole.append(save(tmp_path / "turned.png", noise(2, 50, 30, 3), exif=exif))
+    (folder := tmp_path / "cropped").mkdir()
+    parts = noise(0, 30, 50), deep, np.rot90(noise(2, 50, 30, 3), -1)
+    cropped = [
+        save(folder / path.name, np.ascontiguousarray(part[4:14, 7:27]))
+        for path, part in zip(whole, parts, strict=True)
+    ]
+    found = open_cache(table_of(*whole), 8, tmp_path / "a", fit="auto", region="7,4,20,10")
+    expected = open_cache(table_of(*cropped), 8, tmp_path / "b")
+    np.testing.assert_array_equal(found.pixels, expected.pixels)
+    pd.testing.assert_frame_equal(found.table, expected.table)  # hash, mean, size, digest
+    assert found.region == "7,4,20,10" and "REGION 7,4,20,10" in found.report
+    again = open_cache(table_of(*whole), 8, tmp_path / "a", region="7,4,20,10")
+    assert again.region == found.region and again.digest == found.digest
+    other = open_cache(table_of(*whole), 8, tmp_path / "a", region="7,4,20,11")
+    assert other.digest != found.digest and not np.array_equal(other.pixels, found.pixels)
+
+
+@pytest.mark.parametrize("shape", [(40, 40), (40, 40, 3)])
+def test_what_is_outside_of_a_mask_changes_nothing_and_becomes_the_mean_of_the_inside(mask, shape):
+    text, one, other = region_of(given(mask=str(mask))), noise(0, *shape), noise(1, *shape)
+    other[RING] = one[RING]
+    found, box = cut(one, text), RING[6:35, 6:35]
+    np.testing.assert_array_equal(found, cut(other, text))
+    np.testing.assert_array_equal(found[box], one[RING])
+    assert found.shape[:2] == box.shape == (29, 29)
+    mean = one[RING].mean(axis=0)
+    np.testing.assert_allclose(found[~box], np.broadcast_to(mean, found[~box].shape), atol=0.51)
+
+
+def test_a_region_that_an_image_does_not_hold_is_named_with_the_image_and_the_sizes(tmp_path, mask):
+    image = save(tmp_path / "part.png", noise(0, 40, 30))
+    text = region_of(given(mask=str(mask)))
+    for place, words in ((text, "MASK has 40 x 40"), ("10,0,21,5", "REGION=10,0,21,5")):
+        with pytest.raises(DataError) as error:
+            open_cache(table_of(image), 8, tmp_path / "cache", region=place)
+        assert all(word in str(error.value) for word in (str(image), "30 x 40 pixels", words))
+        model = small_cnns(1)[0]
+        model.facts = backbones.Facts(region=place)
+        opened = predictor.Opened([model], [], model.facts, None, "")
+        (reason,) = predictor.TrainedModel(opened).predict(str(image)).reason
+        assert "30 x 40 pixels" in reason and words in reason
+
+
+def test_settings_that_mark_no_region_are_refused(tmp_path, mask):
+    for text in ("1,2,3", "1,2,0,4", "-1,2,3,4", "a"):
+        with pytest.raises(SettingsError, match="REGION"):
+            given(region=text)
+    with pytest.raises(SettingsError, match="both"):
+        given(region="0,0,1,1", mask=str(mask))
+    black = save(tmp_path / "black.png", np.zeros((40, 30), np.uint8))
+    (text := tmp_path / "text.png").write_text("no image")
+    for path, words in ((black, "30 x 40 pixels"), (text, "cannot be read")):
+        with pytest.raises(DataError, match=words) as error:
+            region_of(given(mask=str(path)))
+        assert str(path) in str(error.value)
+    assert region_of(given(region="1, 2, 3, 4")) == "1,2,3,4"
+
+
+def test_a_trained_network_reads_files_arrays_and_pictures_in_its_region_alone(tmp_path, mask):
+    one = noise(0, 40, 40)
+    (other := one.copy())[~RING] = 0
+    model = small_cnns(1)[0]
+    model.facts = backbones.Facts(region=region_of(given(mask=str(mask))))
+    backbones.save_model(tmp_path / "seed0.safetensors", model)
+    trained = predictor.TrainedModel(predictor.open_model([tmp_path / "seed0.safetensors"]))
+    found = trained.predict([str(save(tmp_path / "a.png", one)), Image.fromarray(one), other])
+    assert found.score.nunique() == 1 and found.score.notna().all()
+    seen, *_ = trained.read(one)
+    inside = cache.inside(model.facts.region, 32, "squash")
+    heat = your_part.bad_map(trained, seen)
+    assert not heat[~inside].any() and inside.mean() == pytest.approx(
+        RING[6:35, 6:35].mean(), abs=0.02
+    )
+    defect = np.zeros((40, 40), np.uint8)
+    defect[0, 0] = defect[20, 20] = 255
+    marked = localisation.read_mask(
+        save(tmp_path / "defect.png", defect), 29, "squash", model.facts.region
+    )
+    assert np.argwhere(marked).tolist() == [[14, 14]]  # the box starts at row and column 6
+
+
+def test_patchcore_and_the_maps_ignore_patches_outside_of_the_mask(tmp_path, parts_folder, mask):
+    split, text = split_of(parts_folder), region_of(given(mask=str(mask)))
+    images = open_cache(split, 64, tmp_path / "cache", region=text)
+    found = patchcore.fit(find_weights("efficientnet_lite0"), images, split, share=0.1, seed=0)
+    counted = found.network.inside
+    assert counted.shape == (8, 8) and not counted[0, 0] and counted[4, 4] and counted[0, 4]
+    assert found.patches == 27 * int(counted.sum())
+    heat = AnomalyMaps(found.network, images).maps(split.id[:2])
+    assert heat[:, 32, 32].all() and not heat[:, ~torch.from_numpy(images.inside)].any()
+    backbones.save_model(tmp_path / "seed0.safetensors", found.network)
+    opened = predictor.open_model([tmp_path / "seed0.safetensors"])
+    judged = found.scores.merge(split, on="id")
+    again = predictor.TrainedModel(opened).predict(judged.path.tolist())
+    np.testing.assert_allclose(again.score, judged.defect_score, atol=1e-3)
+    options = {"precision": None, "views": 4, "bits": None}
+    with pytest.raises(UserError, match="--views 4"):
+        score.with_options(opened, SimpleNamespace(**options))
+    parts = pd.DataFrame({"id": split.id[:2], "label": [0, 1], "defect_score": [0.1, 0.9]})
+    torch.manual_seed(0)
+    cnn = backbones.build(backbones.spec_of("cnn", 2, 64, images.channels))
+    maps = make_subject(cnn, images, parts, 0.5).maps(parts.id, 1)
+    assert maps.any() and not maps[:, ~torch.from_numpy(images.inside)].any()
+
+
+def test_the_region_of_notebook_01_is_that_of_all_later_notebooks(tmp_path, home, mask):
+    faults.write_images(tmp_path / "parts")
+    size = Image.open(next((tmp_path / "parts").rglob("*.*"))).size
+    drawn = Image.open(mask).resize(size)
+    drawn.save(mask)
+    assert run_split(tmp_path / "parts", "-p", f"MASK={mask}") == 0
+    mask.unlink()  # the run keeps it
+    images = stages.begin(FINETUNING, OPTIONS).images(16)
+    marked = region.marked_by(images.region)
+    np.testing.assert_array_equal(marked, np.asarray(drawn) > 0)
+    assert 0 < images.inside.mean() < 1
