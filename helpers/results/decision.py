@@ -141,7 +141,7 @@ def check_promise(scored: Scored, max_escape_rate: float, seed: int) -> pd.DataF
     judged = [pd.DataFrame(columns=["escaped", "promised", "held_out", "half", "group"])]
     for own in [scored.without(fold) for fold in sorted(folds)] or [scored]:
         labels, scores = own.labels_scores("val")
-        if np.bincount(labels).min() < 2:
+        if np.bincount(labels, minlength=2).min() < 2:
             continue
         halves = stratified_folds(labels, 2, seed, own.blocks("val"))
         if one_holds_a_class(halves, labels):

@@ -84,11 +84,12 @@ def test_the_auc_of_a_kind_is_that_of_its_parts_alone_and_needs_two_of_each_labe
     split = pd.DataFrame({"id": given["best"].test.id, "cell_type": kinds})
     given["worse"] = replace(given["worse"], val=given["random"].val)
     table = comparison.subgroup_table({"worse": given["worse"]}, split, ["cell_type"])
-    assert set(table.group) == {"cell_type"}
+    assert set(table.group) == {"cell_type"} and set(table.title) == {given["worse"].model.title}
     table = table.set_index("kind")
     counts = {kind: (row.n_good, row.n_bad) for kind, row in table.iterrows()}
     assert counts == {"good": (10, 0), "one": (2, 1), "two": (2, 2), "usual": (36, 27)}
-    assert table.index[table.auc.isna()].tolist() == ["good", "one"]
+    missing = ["auc", "auc_low", "auc_high"]
+    assert table.index[table[missing].isna().all(axis=1)].tolist() == ["good", "one"]
     row, mask = table.loc["usual"], kinds == "usual"
     assert row.auc == pytest.approx(roc_auc_score(labels[mask], scores["worse"][mask]))
     expected = metrics.auc_interval(labels[mask], scores["worse"][mask])
@@ -129,5 +130,10 @@ def test_aucs_by_size_are_means_over_the_draws_and_gains_those_of_paired_tests()
     assert table.auc.tolist() == pytest.approx([np.mean(aucs[:2]), aucs[2]])
     assert table.gain[1] == pytest.approx(aucs[2] - np.mean(aucs[:2]))
     assert np.isnan(table.gain[0]) and 0 < table.gain_low[1] < table.gain[1] < table.gain_high[1]
-    assert (comparison.size_table(scores, SPLIT, by_groups=True).auc_low < table.auc).all()
+    large = scores[scores.images == 400].defect_score
+    for by_groups, units in ((False, None), (True, SPLIT.group)):
+        expected = metrics.auc_interval(SPLIT.label, large, units)
+        row = comparison.size_table(scores, SPLIT, by_groups).iloc[1]
+        assert (row.auc_low, row.auc_high) == (expected.low, expected.high)
+    assert comparison.size_table(scores, SPLIT).equals(table)
     assert comparison.size_table(scores[:0], SPLIT).empty

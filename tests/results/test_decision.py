@@ -38,6 +38,8 @@ def test_the_threshold_is_validation_s_and_the_counts_are_test_s_by_hand():
     assert (row.test_overkilled, row.test_good) == (2, 3)
     exact = metrics.exact_interval(1, 2)
     assert (row.test_escape_rate_low, row.test_escape_rate_high) == (exact.low, exact.high)
+    # per hundred parts 30 are bad, of which a half leave, and 70 good, of which a third do
+    assert row.test_outgoing == pytest.approx(1e6 * 15 / (15 + 70 / 3))
     assert table.rule.tolist() == ["expected", "confident", "most accurate"]
     assert "test_cost" not in table
 
@@ -115,6 +117,11 @@ def test_brier_scores_before_and_after_the_temperature_of_validation():
     assert row.brier_scaled == pytest.approx(brier_score_loss(labels, scaled))
     assert row.brier_scaled < row.brier
     assert row.brier_low < row.brier < row.brier_high
+    group = np.arange(300) // 10
+    grouped = dataclasses.replace(own, test=own.test.assign(group=group))
+    row = decision.calibration_table({"m": grouped}, 0.3).iloc[0]
+    expected = metrics.mean_interval((scores - labels) ** 2, group)
+    assert (row.brier_low, row.brier_high) == (expected.low, expected.high)
 
 
 def test_rates_are_by_groups_wherever_they_are_known_though_the_split_is_random():
@@ -148,11 +155,12 @@ def test_a_rule_for_new_groups_is_added_if_the_split_keeps_groups_apart():
     assert decision.rule_text(dict(row, rule=row.name)) == text
 
 
-def cross_fitted(seed, other_folds=1.0):
+def cross_fitted(seed, other_folds=1.0, without_bad=()):
     """Four folds of 200 parts each, a half of them bad; all scores out of fold."""
     rng = np.random.default_rng(seed)
     split = pd.DataFrame({"id": np.arange(800).astype(str), "label": np.arange(800) % 2})
     split = split.assign(fold=np.arange(800) // 200, group=np.arange(800) // 20)
+    split.loc[split.fold.isin(without_bad), "label"] = 0
     split["split"] = np.where(split.fold == 0, "val", "train")
     scores = 1 / (1 + np.exp(-rng.normal(size=800) - 2 * split.label))
     rows = split[["id", "fold"]].assign(split="val", defect_score=scores)
@@ -165,8 +173,26 @@ def test_without_a_test_set_halves_of_each_fold_check_the_promise():
     assert len(judged) == 20 * 400  # each bad part once
     assert np.isclose(judged.promised, 2 / 51).mean() > 0.5  # by 50 bad parts, or by whole groups
     assert 0.6 < judged.escaped.mean() / judged.promised.mean() < 1.1
+    # a fold without a bad part says nothing, and does not stop the others
+    assert len(decision.check_promise(cross_fitted(0, without_bad=[0]), 0.05, 0)) == 300
     tiny = dataclasses.replace(scored(), val=scored().val.iloc[[0, 1, 19]])
     assert decision.check_promise(tiny, 0.05, 0).empty
+
+
+def test_good_parts_alone_choose_the_threshold_and_are_counted_by_hand():
+    # of ten good parts with scores to .45 one may be stopped at 20 %: (1 + 1) / (10 + 1)
+    own = dataclasses.replace(scored(), val=scored().val.assign(group=["a", "b"] * 10))
+    settings = AnalysisSettings(max_escape_rate=0.03, max_overkill_rate=0.2)
+    (row,) = decision.good_alone(own, settings).to_dict("records")
+    assert (row["model"], row["rule"], row["asked"]) == ("m", "expected", 0.03)
+    assert 0.4 < row["threshold"] < 0.45 and row["reject_threshold"] == decision.NEVER
+    assert row["overkill_promised"] == pytest.approx(2 / 11)
+    assert (row["overkill_asked"], row["is_kept"], row["promised"]) == (0.2, True, 1.0)
+    assert (row["val_good"], row["val_good_stopped"]) == (10, 1)
+    assert (row["val_bad"], row["val_bad_stopped"]) == (10, 7)  # scores of .45 and more
+    assert (row["val_good_groups"], row["val_overkill_rate"]) == (0, 0.0)
+    apart = dataclasses.replace(own, groups_apart=True)
+    assert decision.good_alone(apart, settings).val_good_groups[0] == 2
 
 
 def test_only_the_scores_of_the_deployed_trainings_choose_thresholds():

@@ -121,6 +121,18 @@ def test_folds_and_the_error_of_the_gain_are_by_groups_if_the_split_keeps_them_a
     split = split_of().assign(group=lambda table: table.index // 30)
     apart = {n: dataclasses.replace(own, groups_apart=True) for n, own in three(split).items()}
     assert ensembles.stack(apart, split).error != ensembles.stack(three(split), split).error
+    # all bad parts are in one group: folds of groups would have none, so parts are dealt out
+    split = split.assign(group=split.label.astype(int))
+    apart = {n: dataclasses.replace(own, groups_apart=True) for n, own in three(split).items()}
+    del apart["cnn"]
+    found, plain = (ensembles.stack(given, split, seed=3) for given in (apart, drop_groups(apart)))
+    pd.testing.assert_frame_equal(found.predictions, plain.predictions)
+    assert [*found.predictions] == ["id", "split", "defect_score"]
+
+
+def drop_groups(scored):
+    """The same models, of which no groups are known."""
+    return {n: dataclasses.replace(own, groups_apart=False) for n, own in scored.items()}
 
 
 def test_one_model_references_or_a_tiny_validation_set_give_no_ensemble():
@@ -129,6 +141,7 @@ def test_one_model_references_or_a_tiny_validation_set_give_no_ensemble():
     assert ensembles.stack({"svm": scored["svm"]}, split) is None
     light = dataclasses.replace(scored["cnn"], model=Model("lr", features="brightness"))
     assert ensembles.stack({"svm": scored["svm"], "light": light}, split) is None
+    assert [*ensembles.models_to_join({"light": light})] == ["light"]  # if there is no other
     assert ensembles.stack(three(split_of(n=6)), split_of(n=6)) is None
     assert ensembles.stack(three(split_of(n=12)), split_of(n=12))
 

@@ -50,6 +50,10 @@ def test_scores_are_those_of_the_model_and_of_the_symmetries_of_the_square(image
     found = Scorer(model, precision="no").scores(images, views=8)
     assert found.dtype == np.float32 and found.shape == (8, 5, 2)
     np.testing.assert_allclose(found, expected, atol=1e-7)
+    scorer = Scorer(model, precision="no")
+    np.testing.assert_array_equal(scorer.score_batch(x).numpy(), found[:1, :])  # one view
+    outputs = scorer.outputs(model, images, "scores")
+    np.testing.assert_array_equal(torch.cat([*outputs]).numpy(), found[0])
     for count in (1, 4):
         fewer = Scorer(model, precision="no").scores(images, views=count)
         np.testing.assert_array_equal(fewer, found[:count])
