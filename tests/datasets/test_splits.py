@@ -181,6 +181,8 @@ def test_few_bad_images_are_held_out_with_a_third_of_the_good_ones(n_bad, settin
     assert counts["val", 0] == pytest.approx(20, abs=1)
     side = table.set_index("id").split
     assert side.g000 == side.g001 and (not n_bad or side.g005 == "val")
+    again, other = (divide(source, digests, seed=seed, **settings).table for seed in (0, 1))
+    assert again.split.equals(table.split) and not other.split.equals(table.split)
     assert waits_for(divide(toy_source(60, 10)).table) == ""
 
 
@@ -200,6 +202,8 @@ def test_by_groups_good_parts_alone_are_held_out_by_groups_and_so_are_few_bad_on
     source.table.loc[[0, 30, 100], "label"] = 1
     table = divide(source, split="groups").table
     used = table[table.split != "excluded"]
+    # good ones of their group are in training
+    assert set(table.label[table.split == "excluded"]) == {1}
     assert used.groupby("group").split.nunique().max() == 1
     bad, held = table[table.label == 1], used.group[used.split == "val"]
     assert ((bad.split == "val") == bad.group.isin(held)).all()
@@ -220,6 +224,9 @@ def test_subsample_keeps_classes_and_test_images_in_proportion_and_the_order():
         assert splits.subsample_source(source, enough, seed=0) is source
     facts = splits.describe(small, divide(small, val_per_class=5), (("g000", "not an image"),))
     assert facts["images"]["test hidden"] == 30 and sum(facts["images"].values()) == 120
+    assert facts["images"]["val 0"] == facts["images"]["val 1"] == 5
+    for name in ("label_mapping", "attribution", "caveats"):
+        assert facts[name] == getattr(small, name)
     assert facts["test_left_out"] == 30 and facts["unreadable"] == ["g000"]
     assert splits.describe(source, divide(source, val_per_class=5), ())["test_left_out"] == 0
 

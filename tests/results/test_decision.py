@@ -182,7 +182,7 @@ def test_without_a_test_set_halves_of_each_fold_check_the_promise():
 def test_good_parts_alone_choose_the_threshold_and_are_counted_by_hand():
     # of ten good parts with scores to .45 one may be stopped at 20 %: (1 + 1) / (10 + 1)
     own = dataclasses.replace(scored(), val=scored().val.assign(group=["a", "b"] * 10))
-    settings = AnalysisSettings(max_escape_rate=0.03, max_overkill_rate=0.2)
+    settings = DecisionSettings(max_escape_rate=0.03, max_overkill_rate=0.2)
     (row,) = decision.good_alone(own, settings).to_dict("records")
     assert (row["model"], row["rule"], row["asked"]) == ("m", "expected", 0.03)
     assert 0.4 < row["threshold"] < 0.45 and row["reject_threshold"] == decision.NEVER
