@@ -74,6 +74,13 @@ def test_the_network_drawn_by_hand_is_as_large_as_those_of_the_cells():
     assert 127_818 < count_parameters(network) < 223_018
 
 
+def test_a_row_that_does_not_exist_is_refused(capsys):
+    for row in ("fbp2", "efficientnet_lite0@", "efficientnet_lite0_d99@160"):
+        with pytest.raises(SystemExit):
+            out_of_fold.main([row])
+        assert f"{row!r} is none of the rows" in capsys.readouterr().err
+
+
 def test_a_part_of_a_network_is_a_row_by_name_and_pixels(monkeypatch):
     calls = []
     monkeypatch.setattr(out_of_fold, "fine_tuned", lambda *given, **named: calls.append(named))

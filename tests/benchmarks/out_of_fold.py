@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import functools
+import re
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -45,6 +46,7 @@ from tests.benchmarks import plain
 
 FOLDS = 5
 LITE = "efficientnet_lite{}"
+RANDOM_CELL = re.compile(r"random_cell_(\d+)")
 PLAIN_PX, PLAIN_EPOCHS, PLAIN_RATE = 224, 10, 3e-4
 Scores = pd.Series  # defect score by id, of the rows `val`
 
@@ -153,8 +155,9 @@ def from_scratch(name: str, table: pd.DataFrame, seed: int) -> Scores:
     shape = (cache.size_px, cache.channels)
     build: fit.Build = functools.partial(ByHand, *shape)
     if name != "by hand":
-        found = named.named_cells((name,), {}, random_cells=1)[0]
-        spec = network.network_spec(found.genotype, settings.network, *shape)
+        drawn = RANDOM_CELL.fullmatch(name)
+        cell = named.random_cell(int(drawn[1])) if drawn else named.named_cells((name,), {}, 0)[0]
+        spec = network.network_spec(cell.genotype, settings.network, *shape)
         build = functools.partial(network.build_network, spec)
     training = dataclasses.replace(settings.training, keep="last")
     return _by_id(fit.fit(build, cache, table, training, seed).scores)
@@ -236,7 +239,6 @@ ROWS: Mapping[str, Callable[[pd.DataFrame, int], Scores]] = {
     "cnn": cnn,
     "by_hand": functools.partial(from_scratch, "by hand"),
     "darts_v2": functools.partial(from_scratch, "DARTS_V2"),
-    "random_cell_0": functools.partial(from_scratch, "random"),
     "plain": plainly,
     "fbp": fine_tuned,
     "fbp_lite2": functools.partial(fine_tuned, backbone=LITE.format(2)),
@@ -247,17 +249,31 @@ ROWS: Mapping[str, Callable[[pd.DataFrame, int], Scores]] = {
 
 
 def recipe(row: str) -> Callable[[pd.DataFrame, int], Scores]:
-    """Return what scores a row: one of ROWS, or FBP on a BACKBONE@PIXELS."""
+    """Return what scores a row: one of ROWS, random_cell_NUMBER, or FBP on a BACKBONE@PIXELS."""
     if row in ROWS:
         return ROWS[row]
+    if RANDOM_CELL.fullmatch(row):
+        return functools.partial(from_scratch, row)
     backbone, _, size_px = row.partition("@")
     return functools.partial(fine_tuned, backbone=backbone, image_size_px=int(size_px))
+
+
+def _known(row: str) -> str:
+    """Return a row's name if there is such a row."""
+    backbone, _, size_px = row.partition("@")
+    if row in ROWS or RANDOM_CELL.fullmatch(row):
+        return row
+    try:
+        return f"{backbones.canonical(backbone)}@{int(size_px)}"
+    except (backbones.BackboneError, ValueError):
+        raise argparse.ArgumentTypeError(f"{row!r} is none of the rows: see --help") from None
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Compute what is missing of the named rows, fold by fold; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.out_of_fold")
-    parser.add_argument("rows", nargs="+", choices=ROWS, metavar="ROW", help=", ".join(ROWS))
+    known = ", ".join([*ROWS, "random_cell_NUMBER, BACKBONE@PIXELS"])
+    parser.add_argument("rows", nargs="+", type=_known, metavar="ROW", help=known)
     parser.add_argument("--protocols", nargs="+", choices=PROTOCOLS, default=PROTOCOLS)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     given = parser.parse_args(arguments)
