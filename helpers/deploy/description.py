@@ -27,7 +27,7 @@ from helpers.models.spec import Network
 from helpers.models.weights import licence_of
 from helpers.results import findings
 from helpers.results.calibration import apply_temperature
-from helpers.results.operating_point import Rule, threshold_for_escape_rate
+from helpers.results.operating_point import Rule
 from helpers.results.predictions import Scored
 
 NAME = "model.json"
@@ -189,22 +189,16 @@ def backbone_of(model: Network) -> str:
 def caveat_of(deployed: Scored, asked: float) -> str:
     """Return what the promise of an escape rate rests on.
 
-    Verdicts follow the rule for parts. If the split keeps groups apart, the caveat says so, and
-    what the rule for lots would do.
+    Verdicts follow the rule for parts. If the split keeps groups apart, it says so, and what the
+    rule for lots can promise.
     """
     text = CAVEAT
     if deployed.calibration_fold is None:  # else the last epoch is kept, and teachers are blind too
         text += "" if deployed.model.base == "patchcore" else CHOSEN  # it has no epochs
         text += TAUGHT if deployed.model.teacher else ""
-    if not deployed.groups_apart:
-        return f"{text}."
-    held_out = deployed.labels_scores("val")
-    lots = threshold_for_escape_rate(*held_out, asked, RULE, deployed.blocks("val"))
-    return (
-        f"{text}. It is for independent parts. Those of a new group (lot) are alike: pass below "
-        f"{lots.threshold:.4g} promises {percent_up(lots.rate)} % of its bad parts on average. "
-        f"{findings.held_out(deployed, asked)[1]}"
-    )
+    lots = findings.held_out(deployed, asked)[1]
+    apart = f" It is for independent parts, and those of a group (lot) are alike. {lots}"
+    return f"{text}.{apart if lots else ''}"
 
 
 def read_description(folder: Path) -> Description | None:

@@ -27,14 +27,21 @@ TRAINING = ("02_features_baselines", "03_finetuning", "05_genotype_retraining")
 # parameters by which two compared runs may differ: those that change no model that both have
 MAY_DIFFER = ["split", "split_csv", "val_per_class", "time_budget_min"]
 MAY_DIFFER += ["genotypes", "random_cells", "distill"]
+# columns of their splits that must agree
+MUST_AGREE = {"label": "images or labels", "digest": "pixels", "group": "groups"}
+# facts of their stages that a caption names if they differ
+NAMED = ("label_mapping", "backbone", "weights", "device", "precision", "commit", "torch", "timm")
 
 
 def caption(run: Run) -> str:
-    """Return the caption of a table: labels, images, split, backbone, seeds, device.
+    """Return the caption of a table: labels, images, split, backbone, seeds, device, COMPARE_RUN.
 
     Raises:
         ArtifactError: run.json lacks an entry that the caption needs.
+        SettingsError: see `compared_with`.
     """
+    other = getattr(run.settings, "compare_run", "")
+    compared = f" {compared_with(run.paths, other)}" if other else ""
     stages = load_run(run.paths)["stages"]
     trained = [stages[name] for name in TRAINING if name in stages]
     try:
@@ -54,7 +61,7 @@ def caption(run: Run) -> str:
             seeds = max((stage["settings"] for stage in trained), key=lambda s: s.get("seeds", 1))
             facts += [f"training seed {seeds['seed']}, {seeds.get('seeds', 1)} in all"]
         facts += [f"{last['device']}, {last['precision']}"]
-        return f"{'; '.join(facts)}. {first['caveats']}"
+        return f"{'; '.join(facts)}. {first['caveats']}{compared}"
     except (AttributeError, KeyError, TypeError) as error:
         raise files.damaged(run.paths.run_json, f"it lacks {error}") from None
 
@@ -122,33 +129,51 @@ def out_of_fold_scores(run_paths: RunPaths, other: str = "") -> OutOfFold:
     With the name of an `other` run that was split in the other way, those of both.
 
     Raises:
-        SettingsError: a run has a test set, or the other one has no split, one of the same kind,
-            other images or labels, or other settings; the message says what to do.
+        SettingsError: the run has a test set, or see `compared_with`.
     """
-    problem, there = f"COMPARE_RUN={other!r}", RunPaths(other)
+    if other:
+        compared_with(run_paths, other)
     runs = {}
-    for one in (run_paths, *([there] if other else [])):
+    for one in map(RunPaths, filter(None, (run_paths.name, other))):
         split = split_without_test(one)
         protocol = UNSEEN if keeps_groups_apart(split) else SEEN
-        if protocol in runs:
-            wanted = SEEN if protocol == UNSEEN else UNSEEN
-            raise SettingsError(f"{problem}: name a run by the other kind of folds, SPLIT={wanted}")
         runs[protocol] = split, read_all_predictions(one)
-    if other:
-        first, second = (split.set_index("id").label.sort_index() for split, _ in runs.values())
-        if not first.equals(second):
-            raise SettingsError(
-                f"{problem} has other images or other labels than run {run_paths.name}: give both "
-                "the same DATASET, LABELS_CSV and MAX_IMAGES"
-            )
-        mine, others = _settings(run_paths), _settings(there)
-        if unlike := sorted(
-            f"{name} (here {mine[name]!r}, there {others[name]!r})"
-            for name in mine.keys() & others.keys()
-            if mine[name] != others[name]
-        ):
-            raise SettingsError(f"{problem} was made with other settings: {', '.join(unlike)}")
     return out_of_fold.of_runs(runs)
+
+
+def compared_with(run_paths: RunPaths, other: str) -> str:
+    """Say in what another run (COMPARE_RUN) differs from a run, besides the kind of its folds.
+
+    Raises:
+        SettingsError: their comparison would be wrong: a run has a test set, or the other one has
+            no split, folds of the same kind, other images, labels, pixels or groups, or other
+            settings; the message says what to do.
+    """
+    problem = f"COMPARE_RUN={other!r}"
+    both = run_paths, RunPaths(other)
+    first, second = (split_without_test(one).set_index("id").sort_index() for one in both)
+    if keeps_groups_apart(first) == keeps_groups_apart(second):
+        wanted = SEEN if keeps_groups_apart(first) else UNSEEN
+        raise SettingsError(f"{problem}: name a run by the other kind of folds, SPLIT={wanted}")
+    for column, words in MUST_AGREE.items():
+        if column in first and column in second and not first[column].equals(second[column]):
+            raise SettingsError(
+                f"{problem} has other {words} than run {run_paths.name}: give both the same "
+                "DATASET, LABELS_CSV and MAX_IMAGES"
+            )
+    if settings := _different(*map(_settings, both)):
+        raise SettingsError(f"{problem} was made with other settings: {settings}")
+    differs = _different(*map(_named, both)) or "its folds alone"
+    return f"Compared with run {other}, which differs in {differs}."
+
+
+def _different(mine: Mapping[str, Any], others: Mapping[str, Any]) -> str:
+    """Name the facts that both have and that differ."""
+    return ", ".join(
+        f"{name} (here {mine[name]!r}, there {others[name]!r})"
+        for name in mine
+        if name in others and mine[name] != others[name]
+    )
 
 
 def split_without_test(run_paths: RunPaths) -> pd.DataFrame:
@@ -178,6 +203,14 @@ def _settings(run_paths: RunPaths) -> dict[str, Any]:
         for name, value in entry.get("settings", {}).items()
         if name not in MAY_DIFFER and (name, value) != ("halving_epochs", 0)  # off: no model of it
     }
+
+
+def _named(run_paths: RunPaths) -> dict[str, str]:
+    """Return the `NAMED` facts of a run that any of its stages has recorded."""
+    stages = load_run(run_paths).get("stages", {})
+    entries = [e | e.get("versions", {}) for name, e in stages.items() if name < ANALYSIS]
+    values = {name: dict.fromkeys(e[name] for e in entries if e.get(name)) for name in NAMED}
+    return {name: ", ".join(known) for name, known in values.items() if known}
 
 
 def write_labels_to_check(run: Run, audited: pd.DataFrame) -> str:

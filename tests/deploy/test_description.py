@@ -89,8 +89,7 @@ def test_what_the_promise_rests_on_is_said(scored):
     assert "epoch" not in caveat(model=Model("net", members=(Member(0, 0), Member(1, 0))))
     assert "independent" not in caveat()
     said = caveat(groups_apart=True)
-    assert "It is for independent parts." in said
-    assert "pass below 0.15 promises 34 % of its bad parts on average" in said  # none of two lots
+    assert "It is for independent parts, and those of a group (lot) are alike. The bad" in said
     assert "bad parts held out are from 2 groups" in said and "promise 34 % at best" in said
     assert "(1 % needs 99 and 299 groups)" in said
 

@@ -1,5 +1,6 @@
 """The files behind the tables: models of a run and of another one, ensembles, submission, lists."""
 
+import dataclasses
 import errno
 import os
 
@@ -142,7 +143,7 @@ def test_a_run_that_says_nothing_beside_this_one_is_refused(two_runs):
     for changed in (split.assign(label=1 - split.label), split[1:]):
         files.save_csv(path, changed)
         planted.plant(RunPaths("groups"), "fbp", 1.0, 0)
-        with pytest.raises(SettingsError, match="other images or other labels"):
+        with pytest.raises(SettingsError, match="other images or labels"):
             report.out_of_fold_scores(random, "groups")
 
 
@@ -162,6 +163,36 @@ def test_runs_may_have_other_cells_but_not_other_trainings_of_the_same(two_runs)
     with_cells(groups, retrain_epochs=12)
     with pytest.raises(SettingsError, match=r"05 RETRAIN_EPOCHS \(here 9, there 12\)"):
         report.out_of_fold_scores(random.paths, "groups")
+
+
+def recorded(run, commit, backbone, **columns):
+    """The run with facts of its stages in run.json, and columns of its split."""
+    stage = {"settings": {"seed": 3}, "commit": commit, "backbone": backbone}
+    stage |= {"status": "done", "versions": {"torch": "2.1", "numpy": commit}}
+    record(run, stages={"02_features_baselines": stage, "03_finetuning": stage})
+    files.save_csv(run.paths.split_csv, read_split(run.paths.split_csv).assign(**columns))
+
+
+def test_runs_of_other_pixels_or_groups_are_refused_and_other_code_or_weights_are_named(two_runs):
+    random, groups = two_runs["random"], two_runs["groups"]
+    recorded(random, "a1", "resnet18", digest="d0")
+    recorded(groups, "b2", "efficientnet_lite0", digest="d0")
+    said = report.compared_with(random.paths, "groups")
+    assert said == (
+        "Compared with run groups, which differs in backbone (here 'resnet18', there "
+        "'efficientnet_lite0'), commit (here 'a1', there 'b2')."
+    )
+    recorded(groups, "a1", "resnet18")
+    assert "differs in its folds alone" in report.compared_with(random.paths, "groups")
+    stage = stages.load_run(groups.paths)["stages"]["03_finetuning"]
+    record(groups, stages={"03_finetuning": stage | {"settings": {"seed": 4}}})
+    with pytest.raises(SettingsError, match=r"03 SEED \(here 3, there 4\)"):
+        report.compared_with(random.paths, "groups")
+    lots = read_split(groups.paths.split_csv).group
+    for column, changed in (("pixels", {"digest": "d1"}), ("groups", {"group": "x" + lots})):
+        recorded(groups, "a1", "resnet18", **{"digest": "d0", "group": lots} | changed)
+        with pytest.raises(SettingsError, match=f"has other {column} than run random"):
+            report.out_of_fold_scores(random.paths, "groups")
 
 
 def test_a_submission_has_one_row_for_each_test_image_and_is_written_whole_or_not(run, monkeypatch):
@@ -221,6 +252,13 @@ def test_a_caption_says_what_a_table_rests_on(captioned):
         "150 bad, test 200 unlabelled, random split, seed 4; backbone ResNet-18; training seed 2, "
         "3 in all; CPU, 2 threads, bf16. Drawn."
     )
+
+
+def test_a_caption_names_the_run_that_is_compared(captioned, monkeypatch):
+    monkeypatch.setattr(report, "compared_with", lambda paths, other: f"{paths.name}, {other}!")
+    settings = AnalysisSettings(compare_run="other")
+    compared = dataclasses.replace(captioned, settings=settings)
+    assert report.caption(compared) == f"{report.caption(captioned)} toy, other!"
 
 
 def test_a_caption_says_how_the_images_were_split_and_what_the_record_lacks(captioned):
