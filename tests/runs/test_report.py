@@ -13,7 +13,7 @@ from helpers.core.rules import SettingsError
 from helpers.datasets.split_file import read_split
 from helpers.models.record import Model
 from helpers.results import decision, label_audit, out_of_fold, predictions, results_table
-from helpers.results.settings import DecisionSettings
+from helpers.results.settings import AnalysisSettings, DecisionSettings
 from helpers.results.submission import validate_submission
 from helpers.runs import memo, report, stages
 from tests import planted
