@@ -132,7 +132,9 @@ def beyond_groups(scored: Mapping[str, Scored], names: Sequence[str]) -> str:
     each = []
     for model in known.values():
         difference, (auc, _), _ = paired(model, prior)
-        inside = within_group_auc(*model.labels_scores(), model.groups())
+        groups = model.groups()
+        assert groups is not None  # else there would be no module prior
+        inside = within_group_auc(*model.labels_scores(), groups)
         each.append(
             f"{model.model.title} has {percent(auc)} (difference "
             f"{with_interval(*difference[:3], sign='+')}, {p_value(difference.p_value)}) and "
