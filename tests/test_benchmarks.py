@@ -1,11 +1,13 @@
 """The benchmarks run, and compare like with like."""
 
 import numpy as np
+import pandas as pd
 import torch
 
 from helpers.darts.planted import PROBLEMS
+from helpers.models import compiled
 from tests.benchmarks import __main__ as command
-from tests.benchmarks import features, measure, plain, planted
+from tests.benchmarks import features, measure, plain, planted, tiles
 
 
 def test_every_benchmark_runs_with_small_sizes(monkeypatch, capsys):
@@ -35,6 +37,25 @@ def test_a_training_the_plain_way_moves_the_weights(tmp_path, monkeypatch):
     sgd = torch.optim.SGD(model.parameters(), lr=0.1)
     plain.train(model, batches, torch.device("cpu"), 2, sgd)
     assert not torch.equal(before, model[1].weight)
+
+
+def test_the_table_of_tiles_has_a_row_for_each_model_size_and_kind_of_tiles(tmp_path, monkeypatch):
+    monkeypatch.setattr(compiled, "WORTH_IT_FROM", compiled.WORTH_IT_FROM)  # restored afterwards
+    table = tmp_path / "tiles.csv"
+    assert tiles.main(["--small", "--chips", "12", "--table", str(table)]) == 0
+    found = pd.read_csv(table)
+    assert found.model.tolist() == ["LL", "PatchCore", "LL"]
+    assert found.tiles.tolist() == [0, 0, 2] and (found.images == 6).all()
+    assert found[["auc", "hits", "chance"]].apply(lambda c: c.between(0, 1)).all(axis=None)
+
+
+def test_the_crumb_of_a_drawn_chip_is_small_and_all_that_makes_it_bad():
+    good, mask = tiles.chip(3, False, tiles.PIXELS)
+    bad, _ = tiles.chip(3, True, tiles.PIXELS)
+    rows, columns = np.nonzero(bad != good)
+    assert 100 < mask.sum() < 24**2
+    assert max(np.ptp(rows), np.ptp(columns)) < 60  # with its blur
+    assert not mask[bad == good].any()
 
 
 def test_the_table_of_planted_problems_continues_after_its_last_row(tmp_path, monkeypatch, capsys):

@@ -32,11 +32,10 @@ from helpers.datasets.cache import (
 from helpers.datasets.region import cut
 from helpers.deploy.description import NAME, Description, read_description
 from helpers.models import backbones
-from helpers.models.spec import Network
+from helpers.models.spec import Network, at_once
 from helpers.training.batches import normalise, to_float
 from helpers.training.inference import Scorer, ScoresError, probability_of_bad
 
-BATCH = 64  # images that go through the networks together
 OneImage = str | Path | np.ndarray | Image.Image
 
 
@@ -114,8 +113,9 @@ class TrainedModel:
             ScoresError: the networks give no number for an image.
         """
         given, ahead = iter(images), deque[tuple[list[OneImage], Iterator]]()
+        size = at_once(self.network.spec.image_size_px)
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            while batch := list(itertools.islice(given, BATCH)):
+            while batch := list(itertools.islice(given, size)):
                 ahead.append((batch, pool.map(self.read, batch)))  # while the last one is scored
                 if len(ahead) > 1:
                     yield from self._answers_of(*ahead.popleft())

@@ -21,8 +21,8 @@ from helpers.core.style import draw_image
 from helpers.datasets.cache import ImageCache
 from helpers.explain.maps import MAP_SCALE, draw_overlay, grid, map_title, part_title
 from helpers.explain.subject import Subject
+from helpers.models.spec import at_once
 from helpers.training.batches import image_batches
-from helpers.training.features import EMBED_BATCH
 from helpers.training.inference import placed
 from helpers.training.patchcore import PatchCoreNetwork
 
@@ -41,7 +41,7 @@ class AnomalyMaps:
     def maps(self, ids: pd.Series) -> Tensor:
         """Return the `anomaly_map` of some images, (B, H, W); 0 outside of their mask."""
         table = pd.DataFrame({"id": np.asarray(ids), "label": 0})
-        batches = image_batches(self.cache, table, self.model, EMBED_BATCH)
+        batches = image_batches(self.cache, table, self.model, at_once(self.cache.size_px))
         maps = torch.cat([anomaly_map(self.model, images) for images in batches.ordered()])
         return maps * torch.from_numpy(self.cache.inside)
 

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from helpers.models.spec import evaluating
+from helpers.models.spec import at_once, evaluating
 
-IMAGES_AT_ONCE = 64  # limits memory; the maps do not depend on it
+IMAGES_AT_ONCE = 64  # or fewer large ones: limits memory; the maps do not depend on it
 
 
 def grad_cam(
@@ -50,8 +50,8 @@ def grad_cam(
     maps = []
     hook = model.get_submodule(layer).register_forward_hook(start_graph_here)
     with hook, evaluating(model), torch.inference_mode(False), torch.no_grad():
-        batches = zip(images.split(IMAGES_AT_ONCE), classes.split(IMAGES_AT_ONCE), strict=True)
-        for batch, c in batches:
+        count = min(IMAGES_AT_ONCE, at_once(images.shape[2]))
+        for batch, c in zip(images.split(count), classes.split(count), strict=True):
             captured.clear()
             y = model(batch.clone())  # (B, classes)
             torch.set_grad_enabled(False)

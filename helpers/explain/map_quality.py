@@ -15,10 +15,9 @@ from torch.nn import functional
 
 from helpers.core import seeding
 from helpers.core.style import LABEL_NAMES
-from helpers.explain.gradcam import IMAGES_AT_ONCE
 from helpers.explain.maps import half_of_each
 from helpers.explain.subject import Subject
-from helpers.models.spec import evaluating
+from helpers.models.spec import at_once, evaluating
 from helpers.training.inference import autocast, judging_precision
 
 STEPS = 10  # of a curve; the time grows with it
@@ -90,7 +89,7 @@ def insertion_deletion(
         inserted, deleted = torch.where(moved, images, hidden), torch.where(moved, hidden, images)
         for kind, changed in (("insertion", inserted), ("deletion", deleted)):
             with evaluating(model), torch.no_grad():
-                y = torch.cat([model(some) for some in changed.split(IMAGES_AT_ONCE)])
+                y = torch.cat([model(some) for some in changed.split(at_once(changed.shape[2]))])
             probabilities[kind].append(y.float().softmax(dim=1)[:, target_class].cpu())
     return {kind: torch.stack(values, dim=1) for kind, values in probabilities.items()}
 

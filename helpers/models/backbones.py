@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import math
 from pathlib import Path
 from typing import Any
 
@@ -42,8 +43,18 @@ BUILDERS = {
 CHECKPOINT = "checkpoint of this series, such as data/runs/RUN/checkpoints/fbp/seed0.safetensors"
 
 
+OVERLAP = 0.25  # of two neighbouring tiles, as a share of their side
+
+
 class PretrainedClassifier(Network):
-    """A backbone without its ImageNet head, and a linear head for this problem."""
+    """A backbone without its ImageNet head, and a linear head for this problem.
+
+    With the option `tiles` of its specification, n, the last feature maps are divided into n x n
+    overlapping tiles. Each is pooled by itself, and of each feature the largest value of all tiles
+    counts: a small defect in a large image is not averaged away. That is multiple-instance learning
+    with a maximum of embeddings (Wang et al. 2018, arXiv 1610.02501), so the image's label trains
+    all.
+    """
 
     trunk: Any  # a network of timm's
 
@@ -54,10 +65,23 @@ class PretrainedClassifier(Network):
         self.spec = spec
 
     def embed(self, images: torch.Tensor) -> torch.Tensor:
-        return self.trunk(images)
+        if not (n := self.spec.options.get("tiles")):
+            return self.trunk(images)
+        parts = tiles(self.trunk.forward_features(images), n)  # (B, n^2, K, a, a)
+        each = self.trunk.forward_head(parts.flatten(0, 1))  # (B n^2, D)
+        return each.unflatten(0, parts.shape[:2]).amax(dim=1)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         return self.head(self.embed(images))
+
+
+def tiles(maps: torch.Tensor, n: int) -> torch.Tensor:
+    """Cut maps (B, K, u, u) into n x n tiles that overlap by about `OVERLAP`: (B, n^2, K, a, a)."""
+    u = maps.shape[2]
+    a = math.ceil(u / (n - (n - 1) * OVERLAP))
+    starts = [round(i * (u - a) / (n - 1)) for i in range(n)]
+    cut = [maps[:, :, top : top + a, left : left + a] for top in starts for left in starts]
+    return torch.stack(cut, dim=1)
 
 
 class TwoLayerCNN(Network):
@@ -96,25 +120,41 @@ class TwoLayerCNN(Network):
         return self.head(self.embed(images))
 
 
-def pretrained(weights: Weights, num_classes: int, image_size_px: int) -> PretrainedClassifier:
-    """Build a classifier with a pretrained trunk and a random head."""
-    model = build(spec_of(weights.backbone, num_classes, image_size_px))
+def pretrained(
+    weights: Weights, num_classes: int, image_size_px: int, tiles: int = 0
+) -> PretrainedClassifier:
+    """Build a classifier with a pretrained trunk and a random head; see `spec_of`."""
+    model = build(spec_of(weights.backbone, num_classes, image_size_px, tiles=tiles))
     assert isinstance(model, PretrainedClassifier)
     model.trunk.load_state_dict(weights.state)
     return model
 
 
-def spec_of(kind: str, num_classes: int, image_size_px: int, in_channels: int = 3) -> ModelSpec:
+def spec_of(
+    kind: str, num_classes: int, image_size_px: int, in_channels: int = 3, tiles: int = 0
+) -> ModelSpec:
     """Return the specification of "cnn" or of a backbone; backbones take three channels.
 
+    A backbone's maps may be divided into `tiles` x `tiles` tiles, see `PretrainedClassifier`.
+
     Raises:
-        BackboneError: the backbone cannot take images of this size.
+        BackboneError: the backbone cannot take images of this size, or has no maps for tiles.
     """
     given = (kind, num_classes, image_size_px)
     if kind == "cnn":
         middle, spread = (0.5,) * in_channels, (0.25,) * in_channels
         return ModelSpec("two-layer CNN", *given, in_channels, middle, spread, 1000, "features.4")
     seen = anatomy(kind, image_size_px)
+    options = size_options(kind, image_size_px)
+    if tiles:
+        if seen.layout != "maps" or options:
+            raise BackboneError(f"TILES={tiles} needs feature maps, {title(kind)} has tokens")
+        if tiles > seen.side:
+            raise BackboneError(
+                f"TILES={tiles}: at IMAGE_SIZE_PX={image_size_px} the maps of {title(kind)} have "
+                f"{seen.side} x {seen.side} pixels: give larger images or fewer tiles"
+            )
+        options |= {"tiles": tiles}
     return ModelSpec(
         title(kind),
         *given,
@@ -124,7 +164,7 @@ def spec_of(kind: str, num_classes: int, image_size_px: int, in_channels: int = 
         f"trunk.{seen.layer}",
         seen.layout,
         seen.prefix_tokens,
-        size_options(kind, image_size_px),
+        options,
     )
 
 
@@ -135,7 +175,8 @@ def build(spec: ModelSpec) -> Network:
     if spec.kind in BUILDERS:
         module, function = BUILDERS[spec.kind].rsplit(".", 1)
         return getattr(importlib.import_module(module), function)(spec)
-    return PretrainedClassifier(trunk(canonical(spec.kind), **spec.options), spec)
+    options = {name: value for name, value in spec.options.items() if name != "tiles"}
+    return PretrainedClassifier(trunk(canonical(spec.kind), **options), spec)
 
 
 def save_model(path: Path, model: Network, **facts: Any) -> None:

@@ -75,6 +75,11 @@ class Network(nn.Module):
         """
 
 
+def at_once(size_px: int) -> int:
+    """Return how many images of a size go through a network together: 64 of 224 px, in pixels."""
+    return max(1, min(64, 64 * 224**2 // size_px**2))
+
+
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
     """Switch to evaluation mode, and restore every module's training flag afterwards."""

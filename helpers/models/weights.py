@@ -69,6 +69,7 @@ class Anatomy:
     layer: str  # dotted name in the trunk
     layout: Layout
     prefix_tokens: int
+    side: int  # of the maps, in pixels; 0 for tokens
 
 
 @dataclass(frozen=True)
@@ -202,7 +203,8 @@ def anatomy(backbone: str, image_size_px: int) -> Anatomy:
     layout, prefix = _layout(outputs.get(layer), model)
     if layout is None or embedding.ndim != 2:
         raise BackboneError(f"{title(backbone)} has no layer that Grad-CAM could look at")
-    return Anatomy(embedding.shape[1], layer, layout, prefix)
+    side = features.shape[2] if layout == "maps" else 0
+    return Anatomy(embedding.shape[1], layer, layout, prefix, side)
 
 
 def _layout(output: object, model: nn.Module) -> tuple[Layout | None, int]:

@@ -73,9 +73,9 @@ def on_backbone(run: Run, weights: backbones.Weights, base: str, features: str =
 
 def embeddings(run: Run, weights: backbones.Weights) -> Features:
     """Return the embeddings of all images by a pretrained backbone, computed once."""
-    images = run.images(run.settings.image_size_px)
+    images, ids = run.images(run.settings.image_size_px), run.split[["id"]]
     name = f"features/{weights.backbone.replace('/', '_')}"
-    found = run.once(name, features.embed_all, weights, images, run.split[["id"]])
+    found = run.once(name, features.embed_all, weights, images, ids, tiles=run.settings.tiles)
     return Features.of_arrays(found)
 
 
@@ -90,7 +90,7 @@ def fine_tuning_jobs(run: Run, found: Sequence[backbones.Weights]) -> list[Job]:
         Job(
             on_backbone(run, weights, "fbp"),
             cross_fitted(run.split, seeds),
-            functools.partial(fit.pretrained, weights, images.size_px),
+            functools.partial(fit.pretrained, weights, images.size_px, tiles=settings.tiles),
             images,
             settings.fbp,
         )
@@ -108,7 +108,7 @@ def small_jobs(run: Run, found: Sequence[backbones.Weights]) -> list[Job]:
         Job(
             on_backbone(run, weights, "ll"),
             cross_fitted(run.split, [seed]),
-            functools.partial(fit.pretrained, weights, images.size_px),
+            functools.partial(fit.pretrained, weights, images.size_px, tiles=settings.tiles),
             images,
             settings.ll,
             features=embeddings(run, weights),

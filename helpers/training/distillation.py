@@ -21,10 +21,9 @@ from torch import Tensor
 
 from helpers.core import files, seeding
 from helpers.datasets.cache import ImageCache
-from helpers.models.spec import Network
+from helpers.models.spec import Network, at_once
 from helpers.training.augment import turned
 from helpers.training.batches import VIEWS, Batches, ImageBatches, Shuffled, image_batches
-from helpers.training.features import EMBED_BATCH
 from helpers.training.inference import Scorer
 from helpers.training.loop import AUXILIARY_WEIGHT, Loss
 
@@ -105,7 +104,7 @@ def score_views(
     network: Network, images: ImageCache, table: pd.DataFrame, precision: str = "auto"
 ) -> dict[str, np.ndarray]:
     """Return `id` (N,) and raw `scores` (8, N, K) of a table's images under each symmetry."""
-    batches = image_batches(images, table, network, EMBED_BATCH)
+    batches = image_batches(images, table, network, at_once(images.size_px))
     scorer = Scorer(network, batches.device, precision, images=VIEWS * len(table))
     return {"id": table.id.to_numpy(dtype=str), "scores": scorer.scores(batches, VIEWS)}
 

@@ -11,10 +11,9 @@ import pandas as pd
 from helpers.core import files
 from helpers.datasets.cache import ImageCache
 from helpers.models.backbones import Network, Weights, pretrained
+from helpers.models.spec import at_once
 from helpers.training.batches import EmbeddingBatches, image_batches, labels_of
 from helpers.training.inference import Scorer
-
-EMBED_BATCH = 64  # images that go through a backbone together
 
 
 @dataclass(frozen=True)
@@ -53,16 +52,18 @@ def embed_all(
     network: Network | Weights,
     images: ImageCache,
     ids: pd.DataFrame,
-    batch_size: int = EMBED_BATCH,
+    batch_size: int = 0,
     precision: str = "auto",
+    tiles: int = 0,
 ) -> dict[str, np.ndarray]:
     """Return `id` and `embedding` of images (column `id`), by a network or a pretrained backbone.
 
+    `batch_size` 0 is `at_once`; `tiles` are those of a pretrained backbone, see `spec_of`.
     `Features.of_arrays` takes them.
     """
     if isinstance(network, Weights):
-        network = pretrained(network, num_classes=2, image_size_px=images.size_px)
-    batches = image_batches(images, ids, network, batch_size)
+        network = pretrained(network, 2, images.size_px, tiles)
+    batches = image_batches(images, ids, network, batch_size or at_once(images.size_px))
     scorer = Scorer(network, batches.device, precision, images=len(batches))
     parts = [part.cpu().numpy() for part in scorer.outputs(network.embed, batches, "embed")]
     return {"id": batches.ids, "embedding": np.concatenate(parts)}

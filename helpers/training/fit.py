@@ -123,8 +123,8 @@ def two_layer_cnn(size_px: int, channels: int, seed: int) -> backbones.TwoLayerC
 
 
 def pretrained(
-    weights: backbones.Weights, size_px: int, seed: int
+    weights: backbones.Weights, size_px: int, seed: int, tiles: int = 0
 ) -> backbones.PretrainedClassifier:
-    """Return a pretrained backbone with a new head."""
+    """Return a pretrained backbone with a new head; `tiles` 0 are none, see `backbones.spec_of`."""
     with seeding.torch_stream(seed, "initial weights head"):
-        return backbones.pretrained(weights, NUM_CLASSES, size_px)
+        return backbones.pretrained(weights, NUM_CLASSES, size_px, tiles)

@@ -25,9 +25,8 @@ from torch import Tensor, nn
 from helpers.core import devices, environment, seeding
 from helpers.datasets.cache import ImageCache
 from helpers.models import backbones
-from helpers.models.spec import Facts, ModelSpec, Network
+from helpers.models.spec import Facts, ModelSpec, Network, at_once
 from helpers.training.batches import image_batches
-from helpers.training.features import EMBED_BATCH
 from helpers.training.inference import Scorer, judging_precision
 
 STRIDES = (8, 16)  # pixels per patch of the two stages: layers 2 and 3 of a ResNet
@@ -278,7 +277,8 @@ def fit(
     function = functools.partial(patch_features, backbone)
 
     def features(rows: pd.DataFrame, name: str) -> Iterator[Tensor]:  # (B, D, h, w)
-        return scorer.outputs(function, image_batches(images, rows, backbone, EMBED_BATCH), name)
+        batches = image_batches(images, rows, backbone, at_once(images.size_px))
+        return scorer.outputs(function, batches, name)
 
     def scores(bank: MemoryBank, rows: pd.DataFrame) -> np.ndarray:
         parts = [bank.scores(part).cpu().numpy() for part in features(rows, "patch distances")]

@@ -27,6 +27,7 @@ EPOCH_IMAGES = "an epoch draws at most so many images, each epoch others; 0: all
 PRECISION = "of the arithmetic; auto: bf16 where it is fast; no: float32"
 AUGMENT = "random changes of training images that do not change the label"
 EMA_DECAY = "of the running average of the weights; 0: no average"
+TILES = "n: the largest features of n x n overlapping tiles, for small defects; 0: none"
 TEST_VIEWS = "symmetries of each image over which its scores are averaged"
 TIME_BUDGET = "stop between two epochs after so many minutes; 0: no limit"
 
@@ -122,6 +123,7 @@ class BaselineSettings:
     image_size_px: int = setting(
         192, "width and height of the images that the backbone sees, in pixels", ge=16
     )
+    tiles: NoneOrSeveral = setting(0, TILES)
     folds: int = setting(5, FOLDS, ge=2)
     cv_images: int = setting(5000, CV_IMAGES, ge=0)
     trees: int = setting(500, "of the random forest; more are steadier and slower", ge=1)
@@ -144,6 +146,7 @@ class FinetuneSettings:
     image_size_px: int = setting(
         192, "width and height of the images that the backbone sees, in pixels", ge=16
     )
+    tiles: NoneOrSeveral = setting(0, TILES)
     batch_size: int = setting(32, "images of a step", ge=2)
     precision: Precision = setting("auto", PRECISION)
     epoch_images: EpochImages = setting(0, EPOCH_IMAGES)

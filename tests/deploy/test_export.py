@@ -155,6 +155,16 @@ def test_the_example_reads_and_scores_images_alone_as_the_package_does(
     assert (tmp_path / "line" / content["file"]).is_file()
 
 
+def test_a_network_of_tiles_is_exported(tmp_path):
+    model = backbones.build(backbones.spec_of("efficientnet_lite0", 2, 128, tiles=2)).eval()
+    own = export.ExportedNetwork([model], 4, 1.0, (0.5, 0.5)).eval()
+    export._write(own, (128, 128, 3), "torch", tmp_path / "model.pt2")
+    pixels = torch.randint(0, 256, (3, 128, 128, 3)).to(torch.uint8)
+    with torch.no_grad():
+        found = torch.export.load(tmp_path / "model.pt2").module()(pixels)
+        torch.testing.assert_close(found[0], own(pixels)[0], rtol=0, atol=1e-5)
+
+
 @pytest.mark.parametrize("size", [64, 20])  # torch's own choice changes at 25 patches
 def test_patchcore_is_exported_for_any_number_of_images(tmp_path, size):
     backbone = backbones.build(backbones.spec_of("efficientnet_lite0", 2, 64)).eval()

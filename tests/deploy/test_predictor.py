@@ -74,7 +74,7 @@ def test_a_path_an_array_and_a_picture_get_the_same_score(model, parts):
 def test_many_images_are_answered_in_order_and_read_few_at_a_time(model, monkeypatch):
     images = [np.full((8, 8), value, np.uint8) for value in range(200)]
     expected = model.scores([model.read(image)[0] for image in images])
-    monkeypatch.setattr(predictor, "BATCH", 16)
+    monkeypatch.setattr(predictor, "at_once", lambda size_px: 16)
     taken = []
     answers = model.answers(taken.append(1) or image for image in images)
     first = next(answers)
