@@ -2,9 +2,9 @@
 
     python -m helpers.predict parts/a.png parts/b.png --model RUN/fbp --maps maps
 
-prints for each image its score, its probability of bad, and a verdict: pass, look again or reject.
-`--model demo` is a small network that comes with the package; without images it judges three solar
-cells of ELPV.
+prints for each image its score, its probability of bad, and a verdict: pass, look again or reject,
+and first which lots (folders of images) are unlike those behind the thresholds. `--model demo` is a
+small network that comes with the package; without images it judges three solar cells of ELPV.
 `python -m helpers.score` does it for any number of images, and writes a CSV.
 """
 
@@ -49,6 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for image in images:
         check_utf8(str(image))
     table = model.predict(images)
+    for line in table.attrs.get("lots", ()):
+        print(line)
     readable = table.reason == ""
     if readable.any():
         shown = table[readable].drop(columns="reason")

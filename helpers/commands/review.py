@@ -3,7 +3,8 @@
     python -m helpers.review --model RUN/fbp --images lot7 --out lot7.html
 
 It holds the parts to look at again and, unmarked, a random share of those that passed. From the CSV
-that it saves come labels for a next training, and an estimate of how many bad parts pass:
+that it saves come labels for a next training, an estimate of how many bad parts pass, and a check,
+lot after lot, of the promised escape rate:
 
     python -m helpers.review --read lot7.judged.csv --labels labels.csv --out new_labels.csv
 """
@@ -77,6 +78,9 @@ def _write_page(options: argparse.Namespace) -> int:
     if every.empty:
         raise DataError(f"{place}: there is no part to look at again, and none to audit")
     parts = every[every.groupby("drawn").cumcount() < most]
+    is_sealed = opened.description.seal == opened.description.promise_digest
+    promised = opened.description.promised_escape_rate if is_sealed else 1.0
+    parts = parts.assign(promised=promised if promised < 1 else None)
     saved_as = f"{options.out.stem}.judged.csv"
     by = f"{opened.description.title}, run {opened.description.run}"
     text = review.page(model, parts, title=place.name, described=by, saved_as=saved_as)
@@ -101,6 +105,7 @@ def _read(options: argparse.Namespace) -> int:
     files.save_csv(options.out, labels)
     print(pd.crosstab(judged.drawn, judged.judgement.fillna("not judged")).to_string())
     print(judgements.say_escapes(judged))
+    print(judgements.say_promise(labels))
     print(
         f"{options.out}: {labels.review.notna().sum()} labels of reviews, for training alone. With "
         "the images directly in the data set's folder, start a run with another --name and "

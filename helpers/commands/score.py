@@ -33,8 +33,8 @@ from helpers.core import devices, files
 from helpers.core.errors import UserError
 from helpers.datasets.cache import CAMERA_BITS
 from helpers.datasets.folder import SUFFIXES, is_image, left_out, walk
-from helpers.deploy.description import Description
-from helpers.deploy.predictor import Opened, TrainedModel
+from helpers.deploy import lots
+from helpers.deploy.predictor import Answer, Opened, TrainedModel
 from helpers.runs.parts import open_model
 from helpers.training.inference import precision_of
 
@@ -50,18 +50,10 @@ class Entry(NamedTuple):
     file: str  # to open
 
 
-class Row(NamedTuple):
-    """One image of a part."""
-
-    path: str
-    id: str
-    defect_score: float  # NaN if it cannot be read
-    reason: str  # why it cannot be read
-    has_more: bool  # pages or frames behind the first, which are not read
-
-
+# of a part: the defect score is empty if the image cannot be read
+COLUMNS = ["path", "id", "defect_score", *Answer._fields[1:]]
 Part = tuple[Path, list[Entry]]  # the file of its scores, and its images
-Scored = tuple[Path, list[Row]]
+Scored = tuple[Path, list[tuple]]  # and rows of `COLUMNS`
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -99,13 +91,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with tqdm(desc="score", unit="img", total=count, disable=None) as bar:
         score = _on_ray if options.engine == "ray" else _in_this_process
         for path, rows in score(opened, count, missing(bar)):
-            files.save_csv(path, pd.DataFrame(rows, columns=Row._fields))
+            files.save_csv(path, pd.DataFrame(rows, columns=COLUMNS))
             bar.update(len(rows))
             new += len(rows)
     print(opened.description.promise if opened.description else opened.remark)
     seconds = max(time.monotonic() - began_s, 1e-9)
     print(f"{out}: {new} new images in {seconds:.1f} s, {new / seconds:.1f} images/s")
-    unreadable = join(paths, out, opened.description)
+    unreadable = join(paths, out, opened)
     for path in {*folder.glob("*.csv")} - {*paths}:  # of images or options of an earlier call
         path.unlink()
     for line in left_out([place]) if place.is_dir() else ():
@@ -172,7 +164,7 @@ class PartScorer:
     def score(self, path: Path, part: list[Entry]) -> Scored:
         """Return the rows of a part; `TrainedModel.answers` says what is raised."""
         answers = self.model.answers([entry.file for entry in part])
-        return path, [Row(e.path, e.id, *answer) for e, answer in zip(part, answers, strict=True)]
+        return path, [(*entry[:2], *answer) for entry, answer in zip(part, answers, strict=True)]
 
 
 def _in_this_process(opened: Opened, images: int, parts: Iterable[Part]) -> Iterator[Scored]:
@@ -211,16 +203,18 @@ def _on_ray(opened: Opened, images: int, parts: Iterable[Part]) -> Iterator[Scor
         raise UserError(f"Ray stopped: {getattr(error, 'cause', None) or error}") from None
 
 
-def join(parts: Sequence[Path], out: Path, description: Description | None) -> int:
+def join(parts: Sequence[Path], out: Path, opened: Opened) -> int:
     """Write the scores of all parts, with a description also probabilities and verdicts.
 
-    The files that cannot be read are listed beside `out`; their number is returned.
+    Lots, the folders of the images, are compared with those behind the thresholds. The files that
+    cannot be read are listed beside `out`; their number is returned.
     """
+    description, seen = opened.description, pd.DataFrame()  # sums over the parts of each lot
     bad = out.with_name(f"{out.stem}.unreadable{out.suffix}")
     scored = unreadable = several = 0
     with files.atomic_path(out) as to_out, files.atomic_path(bad) as to_bad:
         for path in parts:
-            part = files.load_csv(path, Row._fields, text=("id", "path", "defect_score", "reason"))
+            part = files.load_csv(path, COLUMNS, text=("id", "path", "defect_score", "reason"))
             is_read = part.reason.isna()
             good, rest = part[is_read], part[~is_read]
             scores = good[["path", "id", "defect_score"]]
@@ -230,6 +224,8 @@ def join(parts: Sequence[Path], out: Path, description: Description | None) -> i
                     probability=description.probabilities(values),
                     verdict=description.verdicts(values),
                 )
+                new = lots.sums(good, values, good.path.map(os.path.dirname))
+                seen = new.add(seen, fill_value=0)
             for file, table in ((to_out, scores), (to_bad, rest[["path", "reason"]])):
                 lines = files.csv_bytes(table)
                 with file.open("ab") as handle:
@@ -238,6 +234,8 @@ def join(parts: Sequence[Path], out: Path, description: Description | None) -> i
             several += int(part.has_more.sum())
     if not unreadable:
         bad.unlink()
+    for line in lots.sentences(opened.reference, seen):
+        print(line)
     where = f" ({bad})" if unreadable else ""
     print(f"{out}: scored {scored}, unreadable {unreadable}{where}", flush=True)
     if several:

@@ -21,6 +21,8 @@ RESERVED = (
     *("defect_score", "probability", "mean", "width_px", "height_px", "hash"),
     "several_frames",
 )
+# columns of `helpers.review` about the parts that it has audited: no run reads them
+AUDITS = ("audit_said", "audit_lot", "audit_time", "audit_gain")
 MOST_KINDS = 20  # a column with more different values is not evaluated by its values
 
 
@@ -88,16 +90,16 @@ def with_labels(source: Source, path: Path) -> Source:
 
     Columns: `path` or `id`; optionally `label` (0, 1, good or bad; empty: as it was), `review` (the
     same, by `helpers.review`: these labels train, and judge nothing), `group`, `reason` (for
-    people, not read), and others, which are added to the table. One with at most 20 different
-    values is a kind of part, evaluated on its own in notebook 06. Where a label changes, the column
-    `label_before` keeps the source's. Images that have no label then are left out.
+    people) and `AUDITS`, which are not read, and others, which are added to the table. One with at
+    most 20 different values is a kind of part, evaluated on its own in notebook 06. Where a label
+    changes, the column `label_before` keeps the source's. Images without a label are left out.
 
     Raises:
         DataError: see `read_named`; or a column has the name of one of the package's own.
     """
     allowed = {name: [*LABEL_WORDS, np.nan] for name in ("label", "review")}
     lines = read_named(path, source, (), allowed)
-    lines = lines.drop(columns="reason", errors="ignore")
+    lines = lines.drop(columns=["reason", *AUDITS], errors="ignore")
     if reserved := [name for name in RESERVED if name in lines]:
         raise DataError(f"{path}: rename the column {reserved[0]}; the package uses this name")
     table, changed = source.table.copy(), 0

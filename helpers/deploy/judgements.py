@@ -11,10 +11,12 @@ import pandas as pd
 from helpers.core import files, metrics
 from helpers.core.style import LABEL_NAMES, with_interval
 from helpers.datasets import DataError
-from helpers.datasets.named import resolved
+from helpers.datasets.named import AUDITS, resolved
 from helpers.deploy.review import AUDIT, LOOK_AGAIN, SUSPECT
+from helpers.results import betting
 
-COLUMNS = ["path", "group", "drawn", "judgement", "before_scores", "passed"]
+COLUMNS = ["path", "group", "drawn", "judgement", "before_scores", "passed", "held", "promised"]
+COLUMNS += ["page", "saved"]  # digest of the page, and time
 LABELS = [*LABEL_NAMES.values()]  # a judgement may also be "unsure", or missing
 
 
@@ -58,11 +60,56 @@ def say_escapes(judged: pd.DataFrame) -> str:
     )
 
 
+def audits_of(judged: pd.DataFrame) -> pd.DataFrame:
+    """Return what the audited parts say about the promise: `path` and `AUDITS`.
+
+    The mean of `audit_gain` over the parts of a lot is its `betting.gain`. A part that did not pass
+    counts as bad unless it was judged good, an audited one only if it was judged bad, before the
+    scores were shown: so what nobody has decided speaks for the promise. There are no rows without
+    a promise.
+    """
+    audited = judged[(judged.drawn == AUDIT) & judged.promised.notna()]
+    number = audited[["passed", "held", "promised"]].astype(np.float64)
+    cleared = ((judged.drawn == LOOK_AGAIN) & (judged.before_scores == "good")).sum()
+    total, is_bad = number.passed + number.held, audited.before_scores == "bad"
+    gains = betting.gain(
+        is_bad * number.passed / total, (number.held - cleared) / total, number.promised
+    )
+    said = audited.before_scores.fillna("unsure")
+    values = (said, audited.page, audited.saved, gains)
+    return audited[["path"]].assign(**dict(zip(AUDITS, values, strict=True)))
+
+
+def say_promise(labels: pd.DataFrame) -> str:
+    """Say if the promise still holds, from all audits that a LABELS_CSV holds, lot after lot."""
+    if "audit_gain" not in labels:
+        return "No passed part was audited under a promise, so it cannot be checked."
+    audited = labels.assign(n=labels.audit_lot.notna(), bad=labels.audit_said == "bad")
+    about = {"audit_time": "max", "audit_gain": "mean", "n": "sum", "bad": "sum"}
+    lots = audited.groupby("audit_lot").agg(about).sort_values("audit_time")
+    capital = betting.capital(lots.audit_gain)
+    is_broken = capital >= betting.BROKEN_FROM
+    last = int(is_broken.argmax()) if is_broken.any() else len(lots) - 1
+    seen = lots.iloc[: last + 1]
+    what = (
+        f"{seen.bad.sum()} of {seen.n.sum()} audited parts of {len(seen)} lot(s) are bad, and a "
+        f"bet against the promise has made {capital[last]:.3g} of 1. A kept promise lets it reach "
+        f"{betting.BROKEN_FROM:.0f} on at most 5 of 100 lines, however often one looks"
+    )
+    if not is_broken.any():
+        return f"The promise: nothing speaks against it so far: {what}."
+    return (
+        f"THE PROMISE NO LONGER HOLDS since {seen.audit_time.iloc[-1]}: {what}. More bad parts "
+        "pass than promised: check what passed, and choose thresholds by parts of today's line."
+    )
+
+
 def with_reviews(judged: pd.DataFrame, labels_csv: Path | None = None) -> pd.DataFrame:
     """Return a LABELS_CSV with the judgements as its column `review`; "unsure" gives no label.
 
     The rows and labels of an older `labels_csv` stay as they are: a label of a review trains, but
-    judges nothing (`members.sides`).
+    judges nothing (`members.sides`). Audited parts have the columns `AUDITS` too, for
+    `say_promise`: no run reads them.
 
     Raises:
         ArtifactError: the older CSV is missing or damaged.
@@ -70,9 +117,11 @@ def with_reviews(judged: pd.DataFrame, labels_csv: Path | None = None) -> pd.Dat
     """
     decided = judged[judged.judgement.isin(LABELS)].drop_duplicates("path")
     new = decided[["path", "group"]].assign(review=decided.judgement)
+    if len(audits := audits_of(judged)):
+        new = new.merge(audits, on="path", how="outer")
     if labels_csv is None:
         return new.drop(columns="group")
-    old = files.load_csv(labels_csv, (), text=("label", "review", "group"))
+    old = files.load_csv(labels_csv, (), text=("label", "review", "group", *AUDITS[:-1]))
     if "path" not in old or old.path.isna().any():
         raise DataError(f"{labels_csv} names images by id alone: add a column path")
     old = old.drop(columns="id", errors="ignore")  # that of a new image is not known here
@@ -81,7 +130,8 @@ def with_reviews(judged: pd.DataFrame, labels_csv: Path | None = None) -> pd.Dat
     known = old.path  # as the new ones are written, so that no image is named twice
     if is_whole.any():
         known = resolved(known, new.path[is_whole], labels_csv.parent)
-    said = known.map(new.set_index("path").review)
-    old["review"] = said.fillna(old.review) if "review" in old else said
+    for name in new.columns.drop(["path", "group"]):
+        said = known.map(new.set_index("path")[name])
+        old[name] = said.fillna(old[name]) if name in old else said
     added = new[~new.path.isin(known)].reindex(columns=old.columns)
     return pd.concat([old, added], ignore_index=True)

@@ -30,6 +30,7 @@ from helpers.datasets.cache import (
     unreadable_reason,
 )
 from helpers.datasets.region import cut
+from helpers.deploy import lots
 from helpers.deploy.description import NAME, Description, read_description
 from helpers.models import backbones
 from helpers.models.spec import Network, at_once
@@ -45,6 +46,11 @@ class Answer(NamedTuple):
     score: float  # NaN if it cannot be read
     reason: str  # why it cannot be read, "" if it can
     has_more: bool  # the file has pages or frames behind the first
+    brightness: float  # these are its `lots.Look`
+    contrast: float
+    sharpness: float
+    across: float
+    down: float
 
 
 class Opened(NamedTuple):
@@ -55,6 +61,7 @@ class Opened(NamedTuple):
     facts: backbones.Facts
     description: Description | None  # None if there are no thresholds for these checkpoints
     remark: str  # why there is no description; "" if there is one
+    reference: pd.DataFrame | None = None  # the lots behind the thresholds; see `lots.sums`
 
 
 class TrainedModel:
@@ -72,6 +79,7 @@ class TrainedModel:
         All see the same images, and the score of an image is the mean over networks and views.
         """
         self.facts, self.description, self.remark = opened.facts, opened.description, opened.remark
+        self.reference = opened.reference
         self.network = opened.models[0]  # the first of those that are averaged
         self.views, device = self.facts.views, device or devices.default_device()
         precision = self.facts.precision
@@ -88,7 +96,9 @@ class TrainedModel:
             A row per image: `file` (empty if it is not a path), `score` (mean over the networks and
             views), `probability` (the score with the temperature; NaN if the model has none),
             `verdict` ("pass", "look again", "reject", or "" without thresholds), and `reason`, why
-            an image cannot be read ("" if it can); then score and probability are NaN.
+            an image cannot be read ("" if it can); then score and probability are NaN. Its
+            `attrs["lots"]` are sentences about lots, the folders of the images, that are unlike
+            those behind the thresholds.
 
         Raises:
             DataError: an array has another type or shape.
@@ -104,7 +114,12 @@ class TrainedModel:
             probability = self.description.probabilities(table.score)
             verdict = self.description.verdicts(table.score)
         table = table.assign(probability=probability, verdict=verdict)
-        return table[["file", "score", "probability", "verdict", "reason"]]
+        shown = table[["file", "score", "probability", "verdict", "reason"]]
+        if self.description:  # the lots are those behind its thresholds
+            read = table[table.reason == ""]
+            new = lots.sums(read, read.score, read.file.map(os.path.dirname))
+            shown.attrs["lots"] = lots.sentences(self.reference, new)
+        return shown
 
     def answers(self, images: Iterable[OneImage]) -> Iterator[Answer]:
         """Yield the answer for each of any number of images, in constant memory.
@@ -116,24 +131,28 @@ class TrainedModel:
         size = at_once(self.network.spec.image_size_px)
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             while batch := list(itertools.islice(given, size)):
-                ahead.append((batch, pool.map(self.read, batch)))  # while the last one is scored
+                ahead.append((batch, pool.map(self._seen, batch)))  # while the last one is scored
                 if len(ahead) > 1:
                     yield from self._answers_of(*ahead.popleft())
             for batch, decoded in ahead:
                 yield from self._answers_of(batch, decoded)
 
+    def _seen(self, image: OneImage) -> tuple[np.ndarray | None, str, bool, lots.Look]:
+        pixels, *about = self.read(image)
+        return pixels, *about, lots.NO_LOOK if pixels is None else lots.look(pixels)
+
     def _answers_of(self, batch: list[OneImage], decoded: Iterator) -> Iterator[Answer]:
         read = list(decoded)
         readable = [pixels for pixels, *_ in read if pixels is not None]
         scores = iter(self.scores(readable) if readable else ())
-        for image, (pixels, reason, has_more) in zip(batch, read, strict=True):
+        for image, (pixels, reason, has_more, look) in zip(batch, read, strict=True):
             score = np.nan if pixels is None else next(scores)
             if pixels is not None and not np.isfinite(score):
                 name = image if isinstance(image, str | Path) else "in memory"
                 is_float32 = all(scorer.precision == "no" for scorer in self.scorers)
                 advice = "" if is_float32 else "; try `helpers.score --precision no` (float32)"
                 raise ScoresError(f"the score of image {name} is not finite{advice}")
-            yield Answer(score, reason, has_more)
+            yield Answer(score, reason, has_more, *look)
 
     def prepared(self, pixels: Sequence[np.ndarray]) -> Tensor:
         """Return B >= 1 images (S, S, 1 or 3) uint8 as the networks take them: (B, C, S, S)."""
@@ -214,4 +233,5 @@ def open_model(checkpoints: Sequence[Path]) -> Opened:
         remark = f"no verdicts: {folder / NAME} is for the average of several trainings, or for "
         remark += "others; if these are new, run notebook 07 again"
     description = None if remark else description
-    return Opened(models, [*checkpoints], models[0].facts, description, remark)
+    reference = lots.read_reference(folder) if description else None
+    return Opened(models, [*checkpoints], models[0].facts, description, remark, reference)

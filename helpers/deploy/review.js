@@ -5,7 +5,7 @@ const data = JSON.parse(at("data").textContent);
 const parts = data.parts;
 const STORED = `good-bad review ${data.digest}`; // of this content alone
 const WORDS = { g: "good", 1: "good", b: "bad", 2: "bad", u: "unsure", 3: "unsure" };
-const COLUMNS = ["path", "group", "drawn", "label", "score", "verdict", "passed"];
+const COLUMNS = ["path", "group", "drawn", "label", "score", "verdict", "passed", "held", "promised"];
 const LEGEND = "In colour: what supports bad; inside the line it is above half of its peak.";
 const EMPTY = "The map is empty: nothing supports bad.";
 const choices = [...document.querySelectorAll(".choice")];
@@ -44,10 +44,11 @@ function toggle() {
 
 function save() {
   const unseen = state.unseen ?? state.judgements;
-  const rows = [[...COLUMNS, "judgement", "before_scores"]];
+  const rows = [[...COLUMNS, "judgement", "before_scores", "page", "saved"]];
+  const about = [data.digest, new Date().toISOString()];
   parts.forEach((part, place) => {
     const known = COLUMNS.map((name) => part[name]);
-    rows.push([...known, state.judgements[place] ?? "", unseen[place] ?? ""]);
+    rows.push([...known, state.judgements[place] ?? "", unseen[place] ?? "", ...about]);
   });
   const quoted = (value) => `"${String(value).replaceAll('"', '""')}"`;
   const lines = rows.map((row) => row.map(quoted).join(",") + "\n");

@@ -54,7 +54,9 @@ def suspects_of(path: Path) -> pd.DataFrame:
 
 
 def chosen(judged: pd.DataFrame, audit_share: float, seed: int) -> pd.DataFrame:
-    """Return the parts for a person; `drawn` says why each of them is there, `passed` is a count.
+    """Return the parts for a person; `drawn` says why each of them is there.
+
+    `passed` and `held` are the numbers of the lot's parts that passed and that did not.
 
     They are the parts to look at again and a random share of those that passed, at least one if the
     share is not 0, in a random order; then the images with a `label`, which is suspect.
@@ -67,16 +69,18 @@ def chosen(judged: pd.DataFrame, audit_share: float, seed: int) -> pd.DataFrame:
     mixed = pd.concat([again.assign(drawn=LOOK_AGAIN), audited.assign(drawn=AUDIT)])
     mixed = mixed.iloc[stream.permutation(len(mixed))]
     parts = pd.concat([mixed, suspects.assign(drawn=SUSPECT)], ignore_index=True)
-    return parts.assign(passed=len(passed))
+    return parts.assign(passed=len(passed), held=len(lot) - len(passed))
 
 
 def page(model: TrainedModel, parts: pd.DataFrame, **about: Any) -> str:
     """Return the page of some parts as HTML that needs nothing else.
 
-    `parts` are those that were `chosen`. `about` it are its `title`, the model in words
-    (`described`), and the name of the CSV that it offers (`saved_as`).
+    `parts` are those that were `chosen`, with the escape rate that is `promised`, if any. `about`
+    it are its `title`, the model in words (`described`), and the name of the CSV that it offers
+    (`saved_as`).
     """
-    shown = parts[[*COLUMNS[1:], "drawn", "score", "verdict", "passed"]].astype(object)
+    names = [*COLUMNS[1:], "drawn", "score", "verdict", "passed", "held", "promised"]
+    shown = parts[names].astype(object)
     rows = shown.where(shown.notna(), "").to_dict("records")
     maps = tqdm(parts.file, "maps", unit="img", disable=None)
     shown_parts = [row | pictures(model, file) for row, file in zip(rows, maps, strict=True)]

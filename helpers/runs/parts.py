@@ -22,7 +22,7 @@ from helpers.core.members import CALIBRATION_FOLD
 from helpers.core.paths import RunPaths
 from helpers.core.style import percent, percent_up, told_apart
 from helpers.datasets.cache import ImageCache
-from helpers.deploy import predictor
+from helpers.deploy import lots, predictor
 from helpers.deploy.description import NAME, RULE, backbone_of, describe, read_description
 from helpers.deploy.export import Format, check_exported, export_model
 from helpers.deploy.predictor import Opened, TrainedModel
@@ -235,6 +235,7 @@ def describe_models(
     """
     points = points[points.rule == RULE].set_index("model")
     temperature = calibrated.set_index("model").temperature
+    judged = run.split.loc[run.split.split != "test", ["id"]]
     rows = []
     for name in sorted(scored, key=lambda name: _rank(scored[name])):
         folder = run.paths.trainings(name)
@@ -248,6 +249,11 @@ def describe_models(
         point, origin = points.loc[name], _origin(run, name, trainings[0])
         content = describe(scored[name], point, temperature.get(name), trainings, **origin)
         files.save_json(run.output(folder / NAME), asdict(content))
+        (place := folder / lots.NAME).unlink(missing_ok=True)  # of a split with groups
+        if lots.has_lots(scored[name]):
+            images = run.images(content.image_size_px)
+            looks = run.once(f"features/look_{images.size_px}px", lots.looks_of, images, judged)
+            lots.save_reference(run.output(place), scored[name], looks)
         promised = f"{percent_up(point.promised)} %"
         if "test_escapes" in point:
             promised += f"; {percent(point.test_escape_rate)} % on test"

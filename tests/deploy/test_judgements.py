@@ -13,7 +13,14 @@ def judged(drawn: str, *rows: tuple[str | None, str | None]) -> pd.DataFrame:
     """Return parts with a judgement, and that before the scores were shown."""
     table = pd.DataFrame(rows, columns=["judgement", "before_scores"])
     table["path"] = [f"lot7/{drawn}{number}.png" for number in range(len(table))]
-    return table.assign(group="lot7", drawn=drawn, passed="300")
+    about = {
+        "passed": "300",
+        "held": "100",
+        "promised": "0.02",
+        "page": "1e5",
+        "saved": "2026-01-01",
+    }
+    return table.assign(group="lot7", drawn=drawn, **about)
 
 
 @pytest.mark.parametrize(("bad", "good", "unsure"), [(0, 6, 0), (2, 38, 0), (1, 3, 2), (0, 0, 2)])
@@ -35,13 +42,13 @@ def test_escapes_are_those_of_audited_parts_alone_with_an_exact_interval(bad, go
 def test_judgements_become_reviews_beside_the_labels_of_an_older_csv(tmp_path):
     audited = judged("audit", ("good", "good"), ("unsure", "bad"), (None, None))
     table = pd.concat([audited, judged("again", ("bad", "good"))])
-    new = judgements.with_reviews(table)
+    new = judgements.with_reviews(table.assign(promised=None))
     assert new.to_numpy().tolist() == [["lot7/audit0.png", "good"], ["lot7/again0.png", "bad"]]
     old = tmp_path / "labels.csv"
     old.write_text(
         "id,path,label,group,review\n1,a.png,good,007,\n2,lot7/audit0.png,bad,,bad\n3,b.png,,,bad\n"
     )
-    merged = judgements.with_reviews(table, old).fillna("")
+    merged = judgements.with_reviews(table.assign(promised=None), old).fillna("")
     assert merged.columns.tolist() == ["path", "label", "group", "review"]
     assert merged.to_numpy().tolist() == [
         ["a.png", "good", "007", ""],
@@ -60,6 +67,30 @@ def test_judgements_become_reviews_beside_the_labels_of_an_older_csv(tmp_path):
     old.write_text("id,label\n1,good\n")
     with pytest.raises(DataError, match=r"labels\.csv names images by id alone"):
         judgements.with_reviews(table, old)
+
+
+def test_the_promise_is_checked_lot_after_lot_by_what_the_labels_keep(tmp_path):
+    again = judged("look again", ("good", "good"), ("bad", "bad"), ("good", None))
+    good, bad = judged("audit", *[("good", "good")] * 7), judged("audit", *[("bad", "bad")] * 3)
+    unsure = judged("audit", (None, "unsure"))
+    gains = judgements.audits_of(pd.concat([again, bad, unsure])).audit_gain.tolist()
+    held = (100 - 1) / 400  # one part was cleared before the scores were shown
+    expected = [(0.98 * (300 / 400) * is_bad - 0.02 * held) / 0.02 for is_bad in (1, 1, 1, 0)]
+    assert gains == pytest.approx(expected)
+    csv, said = tmp_path / "labels.csv", []
+    for day, audit in enumerate([good, good, bad, good], 1):
+        lot = pd.concat([again, audit]).assign(page=f"{day}e5", saved=f"2026-01-0{day}")
+        lot["path"] = [f"{day}/{name}" for name in lot.path]
+        for _ in range(2):  # to read a page twice changes nothing
+            labels = judgements.with_reviews(lot, csv if csv.exists() else None)
+            files.save_csv(csv, labels)
+        said.append(judgements.say_promise(labels))
+    assert "nothing speaks against it so far: 0 of 14 audited parts of 2 lot(s)" in said[1]
+    # what was lost later does not win the promise back
+    for text in said[2:]:
+        assert "NO LONGER HOLDS since 2026-01-03: 3 of 17 audited parts of 3 lot(s)" in text
+    assert labels.audit_lot.dropna().unique().tolist() == ["1e5", "2e5", "3e5", "4e5"]
+    assert "cannot be checked" in judgements.say_promise(labels[["path", "review"]])
 
 
 @pytest.mark.parametrize(
