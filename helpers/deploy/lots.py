@@ -22,7 +22,6 @@ from helpers.results import lots
 from helpers.results.predictions import Scored
 
 NAME = "lots.json"
-AT_ONCE = 64  # images that are read together
 NEAREST = 1e-4  # of a score to 0 and 1, where its logit would tell rounding
 
 
@@ -40,11 +39,7 @@ NO_LOOK = Look(*[math.nan] * 5)  # of an image that cannot be read
 # how a number is called if it is high and if it is low, and how its mean is shown
 WORDS: dict[str, tuple[str, str, Callable[[float], str]]] = {
     "brightness": ("brighter", "darker", lambda v: f"mean gray {np.expm1(v):.0f}"),
-    "contrast": (
-        "richer in contrast",
-        "poorer in contrast",
-        lambda v: f"contrast {np.expm1(v):.0f}",
-    ),
+    "contrast": ("more contrast", "less contrast", lambda v: f"contrast {np.expm1(v):.0f}"),
     "sharpness": ("sharper or noisier", "less sharp", lambda v: f"sharpness {np.exp(v):.3f}"),
     "across": ("further right", "further left", lambda v: f"centre at {v:.1f} % of the width"),
     "down": ("further down", "further up", lambda v: f"centre at {v:.1f} % of the height"),
@@ -64,21 +59,14 @@ def look(pixels: np.ndarray) -> Look:
 
 def looks_of(images: ImageCache, ids: pd.DataFrame) -> pd.DataFrame:
     """Return `id` and the `Look` of the images of a table (column `id`)."""
-    rows = images.rows(ids.id)
-    parts = (images.take(rows[at : at + AT_ONCE]) for at in range(0, len(rows), AT_ONCE))
-    found = pd.DataFrame([look(pixels) for part in parts for pixels in part], columns=Look._fields)
-    return found.assign(id=ids.id.to_numpy())
+    found = [look(images.take(row[None])[0]) for row in images.rows(ids.id)]
+    return pd.DataFrame(found, columns=Look._fields).assign(id=ids.id.to_numpy())
 
 
 def sums(looks: pd.DataFrame, scores: pd.Series, names: pd.Series) -> pd.DataFrame:
     """Return `lots.sums` of parts: of their looks (N, columns of `Look`) and their scores (N,)."""
     logit = special.logit(scores.clip(NEAREST, 1 - NEAREST).to_numpy(np.float64))
     return lots.sums(looks[[*Look._fields]].astype(np.float64).assign(logit=logit), names)
-
-
-def has_lots(scored: Scored) -> bool:
-    """Return True if the lots of a model's held-out images are known."""
-    return "group" in scored.val and bool(scored.val.group.notna().any())
 
 
 def save_reference(path: Path, scored: Scored, looks: pd.DataFrame) -> None:
@@ -101,15 +89,14 @@ def read_reference(folder: Path) -> pd.DataFrame | None:
     """
     if not (path := folder / NAME).is_file():
         return None
-    content = files.load_json(path)
-    names = [*Look._fields, "logit"]
+    content, names = files.load_json(path), [*Look._fields, "logit"]
     columns = [*names, *(f"{name}_squared" for name in names), "parts"]
     try:
         table = pd.DataFrame(content["sums"], content["lots"], dtype=np.float64)[columns]
     except (KeyError, TypeError, ValueError) as error:
         raise files.damaged(path, error) from None
-    if not np.isfinite(table.to_numpy()).all() or (table.parts < lots.LEAST_PARTS).any():
-        raise files.damaged(path, "a lot is empty, or not a number")
+    if not (np.isfinite(table).all(axis=None) and (table.parts >= lots.LEAST_PARTS).all()):
+        raise files.damaged(path, "a lot is empty, or a number is missing")
     return table
 
 

@@ -138,8 +138,8 @@ class TrainedModel:
                 yield from self._answers_of(batch, decoded)
 
     def _seen(self, image: OneImage) -> tuple[np.ndarray | None, str, bool, lots.Look]:
-        pixels, *about = self.read(image)
-        return pixels, *about, lots.NO_LOOK if pixels is None else lots.look(pixels)
+        pixels, reason, has_more = self.read(image)
+        return pixels, reason, has_more, lots.NO_LOOK if pixels is None else lots.look(pixels)
 
     def _answers_of(self, batch: list[OneImage], decoded: Iterator) -> Iterator[Answer]:
         read = list(decoded)

@@ -4,22 +4,20 @@ Source: Waudby-Smith and Ramdas 2023, "Estimating means of bounded random variab
 arXiv 2010.09686, section 4: a capital that is multiplied by 1 + bet * gain.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import ArrayLike
 
 from helpers.core.metrics import LEVEL
 
-BETS = (0.05, 0.1, 0.2, 0.4, 0.8)  # shares of the capital: small ones win slowly but surely
+BETS = np.array([0.05, 0.1, 0.2, 0.4, 0.8])  # shares of the capital: small ones win surely
 BROKEN_FROM = 1 / (1 - LEVEL)  # the capital that breaks a promise
 
 
 def gain(escaped_share: ArrayLike, held_bad_share: ArrayLike, promised: ArrayLike) -> np.ndarray:
     """Return what a bet of all the capital on a lot gains, from -1 on; its mean is at most 0.
 
-    That is so if each bad part passes with a probability of at most `promised`, whatever the bad
-    rates of the lots are and however alike the parts of a lot: then on average at least
+    That is so if each bad part passes with a probability of at most `promised` > 0, whatever the
+    bad rates of the lots are and however alike the parts of a lot: then on average at least
     (1 - promised) / promised times as many bad parts are held back as escape.
 
     Args:
@@ -27,7 +25,7 @@ def gain(escaped_share: ArrayLike, held_bad_share: ArrayLike, promised: ArrayLik
             sample of those that passed, the share of bad ones times the share of passed parts.
         held_bad_share: bad parts that did not pass, as a share of all parts of the lot. To count
             good ones too makes a false alarm rarer.
-        promised: the rate of escapes, above 0.
+        promised: the rate of escapes.
     """
     promised = np.asarray(promised, dtype=np.float64)
     escaped, held = np.asarray(escaped_share), np.asarray(held_bad_share)
@@ -41,4 +39,4 @@ def capital(gains: ArrayLike) -> np.ndarray:
     the promise is kept nobody gains on average, and the chance to ever reach `BROKEN_FROM` is 5 %
     at most (Ville's inequality), however often one looks.
     """
-    return np.cumprod(1 + np.outer(BETS, gains), axis=1).mean(axis=0)
+    return np.cumprod(1 + BETS[:, None] * np.asarray(gains), axis=1).mean(axis=0)

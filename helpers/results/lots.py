@@ -1,7 +1,7 @@
 """Compare a new lot with the lots behind the thresholds, by the spread between lots.
 
-Parts of one lot are alike, so the spread of parts says nothing about lots: even a test that takes
-each part as independent would call nearly every new lot unlike the others.
+Parts of one lot are alike: a test that takes each part as independent would call nearly every new
+lot unlike the others.
 
     reference = sums(values, lots)  # of parts whose lots are known
     compare(reference, sums(new_values, new_lots).loc["lot7"]).p

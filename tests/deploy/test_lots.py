@@ -39,7 +39,6 @@ def reference(tmp_path):
     scores = rng.uniform(0.1, 0.3, len(ids))
     val = pd.DataFrame({"id": ids, "label": 0, "defect_score": scores, "group": group})
     scored = Scored(Model("net"), val, val[:0])
-    assert lots.has_lots(scored)
     looks = lots.looks_of(images, images.table[::-1])
     lots.save_reference(tmp_path / lots.NAME, scored, looks)
     return lots.read_reference(tmp_path)
