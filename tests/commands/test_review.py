@@ -95,8 +95,8 @@ def test_the_page_replaces_a_page_alone_and_the_labels_replace_none_but_the_olde
 ):
     monkeypatch.chdir(tmp_path)
     saved, labels = tmp_path / "judged.csv", tmp_path / "labels.csv"
-    about = "path,group,drawn,judgement,before_scores,passed"
-    saved.write_text(f"{about}\nlot7/a.png,lot7,audit,bad,bad,9\n")
+    about = "path,group,drawn,judgement,before_scores,passed,held,promised,page,saved"
+    saved.write_text(f"{about}\nlot7/a.png,lot7,audit,bad,bad,9,1,.01,e1,2026-01-01\n")
     labels.write_text("path,label\nb.png,good\n")
     for given in (
         ["--read", saved, "--out", saved],
@@ -108,6 +108,8 @@ def test_the_page_replaces_a_page_alone_and_the_labels_replace_none_but_the_olde
     assert saved.read_text().startswith(about) and "review" not in labels.read_text()
     assert start("--read", saved, "--labels", labels, "--out", labels) == 0
     assert pd.read_csv(labels).review.tolist()[1] == "bad"
+    said = capsys.readouterr().out
+    assert "PROMISE NO LONGER HOLDS since 2026-01-01: 1 of 1 audited parts" in said
 
 
 def test_02_agrees_with_the_package_about_the_labels_of_a_review(home, parts_folder):
@@ -205,6 +207,8 @@ def test_a_lot_is_judged_by_keys_alone_and_becomes_labels_of_a_next_run(
     assert start("--read", saved, "--out", labels) == 0
     said, audits = capsys.readouterr().out, judged[judged.drawn == "audit"]
     assert f"{(audits.judgement == 'bad').sum()} of 4 audited parts are bad" in said
+    assert "audited parts of 1 lot(s) are bad" in said  # the promise, by what the labels keep
+    assert judged.held.eq(12).all() and judged.page.nunique() == 1 and judged.saved.notna().all()
     shutil.copytree(lot, parts / "lot7", ignore=shutil.ignore_patterns("*\n*"))
     reviews = pd.read_csv(labels)
     reviews = reviews[~reviews.path.str.contains("\n")]  # a run refuses a line break in a name
