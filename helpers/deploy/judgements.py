@@ -32,6 +32,9 @@ def read_judgements(path: Path) -> pd.DataFrame:
     frame, words = files.load_csv(path, COLUMNS, text=COLUMNS), [*LABELS, "unsure", np.nan]
     known = {"judgement": words, "before_scores": words, "drawn": [LOOK_AGAIN, AUDIT, SUSPECT]}
     checks = {f"{name} {{{name}!r}} is unknown": ~frame[name].isin(known[name]) for name in known}
+    numbers = frame.fillna({"promised": 1})[["passed", "held", "promised"]]  # empty: no promise
+    wrong = numbers.apply(pd.to_numeric, errors="coerce").isna().any(axis="columns")
+    checks["passed {passed!r}, held {held!r} or promised {promised!r} is not a number"] = wrong
     again = frame.path.isna() | frame.duplicated(["path", "drawn"])
     checks["path {path!r} is missing or named again"] = again
     files.refuse_marked(path, frame, checks, "; give the CSV as the page saved it")
@@ -124,6 +127,9 @@ def with_reviews(judged: pd.DataFrame, labels_csv: Path | None = None) -> pd.Dat
     old = files.load_csv(labels_csv, (), text=("label", "review", "group", *AUDITS[:-1]))
     if "path" not in old or old.path.isna().any():
         raise DataError(f"{labels_csv} names images by id alone: add a column path")
+    gain = pd.to_numeric(old.get("audit_gain", pd.Series(0.0, old.index)), errors="coerce")
+    wrong = gain.isna() & old.get("audit_lot", pd.Series(None, old.index)).notna()
+    files.refuse_marked(labels_csv, old, {"audit_gain is not a number": wrong})
     old = old.drop(columns="id", errors="ignore")  # that of a new image is not known here
     is_whole = new.path.map(os.path.isabs)
     new["path"] = new.path.mask(is_whole, new.path.map(os.path.realpath))

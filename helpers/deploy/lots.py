@@ -125,10 +125,14 @@ def sentences(reference: pd.DataFrame | None, new: pd.DataFrame) -> list[str]:
 
 
 def reason(own: lots.Compared) -> str:
-    """Return in words what is strangest about a lot."""
-    high, low, show = WORDS[own.name]
-    is_high = own.value > own.before.mean()
-    beyond = int(((own.before > own.value) if is_high else (own.before < own.value)).sum())
-    which = f"all but {beyond} lots" if beyond else "every lot"
-    ends = " to ".join(show(end) for end in (own.before.min(), own.before.max()))
-    return f"{high if is_high else low} than {which} before: {show(own.value)}, before {ends}"
+    """Return in words the two numbers in which a lot is strangest."""
+    said = []
+    for name in own.z.abs().nlargest(2).index:
+        high, low, show = WORDS[name]
+        value, before = own.means[name], own.before[name]
+        is_high = own.z[name] > 0
+        beyond = int(((before > value) if is_high else (before < value)).sum())
+        which = f"all but {beyond} lots" if beyond else "every lot"
+        ends = f"before {show(before.min())} to {show(before.max())}"
+        said.append(f"{high if is_high else low} than {which} before: {show(value)}, {ends}")
+    return "; ".join(said)

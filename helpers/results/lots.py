@@ -3,9 +3,6 @@
 Parts of one lot are alike: a test that takes each part as independent would call nearly every new
 lot unlike the others.
 
-    reference = sums(values, lots)  # of parts whose lots are known
-    compare(reference, sums(new_values, new_lots).loc["lot7"]).p
-
 The p-value is that of conformal prediction (Bates et al. 2023, "Testing for outliers with conformal
 p-values", arXiv 2104.08279) in its full form, which leaves out each lot in turn: if the new lot and
 the others are exchangeable, it is at most 5 % in at most 5 % of cases, whatever the distribution.
@@ -29,9 +26,9 @@ class Compared(NamedTuple):
     """How a lot compares with the lots before it."""
 
     p: float  # share of all lots, itself included, that are at least as strange
-    name: str  # of the number that is strangest
-    value: float  # its mean in the lot
-    before: np.ndarray  # its means (L,) in the lots before
+    z: pd.Series  # the strangeness of its numbers (K)
+    means: pd.Series  # of its numbers (K)
+    before: pd.DataFrame  # those of the lots before (L, K)
 
 
 def sums(values: pd.DataFrame, lots: pd.Series) -> pd.DataFrame:
@@ -70,7 +67,7 @@ def compare(reference: pd.DataFrame, lot: pd.Series) -> Compared:
     The strangeness of a lot is that of its strangest number.
     """
     every = pd.concat([reference, lot.to_frame().T], ignore_index=True)
-    z = strangeness(every).abs()
-    most, name = z.max(axis=1).to_numpy(), str(z.columns[z.iloc[-1].argmax()])
-    means = (every[name] / every.parts).to_numpy()
-    return Compared(float((most >= most[-1]).mean()), name, float(means[-1]), means[:-1])
+    z = strangeness(every)
+    most, means = z.abs().max(axis=1), every[[*z]].div(every.parts, axis=0)
+    p = float((most >= most.iloc[-1]).mean())
+    return Compared(p, z.iloc[-1], means.iloc[-1], means.iloc[:-1])

@@ -29,8 +29,8 @@ def test_at_most_one_in_twenty_lots_like_the_others_is_called_unlike():
 def test_a_lot_far_from_all_others_is_named_by_its_strangest_number():
     table = drawn(np.random.default_rng(1), [30] * 20, shift=30)
     found = lots.compare(table.iloc[:-1], table.iloc[-1])
-    assert (found.p, found.name, found.before.size) == (1 / 20, "b", 19)
-    assert found.value == pytest.approx(table.b.iloc[-1] / 30)
+    assert (found.p, found.z.abs().idxmax(), len(found.before)) == (1 / 20, "b", 19)
+    assert found.means.b == pytest.approx(table.b.iloc[-1] / 30)
     assert lots.compare(table.iloc[1:-1], table.iloc[-1]).p > 0.05  # 18 lots are too few
 
 
