@@ -17,7 +17,7 @@ def drawn(rng: np.random.Generator, sizes: list[int], shift: float = 0.0) -> pd.
 
 
 def test_at_most_one_in_twenty_lots_like_the_others_is_called_unlike():
-    rng, draws = np.random.default_rng(0), 400
+    rng, draws = np.random.default_rng(0), 150
     alarms = 0
     for _ in range(draws):
         table = drawn(rng, rng.integers(lots.LEAST_PARTS, 60, 20).tolist())
