@@ -69,7 +69,7 @@ class PretrainedClassifier(Network):
             return self.trunk(images)
         parts = tiles(self.trunk.forward_features(images), n)  # (B, n^2, K, a, a)
         each = self.trunk.forward_head(parts.flatten(0, 1))  # (B n^2, D)
-        return each.unflatten(0, parts.shape[:2]).amax(dim=1)
+        return each.unflatten(0, (-1, n * n)).amax(dim=1)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         return self.head(self.embed(images))
@@ -77,7 +77,7 @@ class PretrainedClassifier(Network):
 
 def tiles(maps: torch.Tensor, n: int) -> torch.Tensor:
     """Cut maps (B, K, u, u) into n x n tiles that overlap by about `OVERLAP`: (B, n^2, K, a, a)."""
-    u = maps.shape[2]
+    u = int(maps.shape[2])  # a constant if the network is traced
     a = math.ceil(u / (n - (n - 1) * OVERLAP))
     starts = [round(i * (u - a) / (n - 1)) for i in range(n)]
     cut = [maps[:, :, top : top + a, left : left + a] for top in starts for left in starts]
