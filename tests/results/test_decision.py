@@ -132,11 +132,12 @@ def test_rates_are_by_groups_wherever_they_are_known_though_the_split_is_random(
     by_module = dataclasses.replace(own, test=own.test.assign(group=group))
     assert not by_module.groups_apart
     alone, grouped = (
-        decision.operating_table({"m": one}, DecisionSettings(), 0.3).test_escape_rate_high[0]
+        decision.operating_table({"m": one}, DecisionSettings(), 0.3).iloc[0]
         for one in (own, by_module)
     )
-    assert alone == metrics.exact_interval(0, 200).high < 0.02
-    assert grouped == pytest.approx(metrics.exact_interval(0, 11).high)
+    assert alone.test_escape_rate_high == metrics.exact_interval(0, 200).high < 0.02
+    assert grouped.test_escape_rate_high == pytest.approx(metrics.exact_interval(0, 11).high)
+    assert grouped.test_passed_low < alone.test_passed_low
 
 
 def test_a_rule_for_new_groups_is_added_if_the_split_keeps_groups_apart():
@@ -174,7 +175,8 @@ def test_without_a_test_set_halves_of_each_fold_check_the_promise():
     assert np.isclose(judged.promised, 2 / 51).mean() > 0.5  # by 50 bad parts, or by whole groups
     assert 0.6 < judged.escaped.mean() / judged.promised.mean() < 1.1
     # a fold without a bad part says nothing, and does not stop the others
-    assert len(decision.check_promise(cross_fitted(0, without_bad=[0]), 0.05, 0)) == 300
+    judged = decision.check_promise(cross_fitted(0, without_bad=[0]), 0.05, 0)
+    assert len(judged) == 300 and (judged.groupby("half").size() == 50).all()
     tiny = dataclasses.replace(scored(), val=scored().val.iloc[[0, 1, 19]])
     assert decision.check_promise(tiny, 0.05, 0).empty
 
