@@ -9,12 +9,13 @@ import importlib.metadata
 import os
 import platform
 import re
-import resource
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from helpers.core import paths
 from helpers.core.errors import UserError
@@ -52,6 +53,10 @@ def peak_memory_mb() -> int:
     if status.is_file():  # ru_maxrss also counts the parent process
         lines = dict(line.split(":", 1) for line in status.read_text().splitlines())
         return round(int(lines["VmHWM"].split()[0]) * 1024 / 1e6)
+    if sys.platform == "win32":
+        return round(psutil.Process().memory_info().peak_wset / 1e6)
+    import resource  # Unix alone has it
+
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return round(peak * (1 if sys.platform == "darwin" else 1024) / 1e6)
 

@@ -2,6 +2,7 @@
 
 import errno
 import subprocess
+import sys
 from unittest.mock import Mock
 
 import pytest
@@ -77,3 +78,19 @@ def test_a_training_without_memory_names_the_parameters_to_lower(run_copy, monke
     monkeypatch.setattr(loop.Training, "step", Mock(side_effect=MemoryError))
     with pytest.raises(environment.MemoryFullError, match=r"BATCH_SIZE \(now 32\)"):
         train(run)
+
+
+UNIX_ONLY = """
+import builtins
+plain = builtins.__import__
+def without(name, names=None, *rest, **more):
+    if name in ("resource", "fcntl", "grp", "pwd", "termios"):
+        assert not names["__name__"].startswith("helpers"), name
+    return plain(name, names, *rest, **more)
+builtins.__import__ = without
+import helpers, helpers.commands.run, helpers.runs.stages, helpers.runs.networks
+"""
+
+
+def test_the_package_is_imported_without_modules_that_windows_lacks():
+    subprocess.run([sys.executable, "-c", UNIX_ONLY], check=True)
