@@ -181,11 +181,13 @@ def look_again_figure(model: TrainedModel, answered: pd.DataFrame) -> Figure | N
         return None
     title = f"{len(chosen)} of {len(answered)} parts are between the thresholds"
     title += f"; the {len(shown)} of the highest score" if len(shown) < len(chosen) else ""
-    figure, axes = maps.grid(*SHEET, (11.4, 5.0), title)
-    for ax, part in zip(axes.ravel(), shown.itertuples(), strict=False):
-        image, *_ = model.read(str(part.path))
-        assert image is not None  # what has a score can be read
-        heat = bad_map(model, image)
+    images = [np.asarray(model.read(str(path))[0]) for path in shown.path]
+    heats = [bad_map(model, image) for image in images]
+    scale = maps.MAP_SCALE if any(heat.max() > 0 for heat in heats) else ""
+    rows = -(-len(shown) // SHEET[1])
+    figure, axes = maps.grid(rows, SHEET[1], (11.4, 2.4 * rows + 0.3), title, scale)
+    parts = zip(axes.flat, images, heats, shown.itertuples(), strict=False)
+    for ax, image, heat, part in parts:
         label: Any = getattr(part, "label", None)
         lines = [
             str(part.id)[-18:],

@@ -17,6 +17,7 @@ from sklearn.metrics import silhouette_score
 from sklearn.neighbors import NearestNeighbors
 from threadpoolctl import threadpool_limits
 
+from helpers.core.metrics import group_numbers
 from helpers.core.style import LABEL_NAMES, PALETTE, SIDES
 from helpers.training.features import Features
 
@@ -26,6 +27,8 @@ NEIGHBOURS = 15
 PERPLEXITY = 30
 ITERATIONS = 500  # the first 250 with early exaggeration
 FEWEST_PARTS = 7  # the perplexity must be 2 or more, and at most a third of the other parts
+GROUPS = ["group_agreement", "group_chance"]
+MOST_GROUPS = 8  # more colours cannot be told apart
 MARKERS = {"good": "o", "bad": "^"}  # they differ in gray too
 TABLE = {  # templates of `tables.shown`
     "Set": "{side}",
@@ -34,6 +37,8 @@ TABLE = {  # templates of `tables.shown`
     "Agreement": "{label_agreement:%} ± {agreement_error:%}",
     "By chance": "{chance_agreement:%}",
     "Silhouette": "{silhouette:.2f}",
+    "Same group": "{group_agreement:%}",
+    "By chance (group)": "{group_chance:%}",
 }
 
 
@@ -45,6 +50,7 @@ class Mapped(NamedTuple):
     labels: np.ndarray  # (N,)
     plane: np.ndarray  # (N, 2)
     separation: dict[str, float]  # in the whole embedding, not in the plane
+    groups: np.ndarray | None = None  # (N,) of modules or lots, if they are known
 
 
 def before_and_after(
@@ -66,8 +72,14 @@ def before_and_after(
             rows = rows.sample(MOST_PARTS, random_state=seed)
         labels = rows.label.to_numpy(dtype=np.int64)
         for kind, embedded in features.items():
-            x = embedded.of(rows.id)
-            mapped.append(Mapped(side, kind, labels, tsne(x, seed), separation(x, labels)))
+            x, groups = embedded.of(rows.id), None
+            separated = separation(x, labels)
+            if "group" in rows and rows.group.notna().any():
+                groups = rows.group.to_numpy()
+                alike = separation(x, group_numbers(groups, len(x)))
+                both = alike["label_agreement"], alike["chance_agreement"]
+                separated |= dict(zip(GROUPS, both, strict=True))
+            mapped.append(Mapped(side, kind, labels, tsne(x, seed), separated, groups))
     return mapped
 
 
@@ -101,6 +113,24 @@ def figure(mapped: list[Mapped]) -> Figure:
         )
         ax.set(xticks=[], yticks=[])
     axes[0, -1].legend(loc="upper left", bbox_to_anchor=(1.01, 1))
+    return drawn
+
+
+def group_figure(mapped: list[Mapped]) -> Figure | None:
+    """Draw the training parts in the colours of their `MOST_GROUPS` largest groups, if known."""
+    sides = [m for m in mapped if m.side == "train" and m.groups is not None]
+    if not sides:
+        return None
+    drawn, axes = plt.subplots(1, len(sides), figsize=(10.8, 5.2))
+    for ax, m in zip(axes, sides, strict=True):
+        ax.scatter(*m.plane.T, color="0.88", s=8)
+        for group in pd.Series(m.groups).value_counts().index[:MOST_GROUPS]:
+            ax.scatter(*m.plane[m.groups == group].T, s=14, label=group)
+        title = "{group_agreement:.2f} of the neighbours are of the same group (chance "
+        title = (title + "{group_chance:.2f})").format(**m.separation)
+        ax.set_title(f"training, {m.embedding}\n{title}", fontsize=10)
+        ax.set(xticks=[], yticks=[])
+    axes[-1].legend(loc="upper left", bbox_to_anchor=(1.01, 1), title="largest groups", fontsize=9)
     return drawn
 
 

@@ -153,9 +153,10 @@ def roc(scored: Mapping[str, Scored]) -> Figure:
         labels, scores = model.labels_scores()
         false_alarms, hits, _ = roc_curve(labels, scores)
         label = f"{model.title}: AUC {percent(roc_auc(labels, scores))}"
-        ax.plot(false_alarms, hits, color=colour[name], ls=dash, lw=1.8, label=label)
-    ax.plot([0, 1], [0, 1], color="0.6", lw=0.8, zorder=1)
-    ax.set(xlabel="good parts called bad (false positive rate)", ylabel="bad parts found")
+        passed, found = 100 * (1 - false_alarms), 100 * hits
+        ax.plot(passed, found, color=colour[name], ls=dash, lw=1.8, label=label)
+    ax.plot([100, 0], [0, 100], color="0.6", lw=0.8, zorder=1)
+    ax.set(xlim=(102, -2), xlabel="good parts that pass, %", ylabel="bad parts found, %")
     ax.legend(loc="lower right", handlelength=3.4)
     return figure
 
@@ -163,11 +164,11 @@ def roc(scored: Mapping[str, Scored]) -> Figure:
 def decision_figure(
     scored: Scored, settings: DecisionSettings, bad_rate: float, title: str = ""
 ) -> Figure:
-    """Draw what a line engineer decides by: how many parts pass, and how many bad ones escape.
+    """Draw what a line engineer decides by: how many good parts pass, and how many bad ones escape.
 
     At every threshold: the promised escape rates and the measured one with its 95 % interval, over
-    the share of all parts that pass. The markers are the thresholds of `decision.decisions`. Good
-    and bad parts are weighted as on the line, where the fraction `bad_rate` is bad.
+    the share of the good parts that pass. The markers are the thresholds of `decision.decisions` on
+    a line where the fraction `bad_rate` is bad.
     """
     chosen, asked = decision.decisions(scored, settings, bad_rate), settings.max_escape_rate
     figure, ax = plt.subplots(figsize=(9.5, 5.2))
@@ -181,33 +182,29 @@ def decision_figure(
     labels, scores = scored.labels_scores()
     bad, groups = labels == 1, scored.groups()
     of_bad = None if groups is None else groups[bad]
-    shares = np.array([_passed(labels, scores, t, bad_rate) for t in thresholds])
+    passed = np.array([100 * np.mean(scores[~bad] < t) for t in thresholds])
     points = [rate_interval(scores[bad] < t, of_bad) for t in thresholds]
     measured, low, high = 100 * np.transpose(points)
     measured_by = f"measured by {scored.judged_by} scores"
-    ax.plot(100 * shares, measured, color="black", lw=1.8, label=measured_by)
-    ax.fill_between(100 * shares, low, high, color="0.85", label="its 95 % interval")
+    ax.plot(passed, measured, color="black", lw=1.8, label=measured_by)
+    ax.fill_between(passed, low, high, color="0.85", label="its 95 % interval")
     for (rule, word), look in zip(decision.PROMISES.items(), PROMISE_LINES, strict=True):
         rates = 100 * operating_point.promised_rate(n_bad, n_escaped, rule)
         bins, promised, is_kept = chosen[rule]
-        at = 100 * _passed(labels, scores, bins.pass_below, bad_rate)
+        at = 100 * np.mean(scores[~bad] < bins.pass_below)
         few = "" if is_kept else " (too few bad parts)"
-        text = f"promised {word}; marked: {at:.0f} % pass,\n{percent_up(promised)} % promised{few}"
-        ax.plot(100 * shares, rates, **look | {"marker": ""})
+        text = f"promised {word}; marked: {at:.0f} % of the good\n"
+        text += f"pass, {percent_up(promised)} % promised{few}"
+        ax.plot(passed, rates, **look | {"marker": ""})
         ax.plot(at, 100 * promised, label=text, mec="black", ms=9, clip_on=False, **look)
     ax.axhline(100 * asked, color="0.3", lw=1)
     look = {"ha": "right", "va": "bottom", "fontsize": 10}
     ax.annotate(f"asked: {100 * asked:g} %", (99, 100 * asked), **look)
     ax.set_yscale("function", functions=ROOT)
     ax.set_yticks([tick for tick in (0, 0.5, 1, 2, 5, 10, 20, 40, 60, 100) if tick <= 100 * top])
-    ax.set(xlim=(0, 100), xlabel="parts that pass without a look, % of all parts")
+    ax.set(xlim=(0, 100), xlabel="good parts that pass without a look, %")
     ax.set(ylim=(0, 100 * top), ylabel="bad parts that escape, % (square-root scale)")
-    ax.set_title(f"Escapes against parts that pass ({n_bad} bad parts held out)", fontsize=12)
+    ax.set_title(f"Escapes against good parts that pass ({n_bad} bad parts held out)", fontsize=12)
     figure.legend(**LEGEND_BELOW | {"fontsize": 10, "handlelength": 3.4})
     figure.suptitle(title, fontsize=12, wrap=True)
     return figure
-
-
-def _passed(labels: np.ndarray, scores: np.ndarray, threshold: float, bad_rate: float) -> float:
-    rates = [float(np.mean(scores[labels == label] < threshold)) for label in (0, 1)]
-    return (1 - bad_rate) * rates[0] + bad_rate * rates[1]

@@ -26,8 +26,6 @@ STACKING = Model("stacking")
 MAX_FOLDS = 5
 NOT_JOINED = ("reference", "ensemble")  # kinds of models
 NEAREST_TO_CERTAIN = 1e-6  # a logit of 13.8: one wrong certainty must not outvote all the others
-# columns of `weights` for the eye, see `core.tables`
-COLUMNS = {"Model": "{title}", "Held-out AUC": "{val_auc:%}", "Weight of its logit": "{weight:.2f}"}
 
 
 @dataclass(frozen=True)
@@ -35,7 +33,7 @@ class Stacked:
     """The fitted ensemble, and whether validation says to keep it."""
 
     predictions: pd.DataFrame  # the content of its predictions file
-    weights: pd.DataFrame  # of the joined models: model, title, val_auc, weight
+    joined: tuple[str, ...]  # the models
     val_auc: float  # out of fold: never from a fit that saw the part's own label
     gain: float  # in validation AUC over the best single model
     error: float  # standard error of the gain
@@ -91,15 +89,11 @@ def stack(scored: Mapping[str, Scored], split: pd.DataFrame, seed: int = 0) -> S
         blocks += [part.assign(fold=fold) if cross_fitted else part for part in rows]
     if not cross_fitted and len(test):
         blocks += [_rows(first.test.id, "test", fitted.predict_proba(test)[:, 1])]
-    titles = [own.model.title for own in joined.values()]
-    aucs = [roc_auc(labels, own) for own in val.T]
-    weights = pd.DataFrame({"model": list(joined), "title": titles, "val_auc": aucs})
-    weights = weights.assign(weight=fitted[-1].coef_[0])
-    best = val[:, int(np.argmax(aucs))]
+    best = val[:, int(np.argmax([roc_auc(labels, own) for own in val.T]))]
     gain = auc_difference(labels, out_of_fold, best, first.blocks("val"))
     return Stacked(
         pd.concat(blocks),
-        weights.sort_values("weight", ascending=False, ignore_index=True),
+        tuple(joined),
         roc_auc(labels, out_of_fold),
         gain.difference,
         gain.standard_error,

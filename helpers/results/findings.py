@@ -306,6 +306,29 @@ def three_columns(table: pd.DataFrame, model: str) -> list[str]:
     ]
 
 
+def maps(quality: pd.DataFrame) -> str:
+    """Say for which calls maps are better or worse than random (`map_quality.measure`)."""
+    each = "{measure} of parts called {called} ({gain:+.2f} [{low:+.2f}, {high:+.2f}])"
+    texts = []
+    for verb, where in {"better": quality.low > 0, "worse": quality.high < 0}.items():
+        if where.any():
+            rows = quality[where].to_dict("records")
+            texts.append(f"{verb} than random maps by the {_listed([fill(each, r) for r in rows])}")
+    return f"Grad-CAM's maps are {'; '.join(texts)}." if texts else ""
+
+
+def claims(table: pd.DataFrame) -> list[str]:
+    """Say how many of the report's claims hold here, and which are reversed (`claims_table`)."""
+    counts = table.verdict.value_counts(sort=False)
+    each = ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
+    found = table[table.verdict == "reversed"].to_dict("records")
+    wrong = "; ".join(fill("{claim}: {measure} {gain:+%[]} points", row) for row in found)
+    return [
+        f"The report's {_count(len(table), 'claim')} here: {each}.",
+        f"Reversed here: {wrong}." if found else "",
+    ]
+
+
 def label_audit(audited: pd.DataFrame) -> str:
     """Say how many labels are suspect, and how many of these the annotators doubted.
 

@@ -15,7 +15,7 @@ from helpers.results.predictions import Scored
 
 KINDS = {"escape": "bad parts called good", "false alarm": "good parts called bad"}
 COLUMNS = 4  # of the contact sheet
-MOST = 8  # parts of each kind on it
+MOST = 8  # parts on it, of all kinds
 
 
 def judged_parts(scored: Scored, split: pd.DataFrame) -> pd.DataFrame:
@@ -42,29 +42,30 @@ def mistakes(judged: pd.DataFrame, threshold: float) -> pd.DataFrame:
 def contact_sheet(kinds: Mapping[str, pd.DataFrame], cache: ImageCache, title: str) -> Figure:
     """Draw the first parts of each kind, labelled by `part_lines`, below the kind's name.
 
-    There are at most `MOST` of each kind; its heading says if there are more.
+    There are at most `MOST` in all; a heading says if there are more.
     """
-    rows = [-(-min(MOST, len(own)) // COLUMNS) for own in kinds.values()]
-    heights = [2.9 * n + 0.45 for n in rows]
-    figure = plt.figure(figsize=(2.4 * COLUMNS, sum(heights) + 0.5))
+    most = MOST // len(kinds)
+    rows = [-(-min(most, len(own)) // COLUMNS) for own in kinds.values()]
+    heights = [3.5 * n + 0.45 for n in rows]
+    figure = plt.figure(figsize=(2.9 * COLUMNS, sum(heights) + 0.5))
     parts = figure.subfigures(len(rows), 1, squeeze=False, height_ratios=heights)
     for part, n_rows, (name, own) in zip(parts.ravel(), rows, kinds.items(), strict=True):
-        shortened = f", the first {MOST} are shown" if len(own) > MOST else ""
+        shortened = f", the first {most} are shown" if len(own) > most else ""
         part.suptitle(f"{name}: {len(own)}{shortened}", fontsize=12, x=0.01, ha="left")
-        first = own.head(MOST)
+        first = own.head(most)
         axes = part.subplots(n_rows, COLUMNS, squeeze=False)
         titles = map(part_lines, first.to_dict("records"))
-        draw_images(axes, cache.take(cache.rows(first.id)), titles, 8)
+        draw_images(axes, cache.take(cache.rows(first.id)), titles, 10)
     figure.suptitle(title, fontsize=13, wrap=True)
     return figure
 
 
 def part_lines(row: dict) -> str:
-    """Return lines for the picture of a part: id, label, score, and what is known of it."""
-    lines = [str(row["id"])[-20:], f"labelled {LABEL_NAMES[row['label']]}"]
-    lines.append(f"score {row['defect_score']:.3f}")
-    more = [row.get("cell_type"), row.get("group")]
-    if not pd.isna(level := row.get("probability", np.nan)):
-        lines.append(f"annotators {level:.2g}")
-    known = ", ".join(str(value)[-14:] for value in more if not pd.isna(value))
-    return "\n".join([*lines, *filter(None, [known])])
+    """Return lines for the picture of a part: id, label and score, and what is known of it."""
+    label = f"labelled {LABEL_NAMES[row['label']]}, score {row['defect_score']:.3f}"
+    level = row.get("probability", np.nan)
+    known = ["" if pd.isna(level) else f"annotators {level:.2g}"]
+    for name in ("cell_type", "group"):
+        known += [] if pd.isna(row.get(name)) else [str(row[name])[-14:]]
+    lines = [str(row["id"])[-20:], label, ", ".join(filter(None, known))]
+    return "\n".join(filter(None, lines))

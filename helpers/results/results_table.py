@@ -1,4 +1,4 @@
-"""The results table: one row per model, made from its scores alone; and the report's Table 2.
+"""The results table: one row per model, made from its scores alone.
 
 A file that a user writes by hand becomes a row like any other. Test labels are used here and in
 what is made of these rows, after every choice was made on validation.
@@ -14,7 +14,7 @@ import pandas as pd
 
 from helpers.core import metrics, style, tables
 from helpers.core.style import OUT_OF_FOLD
-from helpers.models.record import BASES, Model
+from helpers.models.record import Model
 from helpers.results import comparison, operating_point
 from helpers.results.comparison import with_ends
 from helpers.results.predictions import Scored
@@ -22,19 +22,6 @@ from helpers.results.predictions import Scored
 if TYPE_CHECKING:
     from pandas.io.formats.style import Styler
 
-# Table 2 of the report, on its own 3,000 test images of Nexperia parts: validation accuracy (in
-# parentheses on fine-tuned features) and test AUC, per cent. Not this project's numbers.
-REPORT = {
-    "lda": ("58.0 (96.0)", "-"),
-    "rf": ("54.0 (95.6)", "-"),
-    "lr": ("55.3 (95.6)", "-"),
-    "svm": ("57.0 (95.6)", "-"),
-    "ll": ("60.67", "-"),
-    "cnn": ("77.0", "-"),
-    "fbp": ("97.33", "98.30"),
-    "darts_v2": ("95.33", "99.06"),
-    "darts_searched": ("95.67", "98.57"),
-}
 CHOSEN = "best on held-out images"
 _LEADING = r"^(\d+\.\d+)(?!\*)"  # the number of a cell, unless it is starred
 NEVER_BEST = ["p", "Parameters", "Time"]
@@ -149,12 +136,11 @@ def rivals(table: pd.DataFrame) -> pd.DataFrame:
     return rows[rows.n_val == rows.n_val.max()]
 
 
-def paper_table(table: pd.DataFrame, chosen: str = CHOSEN) -> pd.DataFrame:
+def paper_table(table: pd.DataFrame) -> pd.DataFrame:
     """Return `results_table`, with or without tests and costs, for the eye, by validation AUC.
 
     AUCs on the judged side have their interval. The best model on validation, or out of fold, is
-    marked by the word `chosen`, rows that every model should beat are references; `*` is explained
-    by `table_legend`.
+    marked, rows that every model should beat are references; `*` is explained by `table_legend`.
     """
     best, most = best_model(table), table.n_val.max()
     side = "test" if "test_auc" in table else "val"
@@ -162,7 +148,7 @@ def paper_table(table: pd.DataFrame, chosen: str = CHOSEN) -> pd.DataFrame:
         ["last", "val_auc"], ascending=[True, False], kind="stable"
     )
     rows["mark"] = (rows.kind == "reference").map({True: " (reference)", False: ""})
-    rows.loc[rows.model == best, "mark"] = f" \N{LEFTWARDS ARROW} {chosen}"
+    rows.loc[rows.model == best, "mark"] = f" \N{LEFTWARDS ARROW} {CHOSEN}"
     rows["star"] = (rows.n_val < most).map({True: "*", False: ""})  # the first of several folds
     if "averaged" in rows:
         rows["title"] += rows.averaged.map(", mean of {}".format, na_action="ignore").fillna("")
@@ -182,57 +168,34 @@ def paper_table(table: pd.DataFrame, chosen: str = CHOSEN) -> pd.DataFrame:
     return tables.filled(rows, columns)
 
 
-def shown(
-    table: pd.DataFrame, caption: str = "", smoke: bool = False, chosen: str = CHOSEN
-) -> Styler:
+def shown(table: pd.DataFrame, caption: str = "", smoke: bool = False) -> Styler:
     """Return `paper_table` for a notebook: the best number of each column is bold.
 
     Its legend is the caption, after a caption of the notebook's own.
     """
-    text = paper_table(table, chosen)
+    text = paper_table(table)
     numbers = text.apply(lambda column: pd.to_numeric(column.str.extract(_LEADING)[0]))
     best = (numbers == numbers.max()) & (text != tables.MISSING)
     best[best.columns.intersection(NEVER_BEST)] = False
-    best["Model"] = text.Model.str.endswith(chosen)
-    caption = " ".join(filter(None, [caption, table_legend(table, chosen)]))
+    best["Model"] = text.Model.str.endswith(CHOSEN)
+    caption = " ".join(filter(None, [caption, table_legend(table)]))
     return style.bold(style.styled(text, caption, smoke, wrap=True), best)
 
 
-def table_legend(table: pd.DataFrame, chosen: str = CHOSEN) -> str:
+def table_legend(table: pd.DataFrame) -> str:
     """Return the meaning of the columns and marks of `paper_table` in a few sentences."""
     by = chosen_by(table)
     texts = [f"Per cent, with 95 % intervals; sorted by {by} AUC, the best in bold."]
     if by == OUT_OF_FOLD:
         texts.append(
-            f"The {chosen} row, ensembles and thresholds of accuracies were chosen on the scores "
-            "that judge them: their numbers are a little too good."
+            "The best row, ensembles and thresholds of accuracies were chosen on the scores that "
+            "judge them: their numbers are a little too good."
         )
     if table.n_val.dropna().nunique() > 1:
         texts.append("* on the first fold alone.")
     if "p_holm" in table:
         texts.append(
-            f"p: paired test against the {chosen} row, after Holm's correction. Parameters of one "
+            "p: paired test against the best row, after Holm's correction. Parameters of one "
             "network, time of all its trainings."
         )
     return " ".join(texts)
-
-
-def beside_report(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the report's Table 2 beside the same rows of this run, in per cent.
-
-    The report's numbers are those of its own images. In parentheses: on fine-tuned features.
-    """
-    here = {"Valid acc.": "val_accuracy", "Test AUC": "test_auc"}
-    if chosen_by(table) == OUT_OF_FOLD:
-        here = {"Acc out of fold": "val_accuracy", "AUC out of fold": "val_auc"}
-    rows = {row["model"]: row for row in table.to_dict("records")}
-    lines = []
-    for name, (accuracy, area) in REPORT.items():
-        line = {"Model": BASES[name]}
-        slugs = [slug for slug in (name, f"{name}_on_fbp") if slug in rows]
-        for title, column in here.items():
-            texts = [tables.fill(f"{{{column}:%}}", rows[slug]) for slug in slugs]
-            first, *more = texts or [tables.MISSING]
-            line[f"{title}, this run"] = first + "".join(f" ({text})" for text in more)
-        lines.append(line | {"Valid acc., report": accuracy, "Test AUC, report": area})
-    return pd.DataFrame(lines)

@@ -71,6 +71,7 @@ def mapped():
     ids = np.array([f"p{i}" for i in range(240)])
     split = pd.DataFrame({"id": ids, "label": labels, "split": "test"})
     split.loc[:119, "split"], split.loc[120:199, "split"] = "train", "val"
+    split["group"] = split.label.map({0: "even", 1: "odd"})  # known after fine-tuning alone
     order = np.random.default_rng(0).permutation(240)  # features in another order than the split
     features = {"pretrained": near, "fine-tuned": far}
     features = {kind: Features(ids[order], x[order]) for kind, x in features.items()}
@@ -102,6 +103,15 @@ def test_every_part_is_drawn_once_in_the_colour_of_its_label(mapped):
             np.testing.assert_allclose(np.sort(drawn, axis=0), np.sort(expected, axis=0))
     legend = [text.get_text() for text in figure.axes[1].get_legend().get_texts()]
     assert legend == ["good", "bad"]
+
+
+def test_training_parts_are_drawn_in_the_colours_of_their_groups(mapped):
+    before, after = tsne.group_figure(mapped).axes
+    assert [c.get_label() for c in after.collections[1:]] == ["even", "odd"]
+    drawn = np.concatenate([c.get_offsets() for c in after.collections[1:]])
+    np.testing.assert_allclose(np.sort(drawn, axis=0), np.sort(mapped[1].plane, axis=0))
+    assert "1.00 of the neighbours" in after.get_title() and "0.5" in before.get_title()
+    assert tsne.group_figure([m._replace(groups=None) for m in mapped]) is None
 
 
 def test_of_a_large_side_some_parts_are_drawn_and_a_small_one_is_left_out(monkeypatch, capsys):

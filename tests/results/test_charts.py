@@ -80,7 +80,7 @@ def test_three_curves_are_drawn_that_of_the_wanted_model_first(run):
     for (name, model), line in zip(drawn.items(), ax.lines, strict=False):
         x, y = line.get_xydata().T
         auc = roc_auc_score(*model.labels_scores())
-        assert np.trapezoid(y, x) == pytest.approx(auc), name
+        assert -np.trapezoid(y, x) / 100**2 == pytest.approx(auc), name
         assert line.get_label() == f"{model.title}: AUC {100 * auc:.1f}"
 
 

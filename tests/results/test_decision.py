@@ -96,7 +96,6 @@ def test_the_page_shows_counts_per_cent_and_interval():
     )
     assert test["Escapes of the bad"] == "1 of 2: 50.0 [1.3, 98.7] %"
     assert valid["Overkill of the good"].startswith("4 of 10: 40.0 [")
-    assert valid["Passes"] == "42.0 %"  # .7 of the good parts' 6 in 10, no bad one
 
 
 def test_brier_scores_before_and_after_the_temperature_of_validation():

@@ -63,7 +63,7 @@ def test_models_with_independent_errors_are_joined_kept_and_better_on_test():
     assert stacked.error == gain.standard_error
     highest = max(roc_auc(*own.labels_scores("test")) for own in scored.values())
     assert roc_auc(test_labels, test.defect_score) > highest + 0.02
-    assert stacked.weights.weight.is_monotonic_decreasing and len(stacked.weights) == 3
+    assert len(stacked.joined) == 3
 
 
 def test_copies_of_one_model_and_a_perfect_model_are_not_improved():
@@ -106,7 +106,7 @@ def test_ensembles_of_cross_fitted_models_are_cross_fitted_over_the_same_folds()
     scored = three(split, sides=("train", "val"))
     scored["ll"] = scored_of(split, "ll", 3.0, 9)  # fewer validation images: not joined
     stacked = ensembles.stack(scored, split)
-    assert set(stacked.weights.model) == {"svm", "cnn", "fbp"}
+    assert set(stacked.joined) == {"svm", "cnn", "fbp"}
     blocks = stacked.predictions.groupby("fold")
     assert list(blocks.groups) == [0, 1, 2, 3, 4]
     fold = split.set_index("id").fold

@@ -1,0 +1,152 @@
+"""The report's numbers and claims beside a run's: what holds, is weaker, or is reversed here.
+
+The report's images are others (Nexperia's parts), so only the pattern can be compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from helpers.core import metrics, tables
+from helpers.core.metrics import Interval
+from helpers.core.style import OUT_OF_FOLD
+from helpers.results.comparison import paired, with_ends
+from helpers.results.operating_point import most_accurate_threshold
+from helpers.results.predictions import Scored, common
+from helpers.results.results_table import chosen_by
+
+# Table 2: validation accuracy and test AUC, per cent. Not this project's numbers.
+REPORT = {
+    "lda": ("58.0", None),
+    "lda_on_fbp": ("96.0", None),
+    "rf": ("54.0", None),
+    "rf_on_fbp": ("95.6", None),
+    "lr": ("55.3", None),
+    "lr_on_fbp": ("95.6", None),
+    "svm": ("57.0", None),
+    "svm_on_fbp": ("95.6", None),
+    "ll": ("60.67", None),
+    "cnn": ("77.0", None),
+    "fbp": ("97.33", "98.30"),
+    "darts_v2": ("95.33", "99.06"),
+    "darts_searched": ("95.67", "98.57"),
+}
+PRETRAINED = ("lda", "rf", "lr", "svm", "ll")  # models on features that are not fine-tuned
+ON_FBP = ("lda_on_fbp", "rf_on_fbp", "lr_on_fbp", "svm_on_fbp")
+ACCURACY, AUC = "held-out accuracy", "AUC"  # the columns of REPORT
+SEPARATED = "neighbours that share a label, fine-tuned less pretrained"
+FOCUS = "highest pixel on the defect, less chance"
+COLUMNS = {  # for the eye, see `core.tables`
+    "The report says": "{claim}",
+    "Measured by": "{measure}",
+    "There": "{reported:+%}",
+    "Here": "{gain:+%[]}",
+    "Verdict": "{verdict}",
+}
+
+
+class Claim(NamedTuple):
+    """What the report says, and where: models of `better` beat those of `worse`, one by one."""
+
+    text: str
+    measure: str
+    better: tuple[str, ...] = ()  # without models, a notebook measures it
+    worse: tuple[str, ...] = ()
+
+    @property
+    def reported(self) -> float:
+        """The mean difference in the report's Table 2, a fraction; NaN if it has no number."""
+        if not (self.better and {*self.better, *self.worse} <= REPORT.keys()):
+            return np.nan
+        column = (ACCURACY, AUC).index(self.measure)
+        numbers = [[float(REPORT[name][column] or np.nan) for name in row] for row in self[2:]]
+        return float(np.mean(numbers[0]) - np.mean(numbers[1])) / 100
+
+
+_NOT_ENOUGH = "Pretrained features are not enough (at most 60.67 % correct): fine-tune (section 3)"
+_GOOD = "Fine-tuned features make classical models good: 58 % become 96 % (section 3)"
+_EFFECTIVE = "The cells that DARTS finds are effective, so better than a random one (section 3)"
+CLAIMS = (
+    Claim(_NOT_ENOUGH, ACCURACY, ("fbp",) * 5, PRETRAINED),
+    Claim(_GOOD, ACCURACY, ON_FBP, PRETRAINED[:-1]),
+    Claim("Even a two-layer CNN beats the last layer, LL (Table 2)", ACCURACY, ("cnn",), ("ll",)),
+    Claim("Fine-tuning has the best accuracy (section 3)", ACCURACY, ("fbp",), ("darts_v2",)),
+    Claim("DARTS from scratch has the best AUC (abstract)", AUC, ("darts_v2",), ("fbp",)),
+    Claim("The searched cell beats fine-tuning too (Table 2)", AUC, ("darts_searched",), ("fbp",)),
+    Claim(_EFFECTIVE, AUC, ("darts_searched",), ("random_cell_0",)),
+    Claim("Features are well separated after fine-tuning (section 4.2)", SEPARATED),
+    Claim("On a bad part the network looks at the damage (section 4.1)", FOCUS),
+)
+
+
+def claims_table(
+    scored: Mapping[str, Scored], measured: Mapping[str, Interval] | None = None
+) -> pd.DataFrame:
+    """Return a row for each claim of the report, with the evidence of a run.
+
+    Accuracies are those on validation, or out of fold, at each model's best threshold; the interval
+    of their mean difference is paired. That of an AUC is `comparison.paired`.
+
+    Args:
+        scored: the models of the run.
+        measured: gains with intervals for claims that are not about models, by their measure.
+
+    Returns:
+        `claim, measure, reported, gain, gain_low, gain_high` (fractions) and `verdict`.
+    """
+    rows = []
+    for claim in CLAIMS:
+        gain = (measured or {}).get(claim.measure, Interval(*[np.nan] * 3))
+        if claim.better and {*claim.better, *claim.worse} <= scored.keys():
+            gain = _gain(scored, claim)
+        row = {"claim": claim.text, "measure": claim.measure, "reported": claim.reported}
+        row |= with_ends("gain", gain)
+        rows.append(row | {"verdict": verdict(claim.reported, gain)})
+    return pd.DataFrame(rows)
+
+
+def verdict(reported: float, gain: Interval) -> str:
+    """Compare a 95 % interval with 0 and with the reported number (NaN: only its sign counts).
+
+    It "holds" above 0 if the reported number is inside or below, and is "weaker" if it is above.
+    """
+    least = 0.0 if np.isnan(reported) else reported
+    if np.isnan(gain.estimate):
+        return "untested"
+    if gain.high < 0:
+        return "reversed"
+    if gain.high < least:
+        return "weaker"
+    return "holds" if gain.low > 0 else "undecided"
+
+
+def _gain(scored: Mapping[str, Scored], claim: Claim) -> Interval:
+    if claim.measure == AUC:
+        return Interval(*paired(scored[claim.better[0]], scored[claim.worse[0]])[0][:3])
+    models = common({name: scored[name] for name in (*claim.better, *claim.worse)})
+    is_right = {}
+    for name, model in models.items():
+        labels, scores = model.labels_scores("val")
+        called = scores >= most_accurate_threshold(labels, scores, float(labels.mean()))
+        is_right[name] = (called == labels).astype(float)
+    better, worse = (np.mean([is_right[name] for name in names], axis=0) for names in claim[2:])
+    # from -1 to 1; `mean_interval` takes values from 0 to 1
+    shares = metrics.mean_interval((better - worse + 1) / 2, model.blocks("val"))
+    return Interval(*(2 * share - 1 for share in shares))
+
+
+def beside_report(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of a `results_table` that the report's Table 2 has too, with its numbers."""
+    accuracy, area, side = "Valid Acc", "Test AUC", "test"
+    if chosen_by(table) == OUT_OF_FOLD:
+        accuracy, area, side = "Acc out of fold", "AUC out of fold", "val"
+    columns = {"Model": "{title}", f"{accuracy}, this run": "{val_accuracy:%}"}
+    columns[f"{area}, this run"] = f"{{{side}_auc:%}}"
+    columns |= {"Valid Acc, report": "{reported_accuracy}", "Test AUC, report": "{reported_auc}"}
+    names = ["reported_accuracy", "reported_auc"]
+    reported = pd.DataFrame.from_dict(REPORT, orient="index", columns=names)
+    return tables.filled(table.join(reported, on="model", how="inner"), columns)
