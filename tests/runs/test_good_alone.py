@@ -54,7 +54,7 @@ def test_the_same_command_goes_on_when_bad_parts_come(few_bad, capsys):
     command = ["--dataset", f"folder:{few_bad}", *OPTIONS]
     with faults.in_this_process(quick=True):
         assert run.main(command) == 0
-    assert capsys.readouterr().out.count("up to date") == 4
+    assert capsys.readouterr().out.count("up to date") == 5
     more = write_parts(few_bad.parent / "more")
     shutil.copytree(more / "bad", few_bad / "bad", dirs_exist_ok=True)
     with faults.in_this_process(quick=True):
