@@ -14,21 +14,25 @@ only some operations can see, since all else in the network looks at one pixel a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from helpers.core import seeding
+from helpers.darts.genotypes import strengths
 from helpers.darts.search import alternate
 from helpers.darts.settings import SearchSettings
+from helpers.darts.space import OPERATIONS
 from helpers.darts.supernet import Pointwise, Supernet
 from helpers.training.batches import EmbeddingBatches
 
 SIZE_PX, CHANNELS = 10, 8
 NOISE, DOT, DOTS = 0.3, 1.5, 5  # deviation of the noise, brightness of a dot, dots or pairs
+AGREEING = 0.7  # of the pixels of two channels have the same sign
 IMAGES = 1280  # half of them for w, half for alpha
 
 Draw = Callable[[np.random.Generator, int], tuple[np.ndarray, np.ndarray]]  # label to two channels
@@ -55,11 +59,14 @@ def stripes(rng: np.random.Generator, label: int) -> np.ndarray:
     return pixels if label else pixels.T
 
 
-def meeting(rng: np.random.Generator, label: int) -> tuple[np.ndarray, np.ndarray]:
-    """Draw dots at the same pixels of both channels (label 1), or one pixel apart (0)."""
-    places = rng.integers(1, SIZE_PX - 1, size=(DOTS, 2))
-    steps = np.eye(2, dtype=int)[rng.integers(2, size=DOTS)] * rng.choice([-1, 1], size=(DOTS, 1))
-    return dots(places), dots(places if label else places + steps)
+def agreeing(rng: np.random.Generator, label: int) -> tuple[np.ndarray, np.ndarray]:
+    """Draw signs that agree at seven of ten pixels of both channels (label 1), or at three (0).
+
+    A neighbour says nothing about a pixel, so what mixes pixels mixes the answer with noise.
+    """
+    signs = rng.choice([-1.0, 1.0], size=(SIZE_PX, SIZE_PX))
+    agree = rng.random(signs.shape) < (AGREEING if label else 1 - AGREEING)
+    return signs, np.where(agree, signs, -signs)
 
 
 BLANK = np.zeros((SIZE_PX, SIZE_PX))  # a channel that says nothing
@@ -78,6 +85,7 @@ class Problem:
 
     draw: Draw
     right: Mapping[int, tuple[str, ...]]  # row of alpha to operations
+    images: int = IMAGES
 
 
 SEP, WIDE = ("sep_conv_3x3", "sep_conv_5x5"), ("sep_conv_5x5", "dil_conv_5x5")
@@ -87,8 +95,8 @@ PROBLEMS = {
     "middle": Problem(lambda rng, label: (pairs(rng, label, 3), BLANK), {0: SEP}),
     "far": Problem(lambda rng, label: (pairs(rng, label, 6), BLANK), {0: WIDE}),
     "texture": Problem(lambda rng, label: (stripes(rng, label), BLANK), {0: SEP}),
-    "skip": Problem(meeting, {0: SKIP, 1: SKIP}),
-    "differ": Problem(either, {0: WIDE, 1: SEP}),
+    "skip": Problem(agreeing, {0: SKIP, 1: SKIP}),
+    "differ": Problem(either, {0: WIDE, 1: SEP}, 2 * IMAGES),  # each edge sees half of them
 }
 
 
@@ -114,7 +122,8 @@ def halves_of(
     If `permuted`, each image of alpha's half has the label of another: there is nothing to find.
     """
     rng = seeding.numpy_stream(settings.seed, "planted images")
-    count, half = IMAGES * settings.partial, IMAGES * settings.partial // 2
+    count = problem.images * settings.partial
+    half = count // 2
     labels = np.arange(count) % 2
     clean = np.array([problem.draw(rng, int(label)) for label in labels])  # (N, 2, H, W)
     images = (clean + rng.normal(0, NOISE, clean.shape)).astype(np.float32)
@@ -144,6 +153,21 @@ def search_planted(
     return net, alternate(net, w_half, alpha_half, settings)
 
 
-def is_hit(problem: Problem, operations: Mapping[int | None, str]) -> bool:
-    """Return True if each edge that matters (a row of alpha) has an operation that is right."""
-    return all(operations.get(edge) in right for edge, right in problem.right.items())
+def is_hit(problem: Problem, worth: ArrayLike, margin: float = 0.0) -> bool:
+    """Return True if a right operation leads all wrong ones on each edge that matters.
+
+    `worth` (edges, operations) is what each operation is worth, such as the log of its strength in
+    a search (`log_strengths`), and the lead is more than `margin`, such as `verdict.noise_limit`.
+    """
+    worth = np.asarray(worth)
+    for edge, right in problem.right.items():
+        is_right = np.isin(OPERATIONS, right)
+        if worth[edge][is_right].max() - worth[edge][~is_right].max() <= margin:
+            return False
+    return True
+
+
+def log_strengths(history: Sequence[Mapping[str, Any]]) -> np.ndarray:
+    """Return log of the strength of each operation (edges, operations) in the last epoch."""
+    last = history[-1]
+    return np.log(strengths(last["alpha_normal"], last["beta_normal"]))

@@ -20,7 +20,6 @@ import torch
 
 from helpers.core import files
 from helpers.darts import perturbation, planted, verdict
-from helpers.darts.space import OPERATIONS
 
 TABLE = Path(__file__).with_name("planted.csv")
 METHODS = ((1, 1), (2, 1), (1, 2))  # order, K of the partial channels
@@ -35,17 +34,16 @@ def search(problem: str, order: int, partial: int, seed: int, permuted: bool) ->
     net, history = planted.search_planted(posed, settings, permuted)
     seconds = round(time.process_time() - started, 1)
     choices = [choice for choice in verdict.choices(history[-1]) if choice.kind == "normal"]
-    sure = verdict.decided(history, settings)
+    sure, limit = verdict.decided(history, settings), verdict.noise_limit(history, settings)
     half = planted.halves_of(posed, settings, permuted)[1]
     few = slice(IMAGES)
     batch = torch.from_numpy(half.embeddings[few]), torch.from_numpy(half.labels[few])
     worth = perturbation.worths(net, batch)["normal"]["operations"]
-    by_perturbation = {edge: OPERATIONS[row.index(max(row))] for edge, row in enumerate(worth)}
     return dict(zip(KEY, (problem, order, partial, seed, permuted), strict=True)) | {
         "found": " ".join(f"{choice.chosen}:{choice.lead:.2f}" for choice in choices),
         "decided": len(sure),
-        "hit": planted.is_hit(posed, {c.edge: c.chosen for c in sure if c.kind == "normal"}),
-        "by_perturbation": planted.is_hit(posed, by_perturbation),
+        "hit": planted.is_hit(posed, planted.log_strengths(history), limit),
+        "by_perturbation": planted.is_hit(posed, worth),
         "seconds": seconds,
     }
 
