@@ -17,12 +17,13 @@ INTERVAL = re.compile(r"\[-?[\d.]+, -?[\d.]+\]")
 # README's name of a row, and its model: those of a test set, and those out of fold
 ROWS = {
     "fine-tuned, all layers (FBP)": "fbp",
-    "DARTS cell published by its authors": "darts_imagenet",
-    "DARTS cell drawn at random": "random_cell_0",
-    "DARTS cell searched here": "darts_searched",
+    "published DARTS cell": "darts_imagenet",
+    "random DARTS cell": "random_cell_0",
+    "searched DARTS cell": "darts_searched",
     "two-layer CNN": "cnn",
 }
 FOLDED = {
+    "fine-tuned (FBP)": "fbp",
     "linear probe, last layer (LL)": "ll",
     "LDA, pretrained features": "lda",
     "PatchCore, good parts only": "patchcore",
