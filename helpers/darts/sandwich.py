@@ -92,9 +92,13 @@ class Space:
 
     def macs(self, candidate: Candidate) -> int:
         """Count the multiply-adds of a candidate for one image."""
-        name = candidate.kept.of(self.weights.backbone)
-        network = backbones.build(backbones.spec_of(name, fit.NUM_CLASSES, candidate.size_px))
-        return count_macs(network, candidate.size_px)
+        return _macs(candidate.kept.of(self.weights.backbone), candidate.size_px)
+
+
+@functools.cache
+def _macs(backbone: str, size_px: int) -> int:
+    network = backbones.build(backbones.spec_of(backbone, fit.NUM_CLASSES, size_px))
+    return count_macs(network, size_px)
 
 
 class Shared(Network):
@@ -199,11 +203,11 @@ def auc(
 ) -> float:
     """Return a candidate's AUC on the rows `val`, after its batch norms have seen training images.
 
-    The shared statistics are of no part alone. A mean over batches replaces them, the same batches
-    for each candidate.
+    The shared statistics belong to no part alone. A mean over batches, the same ones for each
+    candidate, replaces them for good.
     """
     norms = [m for m in shared.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-    kept = [norm.momentum for norm in norms]
+    kept, active = [norm.momentum for norm in norms], shared.active
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None  # of all batches alike
@@ -220,7 +224,7 @@ def auc(
         scores = predict(shared, image_batches(images, rows, shared, settings.batch_size))
         return metrics.roc_auc(rows.label.to_numpy(dtype=int), scores)
     finally:
-        shared.together = True
+        shared.together, shared.active = True, active
         for norm, momentum in zip(norms, kept, strict=True):
             norm.momentum = momentum
 
@@ -255,14 +259,16 @@ def evolve(
     if space.macs(space.smallest) > limit:
         raise ValueError(f"the smallest part has more than {limit:,.0f} multiply-adds")
     generator = seeding.numpy_stream(seed, "evolution")
+    first = space.smallest  # fits when hardly anything else does
+    judged = {first: Judged(first, space.macs(first), score(first))}
 
     def draw(n: int) -> int:
         return int(generator.integers(n))
 
-    judged: dict[Candidate, Judged] = {}
     for generation in range(generations):
-        parents = sorted(judged.values(), key=lambda candidate: -candidate.score)[: population // 4]
-        tried, wanted = 0, len(judged) + population
+        parents = sorted(judged.values(), key=lambda candidate: -candidate.score)
+        parents = parents[: max(1, population // 4)]
+        tried, wanted = 0, (generation + 1) * population
         while len(judged) < wanted and (tried := tried + 1) < 100 * population:
             candidate = space.draw(draw)
             if generation:

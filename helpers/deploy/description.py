@@ -91,6 +91,7 @@ class Description:
         """Return a digest of the thresholds and of all that is promised for them."""
         names = ["model", "checkpoints", "pass_below", "reject_from", "rule", "caveat"]
         names += ["asked_escape_rate", "promised_escape_rate", "held_out_bad_parts"]
+        names += ["overkill_rate", "region"]
         return files.fingerprint([getattr(self, name) for name in names])
 
     def probabilities(self, scores: ArrayLike) -> np.ndarray:

@@ -103,12 +103,12 @@ def read_reference(folder: Path) -> pd.DataFrame | None:
 def sentences(reference: pd.DataFrame | None, new: pd.DataFrame) -> list[str]:
     """Say which new lots (`sums`, by name) are unlike the reference, or why that is unknown."""
     known, needed = 0 if reference is None else len(reference), lots.LEAST_LOTS
-    if new.empty:
+    if new.empty or reference is None:
         return []
-    if reference is None or known < needed:
+    if known < needed:
         return [
-            f"Lots: not compared: {known or 'no'} lots are known behind the thresholds, and "
-            f"{needed} are needed to name one that is unlike them with 5 % of false alarms"
+            f"Lots: not compared: {known} are known behind the thresholds, and {needed} are "
+            "needed to name one that is unlike them with 5 % of false alarms"
         ]
     large = new[new.parts >= lots.LEAST_PARTS]
     found = {name: lots.compare(reference, lot) for name, lot in large.iterrows()}

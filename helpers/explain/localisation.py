@@ -16,6 +16,7 @@ from torch import Tensor
 
 from helpers.core import seeding
 from helpers.core.metrics import roc_auc
+from helpers.datasets import DataError
 from helpers.datasets.cache import Fit, ImageCache
 from helpers.datasets.region import window
 from helpers.explain.anomaly_maps import AnomalyMaps
@@ -124,7 +125,10 @@ def read_mask(path: Path, size_px: int, fit: Fit, region: str = "") -> np.ndarra
     with Image.open(path) as image:
         defect = np.asarray(image.convert("L")) > 0
     if region:
-        rows, columns, inside = window(region, defect.shape[1], defect.shape[0])
+        try:
+            rows, columns, inside = window(region, defect.shape[1], defect.shape[0])
+        except ValueError as error:
+            raise DataError(f"{path}: {error}") from None
         defect = defect[rows, columns] & (True if inside is None else inside)
     marked = Image.fromarray(defect.astype(np.uint8) * 255)
     if fit == "pad":

@@ -159,16 +159,17 @@ def separation(embeddings: ArrayLike, labels: ArrayLike, k: int = NEIGHBOURS) ->
     "label_agreement" is the mean fraction of a part's `k` nearest neighbours (Euclidean, without
     the part itself) that have its label, "agreement_error" its standard error over the parts,
     "chance_agreement" what embeddings give that know nothing about the labels. The "silhouette" is
-    from -1 to 1 (Rousseeuw 1987), and NaN if all parts are of one class.
+    from -1 to 1 (Rousseeuw 1987), and NaN if all parts are of one class, or each of its own.
     """
     labels = np.asarray(labels)
     n, counts = len(labels), np.unique(labels, return_counts=True)[1]
     index = NearestNeighbors(n_neighbors=min(k, n - 1), n_jobs=-1).fit(embeddings)
     neighbours = index.kneighbors(return_distance=False)  # (N, k); leaves out the part itself
+    is_split = 1 < len(counts) < n
     agreements = (labels[neighbours] == labels[:, None]).mean(axis=1)
     return {
         "label_agreement": float(agreements.mean()),
         "agreement_error": float(agreements.std() / n**0.5),
         "chance_agreement": float((counts * (counts - 1)).sum() / (n * (n - 1))),
-        "silhouette": float(silhouette_score(embeddings, labels)) if len(counts) > 1 else np.nan,
+        "silhouette": float(silhouette_score(embeddings, labels)) if is_split else np.nan,
     }

@@ -320,7 +320,7 @@ def maps(quality: pd.DataFrame) -> str:
 def claims(table: pd.DataFrame) -> list[str]:
     """Say how many of the report's claims hold here, and which are reversed (`claims_table`)."""
     counts = table.verdict.value_counts(sort=False)
-    each = ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
+    each = ", ".join(f"{verdict} {count}" for verdict, count in counts.items())
     found = table[table.verdict == "reversed"].to_dict("records")
     wrong = "; ".join(fill("{claim}: {measure} {gain:+%[]} points", row) for row in found)
     return [

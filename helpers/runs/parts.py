@@ -250,7 +250,7 @@ def describe_models(
         content = describe(scored[name], point, temperature.get(name), trainings, **origin)
         files.save_json(run.output(folder / NAME), asdict(content))
         (place := folder / lots.NAME).unlink(missing_ok=True)  # of a split with groups
-        if scored[name].groups("val") is not None:
+        if scored[name].blocks("val") is not None:  # else lots were in training: scores differ
             images = run.images(content.image_size_px)
             looks = run.once(f"features/look_{images.size_px}px", lots.looks_of, images, judged)
             lots.save_reference(run.output(place), scored[name], looks)

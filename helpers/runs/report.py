@@ -87,7 +87,7 @@ def backbone_of(run_paths: RunPaths) -> str | None:
 
 
 def whole_results(run: Run) -> tuple[pd.DataFrame, dict[str, Scored]]:
-    """Return the results table of all models with ensembles, costs and tests, and the models.
+    """Return the results table of the run's models with costs and tests, and the models.
 
     A model's parameters are the trained ones of one network, its seconds the sum over its
     trainings. What it builds on, such as features or the members of an ensemble, does not count
@@ -156,10 +156,10 @@ def compared_with(run_paths: RunPaths, other: str) -> str:
         wanted = SEEN if keeps_groups_apart(first) else UNSEEN
         raise SettingsError(f"{problem}: name a run by the other kind of folds, SPLIT={wanted}")
     for column, words in MUST_AGREE.items():
-        if column in first and column in second and not first[column].equals(second[column]):
+        if not first.get(column, pd.Series()).equals(second.get(column, pd.Series())):
             raise SettingsError(
                 f"{problem} has other {words} than run {run_paths.name}: give both the same "
-                "DATASET, LABELS_CSV and MAX_IMAGES"
+                "DATASET, LABELS_CSV, GROUP_LEVEL, REGION, MASK and MAX_IMAGES, and the same files"
             )
     if settings := _different(*map(_settings, both)):
         raise SettingsError(f"{problem} was made with other settings: {settings}")

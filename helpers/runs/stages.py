@@ -201,7 +201,7 @@ def stage_key(stage: str, resolved: Any, run: Mapping[str, Any]) -> str:
         content["models"] = models
     if other_run := getattr(resolved, "compare_run", ""):
         other = paths.RunPaths(other_run)
-        read = [other.split_csv, *sorted(other.predictions_root.glob("*.csv"))]
+        read = [other.run_json, other.split_csv, *sorted(other.predictions_root.glob("*.csv"))]
         content["compared"] = {p.name: files.file_digest(p) for p in read if p.is_file()}
     if not before:
         table = datasets.load(resolved).table

@@ -38,7 +38,7 @@ from tests.benchmarks import out_of_fold
 BASE = out_of_fold.LITE.format(0)
 CHOOSING_FOLD, BEST = 0, 4
 SHARE, NEAR = 0.5, 0.05  # of the whole network's multiply-adds at 192 px; of those of a best one
-SEED = 0
+SEED, DRAWS = 0, 5000
 
 
 def path() -> Path:
@@ -77,14 +77,11 @@ def alike(parts: Space, best: Sequence[Judged], taken: Sequence[Candidate]) -> l
     generator = seeding.numpy_stream(SEED, "parts of equal cost")
     drawn: list[Judged] = []
     for one in best:
-        while True:
+        for _ in range(DRAWS):
             candidate = parts.draw(lambda n: int(generator.integers(n)))
             used = [*taken, *(other.candidate for other in drawn)]
-            if candidate in used:
-                continue
-            macs = parts.macs(candidate)
-            if abs(macs / one.macs - 1) <= NEAR:
-                drawn.append(Judged(candidate, macs, float("nan")))
+            if candidate not in used and abs(parts.macs(candidate) / one.macs - 1) <= NEAR:
+                drawn.append(Judged(candidate, parts.macs(candidate), float("nan")))
                 break
     return drawn
 
@@ -121,22 +118,33 @@ def alone(folds: Sequence[int], seeds: Sequence[int]) -> None:
 
 
 def compared() -> pd.DataFrame:
-    """Return AUC on the judged folds and milliseconds on one core, for FBP and each part."""
-    folds = pd.read_csv(out_of_fold.folder() / "folds.csv", dtype={"id": str})
-    scores = read_folder(out_of_fold.folder()).scores["groups"]
-    rows = []
-    for row, kind in {"fbp": "whole", **row_names()}.items():
+    """Return AUC, milliseconds on one core and the difference from FBP, for FBP and each part.
+
+    Judged are the images of the folds that did not choose and that all have scored; the intervals
+    of the differences are by modules.
+    """
+    found = read_folder(out_of_fold.folder())
+    names = {"fbp": "whole", **row_names()}
+    missing = [row for row in names if row not in found.scores["groups"]]
+    if missing:
+        raise SystemExit(f"{', '.join(missing)}: not trained alone yet; run `alone`, and row fbp")
+    scores = pd.DataFrame({row: found.scores["groups"][row].iloc[:, 0] for row in names})
+    judged = scores.notna().all(axis=1).to_numpy()
+    judged &= (found.folds.groups != CHOOSING_FOLD).to_numpy()
+    labels, modules = (found.folds[name].to_numpy()[judged] for name in ("label", "group"))
+    scores, rows = scores[judged], []
+    for row, kind in names.items():
         name, _, size_px = row.partition("@")
         spec = backbones.spec_of(BASE if row == "fbp" else name, 2, int(size_px or 192))
-        column = scores[row].iloc[:, 0].reindex(folds.id).to_numpy()
-        judged = (folds.groups != CHOOSING_FOLD).to_numpy() & ~pd.isna(column)
-        labels = folds.label.to_numpy(dtype=int)[judged]
+        gain = metrics.auc_difference(labels.astype(int), scores[row], scores.fbp, modules)
         rows.append(
             {
                 "row": row,
                 "kind": kind,
-                "images": int(judged.sum()),
-                "auc": metrics.roc_auc(labels, column[judged]),
+                "images": len(scores),
+                "auc": metrics.roc_auc(labels.astype(int), scores[row]),
+                "less_fbp": gain.difference,
+                "standard_error": gain.standard_error,
                 "ms": milliseconds_per_image(backbones.build(spec), 1, "no"),
             }
         )

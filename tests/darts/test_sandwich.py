@@ -134,5 +134,8 @@ def test_evolution_finds_the_best_part_within_the_limit(space):
     assert means[0] > means[1] + 0.5  # as many draws without selection are worse
     again = sandwich.evolve(space, score, limit, seed=0, population=12, generations=4)
     assert again == judged
+    # hardly anything else fits
+    few = sandwich.evolve(space, score, space.macs(space.smallest), seed=0, population=2)
+    assert [one.candidate for one in few] == [space.smallest]
     with pytest.raises(ValueError, match="the smallest part has more than 1,000"):
         sandwich.evolve(space, score, 1000, seed=0)

@@ -66,7 +66,14 @@ def test_the_promise_names_the_rate_and_the_number_of_bad_parts(description):
 
 
 @pytest.mark.parametrize(
-    "change", [{"pass_below": 0.41}, {"promised_escape_rate": 0.001}, {"caveat": "None."}]
+    "change",
+    [
+        {"pass_below": 0.41},
+        {"promised_escape_rate": 0.001},
+        {"caveat": "None."},
+        {"overkill_rate": 0.01},
+        {"region": "0,0,8,8"},
+    ],
 )
 def test_thresholds_that_were_edited_by_hand_promise_nothing(tmp_path, change):
     """Their verdicts were given with the promise of the thresholds before."""

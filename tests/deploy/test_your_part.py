@@ -103,7 +103,7 @@ def test_groups_count_verdicts_expected_bad_parts_and_known_labels():
 
 
 def test_what_leaves_a_line_is_said_as_in_the_notebook_that_chose_the_thresholds(model):
-    described = dataclasses.replace(model.description, overkill_rate=0.5)
+    described = sealed(dataclasses.replace(model.description, overkill_rate=0.5))
     said = your_part.say_outgoing(described, 0.02)
     escapes = described.promised_escape_rate
     by_hand = 1e6 * 0.02 * escapes / (0.02 * escapes + 0.98 * 0.5)  # of those that pass
@@ -118,7 +118,7 @@ def test_what_leaves_a_line_is_said_as_in_the_notebook_that_chose_the_thresholds
         dataclasses.replace(described, **change)
         for change in ({"pass_below": 0.0}, {"overkill_rate": None}, {"promised_escape_rate": 1.0})
     )
-    for silent in (None, edited, unknown, sealed(nothing)):
+    for silent in (None, edited, sealed(unknown), sealed(nothing)):
         assert your_part.say_outgoing(silent, 0.02) == ""
 
 

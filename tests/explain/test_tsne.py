@@ -60,6 +60,8 @@ def test_label_and_chance_agreement_by_hand():
     # 0 is 1 away from its own class and 10.5 from the other, 1 is 1 and 9.5 away.
     silhouette = tsne.separation([[0.0], [1.0], [10.0], [11.0]], labels)["silhouette"]
     assert silhouette == pytest.approx((9.5 / 10.5 + 8.5 / 9.5) / 2)
+    # groups of one part each
+    assert np.isnan(tsne.separation([[0.0], [1.0], [10.0]], [0, 1, 2])["silhouette"])
 
 
 @pytest.fixture
