@@ -80,7 +80,7 @@ def _write_page(options: argparse.Namespace) -> int:
     parts = every[every.groupby("drawn").cumcount() < most]
     is_sealed = opened.description.seal == opened.description.promise_digest
     promised = opened.description.promised_escape_rate if is_sealed else 1.0
-    parts = parts.assign(promised=promised if promised < 1 else None)
+    parts = parts.assign(promised=promised if promised < 1 else None, seal=opened.description.seal)
     saved_as = f"{options.out.stem}.judged.csv"
     by = f"{opened.description.title}, run {opened.description.run}"
     text = review.page(model, parts, title=place.name, described=by, saved_as=saved_as)
@@ -105,7 +105,8 @@ def _read(options: argparse.Namespace) -> int:
     files.save_csv(options.out, labels)
     print(pd.crosstab(judged.drawn, judged.judgement.fillna("not judged")).to_string())
     print(judgements.say_escapes(judged))
-    print(judgements.say_promise(labels))
+    unstated = "The page states no promise, or is of an earlier version: no promise can be checked."
+    print(unstated if judged.promised.isna().all() else judgements.say_promise(labels))
     print(
         f"{options.out}: {labels.review.notna().sum()} labels of reviews, for training alone. With "
         "the images directly in the data set's folder, start a run with another --name and "

@@ -21,8 +21,8 @@ RESERVED = (
     *("defect_score", "probability", "mean", "width_px", "height_px", "hash"),
     "several_frames",
 )
-# columns of `helpers.review` about the parts that it has audited: no run reads them
-AUDITS = ("audit_said", "audit_lot", "audit_time", "audit_gain")
+# columns of `helpers.review` about the lots that it has audited: no run reads them
+AUDITS = ("audit_said", "audit_lot", "audit_time", "audit_seal", "audit_gain")
 MOST_KINDS = 20  # a column with more different values is not evaluated by its values
 
 

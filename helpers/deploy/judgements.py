@@ -15,8 +15,9 @@ from helpers.datasets.named import AUDITS, resolved
 from helpers.deploy.review import AUDIT, LOOK_AGAIN, SUSPECT
 from helpers.results import betting
 
-COLUMNS = ["path", "group", "drawn", "judgement", "before_scores", "passed", "held", "promised"]
-COLUMNS += ["page", "saved"]  # digest of the page, and time
+COLUMNS = ["path", "group", "drawn", "judgement", "before_scores", "passed"]
+PROMISE = ["held", "promised", "seal", "page", "saved"]  # the last: digest of the page, and time
+NONE_PASSED = "none passed"  # of the lot, so no part of it is audited
 LABELS = [*LABEL_NAMES.values()]  # a judgement may also be "unsure", or missing
 
 
@@ -24,16 +25,19 @@ def read_judgements(path: Path) -> pd.DataFrame:
     """Load the CSV that a page has saved.
 
     `drawn` says why a part was on the page, `before_scores` is its judgement before any score was
-    shown, and `passed` the number of the lot's parts that passed.
+    shown, `passed` the number of parts that passed. Pages of earlier versions save no `PROMISE`.
 
     Raises:
         ArtifactError: the file is missing, damaged, or not such a CSV; the line is named.
     """
-    frame, words = files.load_csv(path, COLUMNS, text=COLUMNS), [*LABELS, "unsure", np.nan]
+    words = [*LABELS, "unsure", np.nan]
+    frame = files.load_csv(path, COLUMNS, text=COLUMNS + PROMISE)
+    if not set(PROMISE) <= set(frame):
+        frame[PROMISE] = np.nan
     known = {"judgement": words, "before_scores": words, "drawn": [LOOK_AGAIN, AUDIT, SUSPECT]}
     checks = {f"{name} {{{name}!r}} is unknown": ~frame[name].isin(known[name]) for name in known}
-    numbers = frame.fillna({"promised": 1})[["passed", "held", "promised"]]  # empty: no promise
-    wrong = numbers.apply(pd.to_numeric, errors="coerce").isna().any(axis="columns")
+    numbers = frame[["passed", "held", "promised"]].apply(pd.to_numeric, errors="coerce")
+    wrong = numbers.passed.isna() | frame.promised.notna() & numbers.isna().any(axis="columns")
     checks["passed {passed!r}, held {held!r} or promised {promised!r} is not a number"] = wrong
     again = frame.path.isna() | frame.duplicated(["path", "drawn"])
     checks["path {path!r} is missing or named again"] = again
@@ -68,28 +72,34 @@ def audits_of(judged: pd.DataFrame) -> pd.DataFrame:
 
     The mean of `audit_gain` over the parts of a lot is its `betting.gain`. A part that did not pass
     counts as bad unless it was judged good, an audited one only if it was judged bad, before the
-    scores were shown: so what nobody has decided speaks for the promise. There are no rows without
-    a promise.
+    scores were shown: so what nobody has decided speaks for the promise. If no part passed, one
+    that is looked at again stands for the lot, which counts too. No promise: no rows.
     """
-    audited = judged[(judged.drawn == AUDIT) & judged.promised.notna()]
+    lot = judged[judged.promised.notna()]
+    audited, again = lot[lot.drawn == AUDIT], lot[lot.drawn == LOOK_AGAIN]
+    if audited.empty:
+        audited = again[again.passed.astype(np.float64) == 0].head(1)
     number = audited[["passed", "held", "promised"]].astype(np.float64)
-    cleared = ((judged.drawn == LOOK_AGAIN) & (judged.before_scores == "good")).sum()
+    cleared = (again.before_scores == "good").sum()
     total, is_bad = number.passed + number.held, audited.before_scores == "bad"
     gains = betting.gain(
         is_bad * number.passed / total, (number.held - cleared) / total, number.promised
     )
-    said = audited.before_scores.fillna("unsure")
-    values = (said, audited.page, audited.saved, gains)
+    said = audited.before_scores.fillna("unsure").where(audited.drawn == AUDIT, NONE_PASSED)
+    values = (said, audited.page, audited.saved, audited.seal, gains)
     return audited[["path"]].assign(**dict(zip(AUDITS, values, strict=True)))
 
 
 def say_promise(labels: pd.DataFrame) -> str:
-    """Say if the promise still holds, from all audits that a LABELS_CSV holds, lot after lot."""
-    if "audit_gain" not in labels:
-        return "No passed part was audited under a promise, so it cannot be checked."
-    audited = labels.assign(n=labels.audit_lot.notna(), bad=labels.audit_said == "bad")
-    about = {"audit_time": "max", "audit_gain": "mean", "n": "sum", "bad": "sum"}
-    lots = audited.groupby("audit_lot").agg(about).sort_values("audit_time")
+    """Say if the promise of the newest `audit_seal` holds, by its lots in a LABELS_CSV alone."""
+    audits = labels.reindex(columns=AUDITS).dropna(subset=["audit_lot", "audit_seal"])
+    if audits.empty:
+        return "No lot was audited under a promise, so it cannot be checked."
+    audits = audits.assign(n=audits.audit_said != NONE_PASSED, bad=audits.audit_said == "bad")
+    about = {"audit_time": "max", "audit_seal": "first", "audit_gain": "mean"}
+    about |= {"n": "sum", "bad": "sum"}
+    lots = audits.groupby("audit_lot").agg(about).sort_values("audit_time")
+    lots = lots[lots.audit_seal == lots.audit_seal.iloc[-1]]
     capital = betting.capital(lots.audit_gain)
     is_broken = capital >= betting.BROKEN_FROM
     last = int(is_broken.argmax()) if is_broken.any() else len(lots) - 1

@@ -59,11 +59,13 @@ def chosen(judged: pd.DataFrame, audit_share: float, seed: int) -> pd.DataFrame:
     `passed` and `held` are the numbers of the lot's parts that passed and that did not.
 
     They are the parts to look at again and a random share of those that passed, at least one if the
-    share is not 0, in a random order; then the images with a `label`, which is suspect.
+    share is not 0, in a random order; then the images with a `label`, which is suspect. Of a lot
+    that is rejected as a whole one part is looked at again: the lot counts for the promise.
     """
     stream = seeding.numpy_stream(seed, "review")
     lot, suspects = judged[judged.label.isna()], judged[judged.label.notna()]
     again, passed = lot[lot.verdict == LOOK_AGAIN], lot[lot.verdict == PASS]
+    again = lot[:1] if again.empty and passed.empty else again
     count = math.ceil(round(audit_share * len(passed), 9))
     audited = passed.iloc[stream.permutation(len(passed))[:count]]
     mixed = pd.concat([again.assign(drawn=LOOK_AGAIN), audited.assign(drawn=AUDIT)])
@@ -75,11 +77,12 @@ def chosen(judged: pd.DataFrame, audit_share: float, seed: int) -> pd.DataFrame:
 def page(model: TrainedModel, parts: pd.DataFrame, **about: Any) -> str:
     """Return the page of some parts as HTML that needs nothing else.
 
-    `parts` are those that were `chosen`, with the escape rate that is `promised`, if any. `about`
-    it are its `title`, the model in words (`described`), and the name of the CSV that it offers
-    (`saved_as`).
+    `parts` are those that were `chosen`, with the `promised` escape rate, if any, and its `seal`.
+    `about` it are its `title`, the model in words (`described`), and the name of the CSV that it
+    offers (`saved_as`).
     """
-    names = [*COLUMNS[1:], "drawn", "score", "verdict", "passed", "held", "promised"]
+    names = [*COLUMNS[1:], "drawn", "score", "verdict", "passed"]
+    names += ["held", "promised", "seal"]
     shown = parts[names].astype(object)
     rows = shown.where(shown.notna(), "").to_dict("records")
     maps = tqdm(parts.file, "maps", unit="img", disable=None)

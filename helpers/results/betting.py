@@ -23,8 +23,8 @@ def gain(escaped_share: ArrayLike, held_bad_share: ArrayLike, promised: ArrayLik
     Args:
         escaped_share: bad parts that passed, as a share of all parts of the lot: of a random
             sample of those that passed, the share of bad ones times the share of passed parts.
-        held_bad_share: bad parts that did not pass, as a share of all parts of the lot. To count
-            good ones too makes a false alarm rarer.
+        held_bad_share: bad parts that did not pass, as a share of all parts of the lot. If good
+            ones count too, alarms, false or not, are rarer.
         promised: the rate of escapes.
     """
     promised = np.asarray(promised, dtype=np.float64)

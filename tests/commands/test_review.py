@@ -1,6 +1,8 @@
 """The command that makes a page to judge parts on, and reads what it saved; in a browser, too."""
 
+import json
 import os
+import re
 import shutil
 import time
 from dataclasses import asdict, replace
@@ -95,8 +97,8 @@ def test_the_page_replaces_a_page_alone_and_the_labels_replace_none_but_the_olde
 ):
     monkeypatch.chdir(tmp_path)
     saved, labels = tmp_path / "judged.csv", tmp_path / "labels.csv"
-    about = "path,group,drawn,judgement,before_scores,passed,held,promised,page,saved"
-    saved.write_text(f"{about}\nlot7/a.png,lot7,audit,bad,bad,9,1,.01,e1,2026-01-01\n")
+    about = "path,group,drawn,judgement,before_scores,passed,held,promised,page,saved,seal"
+    saved.write_text(f"{about}\nlot7/a.png,lot7,audit,bad,bad,9,1,.01,e1,2026-01-01,5ea1\n")
     labels.write_text("path,label\nb.png,good\n")
     for given in (
         ["--read", saved, "--out", saved],
@@ -110,6 +112,25 @@ def test_the_page_replaces_a_page_alone_and_the_labels_replace_none_but_the_olde
     assert pd.read_csv(labels).review.tolist()[1] == "bad"
     said = capsys.readouterr().out
     assert "PROMISE NO LONGER HOLDS since 2026-01-01: 1 of 1 audited parts" in said
+    saved.write_text(
+        f"{about.split(',held')[0]}\nlot7/a.png,lot7,audit,bad,bad,9\n"
+    )  # of an earlier page
+    assert start("--read", saved, "--out", tmp_path / "new.csv") == 0
+    said = capsys.readouterr().out
+    assert "1 of 1 audited parts are bad" in said and "no promise can be checked" in said
+
+
+def test_a_lot_that_is_rejected_as_a_whole_has_a_page(lot, described, tmp_path, capsys):
+    model = described.trainings("net")
+    limits = {"pass_below": 0.0, "reject_from": 0.0}
+    sealed_now = sealed(replace(read_description(model), **limits))
+    files.save_json(model / NAME, asdict(sealed_now))
+    out = tmp_path / "lot7.html"
+    assert start("--model", "t", "--images", lot, "--out", out) == 0
+    assert "1 look again; 0 passed" in capsys.readouterr().out
+    data = re.search(r'id="data">(.*?)</script>', out.read_text(), re.S)
+    (part,) = json.loads(data[1])["parts"]
+    assert (part["passed"], part["held"], part["seal"]) == (0, 24, sealed_now.seal)
 
 
 def test_02_agrees_with_the_package_about_the_labels_of_a_review(home, parts_folder):
@@ -208,7 +229,9 @@ def test_a_lot_is_judged_by_keys_alone_and_becomes_labels_of_a_next_run(
     said, audits = capsys.readouterr().out, judged[judged.drawn == "audit"]
     assert f"{(audits.judgement == 'bad').sum()} of 4 audited parts are bad" in said
     assert "audited parts of 1 lot(s) are bad" in said  # the promise, by what the labels keep
-    assert judged.held.eq(12).all() and judged.page.nunique() == 1 and judged.saved.notna().all()
+    model_seal = read_description(described.trainings("net")).seal
+    assert judged.held.eq(12).all() and judged.seal.eq(model_seal).all()
+    assert judged.page.nunique() == 1 and judged.saved.notna().all()
     shutil.copytree(lot, parts / "lot7", ignore=shutil.ignore_patterns("*\n*"))
     reviews = pd.read_csv(labels)
     reviews = reviews[~reviews.path.str.contains("\n")]  # a run refuses a line break in a name

@@ -19,6 +19,7 @@ def judged(drawn: str, *rows: tuple[str | None, str | None]) -> pd.DataFrame:
         "promised": "0.02",
         "page": "1e5",
         "saved": "2026-01-01",
+        "seal": "5ea1",
     }
     return table.assign(group="lot7", drawn=drawn, **about)
 
@@ -93,10 +94,53 @@ def test_the_promise_is_checked_lot_after_lot_by_what_the_labels_keep(tmp_path):
     assert "cannot be checked" in judgements.say_promise(labels[["path", "review"]])
 
 
+def lots(tmp_path, *tables: pd.DataFrame) -> pd.DataFrame:
+    """Return the labels after pages of several lots, one a day."""
+    csv = tmp_path / "labels.csv"
+    csv.unlink(missing_ok=True)
+    for day, table in enumerate(tables, 1):
+        page = table.assign(page=f"{day}e5", saved=f"2026-01-{day:02d}")
+        page["path"] = [f"{day}/{name}" for name in page.path]
+        files.save_csv(csv, judgements.with_reviews(page, csv if csv.exists() else None))
+    return files.load_csv(csv, (), text=("review",))
+
+
+def test_lots_from_which_nothing_passed_count_for_a_promise_that_is_kept(tmp_path):
+    # all parts of ten lots are bad: nine lots are held back, and one passes
+    again, audit = judged("look again", *[("bad", "bad")] * 4), judged("audit", ("bad", "bad"))
+    held = again.assign(passed="0", held="4", promised="0.01")
+    passed = audit.assign(passed="4", held="0", promised="0.01")
+    assert judgements.audits_of(held).audit_gain.tolist() == [-1]
+    one_is_good = held.assign(before_scores=["good", "bad", "bad", None])
+    assert judgements.audits_of(one_is_good).audit_gain.tolist() == pytest.approx([-3 / 4])
+    assert "NO LONGER HOLDS" in judgements.say_promise(lots(tmp_path, passed))
+    labels = lots(tmp_path, *[held] * 9, passed)
+    assert "nothing speaks against it so far: 1 of 1 audited parts of 10 lot(s)" in (
+        judgements.say_promise(labels)
+    )
+    assert labels.review.eq("bad").sum() == 9 * 4 + 1
+    # without an audit of what passed nothing is known, and images that are no lot are none
+    assert judgements.audits_of(again).empty
+    assert judgements.audits_of(judged("suspect label", ("bad", "bad"))).empty
+
+
+def test_a_new_model_does_not_inherit_the_broken_promise_of_another(tmp_path):
+    broken, kept = judged("audit", ("bad", "bad")), judged("audit", ("good", "good"))
+    broken, kept = broken.assign(promised="0.01"), kept.assign(promised="0.01", seal="00e1")
+    assert "NO LONGER HOLDS since 2026-01-01" in judgements.say_promise(lots(tmp_path, broken))
+    labels = lots(tmp_path, broken, broken, kept)
+    assert "nothing speaks against it so far: 0 of 1 audited parts of 1 lot(s)" in (
+        judgements.say_promise(labels)
+    )
+    said = judgements.say_promise(lots(tmp_path, kept, broken))
+    assert "NO LONGER HOLDS since 2026-01-02: 1 of 1 audited parts of 1 lot(s)" in said
+
+
 @pytest.mark.parametrize(
     ("column", "value"),
     [
         ("held", "many"),
+        ("held", None),
         ("judgement", "Good"),
         ("before_scores", "0"),
         ("drawn", "me"),
@@ -109,5 +153,19 @@ def test_a_line_that_no_page_has_saved_is_named(tmp_path, column, value):
     assert judgements.read_judgements(csv).path.tolist() == table.path.tolist()
     table.loc[1, column] = value
     files.save_csv(csv, table)
-    with pytest.raises(files.ArtifactError, match=f"line 3: .*{column} '{value}'"):
+    with pytest.raises(files.ArtifactError, match=f"line 3: .*{column} '?{value or 'nan'}"):
+        judgements.read_judgements(csv)
+
+
+def test_a_csv_of_an_earlier_page_gives_labels_and_escapes_but_checks_no_promise(tmp_path):
+    table, csv = judged("audit", ("good", "good"), ("bad", "bad")), tmp_path / "saved.csv"
+    for missing in (judgements.PROMISE, ["seal"]):
+        files.save_csv(csv, table.drop(columns=missing))
+        read = judgements.read_judgements(csv)
+        assert "1 of 2 audited parts are bad" in judgements.say_escapes(read)
+        labels = judgements.with_reviews(read)
+        assert labels.columns.tolist() == ["path", "review"]
+        assert "cannot be checked" in judgements.say_promise(labels)
+    files.save_csv(csv, table.drop(columns="passed"))
+    with pytest.raises(files.ArtifactError, match="lacks the column"):
         judgements.read_judgements(csv)

@@ -78,7 +78,7 @@ def test_the_page_allows_its_own_script_alone_and_no_text_gets_out_of_its_data(t
     Image.fromarray(np.zeros((2400, 600), np.uint8)).save(tmp_path / "a.png")
     parts = pd.DataFrame({"file": [str(tmp_path / "a.png")], "path": name, "score": 0.5})
     parts = parts.assign(group=name, label=None, remark=None, drawn="audit", verdict="", passed=1)
-    parts = parts.assign(held=0, promised=None)
+    parts = parts.assign(held=0, promised=None, seal="")
     text = review.page(model, parts, title=name, described=name, saved_as="a.csv")
     assert text.count("<script") == text.count("</script") == 2 and "<!--" not in text
     data, script = re.findall(r"<script[^>]*>(.*?)</script>", text, re.S)
