@@ -56,7 +56,7 @@ def test_predict_and_score_name_the_lot_that_is_unlike_those_before(folder, caps
     assert few == ["Lots: 1 too small to compare (fewer than 10 parts)"]
 
 
-def test_07_writes_the_lots_of_the_held_out_images_if_there_are_groups(described, monkeypatch):
+def test_07_writes_the_lots_of_the_held_out_images_if_groups_are_apart(described, monkeypatch):
     path, found = described.trainings("net") / lots.NAME, Run.models
     assert not path.exists()
 
@@ -65,9 +65,14 @@ def test_07_writes_the_lots_of_the_held_out_images_if_there_are_groups(described
         val = scored["net"].val
         halves = np.where(np.arange(len(val)) % 2, "a", "b")
         object.__setattr__(scored["net"], "val", val.assign(group=halves))
+        object.__setattr__(scored["net"], "groups_apart", apart)
         return scored
 
     monkeypatch.setattr(Run, "models", with_groups)
+    apart = False  # trainings have seen other images of the lots, of a new lot they have not
+    describe()
+    assert not path.exists()
+    apart = True
     describe()
     written = lots.read_reference(path.parent)
     assert written.index.tolist() == ["a", "b"] and written.parts.sum() == 20
