@@ -40,7 +40,7 @@ SIZES_PX = (96, 128, 160, 192)
 RECALIBRATION = 16  # batches that set the statistics of a part's batch norms
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True)
 class Candidate:
     """A part of the network, and the size of its images."""
 
@@ -138,6 +138,7 @@ class Shared(Network):
             return network(images)
 
     def forward(self, images: Tensor) -> Any:
+        """Return raw scores (B, K) of the active part, or of three parts in training."""
         if not (self.training and self.together):
             return self.scores(self.active, images)
         drawn = self.space.draw(lambda n: int(torch.randint(n, ())))

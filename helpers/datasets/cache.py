@@ -100,7 +100,7 @@ class ImageCache:
 
     @property
     def inside(self) -> np.ndarray:
-        """Which pixels (S, S) are inside of the mask, bool; all if there is none."""
+        """Return which pixels (S, S) are inside of the mask, bool; all if there is none."""
         return inside(self.region, self.size_px, self.fit)
 
     def rows(self, ids: pd.Series) -> np.ndarray:

@@ -65,6 +65,7 @@ class PretrainedClassifier(Network):
         self.spec = spec
 
     def embed(self, images: torch.Tensor) -> torch.Tensor:
+        """Return the penultimate embeddings (B, D)."""
         if not (n := self.spec.options.get("tiles")):
             return self.trunk(images)
         parts = tiles(self.trunk.forward_features(images), n)  # (B, n^2, K, a, a)
@@ -72,6 +73,7 @@ class PretrainedClassifier(Network):
         return each.unflatten(0, (-1, n * n)).amax(dim=1)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Return the raw class scores (B, K)."""
         return self.head(self.embed(images))
 
 
@@ -114,9 +116,11 @@ class TwoLayerCNN(Network):
         self.head = nn.Linear(hidden, spec.num_classes)
 
     def embed(self, images: torch.Tensor) -> torch.Tensor:
+        """Return the penultimate embeddings (B, D)."""
         return self.hidden(self.features(images))
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Return the raw class scores (B, K)."""
         return self.head(self.embed(images))
 
 

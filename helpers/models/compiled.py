@@ -98,6 +98,7 @@ class _Traced(nn.Module):
         self.training = False  # the network is in eval mode already; its own flags stay
 
     def forward(self, images: Tensor) -> Tensor:
+        """Return what the function gives."""
         return self.function(images)
 
 
