@@ -1,7 +1,7 @@
 """The DARTS supernet edge by edge and operation by operation, written from the formulas.
 
-Oracle and yardstick for `helpers.darts`: it shares no code with it. Also the plain search steps,
-the second-order one with a rebuilt copy of the model, as the public reference does it.
+The oracle of `helpers.darts`: it shares no code with it. Also the second-order gradient of alpha,
+with a rebuilt copy of the model, as the public reference does it.
 """
 
 from __future__ import annotations
@@ -203,28 +203,6 @@ def second_order_alpha(net, train, val, xi, momentum, weight_decay, buffers) -> 
             w.add_(eps * g)
     for a, u, p, n in zip(alphas, unrolled.alphas(), *sides, strict=True):
         a.grad = u.grad - xi * (p - n) / (2 * eps)
-
-
-def plain_step(net, train, val, optimizer, alpha_optimizer, second_order: bool) -> None:
-    """One search step: alpha, then w (clip 5)."""
-    alpha_optimizer.zero_grad()
-    if second_order:
-        group = optimizer.param_groups[0]
-        buffers = [optimizer.state[p].get("momentum_buffer") for p in net.weights()]
-        buffers = [
-            torch.zeros_like(p) if b is None else b
-            for p, b in zip(net.weights(), buffers, strict=True)
-        ]
-        second_order_alpha(
-            net, train, val, group["lr"], group["momentum"], group["weight_decay"], buffers
-        )
-    else:
-        loss_of(net, val).backward()  # a whole backward pass, like the reference
-    alpha_optimizer.step()
-    optimizer.zero_grad()
-    loss_of(net, train).backward()
-    nn.utils.clip_grad_norm_(net.weights(), 5.0)
-    optimizer.step()
 
 
 def operation_slots(edges_of_state: nn.Module, operations: nn.ModuleList, edge: int):

@@ -1,46 +1,29 @@
-"""The benchmarks run, and compare like with like."""
+"""The benchmarks run with small sizes."""
 
 import numpy as np
 import pandas as pd
 import torch
+from PIL import Image
 
 from helpers.darts.planted import PROBLEMS
-from helpers.models import compiled
-from tests.benchmarks import __main__ as command
-from tests.benchmarks import features, measure, plain, planted, tiles
-
-
-def test_every_benchmark_runs_with_small_sizes(monkeypatch, capsys):
-    monkeypatch.setattr(measure, "fresh", lambda function, *given: function(*given))
-    monkeypatch.setattr(plain, "WORKERS", 0)  # a fork of this process may crash
-    monkeypatch.setenv("TQDM_DISABLE", "1")
-    assert command.main(["--small"]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    for name in command.BENCHMARKS:
-        assert any(line.startswith(f"{name}:") for line in lines)
-
-
-def test_both_ways_make_the_same_embeddings(tmp_path, monkeypatch):
-    monkeypatch.setattr(plain, "WORKERS", 0)
-    arguments = ("resnet18", plain.image_table(tmp_path, 4), 32, 2)
-    mine, theirs = features.ours(*arguments, tmp_path / "cache"), features.plainly(*arguments)
-    apart = np.abs(mine.result - theirs.result).max() / np.abs(theirs.result).max()
-    assert apart < 0.03  # bf16 against float32
+from tests.benchmarks import plain, planted, tiles
 
 
 def test_a_training_the_plain_way_moves_the_weights(tmp_path, monkeypatch):
-    monkeypatch.setattr(plain, "WORKERS", 0)
+    monkeypatch.setattr(plain, "WORKERS", 0)  # a fork of this process may crash
     model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 8 * 8, 2))
     before = model[1].weight.detach().clone()
-    transform = plain.transform_of(8, augment="full")
-    batches = plain.loader(plain.image_table(tmp_path, 4), transform, 2, shuffle=True)
+    paths = [tmp_path / f"{number}.png" for number in range(4)]
+    for path in paths:
+        Image.fromarray(np.eye(9, dtype=np.uint8)).save(path)
+    table = pd.DataFrame({"path": paths, "label": [0, 1, 0, 1]})
+    transform = plain.transform_of(8, [0.5] * 3, [0.25] * 3, flips=True)
     sgd = torch.optim.SGD(model.parameters(), lr=0.1)
-    plain.train(model, batches, torch.device("cpu"), 2, sgd)
-    assert not torch.equal(before, model[1].weight)
+    plain.train(model, plain.loader(table, transform, 2), torch.device("cpu"), 2, sgd)
+    assert not torch.equal(model[1].weight, before)
 
 
-def test_the_table_of_tiles_has_a_row_for_each_model_size_and_kind_of_tiles(tmp_path, monkeypatch):
-    monkeypatch.setattr(compiled, "WORTH_IT_FROM", compiled.WORTH_IT_FROM)  # restored afterwards
+def test_the_table_of_tiles_has_a_row_for_each_model_size_and_kind_of_tiles(tmp_path):
     table = tmp_path / "tiles.csv"
     assert tiles.main(["--small", "--chips", "12", "--table", str(table)]) == 0
     found = pd.read_csv(table)

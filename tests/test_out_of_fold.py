@@ -8,7 +8,8 @@ from helpers.darts import sandwich
 from helpers.darts.sandwich import Space
 from helpers.models.spec import count_parameters
 from helpers.models.weights import find_weights
-from tests.benchmarks import modules, out_of_fold, subnets
+from tests.benchmarks import out_of_fold, subnets
+from tests.darts.test_sandwich import macs_by_name
 
 
 @pytest.fixture
@@ -56,19 +57,6 @@ def test_a_second_seed_has_a_column_of_its_own(twelve, tmp_path):
     np.testing.assert_allclose(scores.seed1, table.label + 1 / 7, rtol=1e-4)
 
 
-def test_moved_borders_change_what_is_seen_inside_the_modules(monkeypatch, tmp_path):
-    table = pd.DataFrame({"id": [f"{i:02d}" for i in range(60)], "label": [0, 1, 1, 0, 0] * 12})
-    table = table.assign(group=np.repeat([*"abcd"], 15), fold=np.repeat([0, 1, 2, 3], 15))
-    values = table.label.to_numpy() + np.repeat([0, 5, 0, 5], 15)
-    scores = pd.Series(values, table.id)
-    monkeypatch.setattr(modules, "logistic_regression", lambda variant: scores)
-    monkeypatch.setattr(out_of_fold, "folder", lambda: tmp_path)  # no scores of FBP yet
-    found = modules.sensitivity(table).set_index("modules")
-    assert found.loc["as published", "LR inside"] == 100 > found.loc["as published", "LR unseen"]
-    assert found.images.tolist() == [60, 60, 60, 60 - 3 * 6, 60, 60]
-    assert (found["LR inside"].iloc[1:3] < 100).all()  # other modules at the borders
-
-
 def test_the_network_drawn_by_hand_is_as_large_as_those_of_the_cells():
     network = out_of_fold.ByHand(size_px=96, channels=1, seed=0)
     assert 127_818 < count_parameters(network) < 223_018
@@ -88,7 +76,8 @@ def test_a_part_of_a_network_is_a_row_by_name_and_pixels(monkeypatch):
     assert calls == [{"backbone": "efficientnet_lite0_d1122231", "image_size_px": 160}]
 
 
-def test_drawn_parts_cost_as_much_as_the_best_ones_and_are_others():
+def test_drawn_parts_cost_as_much_as_the_best_ones_and_are_others(monkeypatch):
+    monkeypatch.setattr(sandwich, "_macs", macs_by_name)
     space = Space(find_weights("efficientnet_lite0", "random", 64), sizes_px=(32, 48, 64))
     best = sandwich.evolve(space, lambda one: one.size_px, 1e8, 0, population=8, generations=1)
     taken = [one.candidate for one in best]

@@ -170,11 +170,10 @@ def plainly(table: pd.DataFrame, seed: int) -> Scores:
     model = backbones.pretrained(backbones.find_weights(LITE.format(0), "", PLAIN_PX), 2, PLAIN_PX)
     norm = (model.spec.mean, model.spec.std)
     rows = {side: table[table.split == side].reset_index(drop=True) for side in ("train", "val")}
-    train = plain.loader(
-        rows["train"], plain.transform_of(PLAIN_PX, *norm, augment="flips"), 32, shuffle=True
-    )
+    transform = plain.transform_of(PLAIN_PX, *norm, flips=True)
+    train = plain.loader(rows["train"], transform, 32, shuffle=True)
     adam = torch.optim.Adam(model.parameters(), lr=PLAIN_RATE)
-    plain.train(model, train, device, PLAIN_EPOCHS, adam, label_smoothing=0.0)
+    plain.train(model, train, device, PLAIN_EPOCHS, adam)
     val = plain.loader(rows["val"], plain.transform_of(PLAIN_PX, *norm), 32)
     model.eval()
     with torch.no_grad():

@@ -123,7 +123,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--folder", type=Path, help="keep the chips here, and take those there")
     parser.add_argument("--small", action="store_true", help="64 px: the numbers say nothing")
     given = parser.parse_args(arguments)
-    compiled.WORTH_IT_FROM = 1  # so large images are worth a compilation
+    if not given.small:
+        compiled.WORTH_IT_FROM = 1  # so large images are worth a compilation
     size_px, each = (64, ((32, 0), (64, 2))) if given.small else (PIXELS, CASES)
     rows = []
     with tempfile.TemporaryDirectory() as temporary:

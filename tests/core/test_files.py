@@ -64,11 +64,8 @@ def test_json_takes_numpy_tensors_paths_and_tuples_and_has_null_for_nan(tmp_path
 def test_an_npz_with_a_pickle_or_without_the_array_or_of_one_array_is_refused(tmp_path):
     path = tmp_path / "a.npz"
     np.savez(path, x=np.array([{"code": 1}], dtype=object))
-    with pytest.raises(ArtifactError) as caught:
+    with pytest.raises(ArtifactError, match=r"a\.npz is damaged \(.*pickle"):
         files.load_arrays(path, "x")
-    assert str(caught.value) == (
-        f"{path} is damaged (Object arrays cannot be loaded when allow_pickle=False)"
-    )
     files.save_arrays(path, y=np.arange(3))
     with pytest.raises(ArtifactError, match=r"a\.npz is damaged \(.*x.*\)"):
         files.load_arrays(path, "x")
@@ -108,11 +105,11 @@ def test_a_disk_without_locks_is_named_with_the_way_out(tmp_path, monkeypatch):
         raise OSError(errno.ENOLCK, "No locks available")
 
     monkeypatch.setattr(fcntl, "flock", refuse)
-    with pytest.raises(ArtifactError) as error, files.held(tmp_path / "lock"):
+    with (
+        pytest.raises(ArtifactError, match=r"/lock .*GOOD_BAD_HOME"),
+        files.held(tmp_path / "lock"),
+    ):
         pass
-    message = str(error.value)
-    assert message.startswith(f"{tmp_path / 'lock'} cannot be locked: its file system has no locks")
-    assert message.endswith("set GOOD_BAD_HOME to a folder on a local disk")
 
 
 # --- every kind of file ----------------------------------------------------------------------
@@ -135,35 +132,26 @@ WRITERS = {
 @pytest.mark.parametrize("name", READERS)
 def test_a_missing_file_and_a_folder_in_its_place_are_named(tmp_path, name):
     path = tmp_path / name
-    with pytest.raises(ArtifactError) as caught:
+    with pytest.raises(ArtifactError, match=f"{name} is missing"):
         READERS[name](path)
-    assert str(caught.value) == f"{path} is missing"
     path.mkdir()
     with pytest.raises(ArtifactError, match=name):
         READERS[name](path)
-    with pytest.raises(ArtifactError) as caught:
+    with pytest.raises(ArtifactError, match=f"{name} cannot be written"):
         files.write_bytes(path, b"x")
-    assert str(caught.value) == f"{path} cannot be written: Is a directory"
 
 
 @pytest.mark.parametrize("name", WRITERS)
-def test_a_file_cut_anywhere_or_full_of_garbage_is_named_as_damaged(tmp_path, name):
+def test_a_file_that_is_cut_changed_or_full_of_garbage_is_named_as_damaged(tmp_path, name):
     path = tmp_path / name
     WRITERS[name](path)
     whole = path.read_bytes()
-    for content in (*(whole[:n] for n in range(len(whole) - 2)), bytes(range(256))):
+    places = range(0, len(whole) - 2, 1 + len(whole) // 300)
+    for content in (*(whole[:n] for n in places), bytes(range(256))):
         path.write_bytes(content)
-        with pytest.raises(ArtifactError) as caught:
+        with pytest.raises(ArtifactError, match=r"is damaged \("):
             READERS[name](path)
-        assert str(caught.value).startswith(f"{path} is damaged (")
-
-
-@pytest.mark.parametrize("name", WRITERS)
-def test_a_changed_byte_never_gives_another_error_than_the_named_one(tmp_path, name):
-    path = tmp_path / name
-    WRITERS[name](path)
-    whole = path.read_bytes()
-    for i in range(len(whole)):
+    for i in places:
         path.write_bytes(whole[:i] + bytes([whole[i] ^ 0x91]) + whole[i + 1 :])
         try:
             READERS[name](path)
@@ -182,9 +170,8 @@ def test_what_the_system_refuses_is_not_called_damaged(tmp_path, monkeypatch, na
         monkeypatch.setattr(Path, place, refuse)
     monkeypatch.setattr(np, "load", refuse)
     monkeypatch.setattr(pd, "read_csv", refuse)
-    with pytest.raises(ArtifactError) as caught:
+    with pytest.raises(ArtifactError, match=f"{name} cannot be read: Input/output error"):
         READERS[name](tmp_path / name)
-    assert str(caught.value) == f"{tmp_path / name} cannot be read: Input/output error"
 
 
 @pytest.mark.parametrize("error", [MemoryError(), RuntimeError("CUDA out of memory")])
