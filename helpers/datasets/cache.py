@@ -195,7 +195,7 @@ def _build_cache(
 ) -> ImageCache:
     if folder.exists():
         print(f"the cache {folder} is damaged: its images are decoded again")
-    bits = depth_of([Path(path) for path in table.path])
+    bits = depth_of([Path(path) for path in table.path], region)
     with files.atomic_folder(folder) as partial:
         pixels_file, read = partial / "images.u8", (size_px, bits, fit, region)
         channels, decoded = 1, _decode_all(table, read, 1, pixels_file)
@@ -333,8 +333,8 @@ class Picture(NamedTuple):
     has_more: bool  # pages or frames, which are not read
 
 
-def depth_of(paths: Sequence[Path]) -> int:
-    """Return the bits that the deep images of a set use; 0 if none is deep.
+def depth_of(paths: Sequence[Path], region: str = "") -> int:
+    """Return the bits that the deep images of a set use in their region; 0 if none is deep.
 
     Reads the header of every file, and the pixels of the deep ones alone: a 16-bit file does not
     say how many bits the camera used. Ignores files that cannot be read; decoding them names them.
@@ -342,7 +342,8 @@ def depth_of(paths: Sequence[Path]) -> int:
 
     def largest(path: Path) -> int:
         with contextlib.suppress(*DECODE_ERRORS, MemoryError), _opened(path) as image:
-            return int(np.asarray(image).max()) if _is_deep(image) else 0
+            if _is_deep(image):
+                return int(picture_of(image, max(CAMERA_BITS), region).original.max())
         return 0
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from helpers.datasets.settings import SplitSettings
 
 MASK = "data:image/png;base64,"  # what the text of a mask starts with
+BLACK = 127  # the largest gray value, of 255, that does not count
 
 
 def region_of(settings: SplitSettings) -> str:
@@ -35,12 +36,14 @@ def region_of(settings: SplitSettings) -> str:
     path = Path(settings.mask).expanduser()
     try:
         with Image.open(path) as image:
-            marked = np.asarray(image.convert("L")) > 0
+            marked = np.asarray(image.convert("L")) > BLACK
     except Exception as error:  # a damaged file raises one of many kinds
         raise DataError(f"MASK={path} cannot be read ({error}): give an image file") from None
     if not marked.any():
         size = f"{marked.shape[1]} x {marked.shape[0]} pixels"
-        raise DataError(f"MASK={path} ({size}) is black: paint the pixels that count white")
+        raise DataError(
+            f"MASK={path} ({size}) is black: paint the pixels that count white (255, at least 128)"
+        )
     buffer = io.BytesIO()
     Image.fromarray(marked).save(buffer, "PNG", optimize=True)  # one bit a pixel
     return MASK + base64.b64encode(buffer.getvalue()).decode()

@@ -45,7 +45,7 @@ class SplitSettings:
         "auto", "how images that are not square become square"
     )
     region: Text = setting("", "x,y,width,height in pixels: all that is seen of each image")
-    mask: Text = setting("", "image that is white where pixels count, of the images' size")
+    mask: Text = setting("", "image of the images' size, white (128 to 255) where pixels count")
     max_images: int | None = setting(None, "use at most so many images; None: all", ge=1)
 
     def __post_init__(self) -> None:

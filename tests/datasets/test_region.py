@@ -90,6 +90,24 @@ def test_a_region_that_an_image_does_not_hold_is_named_with_the_image_and_the_si
         assert "30 x 40 pixels" in reason and words in reason
 
 
+def test_pixels_outside_of_the_region_do_not_decide_how_deep_images_are_scaled(tmp_path):
+    deep = noise(0, 50, 30, high=1000, dtype=np.uint16)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # a quarter turn to the right: 30 x 50 pixels, upright
+    glare = deep.copy()
+    glare[0] = 60_000  # the last column of the upright image
+    paths = [save(tmp_path / f"{n}.png", p, exif=exif) for n, p in enumerate((deep, glare))]
+    found = open_cache(table_of(*paths), 8, tmp_path / "cache", region="0,0,40,30")
+    assert found.bits == 10 and cache.depth_of(paths) == 16
+    np.testing.assert_array_equal(*found.pixels)
+
+
+def test_a_pixel_of_a_mask_counts_from_half_of_the_range_on(tmp_path):
+    shades = np.array([[0, 1, 127, 128, 255]], np.uint8)
+    text = region_of(given(mask=str(save(tmp_path / "mask.png", shades))))
+    assert region.marked_by(text).tolist() == [[False, False, False, True, True]]
+
+
 def test_settings_that_mark_no_region_are_refused(tmp_path, mask):
     for text in ("1,2,3", "1,2,0,4", "-1,2,3,4", "a"):
         with pytest.raises(SettingsError, match="REGION"):
@@ -161,5 +179,5 @@ def test_the_region_of_notebook_01_is_that_of_all_later_notebooks(tmp_path, home
     mask.unlink()  # the run keeps it
     images = stages.begin(FINETUNING, OPTIONS).images(16)
     marked = region.marked_by(images.region)
-    np.testing.assert_array_equal(marked, np.asarray(drawn) > 0)
+    np.testing.assert_array_equal(marked, np.asarray(drawn) > 127)
     assert 0 < images.inside.mean() < 1
