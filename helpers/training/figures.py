@@ -1,4 +1,4 @@
-"""Figures of trainings: learning curves, the learning-rate range test."""
+"""Draw the learning curves of trainings."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
-from matplotlib.ticker import StrMethodFormatter
 
 from helpers.core.style import percent_axis
 from helpers.models.record import Model, colours
@@ -64,26 +63,3 @@ def learning_curves(curves: pd.DataFrame, models: Sequence[Model]) -> Figure:
 def _running_mean(values: pd.Series) -> pd.Series:
     window = max(1, round(SMOOTHED * len(values)))
     return values.rolling(window, center=True, min_periods=1).mean()
-
-
-def lr_range(found: pd.DataFrame, lr: float) -> Figure:
-    """Draw the losses of a learning-rate range test; a dotted line marks the rate in use.
-
-    Args:
-        found: what `lr_range_test` returns: `lr, loss, smoothed`.
-        lr: the peak rate of the training.
-    """
-    figure, ax = plt.subplots(figsize=(7, 3.6))
-    ax.plot(found.lr, found.loss, ".", color="0.7", label="each batch")
-    ax.plot(found.lr, found.smoothed, label="smoothed")
-    ax.axvline(lr, color="0.5", linestyle=":", label=f"in use: {lr:g}")
-    least = found.lr[found.smoothed.idxmin()]
-    good = (least / 10, least / 3)
-    ax.axvspan(*good, color="#029e73", alpha=0.15, label=f"3 to 10 times below {least:.2g}")
-    ax.set_title(f"The smoothed loss is least at a learning rate of {least:.2g}")
-    ax.set(xscale="log", xlabel="learning rate", ylabel="training loss")
-    ax.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-    low, start = found.loss.min(), found.smoothed.iloc[0]
-    ax.set_ylim(low - 0.05, start + 0.5 * (start - low) + 0.1)  # not of the diverging end
-    ax.legend(loc="lower left")
-    return figure

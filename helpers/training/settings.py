@@ -161,7 +161,6 @@ class FinetuneSettings:
     fbp_lr: float = setting(1e-3, "peak learning rate of all layers", gt=0)
     fbp_augment: Augment = setting("full", AUGMENT)
     fbp_ema_decay: float = setting(0.0, EMA_DECAY, ge=0, lt=1)
-    lr_range_test: bool = setting(False, "draw the loss over the learning rate before FBP")
     test_views: TestViews = setting(1, TEST_VIEWS)
     folds: int = setting(5, FOLDS, ge=2)
     cv_images: int = setting(5000, CV_IMAGES, ge=0)
