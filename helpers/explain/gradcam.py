@@ -13,8 +13,6 @@ from torch.nn import functional
 
 from helpers.models.spec import at_once, evaluating
 
-IMAGES_AT_ONCE = 64  # or fewer large ones: limits memory; the maps do not depend on it
-
 
 def grad_cam(
     model: nn.Module,
@@ -50,7 +48,7 @@ def grad_cam(
     maps = []
     hook = model.get_submodule(layer).register_forward_hook(start_graph_here)
     with hook, evaluating(model), torch.inference_mode(False), torch.no_grad():
-        count = min(IMAGES_AT_ONCE, at_once(images.shape[2]))
+        count = at_once(images.shape[2])  # limits the memory; the maps do not depend on it
         for batch, c in zip(images.split(count), classes.split(count), strict=True):
             captured.clear()
             y = model(batch.clone())  # (B, classes)

@@ -20,7 +20,7 @@ _NAME = re.compile(r"(?P<base>.+)_d(?P<depths>[1-9]+)(?P<stride>_s16)?")
 STRIDES = (32, 16)  # of the last maps; the first is the whole network's
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True)
 class Subnet:
     """What is kept of a network."""
 

@@ -52,18 +52,16 @@ def embed_all(
     network: Network | Weights,
     images: ImageCache,
     ids: pd.DataFrame,
-    batch_size: int = 0,
     precision: str = "auto",
     tiles: int = 0,
 ) -> dict[str, np.ndarray]:
     """Return `id` and `embedding` of images (column `id`), by a network or a pretrained backbone.
 
-    `batch_size` 0 is `at_once`; `tiles` are those of a pretrained backbone, see `spec_of`.
-    `Features.of_arrays` takes them.
+    `tiles` are those of a pretrained backbone, see `spec_of`. `Features.of_arrays` takes them.
     """
     if isinstance(network, Weights):
         network = pretrained(network, 2, images.size_px, tiles)
-    batches = image_batches(images, ids, network, batch_size or at_once(images.size_px))
+    batches = image_batches(images, ids, network, at_once(images.size_px))
     scorer = Scorer(network, batches.device, precision, images=len(batches))
     parts = [part.cpu().numpy() for part in scorer.outputs(network.embed, batches, "embed")]
     return {"id": batches.ids, "embedding": np.concatenate(parts)}

@@ -147,7 +147,7 @@ def test_every_image_may_have_its_own_class_and_batches_do_not_matter(monkeypatc
     for i, c in enumerate([0, 1, 1, 1]):
         alone = gradcam.grad_cam(model, x[i : i + 1], c, "join")
         torch.testing.assert_close(mixed[i], alone[0])
-    monkeypatch.setattr(gradcam, "IMAGES_AT_ONCE", 3)
+    monkeypatch.setattr(gradcam, "at_once", lambda size_px: 3)
     torch.testing.assert_close(
         gradcam.grad_cam(model, x, torch.tensor([0, 1, 1, 1]), "join"), mixed
     )

@@ -22,7 +22,7 @@ def test_embeddings_are_the_model_s_own_in_the_order_of_the_table(parts_folder, 
     table = _table(parts_folder)
     cache = open_cache(table, 16, tmp_path / "cache")
     model = backbones.build(backbones.spec_of("cnn", 2, 16)).eval()
-    found = features.embed_all(model, cache, table[["id"]], batch_size=2, precision="no")
+    found = features.embed_all(model, cache, table[["id"]], precision="no")
     pixels = torch.from_numpy(cache.take(np.arange(5))).permute(0, 3, 1, 2).float() / 255
     with torch.no_grad():
         expected = model.cpu().embed(normalise(pixels, model.spec))
