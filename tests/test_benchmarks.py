@@ -5,7 +5,6 @@ import pandas as pd
 import torch
 from PIL import Image
 
-from helpers.darts.planted import PROBLEMS
 from tests.benchmarks import plain, planted, tiles
 
 
@@ -52,6 +51,6 @@ def test_the_table_of_planted_problems_continues_after_its_last_row(tmp_path, mo
     monkeypatch.setattr(planted, "search", search)
     for seeds in ("1", "2"):
         planted.main(["--seeds", seeds, "--table", str(tmp_path / "planted.csv")])
-    assert len(searched) == len({*searched}) == 2 * len(planted.METHODS) * len(PROBLEMS) * 2
+    assert len(searched) == len({*searched}) == 2 * len(planted.METHODS) * len(planted.PROBLEMS) * 2
     last = capsys.readouterr().out.splitlines()[-1]
     assert last.split()[1:4] == ["2", "of", "2"] and "0 of 2" in last

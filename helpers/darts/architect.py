@@ -20,7 +20,7 @@ from helpers.training.loop import TrainingError
 BETAS = (0.5, 0.999)  # of Adam (arXiv 1806.09055, appendix A.1)
 EPSILON = 0.01  # of equation 8: the length of its steps from w
 # Beta's rate over alpha's. At the same rate (PC-DARTS) beta is faster than the operations, and an
-# edge that it gives up never learns which one it needs: see the problem "differ" of `planted`.
+# edge that it gives up never learns which one it needs: see "differ" in `tests/benchmarks`.
 BETA_RATE = 0.1
 
 Batch = tuple[Tensor, Tensor]  # images (B, C, H, W) and targets (B,)

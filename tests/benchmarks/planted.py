@@ -8,29 +8,92 @@ the file after a change of the search.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import itertools
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import ArrayLike
 
 from helpers.core import files
 from helpers.darts import perturbation, planted, verdict
+from helpers.darts.genotypes import strengths
+from helpers.darts.planted import BLANK, SEP, SIZE_PX, WIDE, Problem, pairs
+from helpers.darts.settings import SearchSettings
+from helpers.darts.space import OPERATIONS
 
 TABLE = Path(__file__).with_name("planted.csv")
 METHODS = ((1, 1), (2, 1), (1, 2))  # order, K of the partial channels
 IMAGES = 128  # of alpha's half, by which perturbation chooses
 KEY = ["problem", "order", "partial", "seed", "permuted"]
+AGREEING = 0.7  # of the pixels of two channels have the same sign
+
+
+def agreeing(rng: np.random.Generator, label: int) -> tuple[np.ndarray, np.ndarray]:
+    """Draw signs that agree at seven of ten pixels of both channels (label 1), or at three (0).
+
+    A neighbour says nothing about a pixel, so what mixes pixels mixes the answer with noise.
+    """
+    signs = rng.choice([-1.0, 1.0], size=(SIZE_PX, SIZE_PX))
+    agree = rng.random(signs.shape) < (AGREEING if label else 1 - AGREEING)
+    return signs, np.where(agree, signs, -signs)
+
+
+def either(rng: np.random.Generator, label: int) -> tuple[np.ndarray, np.ndarray]:
+    """Draw far pairs into the first channel or near ones into the second: both are needed."""
+    if rng.integers(2):
+        return pairs(rng, label, 6), BLANK
+    return BLANK, pairs(rng, label, 1)
+
+
+SKIP = ("skip_connect",)
+PROBLEMS = planted.PROBLEMS | {
+    "middle": Problem(lambda rng, label: (pairs(rng, label, 3), BLANK), {0: SEP}),
+    "skip": Problem(agreeing, {0: SKIP, 1: SKIP}),
+    # each edge sees half of the images
+    "differ": Problem(either, {0: WIDE, 1: SEP}, 2 * planted.IMAGES),
+}
+
+
+def settings_of(seed: int, order: int = 1, partial: int = 1) -> SearchSettings:
+    """Return the settings of a method.
+
+    With partial channels w learns more slowly: its rate is higher, and the images are more.
+    """
+    given = planted.settings_of(seed)
+    return dataclasses.replace(given, order=order, partial=partial, lr=partial * given.lr)
+
+
+def is_hit(problem: Problem, worth: ArrayLike, margin: float = 0.0) -> bool:
+    """Return True if a right operation leads all wrong ones on each edge that matters.
+
+    `worth` (edges, operations) is what each operation is worth, such as the log of its strength in
+    a search (`log_strengths`), and the lead is more than `margin`, such as `verdict.noise_limit`.
+    """
+    worth = np.asarray(worth)
+    for edge, right in problem.right.items():
+        is_right = np.isin(OPERATIONS, right)
+        if worth[edge][is_right].max() - worth[edge][~is_right].max() <= margin:
+            return False
+    return True
+
+
+def log_strengths(history: Sequence[Mapping[str, Any]]) -> np.ndarray:
+    """Return log of the strength of each operation (edges, operations) in the last epoch."""
+    last = history[-1]
+    return np.log(strengths(last["alpha_normal"], last["beta_normal"]))
 
 
 def search(problem: str, order: int, partial: int, seed: int, permuted: bool) -> dict[str, Any]:
     """Search a problem; return a row of the table."""
     started = time.process_time()
-    posed, settings = planted.PROBLEMS[problem], planted.settings_of(seed, order, partial)
+    posed, settings = PROBLEMS[problem], settings_of(seed, order, partial)
     net, history = planted.search_planted(posed, settings, permuted)
     seconds = round(time.process_time() - started, 1)
     choices = [choice for choice in verdict.choices(history[-1]) if choice.kind == "normal"]
@@ -42,8 +105,8 @@ def search(problem: str, order: int, partial: int, seed: int, permuted: bool) ->
     return dict(zip(KEY, (problem, order, partial, seed, permuted), strict=True)) | {
         "found": " ".join(f"{choice.chosen}:{choice.lead:.2f}" for choice in choices),
         "decided": len(sure),
-        "hit": planted.is_hit(posed, planted.log_strengths(history), limit),
-        "by_perturbation": planted.is_hit(posed, worth),
+        "hit": is_hit(posed, log_strengths(history), limit),
+        "by_perturbation": is_hit(posed, worth),
         "seconds": seconds,
     }
 
@@ -71,7 +134,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     rows = pd.read_csv(given.table).to_dict("records") if given.table.is_file() else []
     done = {tuple(row[name] for name in KEY) for row in rows}
     for seed, (order, partial), problem, permuted in itertools.product(
-        range(given.seeds), METHODS, planted.PROBLEMS, (False, True)
+        range(given.seeds), METHODS, PROBLEMS, (False, True)
     ):
         key = (problem, order, partial, seed, permuted)
         if key not in done:

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from helpers.darts import planted, verdict
-from helpers.darts.planted import PROBLEMS
 from helpers.darts.space import OPERATIONS
+from tests.benchmarks.planted import PROBLEMS, is_hit, log_strengths
 
 
 def offsets(pixels):
@@ -76,7 +76,7 @@ def test_the_search_finds_what_was_planted_and_with_permuted_labels_nothing(perm
     settings = dataclasses.replace(planted.settings_of(seed=0), epochs=4)
     _, history = planted.search_planted(PROBLEMS["near"], settings, permuted)
     limit = verdict.noise_limit(history, settings)
-    assert planted.is_hit(PROBLEMS["near"], planted.log_strengths(history), limit) != permuted
+    assert is_hit(PROBLEMS["near"], log_strengths(history), limit) != permuted
     assert not (permuted and verdict.decided(history, settings))
 
 
@@ -85,8 +85,8 @@ def test_a_hit_needs_a_right_operation_on_every_edge_that_matters():
         return np.array([[3.0 * (o == name) for o in OPERATIONS] for name in names])
 
     problem, both = PROBLEMS["differ"], worth("dil_conv_5x5", "sep_conv_3x3")
-    assert planted.is_hit(problem, both, margin=2.9) and not planted.is_hit(problem, both, 3.0)
+    assert is_hit(problem, both, margin=2.9) and not is_hit(problem, both, 3.0)
     # another right one may be as good, a wrong one may not
-    assert planted.is_hit(problem, both + worth("sep_conv_5x5", "sep_conv_5x5"), margin=2.9)
-    assert not planted.is_hit(problem, both + worth("sep_conv_3x3", "sep_conv_5x5"))
-    assert not planted.is_hit(problem, worth("dil_conv_5x5", "dil_conv_3x3"))
+    assert is_hit(problem, both + worth("sep_conv_5x5", "sep_conv_5x5"), margin=2.9)
+    assert not is_hit(problem, both + worth("sep_conv_3x3", "sep_conv_5x5"))
+    assert not is_hit(problem, worth("dil_conv_5x5", "dil_conv_3x3"))
