@@ -1,1 +1,1 @@
-"""Command lines: run, train, score, doctor, publish and Kaggle."""
+"""Command lines: run, predict, score, review, export, doctor and Kaggle."""

@@ -113,8 +113,6 @@ def run_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "-p", dest="parameter", action="append", default=[], metavar="NAME=VALUE", help=text
     )
-    published = "write the executed notebooks and README's picture into notebooks/"
-    parser.add_argument("--publish", action="store_true", help=published)
     return parser
 
 

@@ -33,7 +33,6 @@ class Plan:
     settings: dict[str, Any]
     parameters: dict[str, dict[str, Any]]
     arguments: list[str]  # the command line as it was given
-    publish: bool = False  # write the executed notebooks over the sources
 
     @property
     def command(self) -> str:
@@ -69,8 +68,6 @@ def make_plan(arguments: list[str], here: bool = True) -> Plan:
             f"run {run!r} was started with --dataset {record['dataset']}, not {dataset}, and would "
             "lose its predictions: give this one another name with --name"
         )
-    if options.publish and (preset == "smoke" or first or options.only or not paths.is_clone()):
-        raise SettingsError("--publish needs a clone and a whole run, not of the preset smoke")
     given = _given(options.parameter, chosen) | {"DATASET": dataset}
     settings, parameters = {}, {}
     for stage in order:
@@ -86,7 +83,7 @@ def make_plan(arguments: list[str], here: bool = True) -> Plan:
         settings[stage] = config.resolve(stage, preset, {n.lower(): v for n, v in values.items()})
         parameters[stage] = values | {"RUN": run}
     parameters[stages.FIRST]["PRESET"] = preset
-    return Plan(run, preset, chosen, settings, parameters, arguments, options.publish)
+    return Plan(run, preset, chosen, settings, parameters, arguments)
 
 
 def _dataset(name: str) -> str:

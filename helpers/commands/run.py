@@ -80,19 +80,11 @@ def execute(plan: Plan) -> None:
             if stage == FIRST_TABLE != plan.chosen[-1]:
                 _show_table(run_paths)
         _show_results(run_paths, time.monotonic() - started_s)
-        if plan.publish:
-            from helpers.commands.publish import publish  # imports much
-
-            for file in publish(run_paths):
-                name = file.relative_to(paths.notebooks_root().parent)
-                print(f"published: {name.as_posix()}, {file.stat().st_size / 1e6:.2f} MB")
 
 
 def _is_done(plan: Plan, stage: str, notebook: Path) -> bool:
-    """Return True if the stage is up to date, and its executed copy is there if it is wanted."""
+    """Return True if the stage is up to date."""
     run_paths = paths.RunPaths(plan.run)
-    if plan.publish and not run_paths.notebook(stage).is_file():
-        return False
     if stages.load_run(run_paths).get("preset", plan.preset) != plan.preset:
         return False  # notebook 01 writes the preset
     code = kernel.code_digest(notebook)

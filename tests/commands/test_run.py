@@ -54,8 +54,6 @@ def test_a_part_of_the_series_can_be_chosen(option, chosen):
         (["-p", "RUN=x"], "--name"),
         (["-p", "BACKBONE=resnet81"], "'resnet81'"),
         (["--only", "9"], "'9'"),
-        (["--publish"], "smoke"),
-        (["--preset", "quick", "--only", "01", "--publish"], "--publish"),
         (["--name", "../x"], "RUN='../x'"),
         (["--name", 300 * "a"], "300 bytes"),
         (["--dataset", "parts"], "DATASET='parts'"),
@@ -116,12 +114,6 @@ def test_a_default_name_that_another_data_set_has_taken_is_refused(home, tmp_pat
     (tmp_path / "a" / "parts").mkdir(parents=True)
     (tmp_path / "b").symlink_to(tmp_path / "a")
     assert _plan(*other).run == "folder-parts-smoke"  # the same images by another way
-
-
-def test_publishing_needs_a_clone(monkeypatch):
-    monkeypatch.setattr(paths, "is_clone", lambda: False)
-    with pytest.raises(SettingsError, match="--publish"):
-        _plan("--preset", "quick", "--publish")
 
 
 def test_outside_a_clone_everything_is_written_below_the_current_folder(tmp_path, monkeypatch):

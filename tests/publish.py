@@ -1,0 +1,159 @@
+"""Put the outputs of a finished run into `notebooks/`: `python -m tests.publish RUN`.
+
+A published notebook is the source with the cleaned outputs of the run's executed copy, and a stamp
+in its metadata that names the code, the run and the machine. The tables whose numbers README states
+are written to `notebooks/results/`, with the scores out of fold of a run without a test set (see
+`results.out_of_fold`), and the figure that it shows to `notebooks/images/`.
+"""
+
+import base64
+import io
+import re
+import sys
+from pathlib import Path
+
+import nbformat
+from PIL import Image
+
+from helpers.core import files, paths
+from helpers.core.files import ArtifactError
+from helpers.core.paths import RunPaths
+from helpers.datasets.split_file import read_split
+from helpers.results import out_of_fold
+from helpers.runs import report
+from helpers.runs.record import load_run
+from helpers.runs.settings import ANALYSIS, STAGES
+
+# at least two names deep, so that "and/or" and "</td>" do not match; Windows's paths too
+ABSOLUTE_PATH = re.compile(r"(?<![\w./<~])/[\w.+@~-]+/[\w.+@~/-]+|file://\S+|\b[A-Z]:\\+\w\S*")
+TABLES = ("06_results", "06_three_columns", "07_operating_points")
+FIGURE = "08_journey"  # README's
+WIDGET = "application/vnd.jupyter.widget-view+json"  # a progress bar, dead without a kernel
+
+
+def publish(name):
+    """Write notebooks, tables, scores and README's figure of a run; nothing if anything is wrong.
+
+    Raises:
+        ArtifactError: an output must not be shown, or is not that of the source, or the run is not
+            whole.
+    """
+    run_paths, root = RunPaths(name), paths.notebooks_root()
+    record = load_run(run_paths)
+    missing = {*STAGES} - {n for n, s in record.get("stages", {}).items() if s["status"] == "done"}
+    if missing or record["preset"] == "smoke":
+        raise ArtifactError(f"run {name} is a smoke run, or lacks {', '.join(sorted(missing))}")
+    contents = {}
+    for stage in STAGES:
+        notebook = with_outputs(stage, run_paths, record)
+        if wrong := faults(notebook):
+            raise ArtifactError(f"{stage} is not fit to be published: {'; '.join(wrong[:3])}")
+        contents[root / f"{stage}.ipynb"] = nbformat.writes(notebook).rstrip("\n").encode() + b"\n"
+    other = record["stages"][ANALYSIS]["settings"]["compare_run"]
+    for shown in map(RunPaths, filter(None, (name, other))):
+        for table in filter(Path.is_file, map(shown.table, TABLES)):
+            contents[root / "results" / shown.name / table.name] = table.read_bytes()
+    place = root / "results" / name
+    if (read_split(run_paths.split_csv).split != "test").all():
+        scores = out_of_fold.contents(report.out_of_fold_scores(run_paths, other))
+        contents |= {place / file: content for file, content in scores.items()}
+    contents[root / "images" / f"{FIGURE}.png"] = run_paths.figure(FIGURE).read_bytes()
+    for path, content in contents.items():
+        files.write_bytes(path, content)
+    for path in {*place.glob("*/*.csv")} - contents.keys():  # of an earlier publication
+        path.unlink()
+    return list(contents)
+
+
+def with_outputs(stage, run_paths, record):
+    """Return the source notebook with the outputs of its executed copy, and the stamp."""
+    source = nbformat.read(paths.notebooks_root() / f"{stage}.ipynb", as_version=4)
+    copy = nbformat.read(run_paths.notebook(stage), as_version=4)
+    copies = {cell.id: cell for cell in copy.cells}
+    for number, cell in enumerate(code_cells(source), start=1):
+        if cell.id not in copies or copies[cell.id].source != cell.source:
+            raise ArtifactError(f"{stage}, cell {cell.id}: the executed copy has another code")
+        cell.execution_count = number
+        cell.outputs = [cleaned(o, number) for o in copies[cell.id].outputs if not is_noise(o)]
+    given = copy.metadata.papermill.parameters
+    source.metadata["published"] = {
+        "code": cells_digest(source),
+        "run": run_paths.name,
+        "preset": record["preset"],
+        "parameters": {n: relative(v) if isinstance(v, str) else v for n, v in given.items()},
+        "commit": record["stages"][stage]["commit"],
+        "machine": "{device}, {precision}".format_map(record["stages"][stage]),
+    }
+    return source
+
+
+def code_cells(notebook):
+    """Return the code cells."""
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def cells_digest(notebook):
+    """Return a digest of a notebook's code cells, without the code of the package."""
+    return files.fingerprint([cell.source for cell in code_cells(notebook)])
+
+
+def is_noise(output):
+    """Return True for a warning or a progress bar."""
+    return output.get("name") == "stderr" or WIDGET in output.get("data", {})
+
+
+def cleaned(output, number):
+    """Return an output of cell `number` with relative paths, without addresses, its PNG small."""
+    if output.output_type == "execute_result":
+        output.execution_count = number
+    content = output.get("data", output)
+    for kind, text in texts_of(output).items():
+        content[kind] = re.sub(r" at 0x[0-9a-fA-F]+", "", relative(text))
+    if "image/png" in content:
+        content["image/png"] = smaller_png(content["image/png"])
+    return output
+
+
+def texts_of(output):
+    """Return what a reader can read in an output: the printed text, or its texts by kind."""
+    content = output.get("data", output)  # a printed text is in the output itself
+    return {k: text for k, text in content.items() if k == "text" or k.startswith("text/")}
+
+
+def relative(text):
+    """Return a text with paths below the project and the home folder as the README writes them."""
+    for root in {str(paths.project_root()), str(paths.home())}:
+        text = text.replace(f"{root}/", "")
+    return text.replace(f"{Path.home()}/", "~/") if Path.home() != Path("/") else text
+
+
+def faults(notebook):
+    """Return what is wrong with the outputs of a notebook; nothing if it has no outputs."""
+    if not any(cell.outputs for cell in code_cells(notebook)):
+        return []
+    stamp, wrong = dict(notebook.metadata.get("published", {})), []
+    if stamp.get("code") != cells_digest(notebook):
+        wrong.append("its outputs are not those of its present code: publish a run again")
+    texts = [("the stamp", repr(stamp))]
+    for cell in code_cells(notebook):
+        for output in cell.outputs:
+            if is_noise(output) or output.output_type == "error":
+                wrong.append(f"cell {cell.id} shows a warning, an error or a progress bar")
+            texts += [(f"cell {cell.id}", text) for text in texts_of(output).values()]
+    for where, text in texts:
+        if path := ABSOLUTE_PATH.search(text):
+            wrong.append(f"{where} holds a path of one machine: {path[0]}")
+    return wrong
+
+
+def smaller_png(content):
+    """Return a PNG (base64) in at most 256 colours: a third of the bytes."""
+    image = Image.open(io.BytesIO(base64.b64decode(content))).convert("RGB")
+    small = image.quantize(256, Image.Quantize.MAXCOVERAGE, kmeans=1, dither=Image.Dither.NONE)
+    buffer = io.BytesIO()
+    small.save(buffer, "PNG", optimize=True)
+    return min(content, base64.b64encode(buffer.getvalue()).decode(), key=len)
+
+
+if __name__ == "__main__":
+    print(*publish(sys.argv[1]), sep="\n")

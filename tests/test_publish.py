@@ -1,0 +1,141 @@
+"""Publishing a run: sources with outputs and a stamp, nothing of one machine in them."""
+
+import shutil
+
+import nbformat
+import numpy as np
+import pytest
+from nbformat import v4
+
+from helpers.commands import kernel
+from helpers.core import files, paths
+from helpers.results import out_of_fold
+from helpers.runs.memo import read_all_predictions
+from helpers.runs.settings import STAGES
+from tests import planted, publish
+
+RUN, STAGE = "elpv-quick", "03_finetuning"
+NOTEBOOKS = sorted(paths.notebooks_root().glob("*.ipynb"))
+BAR = v4.new_output("display_data", data={publish.WIDGET: {"model_id": "1"}, "text/plain": "0 %"})
+WARNING = v4.new_output("stream", name="stderr", text="oh\n")
+
+
+def read(stage=STAGE):
+    return nbformat.read(paths.notebooks_root() / f"{stage}.ipynb", as_version=4)
+
+
+def execute(stage, *outputs, **parameters):
+    """Write an executed copy as papermill does: `outputs` in the third code cell of the source."""
+    notebook = read(stage)
+    for cell in publish.code_cells(notebook):
+        cell.outputs = []
+    publish.code_cells(notebook)[2].outputs = [nbformat.from_dict(output) for output in outputs]
+    injected = v4.new_code_cell("RUN = 'x'", metadata={"tags": ["injected-parameters"]})
+    notebook.cells.insert(2, injected)
+    notebook.metadata["papermill"] = {"parameters": {"RUN": RUN} | parameters}
+    target = paths.RunPaths(RUN).notebook(stage)
+    files.write_bytes(target, nbformat.writes(notebook).encode())
+
+
+def said(text):
+    return v4.new_output("stream", name="stdout", text=text)
+
+
+@pytest.fixture
+def finished_run(home, monkeypatch):
+    """Return the paths of a finished run, with a copy of `notebooks/` to write to."""
+    copies = home / "project" / "notebooks"
+    shutil.copytree(paths.notebooks_root(), copies, ignore=shutil.ignore_patterns("images"))
+    monkeypatch.setattr(paths, "notebooks_root", lambda: copies)
+    run_paths = planted.make_run(name=RUN)
+    about = {"status": "done", "settings": {"compare_run": ""}, "commit": "abc1234"}
+    about |= {"device": "CPU, 2 threads", "precision": "bf16"}
+    record = {"preset": "quick", "stages": dict.fromkeys(STAGES, about)}
+    files.save_json(run_paths.run_json, record)
+    files.write_bytes(run_paths.figure(publish.FIGURE), b"a PNG")
+    for stage in STAGES:
+        execute(stage, said(f"{stage} speaks\n"))
+    return run_paths
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_of_the_repository_has_no_outputs_or_those_of_its_present_code(path):
+    notebook = read(path.stem)
+    assert publish.faults(notebook) == []
+    assert set(notebook.metadata) <= {"kernelspec", "language_info", "published"}
+    tags = [{}, {"tags": ["parameters"]}, {"tags": [kernel.BOTH_CLASSES]}]
+    assert all(cell.metadata in tags for cell in notebook.cells)
+
+
+def test_all_notebooks_together_are_small_and_readme_s_picture_is_saved_by_one():
+    # each publication stays in git's history
+    assert sum(path.stat().st_size for path in NOTEBOOKS) < 6_000_000
+    assert any(
+        f'"{publish.FIGURE}"' in cell.source for p in NOTEBOOKS for cell in read(p.stem).cells
+    )
+
+
+def test_publishing_puts_outputs_and_a_stamp_into_the_sources_and_nothing_else(finished_run):
+    data = {"text/html": f"<td>{finished_run.root}/a.csv</td>", "text/plain": "<x at 0x7f10>"}
+    table = v4.new_output("execute_result", data=data, execution_count=9)
+    stay = "good/bad, 1/2, data/runs/x.csv, ../data/x/y, https://doi.org/10.1/x, ~/.a/b\n"
+    printed = said(f"{finished_run.root}/split.csv {stay}")
+    execute(STAGE, BAR, printed, WARNING, table, FBP_EPOCHS=2)
+    before = read()
+    written = publish.publish(RUN)
+    assert [path.stem for path in written] == [*STAGES, publish.FIGURE]
+    after = read()
+    printed, table = publish.code_cells(after)[2].outputs
+    assert printed.text == f"data/runs/{RUN}/split.csv {stay}"
+    assert table.data == {"text/html": f"<td>data/runs/{RUN}/a.csv</td>", "text/plain": "<x>"}
+    assert after.metadata.published == {
+        "code": publish.cells_digest(before),
+        "run": RUN,
+        "preset": "quick",
+        "parameters": {"RUN": RUN, "FBP_EPOCHS": 2},
+        "commit": "abc1234",
+        "machine": "CPU, 2 threads, bf16",
+    }
+    code = [[(c.id, c.source, c.metadata) for c in n.cells] for n in (before, after)]
+    assert code[0] == code[1]
+    for output in (WARNING, BAR):
+        after.cells[1].outputs = [output]
+        (wrong,) = publish.faults(after)
+        assert after.cells[1].id in wrong
+    after.cells[1].outputs = []
+    assert publish.faults(after) == []
+    after.cells[1].source += "\nx = 1"
+    assert len(publish.faults(after)) == 1  # stale
+
+
+@pytest.mark.parametrize("path", ["/srv/parts/a.png", "file:///srv/x", "C:\\Users\\me"])
+def test_a_path_of_one_machine_or_other_code_stops_the_publication_of_all(finished_run, path):
+    before = {p: p.read_bytes() for p in paths.notebooks_root().rglob("*") if p.is_file()}
+    execute(STAGE, said(f"read '{path}'"))
+    with pytest.raises(files.ArtifactError, match=f"{STAGE}.*: cell "):
+        publish.publish(RUN)
+    execute(STAGE, said("x"), WEIGHTS=path)
+    with pytest.raises(files.ArtifactError, match=f"{STAGE}.*the stamp"):
+        publish.publish(RUN)
+    copy = finished_run.notebook(STAGE)
+    copy.write_text(copy.read_text().replace("run.finish()", "run.end()"))
+    with pytest.raises(files.ArtifactError, match=STAGE):
+        publish.publish(RUN)
+    assert {p: p.read_bytes() for p in before} == before
+
+
+def test_tables_and_scores_out_of_fold_are_published_and_those_of_earlier_models_removed(
+    finished_run,
+):
+    record = finished_run.run_json.read_bytes()
+    planted.make_run_without_test(RUN, by_groups=False)
+    planted.plant(finished_run, "fbp", 2.0, 0, 1)
+    files.write_bytes(finished_run.run_json, record)
+    files.write_bytes(finished_run.table("06_results"), b"model,test_auc\nfbp,0.9\n")
+    place = paths.notebooks_root() / "results" / RUN
+    files.write_bytes(place / "random" / "gone.csv", b"id,seed0\n")
+    assert {place / "folds.csv", place / "06_results.csv"} <= {*publish.publish(RUN)}
+    assert [path.name for path in place.glob("*/*.csv")] == ["fbp.csv"]
+    scores = out_of_fold.read_folder(place).scores["random"]["fbp"]
+    expected = read_all_predictions(finished_run)["fbp"].val.defect_score
+    np.testing.assert_allclose(scores.mean(axis=1), expected, rtol=1e-4)
