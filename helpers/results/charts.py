@@ -1,9 +1,9 @@
-"""Figures of models and scores: AUCs with their intervals, ROC curves, and the decision."""
+"""Figures of models and scores: AUCs with their intervals, and the decision."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -12,12 +12,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
-from sklearn.metrics import roc_curve
 
 from helpers.core import tables
-from helpers.core.metrics import rate_interval, roc_auc
+from helpers.core.metrics import rate_interval
 from helpers.core.style import SIGNIFICANT, evenly, percent, percent_axis, percent_up
-from helpers.models.record import colours
 from helpers.results import decision, operating_point
 from helpers.results.predictions import Scored
 from helpers.results.settings import DecisionSettings
@@ -26,8 +24,6 @@ MODEL: dict[str, Any] = {"fmt": "o", "color": "black", "capsize": 3}
 LEGEND_BELOW: dict[str, Any] = {"loc": "outside lower center", "borderaxespad": 2}
 LEGEND_BELOW |= {"ncols": 2, "frameon": False, "fontsize": 11}  # above the footnote
 MARKERS = "osD^vP"
-DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1.5, 1)))
-MOST_CURVES = 3  # more lines in one panel cannot be told apart
 ROOT = (lambda values: np.sqrt(np.clip(values, 0, None)), np.square)  # of an axis
 MOST_POINTS = 100  # of a curve with intervals
 PROMISE_LINES: tuple[dict[str, Any], ...] = (
@@ -127,37 +123,6 @@ def differences(table: pd.DataFrame, xlabel: str, title: str = "") -> Figure:
     ax.set_xlabel(f"{xlabel}, points (95 % interval; Holm's p)")
     figure.legend(**LEGEND_BELOW)
     figure.suptitle(title, fontsize=12, wrap=True)
-    return figure
-
-
-def best_of_kinds(
-    table: pd.DataFrame, scored: Mapping[str, Scored], wanted: str
-) -> dict[str, Scored]:
-    """Return the model that is `wanted` and the best of other kinds, `MOST_CURVES` in all.
-
-    The best are those by validation AUC; `table` is that of `results_table`.
-    """
-    models = table[table.model.isin([*scored])].sort_values(
-        "val_auc", ascending=False, kind="stable"
-    )
-    models = models.assign(kind=models.kind.mask(models.model == wanted, ""))
-    names = [wanted, *models.drop_duplicates("kind").model.drop_duplicates()]
-    return {name: scored[name] for name in [*dict.fromkeys(names)][:MOST_CURVES]}
-
-
-def roc(scored: Mapping[str, Scored]) -> Figure:
-    """Draw the ROC curve of each model on test, on validation, or out of fold."""
-    figure, ax = plt.subplots(figsize=(6.5, 5.9))
-    colour = colours(model.model for model in scored.values())
-    for (name, model), dash in zip(scored.items(), DASHES, strict=False):
-        labels, scores = model.labels_scores()
-        false_alarms, hits, _ = roc_curve(labels, scores)
-        label = f"{model.title}: AUC {percent(roc_auc(labels, scores))}"
-        passed, found = 100 * (1 - false_alarms), 100 * hits
-        ax.plot(passed, found, color=colour[name], ls=dash, lw=1.8, label=label)
-    ax.plot([100, 0], [0, 100], color="0.6", lw=0.8, zorder=1)
-    ax.set(xlim=(102, -2), xlabel="good parts that pass, %", ylabel="bad parts found, %")
-    ax.legend(loc="lower right", handlelength=3.4)
     return figure
 
 

@@ -14,13 +14,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
 
-from helpers.core.metrics import (
-    alike,
-    auc_interval,
-    exact_interval,
-    rate_interval,
-    within_group_auc,
-)
+from helpers.core.metrics import alike, exact_interval, rate_interval
 from helpers.core.style import SIDES, SIGNIFICANT, p_value, percent, percent_up, with_interval
 from helpers.core.tables import fill
 from helpers.datasets.split_file import FEWEST_BAD
@@ -33,7 +27,7 @@ from helpers.results.operating_point import (
     units_needed,
 )
 from helpers.results.out_of_fold import PRIOR
-from helpers.results.predictions import Scored, common
+from helpers.results.predictions import Scored
 from helpers.results.results_table import best_model, chosen_by, rivals
 
 FOLDS = 5  # that `CROSS_FIT` usually has
@@ -117,33 +111,6 @@ def pairs(
     judged_by = scored[known[0][0]].judged_by
     about = f"points of {judged_by} AUC with 95 % intervals, p by Holm's correction"
     return f"{subject} {done or verbs[2]}: {', '.join(numbers)}; {about}."
-
-
-def beyond_groups(scored: Mapping[str, Scored], names: Sequence[str]) -> str:
-    """Say what the groups alone tell, and what models tell beside that and inside the groups.
-
-    The AUCs are those of the same images; the differences from the module prior are paired.
-    """
-    if PRIOR.slug not in scored:
-        return ""
-    known = common({name: scored[name] for name in (PRIOR.slug, *names) if name in scored})
-    prior = known.pop(PRIOR.slug)
-    alone = auc_interval(*prior.labels_scores(), prior.blocks())
-    each = []
-    for model in known.values():
-        difference, (auc, _), _ = paired(model, prior)
-        groups = model.groups()
-        assert groups is not None  # else there would be no module prior
-        inside = within_group_auc(*model.labels_scores(), groups)
-        each.append(
-            f"{model.model.title} has {percent(auc)} (difference "
-            f"{with_interval(*difference[:3], sign='+')}, {p_value(difference.p_value)}) and "
-            f"{with_interval(*inside)} inside groups"
-        )
-    return (
-        f"The groups alone, without a pixel, have {prior.judged_by} AUC {with_interval(*alone)}: "
-        f"{', '.join(each)}."
-    )
 
 
 def mistakes(wrong: pd.DataFrame, judged: pd.DataFrame) -> str:

@@ -1,13 +1,10 @@
 """The figures show the numbers that they were given."""
 
-import numpy as np
 import pandas as pd
 import pytest
-from sklearn.metrics import roc_auc_score
 
-from helpers.datasets.split_file import read_split
 from helpers.models.record import Model
-from helpers.results import charts, comparison, decision, results_table
+from helpers.results import charts, comparison, decision
 from helpers.results.settings import DecisionSettings
 from helpers.runs.memo import read_all_predictions
 from tests import planted
@@ -69,19 +66,6 @@ def test_differences_are_filled_if_they_are_significant_and_the_best_is_above(ru
     untested = compared.assign(p_holm=compared.p_holm.mask(compared.index == 0))
     *_, last = charts.differences(untested, "AUC").axes[0].containers
     assert last.lines[0].get_markerfacecolor() == "0.7" and len(last.lines[0].get_xdata()) == 1
-
-
-def test_three_curves_are_drawn_that_of_the_wanted_model_first(run):
-    scored = read_all_predictions(run)
-    table = results_table.results_table(scored, read_split(run.split_csv))
-    drawn = charts.best_of_kinds(table, scored, "cnn")
-    assert list(drawn) == ["cnn", "svm_on_fbp", "svm"]  # the best of each other kind
-    (ax,) = charts.roc(drawn).axes
-    for (name, model), line in zip(drawn.items(), ax.lines, strict=False):
-        x, y = line.get_xydata().T
-        auc = roc_auc_score(*model.labels_scores())
-        assert -np.trapezoid(y, x) / 100**2 == pytest.approx(auc), name
-        assert line.get_label() == f"{model.title}: AUC {100 * auc:.1f}"
 
 
 def test_the_decision_is_drawn_with_its_promises_marked(run):

@@ -5,7 +5,6 @@ import dataclasses
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.metrics import roc_auc_score
 
 from helpers.datasets.split_file import read_split
 from helpers.models.record import Model
@@ -80,33 +79,6 @@ def test_the_next_model_is_named_with_what_is_significant(scored):
     )
     assert "LDA on FBP features, differs by -" in said
     assert findings.next_best(compared[:0], "test") == ""
-
-
-def test_what_groups_tell_alone_is_beside_what_models_tell_on_the_same_images_and_inside_groups(
-    home,
-):
-    run_paths = planted.make_run_without_test("lots", by_groups=False)
-    for name, quality, once in (("module_prior", 0.5, False), ("cnn", 2.0, True), ("fbp", 3, True)):
-        planted.plant(run_paths, name, quality, 1, once=once)  # trained once: fold 0 alone
-    scored = read_all_predictions(run_paths)
-    said = findings.beyond_groups(scored, ["fbp", "cnn", "fbp", "darts_searched"])
-    cnn, prior = (scored[name].val.set_index("id") for name in ("cnn", "module_prior"))
-    prior = prior.loc[cnn.index]
-    alone, auc = (100 * roc_auc_score(one.label, one.defect_score) for one in (prior, cnn))
-    assert said.startswith(f"The groups alone, without a pixel, have out-of-fold AUC {alone:.1f} [")
-    assert said.count("inside groups") == 2 and said.index(": FBP has") < said.index(", Two-layer")
-    difference = comparison.paired(scored["cnn"], scored["module_prior"])[0]
-    assert f"CNN has {auc:.1f} (difference {100 * difference.difference:+.1f} [" in said
-    inside = [
-        (min(own.label.sum(), (1 - own.label).sum()), own)
-        for _, own in cnn.groupby("group")
-        if own.label.nunique() == 2
-    ]
-    aucs = [roc_auc_score(own.label, own.defect_score) for n, own in inside if n > 1]
-    mean = 100 * np.average(aucs, weights=[n for n, _ in inside if n > 1])
-    assert f") and {mean:.1f} [" in said.partition("CNN has")[2]
-    del scored["module_prior"]
-    assert findings.beyond_groups(scored, ["cnn"]) == ""
 
 
 def test_mistakes_are_counted_with_intervals_by_groups_if_they_are_known():
