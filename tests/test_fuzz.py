@@ -201,12 +201,13 @@ def test_any_submission_passes_whole_or_is_refused(place, data):
     path, sample = place / "sub.csv", place / "sample.csv"
     whole = {"id": IDS, "defect_score": [round(i / 30, 3) for i in range(24)]}
     path.write_bytes(data.draw(csv_files(whole)))
-    found = outcome(lambda: submission.validate_submission(path, IDS), path)
+    sample.write_text(pd.DataFrame(whole).to_csv(index=False), encoding="utf-8")
+    found = outcome(lambda: submission.validate_submission(path, sample), path)
     if found is not None:
         assert sorted(found.id) == IDS and found.defect_score.between(0, 1).all()
     sample.write_bytes(path.read_bytes())
     path.write_text(pd.DataFrame(whole).to_csv(index=False), encoding="utf-8")
-    outcome(lambda: submission.validate_submission(path, None, sample), place)
+    outcome(lambda: submission.validate_submission(path, sample), place)
 
 
 # --- JSON ------------------------------------------------------------------------------------

@@ -16,13 +16,12 @@ from helpers.core.style import LABEL_NAMES, draw_image, evenly, told_apart
 from helpers.datasets import DataError
 from helpers.datasets.cache import inside
 from helpers.datasets.folder import image_files
-from helpers.deploy.description import VERDICTS, Description
+from helpers.deploy.description import VERDICTS
 from helpers.deploy.predictor import TrainedModel
 from helpers.deploy.settings import MOST_OWN_IMAGES
 from helpers.explain import maps
 from helpers.explain.anomaly_maps import anomaly_map
 from helpers.explain.gradcam import grad_cam
-from helpers.results.operating_point import outgoing_ppm
 from helpers.training.patchcore import PatchCoreNetwork
 
 FROM_THE_RUN = 48  # test images to ask about if no folder is given
@@ -208,16 +207,3 @@ def say_verdicts(table: pd.DataFrame) -> str:
     unread = f"; {every['Unreadable']} image(s) cannot be read" if every["Unreadable"] else ""
     each = ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
     return f"Of {sum(counts.values())} parts: {each}{unread}."
-
-
-def say_outgoing(description: Description | None, bad_rate: float) -> str:
-    """Say how many bad parts leave a line where `bad_rate` of all are bad; "" without a promise."""
-    if not description or description.seal != description.promise_digest:
-        return ""
-    escapes, overkill = description.promised_escape_rate, description.overkill_rate
-    if escapes == 1 or overkill is None:
-        return ""
-    return (
-        f"On a line with {100 * bad_rate:.3g} % bad parts, by the promise on average at most "
-        f"{outgoing_ppm(escapes, overkill, bad_rate):,.0f} of a million that leave it are bad."
-    )

@@ -91,9 +91,9 @@ def operating_table(
     """Return what each of the `decisions` does: a row per model and rule.
 
     For `val` and, if its labels are known, `test` it has counts (`*_escapes, *_bad, *_overkilled,
-    *_good`), rates of the class (`*_escape_rate, *_overkill_rate, *_good_passed`), shares of all
-    parts on the line (`*_passed, *_reviewed, *_rejected`) and bad parts of a million that leave it
-    (`*_outgoing`), with 95 % intervals, by groups if they are known (parts of one lot fail
+    *_good`), rates of the class (`*_escape_rate, *_overkill_rate, *_good_passed`), the share of all
+    parts on the line that are looked at again (`*_reviewed`) and bad parts of a million that leave
+    it (`*_outgoing`), with 95 % intervals, by groups if they are known (parts of one lot fail
     together); and with costs `*_cost` per 1,000 parts.
     """
     line, rows = line_of(settings, bad_rate), []
@@ -109,7 +109,8 @@ def operating_table(
                 counts = zip(("escapes", "bad", "overkilled", "good"), point[2:], strict=True)
                 row |= {f"{side}_{count}": value for count, value in counts}
                 rates = {"escape_rate": point.escape_rate, "overkill_rate": point.overkill_rate}
-                rates |= operating_point.bin_shares(*data, bins, bad_rate, groups)
+                looked = operating_point.reviewed_share(*data, bins, bad_rate, groups)
+                rates["reviewed"] = looked
                 held = operating_point.escape_and_overkill(*data, bins.pass_below, groups=groups)
                 rates["good_passed"] = Interval(*(1 - held.overkill_rate[end] for end in (0, 2, 1)))
                 ppm = operating_point.outgoing_ppm(point[0], point[1].estimate, bad_rate)
@@ -118,8 +119,7 @@ def operating_table(
                     row |= with_ends(f"{side}_{rate}", interval)
                 if line.escape_cost:
                     escapes, overkill = point.escape_rate.estimate, point.overkill_rate.estimate
-                    looks = rates["reviewed"].estimate
-                    cost = operating_point.expected_cost(escapes, overkill, looks, line)
+                    cost = operating_point.expected_cost(escapes, overkill, looked[0], line)
                     row[f"{side}_cost"] = PER_PARTS * float(cost)
             rows.append(row)
     return pd.DataFrame(rows)

@@ -219,32 +219,29 @@ def escape_and_overkill(
     )
 
 
-def bin_shares(
+def reviewed_share(
     labels: ArrayLike,
     scores: ArrayLike,
     bins: Bins,
     bad_rate: float,
     groups: ArrayLike | None = None,
-) -> dict[str, Interval]:
-    """Return the shares of all parts that are `passed`, `reviewed` and `rejected`.
+) -> Interval:
+    """Return the share of all parts that a person looks at again.
 
     Good and bad parts are weighted as on a line where the fraction `bad_rate` is bad. The interval
     joins those of the two classes (MOVER: Donner and Zou 2012, doi 10.1177/0962280210383082).
     """
     labels, scores = check_both_classes(labels, scores)
-    passed, rejected = scores < bins.pass_below, scores >= bins.reject_from
-    bins_flags = {"passed": passed, "reviewed": ~passed & ~rejected, "rejected": rejected}
-    weights, shares = np.array([1 - bad_rate, bad_rate]), {}
-    for name, flags in bins_flags.items():
-        classes = [
-            rate_interval(flags[own], None if groups is None else np.asarray(groups)[own])
-            for own in (labels == 0, labels == 1)
-        ]
-        rates, low, high = np.transpose(classes)
-        share = float(weights @ rates)
-        below, above = (float(np.linalg.norm(weights * (rates - end))) for end in (low, high))
-        shares[name] = Interval(share, share - below, share + above)
-    return shares
+    flags = (scores >= bins.pass_below) & (scores < bins.reject_from)
+    classes = [
+        rate_interval(flags[own], None if groups is None else np.asarray(groups)[own])
+        for own in (labels == 0, labels == 1)
+    ]
+    rates, low, high = np.transpose(classes)
+    weights = np.array([1 - bad_rate, bad_rate])
+    share = float(weights @ rates)
+    below, above = (float(np.linalg.norm(weights * (rates - end))) for end in (low, high))
+    return Interval(share, share - below, share + above)
 
 
 def outgoing_ppm(escape_rate: ArrayLike, overkill_rate: float, bad_rate: float) -> np.ndarray:

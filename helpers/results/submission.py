@@ -7,7 +7,6 @@ submissions of the day. So every rule is checked here; each error names the row 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -17,30 +16,24 @@ from helpers.core.files import ArtifactError, load_csv, refuse_marked
 COLUMNS = ["id", "defect_score"]
 
 
-def validate_submission(
-    path: str | os.PathLike,
-    ids: Sequence[str] | None,
-    sample_path: str | os.PathLike = "",
-) -> pd.DataFrame:
+def validate_submission(path: str | os.PathLike, sample: str | os.PathLike) -> pd.DataFrame:
     """Check a submission and return it as a table of `id` (str) and `defect_score` (float64).
 
     Args:
         path: the CSV.
-        ids: the ids of the test set; None takes them from the sample submission.
-        sample_path: the contest's sample submission; needed if `ids` is None.
+        sample: the contest's sample submission, which has the ids of the test set.
 
     Raises:
         ArtifactError: a wrong header, no rows, a missing, doubled or unknown id, or a score that is
             not a number from 0 to 1.
 
     Example:
-        validate_submission("submissions/mine.csv", None, "sample_submission.csv")
+        validate_submission("submissions/mine.csv", "sample_submission.csv")
     """
-    path, sample = Path(path), Path(sample_path)
-    origin = "the test set" if ids is not None else f"the sample {sample}"
-    expected = list(ids) if ids is not None else load_csv(sample, COLUMNS).id.tolist()
+    path, sample = Path(path), Path(sample)
+    expected = load_csv(sample, COLUMNS).id.tolist()
     if not expected:
-        raise ArtifactError(f"{path} cannot be checked: {origin} has no ids")
+        raise ArtifactError(f"{path} cannot be checked: {sample} has no ids")
     frame = load_csv(path, COLUMNS, text=["defect_score"])
     if list(frame) != COLUMNS:
         raise ArtifactError(f"{path}: the header is {','.join(frame)}; write {','.join(COLUMNS)}")
@@ -60,7 +53,7 @@ def validate_submission(
     if missing:
         n, first = missing[0]
         raise ArtifactError(
-            f"{path}: id {first!r} (row {n} of {origin}) is missing, {len(missing)} of "
+            f"{path}: id {first!r} (row {n} of {sample}) is missing, {len(missing)} of "
             f"{len(expected)} in all. Predict every test image."
         )
     return frame.assign(defect_score=scores)

@@ -126,13 +126,11 @@ def write_ensemble(run: Run) -> Stacked | None:
 def out_of_fold_scores(run_paths: RunPaths, other: str = "") -> OutOfFold:
     """Return the scores of all images by the models of a run without a test set.
 
-    With the name of an `other` run that was split in the other way, those of both.
+    With the name of an `other` run that `compared_with` has accepted, those of both.
 
     Raises:
-        SettingsError: the run has a test set, or see `compared_with`.
+        SettingsError: a run has a test set.
     """
-    if other:
-        compared_with(run_paths, other)
     runs = {}
     for one in map(RunPaths, filter(None, (run_paths.name, other))):
         split = split_without_test(one)

@@ -1,6 +1,5 @@
 """One part from file to verdict, a folder of one's own, and what is said about it."""
 
-import dataclasses
 import shutil
 from types import SimpleNamespace
 
@@ -12,9 +11,7 @@ from PIL import Image
 
 from helpers.datasets import DataError
 from helpers.deploy import predictor, your_part
-from helpers.deploy.description import sealed
 from helpers.models.spec import Facts
-from helpers.results import findings
 from helpers.training.patchcore import PatchCoreNetwork
 from tests.deploy_run import save_described, small_cnns
 
@@ -100,26 +97,6 @@ def test_groups_count_verdicts_expected_bad_parts_and_known_labels():
     assert said.startswith("Of 4 parts: 2 pass, 1 look again, 1 reject; 1 image")
     nothing = your_part.by_group(_answered("-----", probabilities=[np.nan] * 5))
     assert your_part.say_verdicts(nothing) == ""
-
-
-def test_what_leaves_a_line_is_said_as_in_the_notebook_that_chose_the_thresholds(model):
-    described = sealed(dataclasses.replace(model.description, overkill_rate=0.5))
-    said = your_part.say_outgoing(described, 0.02)
-    escapes = described.promised_escape_rate
-    by_hand = 1e6 * 0.02 * escapes / (0.02 * escapes + 0.98 * 0.5)  # of those that pass
-    assert said.startswith("On a line with 2 % bad parts, by the promise on average at most ")
-    assert f" {by_hand:,.0f} of a million that leave it are bad." in said
-    point = {"model": "m", "rule": "expected", "promised": escapes, "val_overkill_rate": 0.5}
-    others = ("escapes", "bad", "escape_rate", "good_passed", "reviewed")
-    point |= {f"val_{name}": 0 for name in others}
-    table = pd.DataFrame([point])
-    assert f" {by_hand:,.0f} of a million" in findings.promise(table, "m", "val", 0.02, "mine")[1]
-    edited, unknown, nothing = (
-        dataclasses.replace(described, **change)
-        for change in ({"pass_below": 0.0}, {"overkill_rate": None}, {"promised_escape_rate": 1.0})
-    )
-    for silent in (None, edited, sealed(unknown), sealed(nothing)):
-        assert your_part.say_outgoing(silent, 0.02) == ""
 
 
 def test_without_a_folder_parts_come_from_the_largest_groups_of_the_test_set():

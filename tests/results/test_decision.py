@@ -136,7 +136,7 @@ def test_rates_are_by_groups_wherever_they_are_known_though_the_split_is_random(
     )
     assert alone.test_escape_rate_high == metrics.exact_interval(0, 200).high < 0.02
     assert grouped.test_escape_rate_high == pytest.approx(metrics.exact_interval(0, 11).high)
-    assert grouped.test_passed_low < alone.test_passed_low
+    assert grouped.test_reviewed_high > alone.test_reviewed_high
 
 
 def test_a_rule_for_new_groups_is_added_if_the_split_keeps_groups_apart():

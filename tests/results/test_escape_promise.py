@@ -130,10 +130,10 @@ def test_a_person_looks_at_no_more_than_the_share_and_at_no_less_than_possible(s
         for low in sweep[::6]:
             high = op.reject_threshold(labels, scores, low, line)
             looked = [
-                op.bin_shares(labels, scores, op.Bins(low, t), 0.2)["reviewed"].estimate
+                op.reviewed_share(labels, scores, op.Bins(low, t), 0.2).estimate
                 for t in sweep[sweep >= low]
             ]
-            found = op.bin_shares(labels, scores, op.Bins(low, high), 0.2)["reviewed"].estimate
+            found = op.reviewed_share(labels, scores, op.Bins(low, high), 0.2).estimate
             assert found == pytest.approx(max(s for s in looked if s <= share + 1e-9))
 
 
@@ -163,15 +163,14 @@ def test_a_share_looked_at_for_nothing_lowers_the_cheapest_cost():
     assert costs[1] < costs[0]
 
 
-def test_the_shares_weigh_good_and_bad_parts_as_on_the_line_and_add_up_to_one():
+def test_the_share_weighs_good_and_bad_parts_as_on_the_line():
     labels, scores = np.repeat([0, 1], 10), np.tile(np.arange(10) / 10, 2)
     scores[10:] += 0.25
-    shares = op.bin_shares(labels, scores, op.Bins(0.5, 0.8), bad_rate=0.1)
-    assert shares["passed"].estimate == pytest.approx(0.9 * 0.5 + 0.1 * 0.3)
-    assert sum(share.estimate for share in shares.values()) == pytest.approx(1)
-    good, bad = metrics.exact_interval(5, 10), metrics.exact_interval(3, 10)
-    arm = np.hypot(0.9 * (0.5 - good.low), 0.1 * (0.3 - bad.low))
-    assert shares["passed"].low == pytest.approx(shares["passed"].estimate - arm)
+    share = op.reviewed_share(labels, scores, op.Bins(0.5, 0.8), bad_rate=0.1)
+    assert share.estimate == pytest.approx(0.9 * 0.3 + 0.1 * 0.3)
+    good, bad = metrics.exact_interval(3, 10), metrics.exact_interval(3, 10)
+    arm = np.hypot(0.9 * (0.3 - good.low), 0.1 * (0.3 - bad.low))
+    assert share.low == pytest.approx(share.estimate - arm)
 
 
 def test_an_interval_without_groups_is_exact_and_with_groups_never_narrower():

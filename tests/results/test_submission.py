@@ -15,26 +15,23 @@ def csv_file(tmp_path, text, name="x.csv"):
     return path
 
 
+@pytest.fixture
+def sample(tmp_path):
+    lines = [f"{name},0.5" for name in IDS]
+    return csv_file(tmp_path, "\n".join(["id,defect_score", *lines, ""]), "sample.csv")
+
+
 GOOD = "id,defect_score\n007,0.25\na,0\nNA,1\nz9,1e-3\n"
 
 
-def test_a_good_file_comes_back_as_text_ids_and_float_scores(tmp_path):
-    frame = validate_submission(csv_file(tmp_path, GOOD), IDS)
+def test_a_good_file_comes_back_as_text_ids_and_float_scores(tmp_path, sample):
+    frame = validate_submission(csv_file(tmp_path, GOOD), sample)
     assert list(frame.columns) == ["id", "defect_score"]
     assert frame["id"].tolist() == IDS
     assert frame["defect_score"].tolist() == [0.25, 0.0, 1.0, 0.001]
     assert frame["defect_score"].dtype == np.float64
     marked = csv_file(tmp_path, "\ufeff" + GOOD, "with_bom.csv")  # as some spreadsheets write it
-    assert validate_submission(marked, IDS)["id"].tolist() == IDS
-
-
-def test_the_ids_are_read_from_the_sample_when_none_are_given(tmp_path):
-    sample = csv_file(tmp_path, "id,defect_score\nb,0.5\na,0.5\n", "sample.csv")
-    good = csv_file(tmp_path, "id,defect_score\na,0.1\nb,0.2\n")
-    assert validate_submission(good, None, sample)["id"].tolist() == ["a", "b"]
-    bad = csv_file(tmp_path, "id,defect_score\na,0.1\n")
-    with pytest.raises(ArtifactError, match=r"id 'b' \(row 1 of the sample .*sample\.csv\) is"):
-        validate_submission(bad, None, sample)
+    assert validate_submission(marked, sample)["id"].tolist() == IDS
 
 
 @pytest.mark.parametrize(
@@ -42,7 +39,7 @@ def test_the_ids_are_read_from_the_sample_when_none_are_given(tmp_path):
     [
         (
             "id,defect_score\n007,0\na,0\nz9,0\n",
-            ": id 'NA' (row 3 of the test set) is missing, 1 of",
+            ": id 'NA' (row 3 of SAMPLE) is missing, 1 of",
         ),
         ("id,defect_score\n007,0\na,0\nNA,0\na,1\nz9,0\n", ", line 5: id 'a' occurs twice"),
         ("id,defect_score\n007,0\na,1.2\nNA,0\n", ", line 3: defect_score 1.2 is not a number"),
@@ -54,14 +51,15 @@ def test_the_ids_are_read_from_the_sample_when_none_are_given(tmp_path):
         ("id,defect_score\n7,0\n", ", line 2: id '7' is not in the test set"),
         ("id,score\n007,0\n", " lacks the column(s) defect_score; it has id, score"),
         ("index,id,defect_score\n0,007,0\n", ": the header is index,id,defect_score"),
-        ("id,defect_score\n", ": id '007' (row 1 of the test set) is missing, 4 of 4 in all."),
+        ("id,defect_score\n", ": id '007' (row 1 of SAMPLE) is missing, 4 of 4 in all."),
         ("id,defect_score\n007,0,1\n", " has rows with more values than its header names"),
     ],
 )
-def test_a_broken_file_is_refused_with_the_row_and_the_way_out(tmp_path, body, message):
+def test_a_broken_file_is_refused_with_the_row_and_the_way_out(tmp_path, sample, body, message):
     path = csv_file(tmp_path, body)
     with pytest.raises(ArtifactError) as error:
-        validate_submission(path, IDS)
-    assert str(error.value).startswith(f"{path}{message}")
-    with pytest.raises(ArtifactError, match=r"x\.csv cannot be checked: the test set has no ids"):
-        validate_submission(path, [])
+        validate_submission(path, sample)
+    assert str(error.value).startswith(f"{path}{message}".replace("SAMPLE", str(sample)))
+    sample.write_text("id,defect_score\n")
+    with pytest.raises(ArtifactError, match=r"x\.csv cannot be checked: .*sample\.csv has no ids"):
+        validate_submission(path, sample)

@@ -14,7 +14,6 @@ from helpers.datasets.split_file import read_split
 from helpers.models.record import Model
 from helpers.results import decision, label_audit, out_of_fold, predictions, results_table
 from helpers.results.settings import AnalysisSettings, DecisionSettings
-from helpers.results.submission import validate_submission
 from helpers.runs import memo, report, stages
 from tests import planted
 
@@ -138,13 +137,13 @@ def test_a_run_that_says_nothing_beside_this_one_is_refused(two_runs):
         ("tested", "'tested' has a test set.*TEST_FRACTION=0"),
     ):
         with pytest.raises(SettingsError, match=message):
-            report.out_of_fold_scores(random, other)
+            report.compared_with(random, other)
     split = read_split(path)
     for changed in (split.assign(label=1 - split.label), split[1:]):
         files.save_csv(path, changed)
         planted.plant(RunPaths("groups"), "fbp", 1.0, 0)
         with pytest.raises(SettingsError, match="other images or labels"):
-            report.out_of_fold_scores(random, "groups")
+            report.compared_with(random, "groups")
 
 
 def with_cells(run, **settings):
@@ -156,13 +155,13 @@ def test_runs_may_have_other_cells_but_not_other_trainings_of_the_same(two_runs)
     random, groups = two_runs["random"], two_runs["groups"]
     with_cells(random, random_cells=1, distill=True, halving_epochs=5)
     with_cells(groups, random_cells=2, distill=False, halving_epochs=0)
-    assert report.out_of_fold_scores(random.paths, "groups")
+    assert report.compared_with(random.paths, "groups")
     with_cells(groups, halving_epochs=4)
     with pytest.raises(SettingsError, match=r"05 HALVING_EPOCHS \(here 5, there 4\)"):
-        report.out_of_fold_scores(random.paths, "groups")
+        report.compared_with(random.paths, "groups")
     with_cells(groups, retrain_epochs=12)
     with pytest.raises(SettingsError, match=r"05 RETRAIN_EPOCHS \(here 9, there 12\)"):
-        report.out_of_fold_scores(random.paths, "groups")
+        report.compared_with(random.paths, "groups")
 
 
 def recorded(run, commit, backbone, **columns):
@@ -192,14 +191,14 @@ def test_runs_of_other_pixels_or_groups_are_refused_and_other_code_or_weights_ar
     for column, changed in (("pixels", {"digest": "d1"}), ("groups", {"group": "x" + lots})):
         recorded(groups, "a1", "resnet18", **{"digest": "d0", "group": lots} | changed)
         with pytest.raises(SettingsError, match=f"has other {column} than run random"):
-            report.out_of_fold_scores(random.paths, "groups")
+            report.compared_with(random.paths, "groups")
 
 
 def test_a_submission_has_one_row_for_each_test_image_and_is_written_whole_or_not(run, monkeypatch):
     scored = memo.read_all_predictions(run.paths)
     path = run.write_submission(scored["fbp"])
-    split, before = read_split(run.paths.split_csv), path.read_bytes()
-    frame = validate_submission(path, split.id[split.split == "test"].tolist())
+    before, frame = path.read_bytes(), files.load_csv(path, ("id", "defect_score"))
+    assert frame.id.tolist() == scored["fbp"].test.id.tolist()
     assert frame.defect_score.tolist() == scored["fbp"].test.defect_score.tolist()
 
     def full_disk(*_):

@@ -71,6 +71,6 @@ def check(path: Path, slug: str = prepare.COMPETITION, sample: Path | None = Non
             f"No sample submission under {folder} to check against: give --sample, or fetch it: "
             f"kaggle competitions download -p {folder} --unzip {slug}"
         )
-    validate_submission(path, None, sample or samples[0])
+    validate_submission(path, sample or samples[0])
     file = shlex.quote(str(path))
     return f"ok; submit it by\nkaggle competitions submit -c {slug} -f {file} -m MESSAGE --wait"
