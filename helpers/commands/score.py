@@ -18,12 +18,11 @@ import csv
 import itertools
 import os
 import time
-from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from itertools import starmap
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pandas as pd
 from tqdm.auto import tqdm
@@ -35,6 +34,7 @@ from helpers.datasets.cache import CAMERA_BITS
 from helpers.datasets.folder import SUFFIXES, is_image, left_out, walk
 from helpers.deploy import lots
 from helpers.deploy.predictor import Answer, Opened, TrainedModel
+from helpers.runs import workers
 from helpers.runs.parts import open_model
 from helpers.training.inference import precision_of
 
@@ -53,7 +53,6 @@ class Entry(NamedTuple):
 # of a part: the defect score is empty if the image cannot be read
 COLUMNS = ["path", "id", "defect_score", *Answer._fields[1:]]
 Part = tuple[Path, list[Entry]]  # the file of its scores, and its images
-Scored = tuple[Path, list[tuple]]  # and rows of `COLUMNS`
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -89,8 +88,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 yield paths[-1], part
 
     with tqdm(desc="score", unit="img", total=count, disable=None) as bar:
-        score = _on_ray if options.engine == "ray" else _in_this_process
-        for path, rows in score(opened, count, missing(bar)):
+        if options.engine == "ray":  # every machine finds the images under the same path
+            scored = workers.on_cluster(PartScorer, (opened, count), missing(bar), RETRIES)
+        else:
+            scored = starmap(PartScorer(opened, count).work, missing(bar))
+        for path, rows in scored:
             files.save_csv(path, pd.DataFrame(rows, columns=COLUMNS))
             bar.update(len(rows))
             new += len(rows)
@@ -161,46 +163,10 @@ class PartScorer:
         """Prepare the model for `images` images in all."""
         self.model = TrainedModel(opened, images=images)
 
-    def score(self, path: Path, part: list[Entry]) -> Scored:
-        """Return the rows of a part; `TrainedModel.answers` says what is raised."""
+    def work(self, path: Path, part: list[Entry]) -> tuple[Path, list[tuple]]:
+        """Return the rows of a part, of `COLUMNS`; `TrainedModel.answers` says what is raised."""
         answers = self.model.answers([entry.file for entry in part])
         return path, [(*entry[:2], *answer) for entry, answer in zip(part, answers, strict=True)]
-
-
-def _in_this_process(opened: Opened, images: int, parts: Iterable[Part]) -> Iterator[Scored]:
-    return starmap(PartScorer(opened, images).score, parts)
-
-
-def _on_ray(opened: Opened, images: int, parts: Iterable[Part]) -> Iterator[Scored]:
-    """Score on the cluster that RAY_ADDRESS names, or on this machine: a worker a GPU, or a core.
-
-    Every machine must find the images under the same path.
-
-    Raises:
-        UserError: Ray is not installed, or a worker failed.
-    """
-    try:
-        import ray
-    except ImportError:
-        raise UserError("--engine ray needs Ray: pip install ray, or use --engine plain") from None
-    ray.init(include_dashboard=False, ignore_reinit_error=True)
-    cluster, given = ray.cluster_resources(), (ray.put(opened), images)
-    kind, on_gpu = ("GPU", 1) if "GPU" in cluster else ("CPU", 0)
-    needs = {"num_cpus": 1, "num_gpus": on_gpu}
-    again = {"max_restarts": RETRIES, "max_task_retries": RETRIES}
-    worker: Any = ray.remote(PartScorer)
-    worker = worker.options(**needs, **again)
-    workers = [worker.remote(*given) for _ in range(int(cluster.get(kind, 1)))]
-    turns, waiting = itertools.cycle(workers), deque[Any]()
-    try:
-        for part in parts:
-            if len(waiting) == 2 * len(workers):  # few wait: the list may have any length
-                yield ray.get(waiting.popleft())
-            waiting.append(next(turns).score.remote(*part))
-        while waiting:
-            yield ray.get(waiting.popleft())
-    except ray.exceptions.RayError as error:
-        raise UserError(f"Ray stopped: {getattr(error, 'cause', None) or error}") from None
 
 
 def join(parts: Sequence[Path], out: Path, opened: Opened) -> int:

@@ -13,7 +13,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from tqdm.auto import tqdm
 
 from helpers.core import environment, files, paths, status
 from helpers.core.devices import default_device
+from helpers.core.errors import UserError
 from helpers.core.rules import SettingsError
 
 CLUSTER = "RAY_ADDRESS"  # environment variable: the cluster that Ray's own programs use
@@ -68,8 +69,8 @@ def side_by_side(
     Raises:
         Exception: what a call has raised; calls that have not started then are not started.
     """
-    on_cluster = bool(os.environ.get(CLUSTER))
-    if not on_cluster and count(len(calls)) == 1:
+    has_cluster = bool(os.environ.get(CLUSTER))
+    if not has_cluster and count(len(calls)) == 1:
         for name, call in tqdm(calls.items(), desc=what, disable=len(calls) < 2):
             with one_thread():
                 result = call()
@@ -77,10 +78,10 @@ def side_by_side(
         return
     line, home = os.environ.get(status.VARIABLE), str(paths.home())
     jobs = [
-        (name, call, os.getpid(), line and f"{line}.{number}", None if on_cluster else place, home)
+        (name, call, os.getpid(), line and f"{line}.{number}", None if has_cluster else place, home)
         for number, (name, call) in enumerate(calls.items())
     ]
-    results = _on_cluster(jobs) if on_cluster else _on_this_machine(jobs)
+    results = on_cluster(_Caller, (), jobs) if has_cluster else _on_this_machine(jobs)
     yield from tqdm(results, desc=what, total=len(calls))
 
 
@@ -92,19 +93,59 @@ def _on_this_machine(jobs: Sequence[tuple[Any, ...]]) -> Iterator[tuple[str, Any
         yield from parallel(joblib.delayed(_call)(*job) for job in jobs)
 
 
-def _on_cluster(jobs: Sequence[tuple[Any, ...]]) -> Iterator[tuple[str, Any]]:
-    import ray
+class _Caller:
+    """What each worker of a cluster is; `on_cluster` needs a class."""
 
-    ray.init(ignore_reinit_error=True, log_to_driver=False, include_dashboard=False)
-    on_gpu = int(ray.cluster_resources().get("GPU", 0) > 0)
-    remote = ray.remote(num_cpus=1, num_gpus=on_gpu, max_retries=0)(_call)
-    waiting = [remote.remote(*job) for job in jobs]
+    def work(self, *job: Any) -> tuple[str, Any]:
+        """Do a call."""
+        return _call(*job)
+
+
+def on_cluster(
+    kind: type, given: Sequence[Any], jobs: Iterable[Sequence[Any]], retries: int = 0
+) -> Iterator[Any]:
+    """Yield `kind(*given).work(*job)` of each job, in any order, from a worker a GPU, or a core.
+
+    The cluster is the one that RAY_ADDRESS names, or this machine. At most one job waits for each
+    worker, so there may be any number of them.
+
+    Args:
+        kind: is made once in each worker.
+        given: its arguments.
+        jobs: the arguments of `work`.
+        retries: for each job, if its worker's machine is lost.
+
+    Raises:
+        UserError: Ray is not installed, or it stopped.
+        Exception: what a job has raised.
+    """
     try:
-        while waiting:
-            done, waiting = ray.wait(waiting)
-            yield from ray.get(done)
+        import ray
+        from ray.util import ActorPool
+    except ImportError:
+        raise UserError("work on a cluster needs Ray: pip install ray") from None
+    ray.init(ignore_reinit_error=True, log_to_driver=False, include_dashboard=False)
+    cluster, shared = ray.cluster_resources(), [ray.put(value) for value in given]
+    place = "GPU" if cluster.get("GPU") else "CPU"
+    needs: dict[str, Any] = {"num_cpus": 1, "num_gpus": int(place == "GPU")}
+    needs |= {"max_restarts": retries, "max_task_retries": retries}
+    worker: Any = ray.remote(kind).options(**needs)
+    workers = [worker.remote(*shared) for _ in range(int(cluster[place]))]
+    pool = ActorPool(workers)
+    try:
+        for job in jobs:
+            if not pool.has_free():
+                yield pool.get_next_unordered()
+            pool.submit(lambda worker, job: worker.work.remote(*job), job)
+        while pool.has_next():
+            yield pool.get_next_unordered()
     except ray.exceptions.RayTaskError as error:
         raise error.cause from None
+    except ray.exceptions.RayError as error:
+        raise UserError(f"Ray stopped: {error}") from None
+    finally:
+        for handle in workers:  # later work needs the places
+            ray.kill(handle)
 
 
 @contextlib.contextmanager

@@ -1,5 +1,6 @@
 """Scores of many images: those of the series, the same bytes after a kill and by Ray."""
 
+import functools
 import multiprocessing
 import os
 import shutil
@@ -155,7 +156,7 @@ def test_a_csv_lists_images_by_id_and_one_that_is_not_there_is_named(folder):
 
 
 def test_a_part_is_scored_before_the_next_one_is_read(folder, monkeypatch):
-    decoded, scored, plain, whole = [], [], TrainedModel.read, score.PartScorer.score
+    decoded, scored, plain, whole = [], [], TrainedModel.read, score.PartScorer.work
     monkeypatch.setattr(
         TrainedModel, "read", lambda self, file: decoded.append(file) or plain(self, file)
     )
@@ -165,7 +166,7 @@ def test_a_part_is_scored_before_the_next_one_is_read(folder, monkeypatch):
         scored.extend(entry.file for entry in part)
         return whole(self, path, part)
 
-    monkeypatch.setattr(score.PartScorer, "score", score_part)
+    monkeypatch.setattr(score.PartScorer, "work", score_part)
     assert start(command(folder)) == 0 and len(scored) == 120
 
 
@@ -291,6 +292,9 @@ def test_two_workers_of_ray_write_the_same_bytes(folder, monkeypatch):
     try:
         by_ray = ["--out", str(folder / "ray.csv"), "--engine", "ray"]
         assert start([*command(folder), *by_ray]) == 0
+        jobs = [("a", functools.partial(int, "x"), 0, None, None, "")]
+        with pytest.raises(ValueError, match="'x'"):  # what a job has raised, as itself
+            list(workers.on_cluster(workers._Caller, (), jobs))
     finally:
         ray.shutdown()
     assert both(folder, "ray") == both(folder)
