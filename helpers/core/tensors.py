@@ -16,7 +16,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from safetensors import safe_open
 from safetensors.torch import save as to_safetensors
@@ -51,18 +50,14 @@ def load_tensors(path: Path, kind: str = "") -> tuple[dict[str, torch.Tensor], A
 
 
 def save_state(path: Path, state: Mapping[str, Any]) -> None:
-    """Write a nested state atomically; tensors keep their bits.
-
-    Raises:
-        TypeError: the state holds a value that could not be read back, such as a NumPy array.
-    """
+    """Write a nested state of tensors and plain values atomically; tensors keep their bits."""
     buffer = io.BytesIO()
-    torch.save(_loadable(state), buffer)
+    torch.save(state, buffer)
     files.write_bytes(path, with_digest(buffer.getvalue()))
 
 
 def load_state(path: Path) -> Any:
-    """Return what `save_state` wrote, all tensors on the CPU, tuples as lists.
+    """Return what `save_state` wrote, all tensors on the CPU.
 
     Raises:
         ArtifactError: the file is missing, cannot be read, or is damaged.
@@ -87,18 +82,3 @@ def _digest(tensors: Mapping[str, torch.Tensor], text: str) -> str:
 def with_digest(content: bytes) -> bytes:
     """Return what `torch.save` wrote behind a digest of 10 bytes."""
     return hashlib.blake2b(content, digest_size=10).digest() + content
-
-
-def _loadable(value: Any) -> Any:
-    """Return a state in the types that `torch.load(weights_only=True)` accepts."""
-    if isinstance(value, Mapping):
-        return {key: _loadable(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_loadable(item) for item in value]
-    if isinstance(value, torch.Tensor):
-        return value.detach()
-    if isinstance(value, np.generic):
-        return value.item()
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    raise TypeError(f"a state cannot hold {value!r:.100}")
