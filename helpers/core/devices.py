@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import sys
-from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -25,16 +23,6 @@ def gpu_kind() -> str:
     if torch.cuda.is_available():
         return "cuda"
     return "mps" if torch.backends.mps.is_available() else ""
-
-
-@contextlib.contextmanager
-def without_tf32() -> Iterator[None]:
-    """Convolve in whole float32 on a GPU inside; cuDNN rounds to ten bits otherwise."""
-    before, torch.backends.cudnn.allow_tf32 = torch.backends.cudnn.allow_tf32, False
-    try:
-        yield
-    finally:
-        torch.backends.cudnn.allow_tf32 = before
 
 
 @functools.cache

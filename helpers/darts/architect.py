@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from helpers.core.devices import without_tf32
 from helpers.training.loop import TrainingError
 
 BETAS = (0.5, 0.999)  # of Adam (arXiv 1806.09055, appendix A.1)
@@ -127,7 +126,8 @@ class Architect:
         net, weights = self.net, self.net.weight_parameters()
         alphas, xi = net.architecture_parameters(), optimizer.param_groups[0]["lr"]
 
-        with without_tf32():  # it is too coarse for epsilon
+        # cuDNN would round to ten bits, which is too coarse for epsilon
+        with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
             _, dw = gradients(net, self.loss_of, train, weights)
             ahead = [w.requires_grad_() for w in unrolled(weights, dw, optimizer)]
             loss, grads = self._at(ahead, val, [*alphas, *ahead])
