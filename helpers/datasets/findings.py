@@ -12,8 +12,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from helpers.core import metrics
-from helpers.core.style import SIDES, SIGNIFICANT, p_value, percent, with_interval
+from helpers.core.style import SIDES, SIGNIFICANT, p_value, percent
 
 
 def images(split: pd.DataFrame, label_mapping: str) -> str:
@@ -96,27 +95,6 @@ def groups(split: pd.DataFrame, random_auc: float, apart_auc: float) -> str:
         f"The group alone, without a pixel, tells bad images from good ones: {numbers}. A random "
         "split divides the groups, so a score on it counts this knowledge too, which is worth "
         "nothing on a new group."
-    )
-
-
-def brightness(split: pd.DataFrame, measured: pd.DataFrame) -> str:
-    """Say if brightness alone (`id, mean`) tells the classes of training and validation."""
-    frame = split[split.split.isin(["train", "val"]) & split.label.notna()]
-    frame = frame.merge(measured[["id", "mean"]], on="id").reset_index(drop=True)
-    if frame.label.nunique() < 2:
-        return ""
-    means = frame.groupby("label")["mean"].mean()
-    darker = means[1] < means[0]
-    labels, dark = frame.label.to_numpy(dtype=int), frame["mean"].to_numpy() * (-1) ** darker
-    auc = metrics.auc_interval(labels, dark, frame.get("group"))
-    numbers = f"AUC {with_interval(*auc)} for brightness alone, on training and validation"
-    if "group" in frame:
-        numbers += " (interval by groups)"
-    if auc.low <= 0.5:
-        return f"Brightness is not shown to tell the classes apart: {numbers}."
-    return (
-        f"Bad images are {'darker' if darker else 'brighter'} than good ones: a mean gray value "
-        f"of {means[1]:.0f} against {means[0]:.0f}, {numbers}."
     )
 
 

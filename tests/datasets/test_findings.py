@@ -2,10 +2,7 @@
 
 import numpy as np
 import pandas as pd
-import pytest
 
-from helpers.core import metrics
-from helpers.core.style import with_interval
 from helpers.datasets import findings
 
 
@@ -55,23 +52,3 @@ def test_a_group_that_tells_the_labels_is_said_with_what_that_means_for_a_random
     text = findings.groups(table(BLOCKS, group=groups), 0.9, 0.5)
     assert "tells bad images from good ones: AUC 90.0" in text and "divides the groups" in text
     assert "does not tell" in findings.groups(table(SHUFFLED, group=groups), 0.55, 0.5)
-
-
-@pytest.mark.parametrize(
-    ("shift", "words"), [(-40, "darker"), (40, "brighter"), (0, "not shown to tell")]
-)
-def test_brightness_is_said_in_the_direction_in_which_the_classes_differ(shift, words):
-    split = table(BLOCKS)
-    values = 120 + np.tile(np.linspace(-15, 15, 25), 4) + shift * BLOCKS
-    measured = pd.DataFrame({"id": split.id, "mean": values})
-    text = findings.brightness(split, measured)
-    assert words in text and "interval by groups" not in text
-    if shift:
-        assert f"a mean gray value of {120 + shift} against 120, AUC 100.0" in text
-    groups = np.repeat([f"g{i}" for i in range(20)], 5)
-    grouped = findings.brightness(split.assign(group=groups), measured)
-    assert words in grouped and "(interval by groups)" in grouped
-    auc = metrics.auc_interval(BLOCKS, values * (-1) ** (shift < 0), groups)
-    assert with_interval(*auc) in grouped
-    hidden = split.assign(split="test")
-    assert findings.brightness(hidden, measured) == ""  # test labels take no part
