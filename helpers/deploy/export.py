@@ -248,7 +248,6 @@ def example_of(to: str) -> str:
     """Return the program that scores image files with a model exported to the format `to`."""
     package, load, call = RUNTIMES[to]
     constants = [f"{name} = {getattr(cache, name)!r}" for name in CONSTANTS]
-    constants.append("DECODE_ERRORS = (Exception,)")
     sources = ["\n".join(constants), *[inspect.getsource(function) for function in FUNCTIONS]]
     program = _PROGRAM.replace("PACKAGE", package).replace("LOAD", load).replace("CALL", call)
     return program.replace("DECODING", "\n\n\n".join(sources).strip())

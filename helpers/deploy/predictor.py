@@ -20,7 +20,6 @@ from torch import Tensor
 from helpers.core import devices, files
 from helpers.datasets import DataError
 from helpers.datasets.cache import (
-    DECODE_ERRORS,
     BitsFound,
     Picture,
     picture_of,
@@ -191,12 +190,12 @@ class TrainedModel:
                 picture = read_image(path, bits, region)
             pixels = resize(picture.pixels, self.network.spec.image_size_px, self.facts.fit)
             return pixels.reshape(*pixels.shape[:2], -1), "", picture.has_more
-        except DataError:
+        except (DataError, MemoryError):
             raise
         except BitsFound as error:
             more = f"more than the {bits} that images are read with (helpers.score has --bits)"
             return None, f"it uses {error.bits} bits, {more}", False
-        except DECODE_ERRORS as error:
+        except Exception as error:  # a damaged file raises one of many kinds
             return None, unreadable_reason(path, error), False
 
 
