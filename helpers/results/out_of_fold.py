@@ -5,7 +5,7 @@ folder holds all that the table needs: `folds.csv` (`id, label, group`, and the 
 by each protocol: `random, groups`), and for each model `random/<slug>.csv` and `groups/<slug>.csv`
 (`id, seed0, seed1, ...`; empty where a training is not done).
 
-    table = three_columns(read_folder(Path("notebooks/results/full-random")))
+    table = three_columns(read_folder(Path("notebooks/results/out_of_fold")))
 """
 
 from __future__ import annotations
