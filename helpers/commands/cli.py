@@ -20,7 +20,6 @@ COMMANDS = {
     "doctor": "say whether this machine can do a run",
     "kaggle": "check a submission, or prepare the series for Kaggle",
 }
-MODULES = {"kaggle": "kaggle.command"}  # the others have their own name
 DEFAULT_DATASET = "elpv"
 
 
@@ -56,7 +55,7 @@ def start(command: str, arguments: Sequence[str] | None = None) -> int:
             os.environ[paths.HOME_VARIABLE] = str(paths.home())
         if command == "run":
             run_parser().parse_args(arguments)  # --help ends here, before torch is imported
-        module = importlib.import_module(f"helpers.commands.{MODULES.get(command, command)}")
+        module = importlib.import_module(f"helpers.commands.{command}")
         try:
             return module.main(arguments)
         except (errors.UserError, OSError) as error:

@@ -23,8 +23,7 @@ def command(monkeypatch):
 
     def replaced(name, main):
         module = types.SimpleNamespace(main=main)
-        path = f"helpers.commands.{cli.MODULES.get(name, name)}"
-        monkeypatch.setitem(sys.modules, path, module)
+        monkeypatch.setitem(sys.modules, f"helpers.commands.{name}", module)
         return lambda *arguments: cli.main([name, *arguments])
 
     return replaced

@@ -12,8 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from helpers.commands import cli
-from helpers.commands.kaggle import prepare
+from helpers.commands import cli, kaggle
 from helpers.core import files, paths
 from helpers.core.errors import UserError
 from helpers.models import weights
@@ -99,7 +98,7 @@ def failure_of(command, capfd):
 
 @pytest.fixture
 def csv(tmp_path):
-    folder = tmp_path / "data" / "raw" / prepare.COMPETITION
+    folder = tmp_path / "data" / "raw" / kaggle.COMPETITION
     folder.mkdir(parents=True)
     sample = folder / "sample_submission.csv"
     sample.write_text("id,defect_score\na,0.5\nb,0.5\nc,0.5\n")
@@ -114,7 +113,7 @@ def test_a_good_csv_is_answered_by_the_command_that_submits_it(official, server,
     assert "0.98765" in official(said.splitlines()[1])
     assert list(server.uploads.values()) == [GOOD.encode()]
     (created,) = server.sent("CreateSubmission")
-    assert created["competitionName"] == prepare.COMPETITION
+    assert created["competitionName"] == kaggle.COMPETITION
 
 
 def test_a_bad_csv_is_refused(csv, capfd):
@@ -134,10 +133,10 @@ def small(monkeypatch, tmp_path):
     """Wheels of one byte; ResNet-18's weights are in the cache."""
 
     def pack(names, folder):
-        for name in (prepare.DISTRIBUTION, *names):
+        for name in (kaggle.DISTRIBUTION, *names):
             (folder / f"{name}.whl").write_text("x")
 
-    monkeypatch.setattr(prepare, "pack", pack)
+    monkeypatch.setattr(kaggle, "pack", pack)
     (tmp_path / "resnet18.pth").write_bytes(b"weights")
     monkeypatch.setattr(weights, "local_files", lambda backbone: [tmp_path / "resnet18.pth"])
 
@@ -156,19 +155,19 @@ def test_the_official_client_takes_both_folders(small, official, server, capfd):
     for line in lines:
         if line.startswith("kaggle "):
             official(line)
-    wheels = [f"{name}.whl" for name in (prepare.DISTRIBUTION, *prepare.BACKBONES)]
+    wheels = [f"{name}.whl" for name in (kaggle.DISTRIBUTION, *kaggle.BACKBONES)]
     assert sorted(server.datasets[f"{REF}-files"]) == sorted([*wheels, "resnet18.pth"])
     assert server.sent("CreateDataset")[0]["isPrivate"] is True
     (sent,) = server.sent("SaveKernel")
     assert sent["slug"] == REF and sent["newTitle"] == "Good Bad Series"
     assert sent.get("enableInternet", False) is False and sent["enableGpu"] is True
-    assert sent["machineShape"] == prepare.MACHINE and sent["isPrivate"] is True
+    assert sent["machineShape"] == kaggle.MACHINE and sent["isPrivate"] is True
     assert sent["datasetDataSources"] == [f"{REF}-files", "me/weights"]
-    assert sent["competitionDataSources"] == [prepare.COMPETITION]
+    assert sent["competitionDataSources"] == [kaggle.COMPETITION]
     _, (install, run), arguments = _prepared()
     assert f"/kaggle/input/datasets/{REF}-files" in install
     compile(install, "first cell", "exec")
-    assert arguments == [*prepare.DEFAULTS] and "'nexperia-full'" in run
+    assert arguments == [*kaggle.DEFAULTS] and "'nexperia-full'" in run
 
 
 def test_the_run_s_options_come_after_the_defaults_and_are_taken(small):
@@ -177,7 +176,7 @@ def test_the_run_s_options_come_after_the_defaults_and_are_taken(small):
     assert main([*PREPARE, f"--run={shlex.join(given)}", "--title", "My parts", "--cpu"]) == 0
     metadata, (_, run), arguments = _prepared(Path("data/kaggle/my-parts"))
     # a time budget that is given leaves the default one out
-    assert arguments == [*prepare.DEFAULTS[:-2], *given] and "'mine'" in run
+    assert arguments == [*kaggle.DEFAULTS[:-2], *given] and "'mine'" in run
     assert not metadata["enable_gpu"] and not metadata["competition_sources"]
 
 
@@ -189,10 +188,10 @@ def test_elpv_s_images_go_along_and_what_an_earlier_call_has_prepared_is_replace
 
 
 def test_a_run_of_this_machine_says_nothing_about_one_on_kaggle():
-    plan = prepare.plan_run(["--dataset", "folder:/kaggle/input/csv1"])
+    plan = kaggle.plan_run(["--dataset", "folder:/kaggle/input/csv1"])
     record = {"run": plan.run, "preset": "full", "dataset": "folder:/home/me/csv1", "stages": {}}
     files.save_json(paths.RunPaths(plan.run).run_json, record)
-    assert prepare.plan_run(["--dataset", "folder:/kaggle/input/csv1"]).run == plan.run
+    assert kaggle.plan_run(["--dataset", "folder:/kaggle/input/csv1"]).run == plan.run
 
 
 @pytest.mark.parametrize(
@@ -225,11 +224,11 @@ def test_pip_makes_the_wheels_of_the_clone_or_of_what_was_installed(
     monkeypatch.setattr(subprocess, "run", run)
     monkeypatch.setattr(importlib.metadata, "version", lambda name: "1")
     monkeypatch.setattr(paths, "is_clone", lambda: is_clone)
-    prepare.pack(["elpv-dataset"], tmp_path)
+    kaggle.pack(["elpv-dataset"], tmp_path)
     wanted = ["elpv-dataset==1", helpers or str(paths.project_root())]
     assert made[-1][-4:] == ["-w", str(tmp_path), *wanted]
     with pytest.raises(UserError, match="broken"):
-        prepare.pack(["broken"], tmp_path)
+        kaggle.pack(["broken"], tmp_path)
 
 
 @pytest.mark.parametrize("code", [0, 75, 1])

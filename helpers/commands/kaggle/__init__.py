@@ -1,1 +1,0 @@
-"""Kaggle: check a submission, prepare the series; the official client sends both."""
