@@ -105,7 +105,7 @@ def _read(options: argparse.Namespace) -> int:
     files.save_csv(options.out, labels)
     print(pd.crosstab(judged.drawn, judged.judgement.fillna("not judged")).to_string())
     print(judgements.say_escapes(judged))
-    unstated = "The page states no promise, or is of an earlier version: no promise can be checked."
+    unstated = "The page states no promise: no promise can be checked."
     print(unstated if judged.promised.isna().all() else judgements.say_promise(labels))
     print(
         f"{options.out}: {labels.review.notna().sum()} labels of reviews, for training alone. With "

@@ -16,7 +16,7 @@ from helpers.deploy.review import AUDIT, LOOK_AGAIN, SUSPECT
 from helpers.results import betting
 
 COLUMNS = ["path", "group", "drawn", "judgement", "before_scores", "passed"]
-PROMISE = ["held", "promised", "seal", "page", "saved"]  # the last: digest of the page, and time
+COLUMNS += ["held", "promised", "seal", "page", "saved"]  # the last: digest of the page, and time
 NONE_PASSED = "none passed"  # of the lot, so no part of it is audited
 LABELS = [*LABEL_NAMES.values()]  # a judgement may also be "unsure", or missing
 
@@ -25,15 +25,13 @@ def read_judgements(path: Path) -> pd.DataFrame:
     """Load the CSV that a page has saved.
 
     `drawn` says why a part was on the page, `before_scores` is its judgement before any score was
-    shown, `passed` the number of parts that passed. Pages of earlier versions save no `PROMISE`.
+    shown, `passed` the number of parts that passed.
 
     Raises:
         ArtifactError: the file is missing, damaged, or not such a CSV; the line is named.
     """
     words = [*LABELS, "unsure", np.nan]
-    frame = files.load_csv(path, COLUMNS, text=COLUMNS + PROMISE)
-    if not set(PROMISE) <= set(frame):
-        frame[PROMISE] = np.nan
+    frame = files.load_csv(path, COLUMNS, text=COLUMNS)
     known = {"judgement": words, "before_scores": words, "drawn": [LOOK_AGAIN, AUDIT, SUSPECT]}
     checks = {f"{name} {{{name}!r}} is unknown": ~frame[name].isin(known[name]) for name in known}
     numbers = frame[["passed", "held", "promised"]].apply(pd.to_numeric, errors="coerce")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -11,7 +10,6 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter
 
 from helpers.core import tables
 from helpers.core.metrics import rate_interval
@@ -23,7 +21,6 @@ from helpers.results.settings import DecisionSettings
 MODEL: dict[str, Any] = {"fmt": "o", "color": "black", "capsize": 3}
 LEGEND_BELOW: dict[str, Any] = {"loc": "outside lower center", "borderaxespad": 2}
 LEGEND_BELOW |= {"ncols": 2, "frameon": False, "fontsize": 11}  # above the footnote
-MARKERS = "osD^vP"
 ROOT = (lambda values: np.sqrt(np.clip(values, 0, None)), np.square)  # of an axis
 MOST_POINTS = 100  # of a curve with intervals
 PROMISE_LINES: tuple[dict[str, Any], ...] = (
@@ -51,51 +48,19 @@ def name_rows(ax: Axes, names: Sequence[str], beside: Iterable[str] = ()) -> Non
     percent_axis(ax.xaxis)
 
 
-def _auc_column(table: pd.DataFrame) -> str:
-    return "test_auc" if "test_auc" in table and table.test_auc.notna().any() else "val_auc"
-
-
 def auc_bars(table: pd.DataFrame, title: str = "") -> Figure:
     """Draw the AUC of every model with its 95 % interval, the best above.
 
     It is the AUC on test, on validation if the test labels are hidden, or out of fold; `table` is
     that of `results_table`.
     """
-    column = _auc_column(table)
+    column = "test_auc" if "test_auc" in table else "val_auc"
     frame = table[table.model != "majority"].sort_values(column, kind="stable", ignore_index=True)
     figure, ax = plt.subplots(figsize=(8, 0.42 * len(frame) + 1.6))
     ax.errorbar(frame[column], frame.index, xerr=interval_arms(frame, column), **MODEL)
     name_rows(ax, frame.title, frame[column].map(percent))
     ax.set(xlabel=f"{table.judged_by.iloc[0]} AUC with its 95 % interval")
     figure.suptitle(title, fontsize=12, wrap=True)
-    return figure
-
-
-def auc_against_cost(summary: pd.DataFrame) -> Figure:
-    """Draw the AUC over the milliseconds for an image with all its views, the best model first.
-
-    `summary` has a row per model: `title, parameters, ms_single, test_views, judged_by`, and the
-    AUC on test or else on validation or out of fold, with the ends of its interval.
-    """
-    column = _auc_column(summary)
-    frame = summary.assign(title=summary.get("title", summary.model))
-    frame = frame.sort_values(column, ascending=False)
-    cost = frame.ms_single * frame.test_views.fillna(1)
-    arms = np.transpose(interval_arms(frame, column))
-    figure, ax = plt.subplots(figsize=(9.5, 4.5))
-    rows = zip(frame.to_dict("records"), cost, arms, itertools.cycle(MARKERS), strict=False)
-    for row, ms, arm, marker in rows:
-        label = tables.fill("{title} ({parameters:n} parameters)", row)
-        ax.errorbar(ms, row[column], yerr=arm[:, None], label=label, fmt=marker, capsize=3, ms=7)
-    if cost.max() > 3 * cost.min():  # else such a scale may have no second tick
-        ax.set_xscale("log")
-        ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        ax.xaxis.set_minor_formatter(NullFormatter())
-    ax.xaxis.set_major_formatter("{x:g}")
-    ax.set(xlabel="milliseconds per image with all its views")
-    ax.set(ylabel=f"{summary.judged_by.iloc[0]} AUC with its 95 % interval")
-    percent_axis(ax.yaxis)
-    figure.legend(loc="outside right center", fontsize=9)
     return figure
 
 

@@ -43,8 +43,8 @@ def compare_with(scored: Mapping[str, Scored], reference: str) -> pd.DataFrame:
 
 def paired(
     one: Scored, other: Scored, side: str = ""
-) -> tuple[metrics.Comparison, tuple[float, float], str]:
-    """Return the AUC of one model minus that of another, both AUCs, and the side of the images.
+) -> tuple[metrics.Comparison, tuple[float, float]]:
+    """Return the AUC of one model minus that of another, and both AUCs.
 
     On validation the scores of cross-fitted models are pooled over the folds as if one model had
     given them. There the models may be those of two runs with the same images, labels and folds,
@@ -58,13 +58,12 @@ def paired(
         ValueError: an image has two labels, so the runs do not judge the same.
     """
     first, second = common({"one": one, "other": other}).values()
-    side = side or first.judged_on
     (labels, scores), (others, other_scores) = (m.labels_scores(side) for m in (first, second))
     if not np.array_equal(labels, others):
         raise ValueError(f"{one.name} and {other.name} were judged by different labels")
     difference = metrics.auc_difference(labels, scores, other_scores, first.blocks(side))
     aucs = metrics.roc_auc(labels, scores), metrics.roc_auc(labels, other_scores)
-    return difference, aucs, side
+    return difference, aucs
 
 
 def holm(p_values: ArrayLike) -> np.ndarray:

@@ -34,8 +34,7 @@ class Stacked:
 
     predictions: pd.DataFrame  # the content of its predictions file
     joined: tuple[str, ...]  # the models
-    val_auc: float  # out of fold: never from a fit that saw the part's own label
-    gain: float  # in validation AUC over the best single model
+    gain: float  # in validation AUC, out of fold, over the best single model
     error: float  # standard error of the gain
 
     @property
@@ -91,13 +90,7 @@ def stack(scored: Mapping[str, Scored], split: pd.DataFrame, seed: int = 0) -> S
         blocks += [_rows(first.test.id, "test", fitted.predict_proba(test)[:, 1])]
     best = val[:, int(np.argmax([roc_auc(labels, own) for own in val.T]))]
     gain = auc_difference(labels, out_of_fold, best, first.blocks("val"))
-    return Stacked(
-        pd.concat(blocks),
-        tuple(joined),
-        roc_auc(labels, out_of_fold),
-        gain.difference,
-        gain.standard_error,
-    )
+    return Stacked(pd.concat(blocks), tuple(joined), gain.difference, gain.standard_error)
 
 
 def _columns(models: Iterable[Scored], side: str) -> np.ndarray:

@@ -75,7 +75,7 @@ def gain(
     """
     if one not in scored or other not in scored:
         return ""
-    difference, aucs, _ = paired(scored[one], scored[other])
+    difference, aucs = paired(scored[one], scored[other])
     judged_by = scored[one].judged_by
     points = f"{abs(100 * difference.difference):.1f} points of {judged_by} AUC"
     verb = f"gains {points} over" if difference.difference > 0 else f"is {points} behind"
@@ -101,8 +101,8 @@ def pairs(
         return ""
     tested = [paired(scored[one], scored[other]) for one, other in known]
     numbers, by_verb = [], dict[str, list[str]]()
-    corrected = holm([difference.p_value for difference, *_ in tested])
-    for (_, other), (difference, *_), p in zip(known, tested, corrected, strict=True):
+    corrected = holm([difference.p_value for difference, _ in tested])
+    for (_, other), (difference, _), p in zip(known, tested, corrected, strict=True):
         name = scored[other].model.title
         numbers.append(f"{with_interval(*difference[:3], sign='+')} over {name} ({p_value(p)})")
         if p < SIGNIFICANT:

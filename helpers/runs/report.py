@@ -37,33 +37,29 @@ def caption(run: Run) -> str:
     """Return the caption of a table: labels, images, split, backbone, seeds, device, COMPARE_RUN.
 
     Raises:
-        ArtifactError: run.json lacks an entry that the caption needs.
         SettingsError: see `compared_with`.
     """
     other = getattr(run.settings, "compare_run", "")
     compared = f" {compared_with(run.paths, other)}" if other else ""
     stages = load_run(run.paths)["stages"]
     trained = [stages[name] for name in TRAINING if name in stages]
-    try:
-        first, last = stages[FIRST], (trained or [stages[run.name]])[-1]
-        kind = "groups kept apart" if first["settings"]["split"] == "groups" else "random split"
-        kind = "split by SPLIT_CSV" if first["settings"]["split_csv"] else kind
-        kind += f", seed {first['settings']['seed']}"
-        if folds := folds_of(run.split):
-            kind += f", {len(folds)} folds"
-        facts = [
-            f"Run {run.paths.name}",
-            first["label_mapping"],
-            f"{_images_text(first['images'], bool(folds))}, {kind}",
-            f"backbone {titles(backbone_of(run.paths) or 'none')}",
-        ]
-        if trained:
-            seeds = max((stage["settings"] for stage in trained), key=lambda s: s.get("seeds", 1))
-            facts += [f"training seed {seeds['seed']}, {seeds.get('seeds', 1)} in all"]
-        facts += [f"{last['device']}, {last['precision']}"]
-        return f"{'; '.join(facts)}. {first['caveats']}{compared}"
-    except (AttributeError, KeyError, TypeError) as error:
-        raise files.damaged(run.paths.run_json, f"it lacks {error}") from None
+    first, last = stages[FIRST], (trained or [stages[run.name]])[-1]
+    kind = "groups kept apart" if first["settings"]["split"] == "groups" else "random split"
+    kind = "split by SPLIT_CSV" if first["settings"]["split_csv"] else kind
+    kind += f", seed {first['settings']['seed']}"
+    if folds := folds_of(run.split):
+        kind += f", {len(folds)} folds"
+    facts = [
+        f"Run {run.paths.name}",
+        first["label_mapping"],
+        f"{_images_text(first['images'], bool(folds))}, {kind}",
+        f"backbone {titles(backbone_of(run.paths) or 'none')}",
+    ]
+    if trained:
+        seeds = max((stage["settings"] for stage in trained), key=lambda s: s.get("seeds", 1))
+        facts += [f"training seed {seeds['seed']}, {seeds.get('seeds', 1)} in all"]
+    facts += [f"{last['device']}, {last['precision']}"]
+    return f"{'; '.join(facts)}. {first['caveats']}{compared}"
 
 
 def _images_text(counts: Mapping[str, int], has_folds: bool) -> str:

@@ -112,9 +112,7 @@ def test_the_page_replaces_a_page_alone_and_the_labels_replace_none_but_the_olde
     assert pd.read_csv(labels).review.tolist()[1] == "bad"
     said = capsys.readouterr().out
     assert "PROMISE NO LONGER HOLDS since 2026-01-01: 1 of 1 audited parts" in said
-    saved.write_text(
-        f"{about.split(',held')[0]}\nlot7/a.png,lot7,audit,bad,bad,9\n"
-    )  # of an earlier page
+    saved.write_text(f"{about}\nlot7/a.png,lot7,audit,bad,bad,9,1,,e1,2026-01-01,\n")
     assert start("--read", saved, "--out", tmp_path / "new.csv") == 0
     said = capsys.readouterr().out
     assert "1 of 1 audited parts are bad" in said and "no promise can be checked" in said

@@ -157,15 +157,14 @@ def test_a_line_that_no_page_has_saved_is_named(tmp_path, column, value):
         judgements.read_judgements(csv)
 
 
-def test_a_csv_of_an_earlier_page_gives_labels_and_escapes_but_checks_no_promise(tmp_path):
+def test_a_csv_without_a_promise_gives_labels_and_escapes_but_checks_no_promise(tmp_path):
     table, csv = judged("audit", ("good", "good"), ("bad", "bad")), tmp_path / "saved.csv"
-    for missing in (judgements.PROMISE, ["seal"]):
-        files.save_csv(csv, table.drop(columns=missing))
-        read = judgements.read_judgements(csv)
-        assert "1 of 2 audited parts are bad" in judgements.say_escapes(read)
-        labels = judgements.with_reviews(read)
-        assert labels.columns.tolist() == ["path", "review"]
-        assert "cannot be checked" in judgements.say_promise(labels)
+    files.save_csv(csv, table.assign(promised=None))
+    read = judgements.read_judgements(csv)
+    assert "1 of 2 audited parts are bad" in judgements.say_escapes(read)
+    labels = judgements.with_reviews(read)
+    assert labels.columns.tolist() == ["path", "review"]
+    assert "cannot be checked" in judgements.say_promise(labels)
     files.save_csv(csv, table.drop(columns="passed"))
     with pytest.raises(files.ArtifactError, match="lacks the column"):
         judgements.read_judgements(csv)

@@ -11,7 +11,6 @@ from tests import planted
 
 AUCS = {"test_auc": [0.8, 0.9], "test_auc_low": [0.7, 0.85], "test_auc_high": [0.9, 0.94]}
 TWO = pd.DataFrame({"model": ["fbp", "svm"], "title": ["FBP", "SVM"], **AUCS})
-TWO = TWO.assign(parameters=[3e6, 20_000], ms_single=[20.0, 0.5], test_views=[8, 1])
 TWO["judged_by"] = "test"
 
 
@@ -42,17 +41,6 @@ def test_auc_bars_show_each_model_at_its_value_and_interval_the_best_above():
 def test_an_interval_whose_end_is_on_the_wrong_side_by_rounding_is_drawn():
     frame = pd.DataFrame({"x": [0.5, 0.9], "x_low": [0.375, 0.91], "x_high": [0.75, 0.89]})
     assert [arm.tolist() for arm in charts.interval_arms(frame, "x")] == [[0.125, 0], [0.25, 0]]
-
-
-def test_the_auc_is_drawn_over_the_milliseconds_of_all_views():
-    figure = charts.auc_against_cost(TWO)
-    figure.canvas.draw()
-    (ax,) = figure.axes
-    points = [points.lines[0].get_xydata()[0].tolist() for points in ax.containers]
-    assert points == [[0.5, 0.9], [160.0, 0.8]]  # the best first
-    assert arms_of(ax.containers[0], axis=1) == pytest.approx([0.85, 0.94])
-    names = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert names == ["SVM (20 k parameters)", "FBP (3.0 M parameters)"]
 
 
 def test_differences_are_filled_if_they_are_significant_and_the_best_is_above(run):

@@ -53,10 +53,12 @@ def test_each_row_is_delong_s_test_of_a_model_against_the_reference():
 def test_two_recipes_are_compared_by_delong_s_test_on_the_images_that_both_have_held_out():
     labels, scores, given = models()
     other = replace(given["worse"], val=given["worse"].val.iloc[::-1][:60])  # in another order
-    found, aucs, side = comparison.paired(given["best"], other, "val")
+    found, aucs = comparison.paired(given["best"], other, "val")
     assert found == metrics.auc_difference(labels[20:], scores["best"][20:], scores["worse"][20:])
     assert found.difference == pytest.approx(aucs[0] - aucs[1]) and aucs[0] > aucs[1]
-    assert side == "val" and comparison.paired(given["best"], other)[2] == "test"
+    assert comparison.paired(given["best"], other) == comparison.paired(
+        given["best"], other, "test"
+    )
     swapped = other.val.assign(label=1 - other.val.label)
     with pytest.raises(ValueError, match="best and worse were judged by different labels"):
         comparison.paired(given["best"], replace(other, val=swapped), "val")
