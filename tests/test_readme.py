@@ -5,8 +5,7 @@ import shlex
 
 import pytest
 
-from helpers.commands import cli, export, predict, review, score
-from helpers.commands.kaggle import command
+from helpers.commands import cli, export, kaggle, predict, review, score
 from helpers.core import paths
 from helpers.darts.genotypes import PUBLISHED
 from helpers.runs import settings
@@ -26,7 +25,7 @@ PARSERS = {
     "score": score._parser,
     "review": review._parser,
     "export": export._parser,
-    "kaggle": command.parser,
+    "kaggle": kaggle.parser,
 }
 
 

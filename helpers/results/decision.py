@@ -56,7 +56,7 @@ class Decision(NamedTuple):
 def line_of(settings: DecisionSettings, bad_rate: float) -> Line:
     """Return the production line that the settings describe."""
     costs = settings.escape_cost, settings.false_alarm_cost
-    return Line(bad_rate, *costs, settings.share_looked_at_again, settings.review_cost)
+    return Line(bad_rate, *costs, settings.review_share, settings.review_cost)
 
 
 def decisions(scored: Scored, settings: DecisionSettings, bad_rate: float) -> dict[str, Decision]:

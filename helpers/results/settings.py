@@ -6,7 +6,6 @@ from pydantic.dataclasses import dataclass
 
 from helpers.core.rules import STRICT, Seed, SettingsError, Text, setting
 
-REVIEW_SHARE = 0.1  # of all parts, if nothing is said
 SEED = "start of all random draws; another seed gives another result"
 FOLLOWED = "model to look at; empty: the best network on validation"
 LINE_BAD_RATE = "share of bad parts on the line; None: that of the data"
@@ -34,11 +33,8 @@ class DecisionSettings:
     max_overkill_rate: float = setting(0.05, "of the good ones, if bad ones are few", ge=0, le=1)
     escape_cost: float = setting(0.0, "of a bad part that passes, in any unit; 0: unknown", ge=0)
     false_alarm_cost: float = setting(0.0, "of a good part that is rejected", ge=0)
-    review_share: float | None = setting(
-        None,
-        "of all parts, that a person can look at again; None: 0.1, or by REVIEW_COST",
-        ge=0,
-        le=1,
+    review_share: float = setting(
+        0.1, "of all parts, that a person can look at again; unused with REVIEW_COST", ge=0, le=1
     )
     review_cost: float = setting(0.0, "of one look; 0: REVIEW_SHARE decides", ge=0)
     line_bad_rate: float | None = setting(None, LINE_BAD_RATE, gt=0, lt=1)
@@ -53,12 +49,3 @@ class DecisionSettings:
                 "REVIEW_COST says nothing alone: give ESCAPE_COST and FALSE_ALARM_COST too, or "
                 "give REVIEW_SHARE instead"
             )
-        if self.review_cost and self.review_share is not None:
-            raise SettingsError(
-                "REVIEW_SHARE and REVIEW_COST both say which parts are looked at again: give one"
-            )
-
-    @property
-    def share_looked_at_again(self) -> float:
-        """The largest share of all parts that is looked at again, if no cost decides."""
-        return REVIEW_SHARE if self.review_share is None else self.review_share

@@ -62,20 +62,12 @@ def test_weights_are_looked_for_where_the_run_looks(home, monkeypatch):
     assert doctor.weights()[0] == "note"  # a download may work
 
 
-def test_a_run_needs_memory_and_a_disk_that_can_be_written_to(home, monkeypatch):
-    import psutil
-
-    for check, module, name in (
-        (doctor.disk, doctor.shutil, "disk_usage"),
-        (doctor.memory, psutil, "virtual_memory"),
-    ):
-        for free_gb, state in ((10, "ok"), (1.9, "note")):
-            room = SimpleNamespace(free=free_gb * 1e9, available=free_gb * 1e9)
-            monkeypatch.setattr(module, name, lambda *_, room=room: room)
-            assert check()[0] == state
-    monkeypatch.setattr(doctor.os, "access", lambda *_: False)
-    state, text = doctor.disk()
-    assert state == doctor.PROBLEM and paths.HOME_VARIABLE in text
+@pytest.mark.parametrize(("memory_gb", "disk_gb"), [(1.9, 10), (10, 1.9), (10, 10)])
+def test_a_run_needs_memory_and_disk(home, monkeypatch, memory_gb, disk_gb):
+    room = SimpleNamespace(free=disk_gb * 1e9, available=memory_gb * 1e9)
+    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda _: room)
+    monkeypatch.setattr("psutil.virtual_memory", lambda: room)
+    assert doctor.space()[0] == ("ok" if memory_gb == disk_gb else "note")
 
 
 def test_a_machine_that_can_do_the_run_is_ready(home, monkeypatch, capsys):
@@ -85,4 +77,4 @@ def test_a_machine_that_can_do_the_run_is_ready(home, monkeypatch, capsys):
     out = capsys.readouterr().out
     assert out.endswith("\nready\n")
     names = " ".join(line.split()[1] for line in out.splitlines()[:-2])
-    assert names == "packages memory disk device weights"
+    assert names == "packages space device weights"

@@ -141,10 +141,10 @@ def small(monkeypatch, tmp_path):
     monkeypatch.setattr(weights, "local_files", lambda backbone: [tmp_path / "resnet18.pth"])
 
 
-def _prepared(folder=FOLDER):
+def _prepared():
     """Return the metadata of the notebook, its two cells, and the arguments of helpers.run."""
-    metadata = files.load_json(folder / "notebook" / "kernel-metadata.json")
-    cells = files.load_json(folder / "notebook" / metadata["code_file"])["cells"]
+    metadata = files.load_json(FOLDER / "notebook" / "kernel-metadata.json")
+    cells = files.load_json(FOLDER / "notebook" / metadata["code_file"])["cells"]
     install, run = ("".join(cell["source"]) for cell in cells)
     (command,) = (one.value for one in ast.parse(run).body if ast.unparse(one)[:7] == "command")
     return metadata, (install, run), ast.literal_eval(command.elts[-1].value)
@@ -173,11 +173,11 @@ def test_the_official_client_takes_both_folders(small, official, server, capfd):
 def test_the_run_s_options_come_after_the_defaults_and_are_taken(small):
     given = ["--dataset", "folder:/kaggle/input/my parts", "--name", "mine"]
     given += ["-p", "TIME_BUDGET_MIN=0", "-p", 'GENOTYPES=["/kaggle/input/cell.json", "random"]']
-    assert main([*PREPARE, f"--run={shlex.join(given)}", "--title", "My parts", "--cpu"]) == 0
-    metadata, (_, run), arguments = _prepared(Path("data/kaggle/my-parts"))
+    assert main([*PREPARE, f"--run={shlex.join(given)}"]) == 0
+    metadata, (_, run), arguments = _prepared()
     # a time budget that is given leaves the default one out
     assert arguments == [*kaggle.DEFAULTS[:-2], *given] and "'mine'" in run
-    assert not metadata["enable_gpu"] and not metadata["competition_sources"]
+    assert not metadata["competition_sources"]
 
 
 def test_elpv_s_images_go_along_and_what_an_earlier_call_has_prepared_is_replaced(small):
@@ -200,8 +200,6 @@ def test_a_run_of_this_machine_says_nothing_about_one_on_kaggle():
         (["--run=-p SED=1"], "sed"),
         (["--run=-p GENOTYPES=/home/own.json"], "/home/own.json"),
         (["--run=--dataset folder:parts"], "/parts"),
-        (["--dataset", "weights"], "'weights'"),
-        (["--title", "abc"], "abc"),
         (["--owner", "Jane Doe"], "jane doe"),
     ],
 )

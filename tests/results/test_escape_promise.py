@@ -9,7 +9,6 @@ from scipy import stats
 from helpers.core import metrics, paths
 from helpers.results import decision
 from helpers.results import operating_point as op
-from helpers.results.settings import DecisionSettings
 
 DRAWS = 2000
 ASKED = 0.01
@@ -187,11 +186,6 @@ def test_an_interval_without_groups_is_exact_and_with_groups_never_narrower():
         assert own == single  # each part is a group of its own
     none = metrics.rate_interval(np.zeros(60, bool), np.repeat(["a", "b", "c"], 20))
     assert none == pytest.approx(metrics.exact_interval(0, 3))  # three groups, not 60 parts
-
-
-def test_a_tenth_is_looked_at_again_if_nothing_is_said():
-    assert DecisionSettings().share_looked_at_again == 0.1
-    assert DecisionSettings(review_share=0).share_looked_at_again == 0
 
 
 ICCS = (0.0, 0.2, 0.5)

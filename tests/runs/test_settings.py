@@ -100,11 +100,6 @@ def test_one_cost_alone_is_refused(given, words):
     assert words in refused("07_decision", **given)
 
 
-def test_two_ways_to_choose_what_is_looked_at_again_are_refused():
-    costs = {"escape_cost": 20.0, "false_alarm_cost": 2.0}
-    assert "REVIEW_SHARE" in refused("07_decision", review_share=0.1, review_cost=1.0, **costs)
-
-
 def test_the_trainings_of_03_take_its_parameters():
     given = {"cnn_epochs": 3, "ll_epochs": 4, "fbp_epochs": 5, "fbp_lr": 0.5, "batch_size": 7}
     settings = config.resolve("03_finetuning", "quick", given)
