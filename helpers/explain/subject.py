@@ -69,13 +69,11 @@ def make_subject(
 
 
 def judged(parts: pd.DataFrame, threshold: float) -> pd.DataFrame:
-    """Add four columns: `called` is 1 (bad) for scores from the threshold on, else 0 (good);
-    `right` is True if that is the label; `mistake` and `margin` are the score's distances from
-    label and threshold."""
+    """Add three columns: `called` is 1 (bad) for scores from the threshold on, else 0 (good);
+    `right` is True if that is the label; `mistake` is the score's distance from the label."""
     called = (parts.defect_score >= threshold).astype(int)
     return parts.assign(
         called=called,
         right=called == parts.label,
         mistake=(parts.label - parts.defect_score).abs(),
-        margin=(parts.defect_score - threshold).abs(),
     )

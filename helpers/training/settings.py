@@ -50,15 +50,6 @@ def _known_backbones(given: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _one_file_for_one_backbone(settings: Any) -> None:
-    if len(settings.backbone) > 1 and settings.weights not in ("", RANDOM):
-        raise SettingsError(
-            f"WEIGHTS={settings.weights!r} is a file for one backbone, but BACKBONE names "
-            f"{len(settings.backbone)}: leave WEIGHTS out, and put the files where they are looked "
-            "for (see notebooks/README.md)"
-        )
-
-
 Augment = Literal["none", "flips", "symmetries", "full"]
 Backbones = Annotated[Names, AfterValidator(_known_backbones)]
 EpochImages = NoneOrSeveral  # a batch of one image is dropped: there would be no training
@@ -114,8 +105,8 @@ def training_of(given: Any, prefix: str = "", **fixed: Any) -> TrainSettings:
 
 
 @dataclass(frozen=True, config=STRICT)
-class BaselineSettings:
-    """02: pretrained features, the four classical models, and PatchCore."""
+class BackboneSettings:
+    """What 02 and 03 share: the pretrained network, its images, and the classical models."""
 
     seed: Seed = setting(0, SEED)
     backbone: Backbones = setting((AUTO,), BACKBONE)
@@ -127,26 +118,30 @@ class BaselineSettings:
     folds: int = setting(5, FOLDS, ge=2)
     cv_images: int = setting(5000, CV_IMAGES, ge=0)
     trees: int = setting(500, "of the random forest; more are steadier and slower", ge=1)
+
+    def __post_init__(self) -> None:
+        if len(self.backbone) > 1 and self.weights not in ("", RANDOM):
+            raise SettingsError(
+                f"WEIGHTS={self.weights!r} is a file for one backbone, but BACKBONE names "
+                f"{len(self.backbone)}: leave WEIGHTS out, and put the files where they are looked "
+                "for (see notebooks/README.md)"
+            )
+
+
+@dataclass(frozen=True, config=STRICT)
+class BaselineSettings(BackboneSettings):
+    """02: pretrained features, the four classical models, and PatchCore."""
+
     patchcore_share: float = setting(
         0.01, "kept share of at most 100,000 patches of good parts", gt=0, le=1
     )
 
-    def __post_init__(self) -> None:
-        _one_file_for_one_backbone(self)
-
 
 @dataclass(frozen=True, config=STRICT)
-class FinetuneSettings:
+class FinetuneSettings(BackboneSettings):
     """03: the two-layer CNN, the linear probe (LL), and fine-tuning of all layers (FBP)."""
 
-    seed: Seed = setting(0, SEED)
     seeds: int = setting(1, "trainings of all layers, with seeds SEED, SEED + 1, ...", ge=1)
-    backbone: Backbones = setting((AUTO,), BACKBONE)
-    weights: Text = setting("", WEIGHTS)
-    image_size_px: int = setting(
-        192, "width and height of the images that the backbone sees, in pixels", ge=16
-    )
-    tiles: NoneOrSeveral = setting(0, TILES)
     batch_size: int = setting(32, "images of a step", ge=2)
     precision: Precision = setting("auto", PRECISION)
     epoch_images: EpochImages = setting(0, EPOCH_IMAGES)
@@ -162,13 +157,7 @@ class FinetuneSettings:
     fbp_augment: Augment = setting("full", AUGMENT)
     fbp_ema_decay: float = setting(0.0, EMA_DECAY, ge=0, lt=1)
     test_views: TestViews = setting(1, TEST_VIEWS)
-    folds: int = setting(5, FOLDS, ge=2)
-    cv_images: int = setting(5000, CV_IMAGES, ge=0)
-    trees: int = setting(500, "of the random forest", ge=1)
     time_budget_min: float = setting(0.0, TIME_BUDGET, ge=0)
-
-    def __post_init__(self) -> None:
-        _one_file_for_one_backbone(self)
 
     @property
     def cnn(self) -> TrainSettings:

@@ -26,4 +26,3 @@ def test_a_part_is_called_bad_from_the_threshold_on():
     judged = subjects.judged(parts, 0.5)
     assert judged.called.tolist() == [0, 1, 1] and judged.right.tolist() == [False, True, False]
     assert judged.mistake.tolist() == [0.75, 0.5, 0.75]
-    assert judged.margin.tolist() == [0.25, 0, 0.25]
