@@ -17,12 +17,14 @@ import contextlib
 import functools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import pandas as pd
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
+from torch.optim.swa_utils import update_bn
 
 from helpers.core import metrics, seeding
 from helpers.datasets.cache import ImageCache
@@ -207,27 +209,16 @@ def auc(
     The shared statistics belong to no part alone. A mean over batches, the same ones for each
     candidate, replaces them for good.
     """
-    norms = [m for m in shared.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-    kept, active = [norm.momentum for norm in norms], shared.active
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None  # of all batches alike
-    shared.active, shared.together = candidate, False
+    active, shared.active, shared.together = shared.active, candidate, False
     try:
-        shared.train()
-        batches = _training_batches(shared, images, table, settings)
-        with seeding.torch_stream(0, "recalibration"), torch.no_grad():
-            for number, (_, inputs, _) in enumerate(batches.shuffled(seed=0, epoch=0)):
-                if number == RECALIBRATION:
-                    break
-                shared(inputs)
+        batches = _training_batches(shared, images, table, settings).shuffled(seed=0, epoch=0)
+        with seeding.torch_stream(0, "recalibration"):
+            update_bn((inputs for _, inputs, _ in islice(batches, RECALIBRATION)), shared)
         rows = table[table.split == "val"]
         scores = predict(shared, image_batches(images, rows, shared, settings.batch_size))
         return metrics.roc_auc(rows.label.to_numpy(dtype=int), scores)
     finally:
         shared.together, shared.active = True, active
-        for norm, momentum in zip(norms, kept, strict=True):
-            norm.momentum = momentum
 
 
 @dataclass(frozen=True)
