@@ -56,7 +56,6 @@ class Space:
 
     weights: backbones.Weights
     sizes_px: Sequence[int] = SIZES_PX
-    strides: Sequence[int] = STRIDES
 
     @functools.cached_property
     def depths(self) -> tuple[int, ...]:
@@ -67,17 +66,17 @@ class Space:
     @property
     def largest(self) -> Candidate:
         """The whole network, with the largest images."""
-        return Candidate(Subnet(self.depths, min(self.strides)), max(self.sizes_px))
+        return Candidate(Subnet(self.depths, min(STRIDES)), max(self.sizes_px))
 
     @property
     def smallest(self) -> Candidate:
         """One block a stage, with the smallest images."""
-        return Candidate(Subnet((1,) * len(self.depths), max(self.strides)), min(self.sizes_px))
+        return Candidate(Subnet((1,) * len(self.depths), max(STRIDES)), min(self.sizes_px))
 
     def draw(self, draw: Callable[[int], int]) -> Candidate:
         """Draw a candidate; `draw(n)` is a number from 0 to n - 1."""
         depths = tuple(1 + draw(n) for n in self.depths)
-        kept = Subnet(depths, self.strides[draw(len(self.strides))])
+        kept = Subnet(depths, STRIDES[draw(len(STRIDES))])
         return Candidate(kept, self.sizes_px[draw(len(self.sizes_px))])
 
     def changed(self, candidate: Candidate, draw: Callable[[int], int]) -> Candidate:
@@ -106,16 +105,16 @@ def _macs(backbone: str, size_px: int) -> int:
 class Shared(Network):
     """A pretrained classifier, all of whose parts can be computed with the same weights.
 
-    In training it gives the raw scores (B, K) of the largest, the smallest and a random part; else
-    those of the part that is `active`.
+    It gives the raw scores (B, K) of the largest, the smallest and a random part, or those of the
+    part that is `active` alone.
     """
 
     def __init__(self, space: Space, seed: int) -> None:
         super().__init__()
-        self.space, self.active = space, space.largest
+        self.space = space
+        self.active: Candidate | None = None
         self.whole = fit.pretrained(space.weights, space.largest.size_px, seed)
         self.spec = self.whole.spec
-        self.together = True  # in training: False is the active part alone
 
     @contextlib.contextmanager
     def part(self, candidate: Candidate) -> Iterator[Network]:
@@ -140,8 +139,8 @@ class Shared(Network):
             return network(images)
 
     def forward(self, images: Tensor) -> Any:
-        """Return raw scores (B, K) of the active part, or of three parts in training."""
-        if not (self.training and self.together):
+        """Return raw scores (B, K) of the active part, or of three parts if there is none."""
+        if self.active:
             return self.scores(self.active, images)
         drawn = self.space.draw(lambda n: int(torch.randint(n, ())))
         parts = (self.space.largest, self.space.smallest, drawn)
@@ -209,7 +208,7 @@ def auc(
     The shared statistics belong to no part alone. A mean over batches, the same ones for each
     candidate, replaces them for good.
     """
-    active, shared.active, shared.together = shared.active, candidate, False
+    shared.active = candidate
     try:
         batches = _training_batches(shared, images, table, settings).shuffled(seed=0, epoch=0)
         with seeding.torch_stream(0, "recalibration"):
@@ -218,7 +217,7 @@ def auc(
         scores = predict(shared, image_batches(images, rows, shared, settings.batch_size))
         return metrics.roc_auc(rows.label.to_numpy(dtype=int), scores)
     finally:
-        shared.together, shared.active = True, active
+        shared.active = None
 
 
 @dataclass(frozen=True)

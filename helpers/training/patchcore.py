@@ -18,7 +18,6 @@ import numpy as np
 import pandas as pd
 import torch
 import torch.nn.functional as F
-from numpy.typing import ArrayLike
 from sklearn.random_projection import SparseRandomProjection
 from torch import Tensor, nn
 
@@ -132,15 +131,6 @@ class MemoryBank:
         weight = 1 - (farthest - to_near.logsumexp(dim=1)).exp()
         return weight.clamp(min=0) * farthest
 
-    def defect_scores(self, scores: ArrayLike) -> np.ndarray:
-        """Map scores (N,) to [0, 1), without changing their order: s / (s + usual).
-
-        0.5 is as unusual as the median good image. No label of a bad part is needed. These numbers
-        are not probabilities.
-        """
-        s = np.asarray(scores, dtype=np.float64)
-        return s / (s + self.usual)
-
     @property
     def _mode(self) -> str:
         # torch would choose by the number of images too, which the export cannot do
@@ -151,7 +141,9 @@ class MemoryBank:
 class PatchCoreNetwork(Network):
     """A frozen backbone with a memory: `model(images)` gives (0, log(s / usual)) for (good, bad).
 
-    Its softmax is `MemoryBank.defect_scores`, so it is saved, scored and exported as any network.
+    Its softmax s / (s + usual) is the defect score, from 0 to below 1: 0.5 is as unusual as the
+    median good image. No label of a bad part is needed, and these numbers are not probabilities.
+    So it is saved, scored and exported as any network.
     """
 
     memory: Tensor  # (M, D)
@@ -310,15 +302,14 @@ def fit(
     bank = dataclasses.replace(bank, usual=usual)
 
     judged = table[table.split.isin(["val", "test"])].reset_index(drop=True)
+    s = scores(bank, judged).astype(np.float64)
     network = network_of(backbone, bank)
     versions = {"commit": environment.commit(), **environment.versions()}
     precision = judging_precision(backbone, device)
     network.facts = Facts(images.bits, images.fit, 1, precision, versions, images.region)
     return FittedPatchCore(
         network=network,
-        scores=judged[["id", "split"]].assign(
-            defect_score=bank.defect_scores(scores(bank, judged))
-        ),
+        scores=judged[["id", "split"]].assign(defect_score=s / (s + usual)),
         good_images=len(remembered),
         patches=len(offered),
         seconds=round(time.monotonic() - started, 1),

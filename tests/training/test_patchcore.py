@@ -179,14 +179,6 @@ def test_far_patches_have_a_finite_score():
     assert found.item() == pytest.approx(2e6, rel=0.2)
 
 
-def test_defect_scores_keep_the_order_stay_below_1_and_give_half_to_the_usual_image():
-    bank = MemoryBank(torch.zeros(1, 1), usual=2.0)
-    raw = np.sort(np.random.default_rng(0).exponential(5, 100))
-    found = bank.defect_scores(raw)
-    assert (np.diff(found) > 0).all() and found.min() >= 0 and found.max() < 1
-    assert bank.defect_scores([0, 2]).tolist() == [0, 0.5]
-
-
 def _backbone(kind):
     torch.manual_seed(0)
     return backbones.build(backbones.spec_of(kind, 2, 64)).eval()
