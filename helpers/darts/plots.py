@@ -33,7 +33,6 @@ BOX, NAME, STEP, SLOT, GAP = 3.2, 9.0, 0.6, 1.7, 0.7  # widths; height of an edg
 # colour (seaborn's colorblind palette) and dashes, which grey print can tell apart; the larger
 # kernel of a kind has the lighter colour
 LOOKS: dict[str, tuple[str, Any]] = {
-    "none": ("#949494", (0, (1, 3))),
     "max_pool_3x3": ("#cc78bc", (0, (6, 1.4, 1.2, 1.4))),
     "avg_pool_3x3": ("#ca9161", (0, (6, 1.4, 1.2, 1.4, 1.2, 1.4))),
     "skip_connect": ("#029e73", (0, (1.2, 1.2))),
@@ -41,29 +40,15 @@ LOOKS: dict[str, tuple[str, Any]] = {
     "sep_conv_5x5": ("#56b4e9", "solid"),
     "dil_conv_3x3": ("#d55e00", (0, (5, 1.6))),
     "dil_conv_5x5": ("#de8f05", (0, (5, 1.6))),
-    "": ("#222222", "solid"),  # all operations at once
 }
 CENTRED: dict[str, Any] = {"fontsize": FONT_PT, "ha": "center", "va": "center"}
 Edge = tuple[str, int, int]  # operation, source, target
 
 
-def draw_search_space(title: str = "") -> Figure:
-    """Draw the cell before the search: 14 candidate edges, each a bundle of eight operations.
-
-    A bundle is a mixed operation, the sum of its strands weighted by softmax(alpha).
-    """
-    figure = _draw_cells({title: [("", *edge) for edge in EDGES]})
-    for name, (color, dashes) in LOOKS.items():
-        if name:
-            figure.axes[0].plot([], [], color=color, ls=dashes, label=name)
-    figure.axes[0].legend(loc="lower left", fontsize=FONT_PT, handlelength=4)
-    return figure
-
-
 def draw_genotypes(genotypes: Mapping[str, Genotype]) -> Figure:
     """Draw the normal cell of each named genotype, and below it the reduction cell.
 
-    Every edge carries the name of its operation.
+    Every edge carries the name of its operation. All cells have one scale, and names the same size.
     """
     words = dict(zip(KINDS, ("normal", "reduction"), strict=True))
     cells = {
@@ -71,11 +56,6 @@ def draw_genotypes(genotypes: Mapping[str, Genotype]) -> Figure:
         for name, cell in genotypes.items()
         for kind in KINDS
     }
-    return _draw_cells(cells)
-
-
-def _draw_cells(cells: Mapping[str, Sequence[Edge]]) -> Figure:
-    """Draw cells below each other by title, in one scale; names have the size of the figure."""
     figure, axes = plt.subplots(len(cells), squeeze=False, layout="constrained")
     for ax, (title, edges) in zip(axes.flat, cells.items(), strict=True):
         _draw_cell(ax, edges)
@@ -88,7 +68,7 @@ def _draw_cells(cells: Mapping[str, Sequence[Edge]]) -> Figure:
 
 
 def _draw_cell(ax: Axes, edges: Sequence[Edge]) -> None:
-    """Draw states and edges; an edge without a name is a bundle of all operations."""
+    """Draw the states and the edges of a cell."""
     into = [[edge for edge in edges if edge[2] == state] for state in range(OUTPUT)]
     heights = SLOT * np.array([max(1, len(enter)) for enter in into])
     bottoms = -np.cumsum(heights + GAP)
@@ -105,15 +85,11 @@ def _draw_cell(ax: Axes, edges: Sequence[Edge]) -> None:
             color, dashes = LOOKS[name]
             look = {"color": color, "ls": dashes, "lw": 2 if name.endswith("5x5") else 1.4}
             end = start + NAME
-            ax.plot([x, x, end if name else start], [y[source], at, at], **look)
+            ax.plot([x, x, end], [y[source], at, at], **look)
             ax.plot([end, lefts[node] - 0.4], [at, at], marker=">", markevery=[1], **look)
             ax.plot([x], [y[source]], ".", color=color)
-            if name:  # it interrupts its line
-                box = {"facecolor": "white", "edgecolor": "none", "pad": 1}
-                ax.text(start + NAME / 2, at, name, bbox=box, **CENTRED)
-            for row, (strand, dash) in enumerate([*LOOKS.values()][:-1] if not name else ()):
-                height = at + SLOT * (0.32 - 0.09 * row)
-                ax.plot([start, end], [height] * 2, color=strand, ls=dash, lw=1.4)
+            box = {"facecolor": "white", "edgecolor": "none", "pad": 1}  # it interrupts the line
+            ax.text(start + NAME / 2, at, name, bbox=box, **CENTRED)
             ends[source] = x
     lefts.append(lefts[-1] + BOX + 2 * STEP)
     for state in NODE_STATES:

@@ -55,18 +55,6 @@ def test_a_picture_shows_each_edge_of_a_genotype_in_its_colour_and_nothing_overl
         assert len(on) == 2 + len(NODE_STATES)  # each node's line runs to the output
 
 
-def test_the_search_space_shows_all_operations_on_all_candidate_edges():
-    figure = plots.draw_search_space("before the search")
-    (ax,) = figure.axes
-    assert drawn_edges(ax).keys() == {*EDGES}
-    colors = [to_hex(line.get_color()) for line in ax.lines]
-    for name in PRIMITIVES:
-        assert colors.count(plots.LOOKS[name][0]) == len(EDGES) + 1  # and in the legend
-    assert [text.get_text() for text in ax.get_legend().get_texts()] == [*PRIMITIVES]
-    legend = ax.get_legend().get_window_extent()
-    assert not any(Bbox.intersection(legend, box) for box in boxes_of(ax).values())
-
-
 def history_of(epochs, beta=None):
     rng, history = np.random.default_rng(0), []
     for epoch in range(1, epochs + 1):
