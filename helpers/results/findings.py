@@ -273,17 +273,6 @@ def three_columns(table: pd.DataFrame, model: str) -> list[str]:
     ]
 
 
-def maps(quality: pd.DataFrame) -> str:
-    """Say for which calls maps are better or worse than random (`map_quality.measure`)."""
-    each = "{measure} of parts called {called} ({gain:+.2f} [{low:+.2f}, {high:+.2f}])"
-    texts = []
-    for verb, where in {"better": quality.low > 0, "worse": quality.high < 0}.items():
-        if where.any():
-            rows = quality[where].to_dict("records")
-            texts.append(f"{verb} than random maps by the {_listed([fill(each, r) for r in rows])}")
-    return f"Grad-CAM's maps are {'; '.join(texts)}." if texts else ""
-
-
 def claims(table: pd.DataFrame) -> list[str]:
     """Say how many of the report's claims hold here, and which are reversed (`claims_table`)."""
     counts = table.verdict.value_counts(sort=False)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import re
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -31,7 +30,6 @@ from helpers.runs.memo import OPEN, Run, images_of, split_of
 from helpers.runs.record import edit_run, load_run, outputs_are_intact
 from helpers.runs.settings import ANALYSIS, DECISION, FIRST
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 # files that later stages build on: no pictures, tables and sentences for the eye
 DATA = ("split.csv", "predictions/", "features/", "checkpoints/", "genotypes/")
 # settings that name a file or a folder
@@ -120,14 +118,9 @@ def waits_for(name: str, run_paths: paths.RunPaths) -> str:
 
 
 def check_run_name(name: str) -> None:
-    """Refuse a name that would leave the folder of runs, or that a file system does not take."""
-    if name != Path(name).name or name.startswith(".") or _CONTROL.search(name):
+    """Refuse a name that would leave the folder of runs."""
+    if name != Path(name).name or name.startswith("."):
         raise SettingsError(f"RUN={name!r} must be a plain folder name")
-    if (size := len(os.fsencode(name))) > paths.LONGEST_NAME:
-        raise SettingsError(
-            f"RUN={name!r} has {size} bytes, and may have {paths.LONGEST_NAME}: choose a shorter "
-            "name (--name; RUN in a notebook)"
-        )
 
 
 def parameter_names(name: str) -> set[str]:

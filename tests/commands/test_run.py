@@ -55,7 +55,6 @@ def test_a_part_of_the_series_can_be_chosen(option, chosen):
         (["-p", "BACKBONE=resnet81"], "'resnet81'"),
         (["--only", "9"], "'9'"),
         (["--name", "../x"], "RUN='../x'"),
-        (["--name", 300 * "a"], "300 bytes"),
         (["--dataset", "parts"], "DATASET='parts'"),
         (["-p", 'GENOTYPES=["a/x.json", "b/x.json"]'], "'cell_x'"),
         (["-p", "GENOTYPES=random", "-p", "RANDOM_CELLS=0"], "RANDOM_CELLS=0"),

@@ -189,16 +189,6 @@ def test_three_columns_say_what_a_model_loses_how_many_lose_and_what_groups_tell
     assert findings.three_columns(table[2:], "fbp") == said[1:]
 
 
-def test_maps_are_called_better_or_worse_only_if_the_interval_says_so():
-    rows = [("insertion", "bad", 0.16, 0.1), ("deletion", "bad", 0.05, -0.1)]
-    rows.append(("insertion", "good", -0.07, -0.12))
-    quality = pd.DataFrame(rows, columns=["measure", "called", "gain", "low"])
-    said = findings.maps(quality.assign(high=2 * quality.gain - quality.low))
-    assert "better than random maps by the insertion of parts called bad (+0.16 [+0.10, " in said
-    assert "; worse than random maps by the insertion of parts called good" in said
-    assert "deletion" not in said
-
-
 def test_suspect_labels_are_set_against_the_base_rate_of_doubts():
     audited = pd.DataFrame({"is_suspect": [True] * 10 + [False] * 90, "probability": 0.0})
     audited.loc[[0, 1, 2, 3, 50], "probability"] = [1 / 3, 2 / 3, 1 / 3, 2 / 3, 1 / 3]
