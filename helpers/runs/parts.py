@@ -177,12 +177,7 @@ def open_subject(run_paths: RunPaths, wanted: str = "") -> Subject | None:
 
 def _first_training(run_paths: RunPaths, name: str) -> tuple[Network, ImageCache, pd.DataFrame]:
     """Return the network of a model's first training, with the run's images at its size."""
-    checkpoint = checkpoints(run_paths.trainings(name))[0]
-    try:
-        model = backbones.load_model(checkpoint)
-    except files.ArtifactError as error:
-        way_out = "run the series again: it makes damaged files again"
-        raise files.ArtifactError(f"{error}; {way_out}") from None
+    model = backbones.load_model(checkpoints(run_paths.trainings(name))[0])
     split = split_of(run_paths)
     return model, images_of(run_paths, split, model.spec.image_size_px), split
 
@@ -230,8 +225,7 @@ def describe_models(
 
     Returns:
         A row of text per network, the best on validation first: `Model, Call it, Pass below /
-        reject from, Escape rate: promised, Good parts rejected`, and `Remark`, the reason, if a
-        network has no model.json.
+        reject from, Escape rate: promised, Good parts rejected`.
     """
     points = points[points.rule == RULE].set_index("model")
     temperature = calibrated.set_index("model").temperature
@@ -242,10 +236,6 @@ def describe_models(
         if not (trainings := checkpoints(folder)):
             continue  # not a network
         row = {"Model": scored[name].deployed.title, "Call it": f"{run.paths.name}/{name}"}
-        if missing := [path.name for path in trainings if not path.is_file()]:
-            (folder / NAME).unlink(missing_ok=True)
-            rows.append(row | {"Remark": f"{missing[0]} is missing"})
-            continue
         point, origin = points.loc[name], _origin(run, name, trainings[0])
         content = describe(scored[name], point, temperature.get(name), trainings, **origin)
         files.save_json(run.output(folder / NAME), asdict(content))

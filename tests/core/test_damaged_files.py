@@ -28,13 +28,12 @@ def test_a_damaged_split_is_refused_by_hand_and_made_again_by_the_series(run_cop
     assert run_file(run_copy, "predictions/cnn.csv").read_bytes() == scores  # nothing else is lost
 
 
-def test_a_damaged_checkpoint_is_refused_with_the_way_to_make_it_again(run_copy):
+def test_a_damaged_checkpoint_is_refused(run_copy):
     path = run_file(run_copy, "cnn/seed0.safetensors")
     cut(path)
     with pytest.raises(files.ArtifactError) as error:
         open_subject(paths.RunPaths("t"))
     assert str(error.value).startswith(f"{path} is not a checkpoint of this series, ")
-    assert str(error.value).endswith("run the series again: it makes damaged files again")
 
 
 @pytest.mark.parametrize(
