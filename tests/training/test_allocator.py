@@ -2,33 +2,37 @@
 
 import subprocess
 import sys
+from unittest.mock import Mock
 
 import pytest
 
-from helpers.training import allocator
+from helpers.training import allocator, loop
 
 PROGRAM = """
-import resource, torch
-from helpers.training.loop import Training
+import resource
+from helpers.training import allocator
 
 def page_faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    torch.empty(128 * 2**20, dtype=torch.uint8).fill_(1)
+    bytearray(128 * 2**20)[::4096] = bytes(2**15)
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
-def epochs(self):
-    page_faults()  # takes the memory for good
-    print(page_faults())
-    yield from ()
-
-Training.epochs = epochs
-print(page_faults())
-object.__new__(Training).run()
+new = page_faults()
+allocator.keep_freed_memory()
+page_faults()  # takes the memory for good
+print(new, page_faults())
 """
 
 
 @pytest.mark.skipif(not allocator.is_glibc(), reason="the C library's allocator is another")
-def test_the_training_loop_keeps_freed_memory():
+def test_freed_memory_is_kept():
     said = subprocess.check_output([sys.executable, "-c", PROGRAM], text=True)
     new, training = map(int, said.split())
     assert training < new / 20
+
+
+def test_the_training_loop_asks_for_it(monkeypatch):
+    asked = Mock(side_effect=KeyboardInterrupt)
+    monkeypatch.setattr(loop, "keep_freed_memory", asked)
+    with pytest.raises(KeyboardInterrupt):
+        object.__new__(loop.Training).run()

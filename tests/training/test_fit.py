@@ -128,7 +128,7 @@ def test_a_teacher_replaces_the_augmentation_and_changes_what_is_learned(split, 
 
 def test_tiles_are_those_of_the_last_layer_s_features_and_train_all_layers(split, tmp_path):
     images = open_cache(split, 64, tmp_path / "large")
-    weights = backbones.find_weights("resnet18", "random", 64)
+    weights = backbones.find_weights("test_resnet", "random", 64)
     build = functools.partial(fit.pretrained, weights, 64, tiles=2)
     stored = Features.of_arrays(embed_all(weights, images, split[["id"]], tiles=2))
     settings = TrainSettings(epochs=1, augment="none", precision="no", batch_size=20)
@@ -139,4 +139,4 @@ def test_tiles_are_those_of_the_last_layer_s_features_and_train_all_layers(split
     np.testing.assert_allclose(scores, probe.scores.defect_score, atol=1e-4)
     assert probe.network.spec.options == {"tiles": 2}
     tuned = fit.fit(build, images, split[split.split != "test"], settings, 0).network
-    assert not torch.equal(tuned.trunk.conv1.weight, probe.network.trunk.conv1.weight)
+    assert not torch.equal(tuned.trunk.conv1[0].weight, probe.network.trunk.conv1[0].weight)

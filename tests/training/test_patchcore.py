@@ -19,7 +19,7 @@ from helpers.training.patchcore import (
     network_of,
     patch_features,
 )
-from tests.conftest import split_of
+from tests.conftest import split_of, write_parts
 
 
 @pytest.fixture(scope="module")
@@ -27,22 +27,26 @@ def weights():
     return find_weights("efficientnet_lite0")
 
 
-@pytest.fixture
-def split(parts_folder):
-    return split_of(parts_folder)
+@pytest.fixture(scope="module")
+def split(tmp_path_factory):
+    return split_of(write_parts(tmp_path_factory.mktemp("patchcore") / "parts"))
 
 
-@pytest.fixture
-def images(split, tmp_path):
-    return open_cache(split, 64, tmp_path / "cache")
+@pytest.fixture(scope="module")
+def images(split, tmp_path_factory):
+    return open_cache(split, 64, tmp_path_factory.mktemp("cache"))
 
 
 def fit(weights, images, split):
     return patchcore.fit(weights, images, split, share=0.1, seed=0)
 
 
-def test_bad_parts_are_found_and_bad_training_images_change_nothing(split, images, weights):
-    found = fit(weights, images, split)
+@pytest.fixture(scope="module")
+def found(weights, images, split):
+    return fit(weights, images, split)
+
+
+def test_bad_parts_are_found_and_bad_training_images_change_nothing(split, images, weights, found):
     scores = found.scores.merge(split[["id", "label"]], on="id")
     for _, own in scores.groupby("split"):
         assert roc_auc_score(own.label, own.defect_score) > 0.99
@@ -75,8 +79,7 @@ def test_the_usual_score_is_the_median_of_good_images_that_the_memory_lacks(
     assert (scores < 0.5 - 1e-3).mean() > 0.5
 
 
-def test_the_saved_memory_is_a_network_that_gives_the_same_scores(split, images, weights, tmp_path):
-    found = fit(weights, images, split)
+def test_the_saved_memory_is_a_network_that_gives_the_same_scores(split, images, found, tmp_path):
     save_model(tmp_path / "memory.safetensors", found.network)
     network = load_model(tmp_path / "memory.safetensors")
     assert network.facts == found.network.facts and network.facts.precision == "no"
