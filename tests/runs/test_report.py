@@ -177,10 +177,7 @@ def test_runs_of_other_pixels_or_groups_are_refused_and_other_code_or_weights_ar
     recorded(random, "a1", "resnet18", digest="d0")
     recorded(groups, "b2", "efficientnet_lite0", digest="d0")
     said = report.compared_with(random.paths, "groups")
-    assert said == (
-        "Compared with run groups, which differs in backbone (here 'resnet18', there "
-        "'efficientnet_lite0'), commit (here 'a1', there 'b2')."
-    )
+    assert "backbone (here 'resnet18', there 'efficientnet_lite0'), commit (here 'a1'" in said
     recorded(groups, "a1", "resnet18")
     assert "differs in its folds alone" in report.compared_with(random.paths, "groups")
     stage = stages.load_run(groups.paths)["stages"]["03_finetuning"]
@@ -245,26 +242,25 @@ def captioned(home):
     return planted.decision_stage(run_paths)
 
 
-def test_a_caption_says_what_a_table_rests_on(captioned):
-    assert report.caption(captioned) == (
-        "Run toy; bad = broken; images: training 1,203 good and 465 bad, validation 150 good and "
-        "150 bad, test 200 unlabelled, random split, seed 4; backbone ResNet-18; training seed 2, "
-        "3 in all; CPU, 2 threads, bf16. Drawn."
-    )
-
-
-def test_a_caption_names_the_run_that_is_compared(captioned, monkeypatch):
+def test_a_caption_says_what_a_table_rests_on(captioned, monkeypatch):
+    said = report.caption(captioned)
+    for fact in (
+        *("Run toy;", "bad = broken", "1,203 good and 465 bad", "150 good and 150 bad"),
+        *("test 200 unlabelled", "random split, seed 4", "ResNet-18", "seed 2, 3 in all"),
+        *("CPU, 2 threads, bf16", "Drawn."),
+    ):
+        assert fact in said
     monkeypatch.setattr(report, "compared_with", lambda paths, other: f"{paths.name}, {other}!")
     settings = AnalysisSettings(compare_run="other")
     compared = dataclasses.replace(captioned, settings=settings)
-    assert report.caption(compared) == f"{report.caption(captioned)} toy, other!"
+    assert report.caption(compared) == f"{said} toy, other!"
 
 
 def test_a_caption_says_how_the_images_were_split(captioned):
     record = stages.load_run(captioned.paths)
     for changed, words in (
-        ({"split": "groups"}, "groups kept apart, seed 4; backbone"),
-        ({"split_csv": "mine.csv"}, "split by SPLIT_CSV, seed 4; backbone"),
+        ({"split": "groups"}, "groups kept apart, seed 4"),
+        ({"split_csv": "mine.csv"}, "split by SPLIT_CSV"),
     ):
         record["stages"]["01_data_split"]["settings"] |= changed
         files.save_json(captioned.paths.run_json, record)

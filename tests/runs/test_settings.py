@@ -88,18 +88,6 @@ def test_a_name_that_is_given_twice_is_refused():
         config.parse_parameters(["SEED=1", "BACKBONE=resnet18", "BACKBONE=vgg11"])
 
 
-@pytest.mark.parametrize(
-    ("given", "words"),
-    [
-        ({"review_cost": 1.0}, "REVIEW_COST says nothing alone"),
-        ({"escape_cost": 20.0}, "give both ESCAPE_COST and FALSE_ALARM_COST"),
-        ({"false_alarm_cost": 20.0}, "give both ESCAPE_COST and FALSE_ALARM_COST"),
-    ],
-)
-def test_one_cost_alone_is_refused(given, words):
-    assert words in refused("07_decision", **given)
-
-
 def test_the_trainings_of_03_take_its_parameters():
     given = {"cnn_epochs": 3, "ll_epochs": 4, "fbp_epochs": 5, "fbp_lr": 0.5, "batch_size": 7}
     settings = config.resolve("03_finetuning", "quick", given)
@@ -109,21 +97,31 @@ def test_the_trainings_of_03_take_its_parameters():
 
 
 @pytest.mark.parametrize(
-    ("stage", "name", "value", "problem"),
+    ("stage", "given", "culprit"),
     [
-        ("01_data_split", "val_per_class", True, "must be a valid integer"),
-        ("01_data_split", "test_fraction", float("nan"), "must be a finite number"),
-        ("01_data_split", "dataset", True, "must be a valid string"),
-        ("07_decision", "review_share", 1.5, "must be less than or equal to 1"),
-        ("03_finetuning", "epoch_images", 1, "must be 2 or more, or 0"),
-        ("03_finetuning", "test_views", 3, "must be 1, 4 or 8"),
-        ("03_finetuning", "fbp_ema_decay", 1.0, "must be less than 1"),
-        ("05_genotype_retraining", "genotypes", '["DARTS_V2"', "is not a list in JSON"),
-        ("01_data_split", "good", '["a"', "is not a list in JSON (Expecting"),
+        ("01_data_split", {"val_per_class": True}, "VAL_PER_CLASS=True"),
+        ("01_data_split", {"test_fraction": float("nan")}, "TEST_FRACTION=nan"),
+        ("01_data_split", {"dataset": True}, "DATASET=True"),
+        ("01_data_split", {"good": '["a"'}, "GOOD='[\"a\"'"),
+        ("03_finetuning", {"epoch_images": 1}, "EPOCH_IMAGES=1"),
+        ("03_finetuning", {"test_views": 3}, "TEST_VIEWS=3"),
+        ("03_finetuning", {"fbp_ema_decay": 1.0}, "FBP_EMA_DECAY=1.0"),
+        ("03_finetuning", {"backbone": "resnet81"}, "'resnet81'"),
+        ("03_finetuning", {"backbone": ["resnet18", "vgg"]}, "'vgg'"),
+        ("03_finetuning", {"backbone": []}, "BACKBONE=[]"),
+        ("03_finetuning", {"backbone": "auto, vgg11"}, "BACKBONE='auto, vgg11'"),
+        ("03_finetuning", {"backbone": ["vgg11", "vgg13"], "weights": "w.pth"}, "WEIGHTS='w.pth'"),
+        ("05_genotype_retraining", {"genotypes": '["DARTS_V2"'}, "GENOTYPES='[\"DARTS_V2\"'"),
+        ("07_decision", {"review_share": 1.5}, "REVIEW_SHARE=1.5"),
+        ("07_decision", {"review_cost": 1.0}, "REVIEW_COST"),
+        ("07_decision", {"escape_cost": 20.0}, "FALSE_ALARM_COST"),
+        ("07_decision", {"false_alarm_cost": 20.0}, "ESCAPE_COST"),
     ],
 )
-def test_a_value_of_the_wrong_type_or_out_of_range_is_refused(stage, name, value, problem):
-    assert refused(stage, **{name: value}).startswith(f"{name.upper()}={value!r} {problem}")
+def test_what_is_of_the_wrong_type_out_of_range_or_says_nothing_alone_is_refused(
+    stage, given, culprit
+):
+    assert culprit in refused(stage, **given)
 
 
 @pytest.mark.parametrize("stage", config.STAGES)
@@ -156,20 +154,6 @@ def test_a_backbone_is_a_name_or_a_list_of_names():
         assert config.resolve(stage, "quick", {"backbone": given}).backbone == backbones
     both = {"backbone": ["vgg11", "vgg13"], "weights": "random"}
     assert config.resolve(stage, "quick", both).weights == "random"
-
-
-@pytest.mark.parametrize(
-    ("given", "problem"),
-    [
-        ({"backbone": "resnet81"}, "'resnet81' is not a backbone of timm"),
-        ({"backbone": ["resnet18", "vgg"]}, "'vgg' is not a backbone of timm"),
-        ({"backbone": []}, "BACKBONE=[] names no backbone"),
-        ({"backbone": "auto, vgg11"}, "BACKBONE='auto, vgg11' cannot have auto beside others"),
-        ({"backbone": ["vgg11", "vgg13"], "weights": "w.pth"}, "WEIGHTS='w.pth' is a file for one"),
-    ],
-)
-def test_a_backbone_that_is_unknown_or_a_file_for_several_is_refused(given, problem):
-    assert problem in refused("03_finetuning", **given)
 
 
 def test_a_time_budget_is_not_what_a_result_depends_on():

@@ -53,16 +53,10 @@ def test_the_default_run_is_named_after_data_set_and_preset():
     assert stages.default_run("folder:/some/where/parts", "smoke") == "folder-parts-smoke"
 
 
-@pytest.mark.parametrize(
-    ("given", "words"),
-    [
-        *(({"RUN": name}, "must be a plain folder name") for name in ("a/b", "../up", ".hidden")),
-        ({"VAL_PER_CLAS": 3}, "VAL_PER_CLAS; did you mean VAL_PER_CLASS"),
-    ],
-)
-def test_a_run_that_is_no_plain_folder_and_a_misspelt_parameter_are_refused(home, given, words):
-    with pytest.raises(SettingsError, match=words):
-        stages.begin("01_data_split", {"PRESET": "smoke"} | given)
+@pytest.mark.parametrize("name", ["a/b", "../up", ".hidden"])
+def test_a_run_that_is_no_plain_folder_is_refused(home, name):
+    with pytest.raises(SettingsError, match=f"RUN='{name}'"):
+        stages.begin("01_data_split", {"PRESET": "smoke", "RUN": name})
 
 
 def test_a_module_with_a_short_name_is_not_a_parameter(home):
@@ -226,9 +220,9 @@ def test_the_key_changes_with_the_content_of_the_weights_file(tmp_path, name):
 
 
 def test_a_file_of_a_parameter_that_is_missing_is_named(home):
-    with pytest.raises(SettingsError, match=r"^WEIGHTS='/no/such.pth' is not a file$"):
+    with pytest.raises(SettingsError, match="WEIGHTS='/no/such"):
         key_of("02_features_baselines", weights="/no/such.pth")
-    with pytest.raises(SettingsError, match=r"^SPLIT_CSV='/no/such.csv' is not a file$"):
+    with pytest.raises(SettingsError, match="SPLIT_CSV='/no/such"):
         stages.stage_key("01_data_split", SplitSettings(split_csv="/no/such.csv"), {})
 
 
