@@ -1,11 +1,7 @@
-"""The search: halves, settings, what it finds and records; a kill changes nothing."""
+"""The search: halves, settings, what it finds and records; a stop changes nothing."""
 
 import dataclasses
-import os
-import signal
-import subprocess
-import sys
-import textwrap
+import itertools
 
 import numpy as np
 import pandas as pd
@@ -16,6 +12,7 @@ import torch.nn.functional as F
 from helpers.core import seeding, status
 from helpers.core.rules import SettingsError
 from helpers.darts import genotypes, search
+from helpers.darts.architect import Architect
 from helpers.darts.settings import SearchSettings
 from helpers.datasets.cache import ImageCache
 from helpers.runs import settings
@@ -162,49 +159,23 @@ def test_every_kind_of_search_runs(cache, table, options):
 
 
 OF_EVERYTHING = {"order": 2, "partial": 2, "alpha_warmup": 1}
-KILLED = """
-    import os, signal, sys
-    from pathlib import Path
-    from helpers.darts.architect import Architect
-    from tests.darts.test_search import search_parts
 
-    steps = 0
-    step = Architect.step
 
-    def dying(self, *batch):
-        global steps
-        steps += 1
-        if steps == 4:  # 2 steps an epoch, none in the first: in the middle of the third
-            os.kill(os.getpid(), signal.SIGKILL)
+def test_a_search_stopped_in_the_middle_of_an_epoch_ends_with_the_same_bits(
+    cache, table, tmp_path, monkeypatch, capsys
+):
+    given, steering = SearchSettings(**TINY | OF_EVERYTHING), Steering(resume=tmp_path / "resume")
+    whole, steps, step = search.search(cache, table, given), itertools.count(1), Architect.step
+
+    def stopped(self, *batch):
+        if next(steps) == 4:  # 2 steps an epoch, none in the first: in the middle of the third
+            raise KeyboardInterrupt
         return step(self, *batch)
 
-    Architect.step = dying
-    search_parts(Path(sys.argv[1]), Path(sys.argv[2]))
-"""
-
-
-def search_parts(folder, resume):
-    """Search on the images of `parts_folder` with an option of each kind."""
-    from helpers.core import paths
-    from helpers.datasets.cache import open_cache
-    from tests.conftest import split_of
-
-    split = split_of(folder)
-    cache = open_cache(split, 16, paths.cache_root())
-    given = SearchSettings(**TINY | OF_EVERYTHING)
-    return search.search(cache, split[split.split == "train"], given, Steering(resume=resume))
-
-
-def test_a_search_killed_in_the_middle_of_an_epoch_ends_with_the_same_bits(
-    home, parts_folder, tmp_path, capsys
-):
-    whole = search_parts(parts_folder, None)
-    command = [sys.executable, "-c", textwrap.dedent(KILLED)]
-    command += [str(parts_folder), str(tmp_path / "search.resume")]
-    threads = {"OMP_NUM_THREADS": str(torch.get_num_threads())}
-    died = subprocess.run(command, env=os.environ | threads, capture_output=True, check=False)
-    assert died.returncode == -signal.SIGKILL, died.stderr
-    found = search_parts(parts_folder, tmp_path / "search.resume")
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Architect, "step", stopped)
+        search.search(cache, table, given, steering)
+    found = search.search(cache, table, given, steering)
     assert "continuing after epoch 2 of 3" in capsys.readouterr().out
     assert found.weights.keys() == whole.weights.keys()
     assert all(torch.equal(found.weights[k], whole.weights[k]) for k in whole.weights)

@@ -16,18 +16,15 @@ OPTIONS = ["--preset", "smoke", "--name", "t", "-p", "BACKBONE=efficientnet_lite
 WAITING = ("03_finetuning", "04_darts_search", "05_genotype_retraining")
 
 
-@pytest.fixture
-def few_bad(home, tmp_path, capsys):
-    """A run on 60 good parts and 3 bad ones of which PatchCore has seen none."""
+def test_few_bad_parts_leave_patchcore_with_a_promise_until_more_of_them_come(
+    home, tmp_path, capsys
+):
     parts = write_parts(tmp_path / "parts")
     for bad in sorted((parts / "bad").iterdir())[3:]:
         bad.unlink()
-    with faults.in_this_process(quick=True):
-        assert run.main(["--dataset", f"folder:{parts}", *OPTIONS]) == 0
-    return parts
-
-
-def test_few_bad_parts_leave_patchcore_with_a_promise_about_good_ones(few_bad, capsys):
+    command = ["--dataset", f"folder:{parts}", *OPTIONS]
+    with faults.in_this_process():
+        assert run.main(command) == 0
     said = " ".join(capsys.readouterr().out.split())
     for stage in WAITING:
         assert (
@@ -41,23 +38,18 @@ def test_few_bad_parts_leave_patchcore_with_a_promise_about_good_ones(few_bad, c
     counts = split.groupby(["split", "label"]).size().to_dict()
     assert counts == {("train", 0): 40, ("val", 0): 20, ("val", 1): 3}
     model = helpers.load_model("t")
-    bad = model.predict(sorted((few_bad / "bad").iterdir()))
+    bad = model.predict(sorted((parts / "bad").iterdir()))
     assert bad.verdict.tolist() == ["look again"] * 3 and bad.probability.isna().all()
     promise = model.description.promise
     assert "4.8 % of the good parts do not pass" in promise and "reject" not in promise
-    assert predict.main([str(few_bad / "bad"), "--model", "t"]) == 0  # without the column
+    assert predict.main([str(parts / "bad"), "--model", "t"]) == 0  # without the column
     with pytest.raises(stages.StageError, match="waits for 10 bad parts"):
         stages.begin(WAITING[0], {"RUN": "t"})
-
-
-def test_the_same_command_goes_on_when_bad_parts_come(few_bad, capsys):
-    command = ["--dataset", f"folder:{few_bad}", *OPTIONS]
-    with faults.in_this_process(quick=True):
+    with faults.in_this_process():
         assert run.main(command) == 0
     assert capsys.readouterr().out.count("up to date") == 5
-    more = write_parts(few_bad.parent / "more")
-    shutil.copytree(more / "bad", few_bad / "bad", dirs_exist_ok=True)
-    with faults.in_this_process(quick=True):
+    shutil.copytree(write_parts(tmp_path / "more") / "bad", parts / "bad", dirs_exist_ok=True)
+    with faults.in_this_process():
         for number in ("01", "02"):
             assert cli.start("run", [*command, "--only", number]) == 0
     split = read_split(paths.RunPaths("t").split_csv)
