@@ -116,12 +116,10 @@ def test_a_good_csv_is_answered_by_the_command_that_submits_it(official, server,
     assert created["competitionName"] == kaggle.COMPETITION
 
 
-def test_a_bad_csv_is_refused(csv, capfd):
+def test_a_bad_csv_and_a_missing_sample_are_named(csv, capfd):
     csv.write_text("id,defect_score\na,0\nb,0\n")
     assert "'c'" in failure_of(CHECK, capfd)
-
-
-def test_without_a_sample_the_command_that_fetches_it_is_told(csv, capfd):
+    csv.write_text(GOOD)
     (sample,) = Path("data").rglob("*.csv")
     sample.rename("sample.csv")
     assert "kaggle competitions download" in failure_of(CHECK, capfd)

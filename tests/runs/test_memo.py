@@ -19,6 +19,7 @@ from helpers.core.rules import SettingsError
 from helpers.runs import keys, stages, workers
 from helpers.training.settings import BaselineSettings
 from tests.runs import tasks
+from tests.small_run import change_a_byte
 
 
 @pytest.fixture
@@ -59,11 +60,14 @@ def test_every_kind_of_value_is_loaded_as_it_was_saved(run):
     assert names == {"result.csv", "result.npz", "result.safetensors", "result.json"}
 
 
-def test_a_damaged_file_is_made_again(run):
+@pytest.mark.parametrize("kind", ["csv", "npz", "safetensors", "json"])
+def test_a_damaged_file_is_made_again(run, kind):
     run.once("result", tasks.everything, 3)
-    (run.paths.root / "result.csv").write_text("damaged")
+    path = run.paths.root / f"result.{kind}"
+    before = path.read_bytes()
+    change_a_byte(path)
     assert run.once("result", tasks.everything, 3).table.score[1] == 3
-    assert run.notes["reused"] == []
+    assert run.notes["reused"] == [] and path.read_bytes() == before
 
 
 @pytest.mark.parametrize(
