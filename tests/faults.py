@@ -97,10 +97,9 @@ def write_images(root: Path, n: int = 40, size_px: int = 32) -> None:
 class Series:
     """The stages of a run in a home of its own, each run in a child of this process."""
 
-    def __init__(self, place: Path, quick: bool = False, seed: int = 0) -> None:
-        """`quick` leaves out what takes long: LDA, the cell by perturbation, pictures, speeds."""
+    def __init__(self, place: Path, seed: int) -> None:
         self.images, self.home, self.saved = place / "parts", place / "home", place / "saved"
-        self.log, self.quick, self.rng = place / "log.txt", quick, np.random.default_rng(seed)
+        self.log, self.rng = place / "log.txt", np.random.default_rng(seed)
         self.seconds: dict[str, float] = {}
         self.expected: dict[str, dict[str, Any]] = {}
         write_images(self.images)
@@ -125,7 +124,7 @@ class Series:
             with self.log.open("w") as log:
                 os.dup2(log.fileno(), 1)
                 os.dup2(log.fileno(), 2)
-            with in_this_process(self.quick), dying_after(*after):
+            with in_this_process(), dying_after(*after):
                 code = cli.start("run", [*data, "--only", stage[:2], *options])
         except BaseException:
             traceback.print_exc()
@@ -150,8 +149,8 @@ class Series:
             self.seconds[stage] = time.monotonic() - started
             self.expected[stage] = contents(self.home)
 
-    def kill(self, stage: str, after: Sequence = ()) -> tuple[str, str, str, str]:
-        """Kill the stage, run it again, and return stage, moment, place, and result.
+    def kill(self, stage: str, after: Sequence = ()) -> tuple[str, str, str]:
+        """Kill the stage, run it again, and return moment, place, and result.
 
         It is killed at a random moment, or `after` a file (its name, how many times) has been
         written; then a training has to continue from the epochs that it had. The place is a cell,
@@ -177,11 +176,11 @@ class Series:
         cells = ["before the first cell", *re.findall(r"@(cell \d+)", said)]
         where = cells[-1] if os.WIFSIGNALED(status) else "done"
         if after and (where == "done" or not list(self.home.rglob(after[0].rpartition("/")[2]))):
-            return stage, moment, where, f"was not killed:\n{said[-3000:]}"
+            return moment, where, f"was not killed:\n{said[-3000:]}"
         try:
             self.finish(stage)
         except RuntimeError as error:
-            return stage, moment, where, str(error)
+            return moment, where, str(error)
         sweep(self.home)
         expected, found = self.expected[stage], contents(self.home)
         names = sorted(expected.keys() | found.keys())
@@ -190,22 +189,24 @@ class Series:
         is_training = after and after[0].endswith((".resume", ".safetensors"))
         if is_training and "continuing after epoch" not in self.log.read_text():
             result = f"started from scratch, {result}"
-        return stage, moment, where, result
+        return moment, where, result
 
 
 @contextmanager
-def in_this_process(quick: bool = False):
-    """Let `helpers.run` execute a notebook's cells here, without a kernel."""
+def in_this_process():
+    """Let `helpers.run` execute a notebook's cells here, without a kernel.
+
+    What takes long is left out: LDA, SVM, the cell by perturbation, pictures, speeds.
+    """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(kernel, "run_notebook", run_cells)
         patch.setattr(environment, "commit", lambda: None)  # checkpoints hold it; files may change
         patch.setenv(workers.LIMIT, "1")  # the process that dies does all work itself
-        if quick:
-            patch.setattr(Figure, "savefig", lambda _, path, **__: path.write_bytes(b"a picture"))
-            patch.setattr(plots, "alpha_heat_maps", lambda *_: plt.figure())
-            patch.setattr(classical, "CLASSICAL", ("rf", "lr"))
-            patch.setattr(perturbation, "functional_call", cheap_logits)
-            patch.setattr(network_costs, "milliseconds_per_image", lambda *_: 1.0)
+        patch.setattr(Figure, "savefig", lambda _, path, **__: path.write_bytes(b"a picture"))
+        patch.setattr(plots, "alpha_heat_maps", lambda *_: plt.figure())
+        patch.setattr(classical, "CLASSICAL", ("rf", "lr"))
+        patch.setattr(perturbation, "functional_call", cheap_logits)
+        patch.setattr(network_costs, "milliseconds_per_image", lambda *_: 1.0)
         yield
 
 
@@ -306,23 +307,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
     parser.add_argument("--kills", type=int, default=1, help="of each stage (1)")
     parser.add_argument("--seed", type=int, default=0, help="of the moments (0)")
-    parser.add_argument("--only", metavar="NN", help="kill this stage alone")
     parser.add_argument("--events", action="store_true", help="after certain files instead")
-    parser.add_argument(
-        "--quick", action="store_true", help="without LDA, perturbation, pictures and speeds"
-    )
     options = parser.parse_args(arguments)
     import_all()
     bad = 0
     with tempfile.TemporaryDirectory() as place:
-        series = Series(Path(place), options.quick, options.seed)
+        series = Series(Path(place), options.seed)
         series.run_undisturbed()
         print("| stage | undisturbed s | killed at | in | result |\n|---|---|---|---|---|")
-        stages = [settings.stage_name(options.only)] if options.only else list(settings.STAGES)
-        kills = (series.kill(stage) for stage in stages for _ in range(options.kills))
-        if options.events:
-            kills = (series.kill(name, after) for name, *after in EVENTS if name in stages)
-        for stage, *cells in kills:
+        at_random = ((stage,) for stage in settings.STAGES for _ in range(options.kills))
+        for stage, *after in EVENTS if options.events else at_random:
+            cells = series.kill(stage, after)
             bad += cells[-1] != "equal"
             print(f"| {stage} | {series.seconds[stage]:.1f} | {' | '.join(cells)} |", flush=True)
     return bad

@@ -33,7 +33,7 @@ def split_command(parts: Path, *more: str) -> list[str]:
 
 def run_split(parts: Path, *more: str) -> int:
     """Run notebook 01 without a kernel and return the exit code."""
-    with faults.in_this_process(quick=True):
+    with faults.in_this_process():
         return run.main(split_command(parts, *more))
 
 
@@ -105,8 +105,3 @@ def change_a_byte(path: Path) -> None:
     path.write_bytes(content)
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
     images._digest_once.cache_clear()  # as in a new process
-
-
-def cut(path: Path) -> None:
-    """Keep the first half alone."""
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])

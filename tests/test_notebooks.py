@@ -191,7 +191,7 @@ def test_a_model_of_one_s_own_makes_the_analysis_out_of_date_and_may_become_the_
     split["defect_score"] = 0.1 + 0.8 * split.label
     own = split.loc[split.split.isin(["val", "test"]), ["id", "split", "defect_score"]]
     own.to_csv(root / "predictions/mine.csv", index=False)
-    with faults.in_this_process(quick=True):
+    with faults.in_this_process():
         assert run.main([*SMOKE, "--from", "06"]) == 0
     out = capsys.readouterr().out
     assert "06_analysis: running" in out and "07_decision: running" in out
@@ -231,7 +231,7 @@ def test_a_folder_with_a_broken_file_stops_with_its_name_and_continues_without_i
     error = capsys.readouterr().err
     assert "01_data_split.ipynb, cell" in error and "cut.png" in error
     assert "-p SKIP_UNREADABLE=True" in error and "To continue once it is fixed" in error
-    with faults.in_this_process(quick=True):
+    with faults.in_this_process():
         assert run.main([*command, *options, "-p", "SKIP_UNREADABLE=True"]) == 0
     facts = json.loads((home / "data/runs/t/run.json").read_text())["stages"]["01_data_split"]
     assert facts["unreadable"] == ["cut"]

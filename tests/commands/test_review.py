@@ -144,7 +144,7 @@ def test_02_agrees_with_the_package_about_the_labels_of_a_review(home, parts_fol
     given = ["--dataset", f"folder:{parts_folder}", "--preset", "smoke", "--name", "t"]
     for value in ("CROSS_FIT=3", f"LABELS_CSV={labels}", "BACKBONE=efficientnet_lite0"):
         given += ["-p", value]
-    with faults.in_this_process(quick=True):
+    with faults.in_this_process():
         for number in ("01", "02"):
             assert cli.start("run", [*given, "--only", number]) == 0
     assert "review" in read_split(paths.RunPaths("t").split_csv)
