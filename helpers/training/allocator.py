@@ -19,12 +19,7 @@ def keep_freed_memory() -> None:
 
     The peak memory grows by a tenth.
     """
-    if is_glibc():
+    if platform.libc_ver()[0] == "glibc":
         libc = ctypes.CDLL(None)
         libc.mallopt(_MMAP_MAX, 0)
         libc.mallopt(_TRIM_THRESHOLD, _NEVER)
-
-
-def is_glibc() -> bool:
-    """Return True if the C library is glibc."""
-    return platform.libc_ver()[0] == "glibc"
