@@ -33,7 +33,7 @@ def command(monkeypatch):
 def test_help_comes_at_once_as_nothing_heavy_is_imported(command):
     code = (
         "import sys; from helpers.commands import cli\n"
-        "heavy = {'torch', 'timm', 'pandas', 'kaggle', 'requests'}\n"
+        "heavy = {'torch', 'timm', 'pandas', 'numpy', 'kaggle', 'requests'}\n"
         f"try: cli.main({[*command, '--help']})\n"
         "except SystemExit as stop: print(stop.code, heavy & set(sys.modules))"
     )

@@ -1,16 +1,13 @@
 """A trained model's answers for new images, of any kind."""
 
 import dataclasses
-import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from helpers.core import files, paths
+from helpers.core import files
 from helpers.datasets import DataError
 from helpers.deploy import predictor
 from helpers.deploy.description import NAME
@@ -150,10 +147,3 @@ def test_a_score_that_is_no_number_names_the_image_and_a_way_out(opened, parts, 
     with pytest.raises(ScoresError, match=str(parts[0])) as found:
         model.predict(parts[0])
     assert ("--precision no" in str(found.value)) == (model.scorers[0].precision != "no")
-
-
-def test_importing_the_package_imports_nothing_heavy():
-    code = "import sys, helpers; print({'torch', 'numpy', 'pandas'} & set(sys.modules))"
-    place = {"cwd": paths.project_root(), "env": dict(os.environ)}
-    out = subprocess.check_output([sys.executable, "-c", code], text=True, **place)
-    assert out == "set()\n"
