@@ -33,7 +33,7 @@ def small_network(kind):
 
 
 @pytest.mark.parametrize(
-    "kind", ["resnet18", "efficientnet_lite0", "test_convnext", "test_vit", "derived"]
+    "kind", ["test_resnet", "efficientnet_lite0", "test_convnext", "test_vit", "derived"]
 )
 def test_in_float32_a_compiled_network_equals_torch_for_any_number_of_images(kind):
     model, images = small_network(kind)
@@ -50,7 +50,7 @@ def test_in_float32_a_compiled_network_equals_torch_for_any_number_of_images(kin
 
 
 def test_only_many_images_and_networks_of_convolutions_are_worth_it(monkeypatch):
-    model, _ = small_network("resnet18")
+    model, _ = small_network("test_resnet")
     many = compiled.WORTH_IT_FROM
     assert compiled.is_worth_it(model, CPU, many, "bf16")
     assert not compiled.is_worth_it(model, CPU, many - 1, "bf16")
