@@ -160,3 +160,21 @@ def folded_split(folder: Path, folds: int = 3) -> pd.DataFrame:
     fold, tested = pd.Series(np.arange(len(split)) % folds, dtype="Int64"), split.split == "test"
     side = np.where(tested, "test", np.where(fold == 0, "val", "train"))
     return split.assign(fold=fold.mask(tested), split=side)
+
+
+@pytest.fixture
+def browser(tmp_path):
+    """Chromium without a window, which downloads into `tmp_path`."""
+    driver = shutil.which("chromedriver")
+    if not driver and os.environ.get("GOOD_BAD_BROWSER") != "required":
+        pytest.skip("needs a browser: apt-get install chromium chromium-driver")
+    assert driver, "install chromium and chromium-driver: in CI this test is not skipped"
+    from selenium import webdriver
+
+    options = webdriver.ChromeOptions()
+    for argument in ("headless=new", "no-sandbox", "disable-dev-shm-usage", "window-size=1280,800"):
+        options.add_argument(f"--{argument}")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    options.add_experimental_option("prefs", {"download.default_directory": str(tmp_path)})
+    with webdriver.Chrome(options, webdriver.ChromeService(driver)) as found:
+        yield found

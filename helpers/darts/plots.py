@@ -14,14 +14,16 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 import torch
+from IPython.display import HTML
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from scipy.special import softmax
 
+from helpers.core import slider
 from helpers.darts.genotypes import Genotype
 from helpers.darts.operations import softmax_by_node
-from helpers.darts.search import Record
+from helpers.darts.search import Record, genotype_of
 from helpers.darts.space import EDGES, KINDS, NODE_STATES, PRIMITIVES
 from helpers.darts.verdict import Choice
 
@@ -65,6 +67,17 @@ def draw_genotypes(genotypes: Mapping[str, Genotype]) -> Figure:
     em = FONT_PT / 72  # inches
     figure.set_size_inches(width * em, len(cells) * (height + 3) * em)
     return figure
+
+
+def growing_cell(history: Sequence[Record], max_skips: int) -> HTML:
+    """Return the cells that each epoch of a search would keep, with a slider; first the last."""
+    frames = []
+    for record in history:
+        entropy = (record["entropy_normal"] + record["entropy_reduce"]) / 2
+        words = f"epoch {record['epoch']}, alpha's entropy {entropy:.3f} nats"
+        figure = draw_genotypes({words: genotype_of(record, max_skips)})
+        frames.append(slider.picture(figure, words))
+    return slider.slider(frames, len(frames) - 1, "epoch")
 
 
 def _draw_cell(ax: Axes, edges: Sequence[Edge]) -> None:

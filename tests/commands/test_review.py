@@ -150,24 +150,6 @@ def test_02_agrees_with_the_package_about_the_labels_of_a_review(home, parts_fol
     assert "review" in read_split(paths.RunPaths("t").split_csv)
 
 
-@pytest.fixture
-def browser(tmp_path):
-    """Chromium without a window, which downloads into `tmp_path`."""
-    driver = shutil.which("chromedriver")
-    if not driver and os.environ.get("GOOD_BAD_BROWSER") != "required":
-        pytest.skip("needs a browser: apt-get install chromium chromium-driver")
-    assert driver, "install chromium and chromium-driver: in CI this test is not skipped"
-    from selenium import webdriver
-
-    options = webdriver.ChromeOptions()
-    for argument in ("headless=new", "no-sandbox", "disable-dev-shm-usage", "window-size=1280,800"):
-        options.add_argument(f"--{argument}")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    options.add_experimental_option("prefs", {"download.default_directory": str(tmp_path)})
-    with webdriver.Chrome(options, webdriver.ChromeService(driver)) as found:
-        yield found
-
-
 def test_a_lot_is_judged_by_keys_alone_and_becomes_labels_of_a_next_run(
     lot, described, described_run, browser, tmp_path, capsys
 ):
