@@ -18,7 +18,6 @@ from helpers.models import backbones
 from helpers.models.record import Model
 from helpers.runs import networks, stages, workers
 from helpers.training.fit import Fitted
-from helpers.training.loop import Training
 from tests import faults
 
 FINETUNING = "03_finetuning"
@@ -54,8 +53,8 @@ def train_members(
     job = networks.Job(Model(name), members, build, images, settings)
     with pytest.MonkeyPatch.context() as patch:
         if before_epoch:  # not an argument, which would be in the key
-            disturb = lambda training: before_epoch(training.model, training.epoch)  # noqa: E731
-            patch.setattr(Training, "_check_time", disturb)
+            disturb = lambda network, epoch, epochs: before_epoch(network, epoch)  # noqa: E731
+            patch.setattr(backbones.TwoLayerCNN, "before_epoch", disturb)
         patch.setenv(workers.LIMIT, "1")
         return networks.train(run, [job])[name]
 

@@ -1,4 +1,4 @@
-"""Build the network of a genotype, to be trained from scratch: cells, stems, heads.
+"""Build the network of a genotype, to be trained from scratch: cells, stems, heads, drop path.
 
 Source: DARTS (Liu et al., arXiv 1806.09055), appendix A.2 (CIFAR) and A.4 (ImageNet).
 """
@@ -10,6 +10,7 @@ import dataclasses
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torchvision.ops import StochasticDepth
 
 from helpers.core import seeding
 from helpers.darts import genotypes
@@ -47,13 +48,19 @@ class Cell(nn.Module):
             build_operation(name, channels, 2 if reduction and source < 2 else 1)
             for name, source, _ in edges
         )
+        # Drop path (arXiv 1605.07648) zeroes an edge's output for whole images. An identity is
+        # never dropped: without it nothing might reach the node.
+        self.drop_paths = nn.ModuleList(
+            nn.Identity() if isinstance(operation, nn.Identity) else StochasticDepth(0.0, "row")
+            for operation in self.operations
+        )
 
     def forward(self, older: Tensor, newer: Tensor) -> Tensor:
         """Return the states of the four nodes, concatenated."""
         states = [self.older(older), self.newer(newer)]
-        edges = list(zip(self.sources, self.operations, strict=True))
+        edges = list(zip(self.sources, self.operations, self.drop_paths, strict=True))
         for row in range(0, len(edges), 2):  # two edges into each node
-            first, second = (operation(states[s]) for s, operation in edges[row : row + 2])
+            first, second = (drop(op(states[source])) for source, op, drop in edges[row : row + 2])
             states.append(first + second)
         return torch.cat(states[2:], dim=1)
 
@@ -114,7 +121,7 @@ class DerivedNetwork(Network):
         in_channels: int = 3,
     ) -> None:
         super().__init__()
-        self.genotype = genotype
+        self.genotype, self.drop_path = genotype, size.drop_path
         channels, layers, stem = size.channels, size.layers, size.stem
         self.stem0, self.stem1 = stems(stem, in_channels, channels)
         older = newer = channels if stem == "imagenet" else 3 * channels
@@ -153,6 +160,12 @@ class DerivedNetwork(Network):
     def embed(self, x: Tensor) -> Tensor:
         """Return what the classifier sees, the last cell's means: (B, embedding_size)."""
         return self._features(x)[0].mean(dim=(2, 3))
+
+    def before_epoch(self, epoch: int, epochs: int) -> None:
+        """Set the share of dropped paths on every edge but the identities, from 0 on."""
+        for module in self.modules():
+            if isinstance(module, StochasticDepth):
+                module.p = self.drop_path * epoch / epochs
 
 
 def parameters(genotype: Genotype, size: NetworkSettings, in_channels: int = 3) -> int:
@@ -195,7 +208,6 @@ def build_network(spec: ModelSpec, seed: int) -> DerivedNetwork:
 def build_derived(spec: ModelSpec) -> DerivedNetwork:
     """Return the untrained network of a specification from `network_spec`."""
     options = dict(spec.options)
-    options.pop("drop_path", None)  # of older files; it matters in training alone
     genotype = genotypes.from_json(options.pop("genotype"))
     size = NetworkSettings(**options)
     model = DerivedNetwork(genotype, size, spec.num_classes, spec.in_channels)

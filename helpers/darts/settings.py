@@ -76,6 +76,7 @@ class NetworkSettings:
     layers: int  # L, the number of cells
     stem: str = "imagenet"  # divides height and width by 8; "cifar" keeps them
     auxiliary: bool = False  # a second classifier
+    drop_path: float = 0.0  # share of dropped paths at the end of a training; it grows from 0
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -111,6 +112,7 @@ class RetrainSettings:
     grad_clip: float = setting(5.0, "largest norm of the gradient", ge=0)
     label_smoothing: float = setting(0.1, "of the labels, against overconfidence", ge=0, lt=1)
     auxiliary: bool = setting(True, "a second classifier in training, its loss weighted 0.4")
+    drop_path: float = setting(0.0, "share of dropped paths at the end; starts from 0", ge=0, lt=1)
     ema_decay: float = setting(0.0, EMA_DECAY, ge=0, lt=1)
     retrain_augment: Augment = setting("flips", AUGMENT)
     keep: Literal["best", "last"] = setting("best", "epoch whose weights are kept")
@@ -124,7 +126,8 @@ class RetrainSettings:
     @property
     def network(self) -> NetworkSettings:
         """The size of each network."""
-        return NetworkSettings(self.retrain_channels, self.retrain_layers, auxiliary=self.auxiliary)
+        size = (self.retrain_channels, self.retrain_layers)
+        return NetworkSettings(*size, auxiliary=self.auxiliary, drop_path=self.drop_path)
 
     @property
     def training(self) -> TrainSettings:

@@ -68,6 +68,12 @@ class Network(nn.Module):
         """Return the embeddings (B, D) of normalised images (B, C, H, W)."""
         raise NotImplementedError
 
+    def before_epoch(self, epoch: int, epochs: int) -> None:
+        """Change what follows a schedule, such as drop path, before an epoch of a training.
+
+        Epochs are counted from 0.
+        """
+
 
 def at_once(size_px: int) -> int:
     """Return how many images of a size go through a network together: 64 of 224 px, in pixels."""

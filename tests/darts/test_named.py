@@ -71,11 +71,11 @@ def test_initial_weights_depend_on_the_seed_alone():
 
 @pytest.mark.parametrize("layers", [1, 3, 5])
 def test_a_saved_network_offers_what_features_and_grad_cam_need(tmp_path, layers):
-    size = NetworkSettings(4, layers, auxiliary=True)
+    size = NetworkSettings(4, layers, auxiliary=True, drop_path=0.3)
     spec = network.network_spec(genotypes.random_genotype(4), size, 32, 1)
     backbones.save_model(tmp_path / "m.safetensors", backbones.build(spec))
     model = backbones.load_model(tmp_path / "m.safetensors")
-    assert model.spec == spec
+    assert model.spec == spec and model.drop_path == 0.3
     images = torch.randn(2, 1, 32, 32)
     embedding = model.embed(images)
     assert embedding.shape == (2, spec.embedding_size)
@@ -103,7 +103,7 @@ def test_the_preset_paper_is_table_1_to_the_letter():
     assert (table_1.retrain_channels, table_1.retrain_layers) == (48, 14)
     assert (training.grad_clip, training.label_smoothing) == (5.0, 0.1)
     assert (training.schedule, training.gamma) == ("exponential", 0.97)
-    assert table_1.auxiliary
+    assert table_1.auxiliary and table_1.drop_path == 0.0
 
 
 SIZE = NetworkSettings(channels=4, layers=3, auxiliary=True)

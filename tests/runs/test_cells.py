@@ -138,14 +138,14 @@ def test_each_cell_is_a_row_trained_once_for_each_seed(run):
     scored = run.models()
     assert scored["random_cell_0"].model.title == "Random cell 0"
     assert scored["darts_v2"].model.averaged == "2 seeds"
-    change(run, genotypes=("DARTS_V2",), seeds=1)  # the same training
+    change(run, genotypes=("DARTS_V2",), drop_path=0.0, seeds=1)  # the same training
     run.notes.clear()
     cells.train(run, cells.named_cells(run))
     assert run.notes["reused"] == ["checkpoints/darts_v2/seed0"]
-    change(run, auxiliary=not run.settings.auxiliary)  # another one
+    change(run, drop_path=0.3)  # another one
     run.notes.clear()
-    cells.train(run, cells.named_cells(run))
-    assert not run.notes["reused"]
+    again = cells.train(run, cells.named_cells(run))["darts_v2"]
+    assert not run.notes["reused"] and again[0].network.drop_path == 0.3
 
 
 def test_a_file_with_another_cell_of_the_same_name_is_trained_again(run, tmp_path):

@@ -15,7 +15,6 @@ from helpers.training import fit
 from helpers.training.distillation import Teacher
 from helpers.training.features import Features, embed_all
 from helpers.training.inference import predict
-from helpers.training.loop import Training
 from helpers.training.settings import Steering, TrainSettings
 from tests.conftest import folded_split, split_of
 
@@ -32,10 +31,13 @@ def images(split, tmp_path):
     return open_cache(split, 16, tmp_path / "cache")
 
 
-def small_cnn(seed):
-    """A small network."""
+def small_cnn(seed, before_epoch=None):
+    """A small network; `before_epoch(epoch)` disturbs its training."""
     torch.manual_seed(seed)
-    return backbones.TwoLayerCNN(backbones.spec_of("cnn", 2, 16, 1), hidden=20)
+    network = backbones.TwoLayerCNN(backbones.spec_of("cnn", 2, 16, 1), hidden=20)
+    if before_epoch:
+        network.before_epoch = lambda epoch, epochs: before_epoch(epoch)
+    return network
 
 
 def labels_scores(found, split, side):
@@ -82,14 +84,14 @@ def test_the_last_layer_learns_on_train_is_judged_on_val_and_scores_val_and_test
 
 
 def test_a_training_that_is_killed_and_continued_ends_as_if_never_killed(split, images, tmp_path):
-    def killed(training):
-        if training.epoch == 1:
+    def killed(epoch):
+        if epoch == 1:
             raise KeyboardInterrupt
 
     steering = Steering(resume=tmp_path / "resume")
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(Training, "_check_time", killed)  # before each epoch
-        fit.fit(small_cnn, images, split, SETTINGS, 0, steering=steering)
+    with pytest.raises(KeyboardInterrupt):
+        build = functools.partial(small_cnn, before_epoch=killed)
+        fit.fit(build, images, split, SETTINGS, 0, steering=steering)
     continued = fit.fit(small_cnn, images, split, SETTINGS, 0, steering=steering)
     whole = fit.fit(small_cnn, images, split, SETTINGS, 0)
     pd.testing.assert_frame_equal(continued.scores, whole.scores, check_exact=True)

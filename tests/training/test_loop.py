@@ -179,6 +179,19 @@ def test_a_caller_takes_steps_of_its_own_whose_state_is_continued(tmp_path):
     assert steps == [0, 6, 12] and again.bias.item() == fit.history[-1]["mine"]
 
 
+def test_a_network_is_told_before_each_epoch_and_no_validation_keeps_the_last():
+    class Told(nn.Linear):
+        told = ()
+
+        def before_epoch(self, epoch, epochs):
+            self.told += ((epoch, epochs),)
+
+    model = Told(6, 2)
+    settings = TrainSettings(epochs=2, precision="no", keep="last")
+    fit = Training(model, _problem(), None, settings, seed=0).run()
+    assert model.told == ((0, 2), (1, 2)) and "val_auc" not in fit.history[0]
+
+
 @pytest.mark.parametrize(("clip", "longest"), [(0.01, 0.01), (0.0, np.inf)])
 def test_no_step_is_longer_than_the_clipped_gradient_and_0_clips_nothing(clip, longest):
     model = nn.Sequential(nn.Linear(6, 2))
