@@ -7,7 +7,7 @@ import pytest
 from matplotlib.colors import to_hex
 from matplotlib.transforms import Bbox
 
-from helpers.darts import plots
+from helpers.darts import plots, search
 from helpers.darts.genotypes import PUBLISHED, random_genotype
 from helpers.darts.space import EDGES, KINDS, NODE_STATES, PRIMITIVES
 from helpers.darts.verdict import Choice
@@ -92,3 +92,15 @@ def test_the_heat_maps_show_the_last_alpha_frame_one_cell_and_dot_the_other(beta
     labels = [t for ax in figure.axes[:2] for t in (*ax.get_xticklabels(), *ax.get_yticklabels())]
     shown = [t.get_window_extent() for t in labels if t.get_text() and t.get_visible()]
     assert not any(Bbox.intersection(a, b) for a, b in combinations(shown, 2))
+
+
+def test_the_growing_cell_shows_what_each_epoch_would_keep_and_first_the_last(monkeypatch):
+    history = [record | {"entropy_normal": 2, "entropy_reduce": 1} for record in history_of(3)]
+    drawn, plain = [], plots.draw_genotypes
+    monkeypatch.setattr(plots, "draw_genotypes", lambda cells: drawn.append(cells) or plain(cells))
+    monkeypatch.setattr(plots.slider, "slider", lambda *given: given)
+    frames, start, _ = plots.growing_cell(history, max_skips=2)
+    words = [f"epoch {epoch}, alpha's entropy 1.500 nats" for epoch in (1, 2, 3)]
+    kept = [search.genotype_of(record, 2) for record in history]
+    assert drawn == [{word: cell} for word, cell in zip(words, kept, strict=True)]
+    assert start == 2 and "epoch 2" in frames[1] and len({*map(str, kept)}) == 3
