@@ -128,7 +128,7 @@ def test_the_smoke_run_leaves_table_submission_and_executed_copies(smoke_run):
         assert ("THE NUMBERS MEAN NOTHING" in str(cells)) >= shows_a_table
     record = json.loads((root / "run.json").read_text())
     for stage in record["stages"].values():
-        assert stage["status"] == "done" and stage["peak_memory_mb"] > 0 and stage["seconds"] > 0
+        assert stage["status"] == "done" and stage["seconds"] > 0
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)

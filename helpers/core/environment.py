@@ -1,4 +1,4 @@
-"""The process and its machine: versions, the commit, memory, and environment variables."""
+"""The process and its machine: versions, the commit, full memory, and environment variables."""
 
 from __future__ import annotations
 
@@ -10,12 +10,8 @@ import os
 import platform
 import re
 import subprocess
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
-
-import psutil
 
 from helpers.core import paths
 from helpers.core.errors import UserError
@@ -45,20 +41,6 @@ def commit() -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return (not result.returncode and result.stdout.strip()) or None
-
-
-def peak_memory_mb() -> int:
-    """Return the largest resident memory of this process so far, in MB (1e6 bytes)."""
-    status = Path("/proc/self/status")
-    if status.is_file():  # ru_maxrss also counts the parent process
-        lines = dict(line.split(":", 1) for line in status.read_text().splitlines())
-        return round(int(lines["VmHWM"].split()[0]) * 1024 / 1e6)
-    if sys.platform == "win32":
-        return round(psutil.Process().memory_info().peak_wset / 1e6)
-    import resource  # Unix alone has it
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return round(peak * (1 if sys.platform == "darwin" else 1024) / 1e6)
 
 
 @contextlib.contextmanager

@@ -322,7 +322,7 @@ class Run:
             run["split"] = digest
 
     def finish(self) -> None:
-        """Write seconds, memory, versions, findings and outputs of the stage into run.json.
+        """Write seconds, findings and outputs of the stage into run.json.
 
         Predictions that an earlier call of the stage made and this one did not, such as those of
         another backbone, are removed: they would be rows of a table that this call does not have.
@@ -338,7 +338,6 @@ class Run:
             run["stages"][self.name] |= {
                 "status": "done",
                 "seconds": round(time.time() - self.started_s, 1),
-                "peak_memory_mb": environment.peak_memory_mb(),
                 "findings": self.findings.sentences,
                 "outputs": digests_of(self.paths, self.outputs),
                 **self.notes,
