@@ -32,8 +32,6 @@ import psutil
 from helpers.core import environment
 from helpers.core.errors import UserError
 
-# errors of file systems without locks, such as some network disks
-_NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 LEFTOVER_AGE_S = 3600  # no write takes this long
 
 
@@ -122,13 +120,6 @@ def held(path: Path, wait: bool = True) -> filelock.AcquireReturnProxy:
             return lock.acquire()
         except filelock.Timeout:
             raise LockedError(f"{path} is held by another process") from None
-        except (OSError, NotImplementedError) as error:
-            if isinstance(error, OSError) and error.errno not in _NO_LOCKS:
-                raise
-            raise ArtifactError(
-                f"{path} cannot be locked: its file system has no locks ({error}); set "
-                "GOOD_BAD_HOME to a folder on a local disk"
-            ) from None
 
 
 def write_bytes(path: Path, content: bytes) -> None:
