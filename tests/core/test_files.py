@@ -106,7 +106,7 @@ def test_a_disk_without_locks_is_named(tmp_path, monkeypatch):
 
     monkeypatch.setattr(fcntl, "flock", refuse)
     with (
-        pytest.raises(ArtifactError, match="/lock .*No locks available"),
+        pytest.raises(ArtifactError, match=r"/lock .*No locks available"),
         files.held(tmp_path / "lock"),
     ):
         pass
