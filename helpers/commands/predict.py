@@ -75,22 +75,16 @@ def _write_maps(model: TrainedModel, table: pd.DataFrame, folder: Path) -> None:
     from helpers.explain import maps
 
     plt.rcParams["text.parse_math"] = False  # a name may hold dollar signs
-    names = set[str]()
-    for row in table.itertuples():
+    for number, row in enumerate(table.itertuples()):
         pixels, *_ = model.read(str(row.file))
         assert pixels is not None
         heat = bad_map(model, pixels)
-        name = stem = Path(str(row.file)).stem
+        stem = Path(str(row.file)).stem
         title = f"{stem}: {row.verdict or 'no verdict'}"
         figure, axes = maps.grid(1, 2, (7.5, 3.6), title)
         style.draw_image(axes[0, 0], pixels, f"score {row.score:.3f}")
         maps.draw_overlay(axes[0, 1], pixels, heat, maps.map_title(1, heat))
-        for number in itertools.count(2):
-            if name not in names:
-                break
-            name = f"{stem}_{number}"
-        names.add(name)
-        with files.atomic_path(folder / f"{name}.png") as temporary:
+        with files.atomic_path(folder / f"{number:03d}_{stem}.png") as temporary:
             figure.savefig(temporary, format="png", bbox_inches="tight")
         plt.close(figure)
     print(f"{len(table)} map(s) in {folder}")

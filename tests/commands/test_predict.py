@@ -105,7 +105,7 @@ def test_maps_are_written_for_each_image_that_can_be_read(parts, tmp_path, capsy
     images = [*parts, "gone.png", str(same), str(priced)]
     command = [*images, "--model", "t", "--maps", str(maps)]
     assert cli.start("predict", command) == 1
-    names = ["$1_$.png", "bad00.png", "bad00_2.png", "good00.png"]
+    names = ["000_bad00.png", "001_good00.png", "002_bad00.png", "003_$1_$.png"]
     assert sorted(path.name for path in maps.iterdir()) == names
     pictures = [np.asarray(Image.open(maps / name).convert("RGB")) for name in names]
     assert all(picture.std() > 10 for picture in pictures)
