@@ -121,21 +121,14 @@ def _show_table(run_paths: paths.RunPaths) -> None:
     frame = files.load_csv(max(written)[1], ("Model",)).fillna("-")
     print("\n" + frame.filter(SHOWN_COLUMNS).to_string(index=False))
     print(", ".join(f"{name} {frame[name].iloc[0]}" for name in ("run", "preset", "backbone")))
-    if frame.preset.iloc[0] == "smoke":
-        print("smoke preset: wiring only, the numbers mean nothing")
-    print(flush=True)
+    print(style.SMOKE_NOTE if frame.preset.iloc[0] == "smoke" else "", flush=True)
 
 
 def _show_results(run_paths: paths.RunPaths, seconds: float) -> None:
-    from helpers.results import out_of_fold  # they import much
-    from helpers.runs.parts import best_described
+    from helpers.runs.parts import best_described  # imports much
 
     _show_table(run_paths)
     record = stages.load_run(run_paths).get("stages", {})
-    analysis, columns = record.get("06_analysis", {}), run_paths.table("06_three_columns")
-    if analysis.get("settings", {}).get("compare_run") and columns.is_file():
-        table = out_of_fold.for_the_eye(files.load_csv(columns, ("model",)))
-        print(f"{table.to_string(index=False)}\n")
     data = record.get(stages.FIRST, {})
     for line in data.get("left_out", []):
         print(f"left out: {line}")
