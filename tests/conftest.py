@@ -8,7 +8,7 @@ from pathlib import Path
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # the cores are taken: neither threads nor processes
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    os.environ.setdefault("GOOD_BAD_WORKERS", "1")
+    os.environ.setdefault("LOKY_MAX_CPU_COUNT", "1")
 
 import filelock
 import matplotlib.pyplot as plt

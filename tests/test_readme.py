@@ -91,7 +91,7 @@ def test_every_parameter_that_is_named_exists(document):
             "REGISTRY",
             "STAGES",
             "GOOD_BAD_HOME",
-            "GOOD_BAD_WORKERS",
+            "LOKY_MAX_CPU_COUNT",
             "RAY_ADDRESS",
             "HYPOTHESIS_PROFILE",
             "NAME",

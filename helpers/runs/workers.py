@@ -27,33 +27,19 @@ from tqdm.auto import tqdm
 from helpers.core import environment, files, paths, status
 from helpers.core.devices import default_device
 from helpers.core.errors import UserError
-from helpers.core.rules import SettingsError
 
 CLUSTER = "RAY_ADDRESS"  # environment variable: the cluster that Ray's own programs use
-LIMIT = "GOOD_BAD_WORKERS"  # environment variable: at most so many
+LIMIT = "LOKY_MAX_CPU_COUNT"  # environment variable of joblib: at most so many CPU cores
 BYTES_EACH = 2 * 2**30  # of memory that a training may need
 WATCH_S = 1.0
 
 
 def count(tasks: int) -> int:
-    """Return how many workers do so many tasks on this machine.
-
-    Raises:
-        SettingsError: GOOD_BAD_WORKERS in the environment is not a whole number.
-    """
-    if default_device().type == "cuda":
-        places = torch.cuda.device_count()
-    elif default_device().type == "mps":
-        places = 1
-    else:
-        places = joblib.cpu_count()
+    """Return how many workers do so many tasks on this machine: one a core or GPU at most."""
+    gpus = {"cuda": torch.cuda.device_count(), "mps": 1}
+    places = gpus.get(default_device().type) or joblib.cpu_count()
     room = int(psutil.virtual_memory().available // BYTES_EACH)
-    given = os.environ.get(LIMIT) or str(places)
-    try:
-        most = int(given)
-    except ValueError:
-        raise SettingsError(f"{LIMIT}={given!r} is not a whole number, such as 4") from None
-    return max(1, min(tasks, places, room, most))
+    return max(1, min(tasks, places, room))
 
 
 def side_by_side(

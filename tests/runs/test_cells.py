@@ -31,7 +31,7 @@ SMALL = {
 
 @pytest.fixture(autouse=True)
 def _one_worker(monkeypatch):
-    monkeypatch.setenv("GOOD_BAD_WORKERS", "1")
+    monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "1")
 
 
 def open_run(split, name="05_genotype_retraining", settings=None):

@@ -18,7 +18,7 @@ from tests.conftest import folded_split
 
 @pytest.fixture(autouse=True)
 def _one_worker(monkeypatch):
-    monkeypatch.setenv("GOOD_BAD_WORKERS", "1")
+    monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "1")
 
 
 @pytest.fixture

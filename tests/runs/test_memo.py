@@ -15,7 +15,6 @@ import torch
 
 from helpers.core import paths
 from helpers.core.errors import UserError
-from helpers.core.rules import SettingsError
 from helpers.runs import keys, stages, workers
 from helpers.training.settings import BaselineSettings
 from tests.runs import tasks
@@ -158,12 +157,6 @@ def test_on_a_cluster_ray_gives_out_the_gpus(home, monkeypatch, tmp_path):
     monkeypatch.setattr(workers, "_free_gpu", None)  # takes a lock
     call = functools.partial(tasks.same, {"x": 1})
     assert dict(workers.side_by_side({"a": call}, "work", tmp_path)) == {"a": {"x": 1}}
-
-
-def test_a_number_of_workers_that_is_none_is_named(monkeypatch):
-    monkeypatch.setenv(workers.LIMIT, "abc")
-    with pytest.raises(SettingsError, match=f"{workers.LIMIT}='abc'"):
-        workers.count(2)
 
 
 PROGRAM = """

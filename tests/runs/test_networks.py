@@ -26,7 +26,7 @@ ONE_EPOCH = TrainSettings(epochs=1, precision="no", augment="none")
 
 @pytest.fixture(autouse=True)
 def _one_worker(monkeypatch):
-    monkeypatch.setenv("GOOD_BAD_WORKERS", "1")
+    monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "1")
 
 
 def open_run(settings, split, name="03_finetuning"):
