@@ -26,7 +26,7 @@ from helpers.core import files
 from helpers.core.errors import UserError
 from helpers.datasets import DataError, check_utf8
 from helpers.deploy import judgements, review
-from helpers.deploy.predictor import Answer, TrainedModel
+from helpers.deploy.predictor import ANSWER, TrainedModel
 from helpers.runs.parts import open_model
 
 MOST = 400  # parts of each kind on a page: about 20 MB, and hours of work
@@ -69,7 +69,7 @@ def _write_page(options: argparse.Namespace) -> int:
     asked = asked.reindex(columns=review.COLUMNS)
     model = TrainedModel(opened, images=len(asked))
     answers = tqdm(model.answers(asked.file), "score", len(asked), unit="img", disable=None)
-    asked[[*Answer._fields]] = pd.DataFrame(answers, columns=Answer._fields)
+    asked[[*ANSWER]] = pd.DataFrame(answers, columns=ANSWER)
     asked["verdict"] = opened.description.verdicts(asked.score)
     readable = asked[asked.reason == ""]
     for row in asked[asked.reason != ""].itertuples():

@@ -33,7 +33,7 @@ from helpers.core.errors import UserError
 from helpers.datasets.cache import CAMERA_BITS
 from helpers.datasets.folder import SUFFIXES, is_image, left_out, walk
 from helpers.deploy import lots
-from helpers.deploy.predictor import Answer, Opened, TrainedModel
+from helpers.deploy.predictor import ANSWER, Opened, TrainedModel
 from helpers.runs import workers
 from helpers.runs.parts import open_model
 from helpers.training.inference import precision_of
@@ -51,7 +51,7 @@ class Entry(NamedTuple):
 
 
 # of a part: the defect score is empty if the image cannot be read
-COLUMNS = ["path", "id", "defect_score", *Answer._fields[1:]]
+COLUMNS = ["path", "id", "defect_score", *ANSWER[1:]]
 Part = tuple[Path, list[Entry]]  # the file of its scores, and its images
 
 

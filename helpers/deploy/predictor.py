@@ -37,19 +37,9 @@ from helpers.training.batches import normalise, to_float
 from helpers.training.inference import Scorer, ScoresError, probability_of_bad
 
 OneImage = str | Path | np.ndarray | Image.Image
-
-
-class Answer(NamedTuple):
-    """What is known of one image."""
-
-    score: float  # NaN if it cannot be read
-    reason: str  # why it cannot be read, "" if it can
-    has_more: bool  # the file has pages or frames behind the first
-    brightness: float  # these are its `lots.Look`
-    contrast: float
-    sharpness: float
-    across: float
-    down: float
+# of one image: its score, why it cannot be read ("" if it can), whether its file has pages or
+# frames behind the first, and how it looks; numbers are NaN if it cannot be read
+ANSWER = ("score", "reason", "has_more", *lots.Look._fields)
 
 
 class Opened(NamedTuple):
@@ -107,7 +97,7 @@ class TrainedModel:
         is_one = is_one or (isinstance(images, np.ndarray) and images.ndim < 4)
         given: list[Any] = [images] if is_one else list(images)  # type: ignore[arg-type]
         names = [os.fspath(image) if isinstance(image, str | Path) else "" for image in given]
-        table = pd.DataFrame(self.answers(given), columns=Answer._fields).assign(file=names)
+        table = pd.DataFrame(self.answers(given), columns=ANSWER).assign(file=names)
         probability, verdict = np.full(len(table), np.nan), np.full(len(table), "", dtype=object)
         if self.description and len(table):
             probability = self.description.probabilities(table.score)
@@ -120,8 +110,8 @@ class TrainedModel:
             shown.attrs["lots"] = lots.sentences(self.reference, new)
         return shown
 
-    def answers(self, images: Iterable[OneImage]) -> Iterator[Answer]:
-        """Yield the answer for each of any number of images, in constant memory.
+    def answers(self, images: Iterable[OneImage]) -> Iterator[tuple]:
+        """Yield the `ANSWER` for each of any number of images, in constant memory.
 
         Raises:
             ScoresError: the networks give no number for an image.
@@ -140,7 +130,7 @@ class TrainedModel:
         pixels, reason, has_more = self.read(image)
         return pixels, reason, has_more, lots.NO_LOOK if pixels is None else lots.look(pixels)
 
-    def _answers_of(self, batch: list[OneImage], decoded: Iterator) -> Iterator[Answer]:
+    def _answers_of(self, batch: list[OneImage], decoded: Iterator) -> Iterator[tuple]:
         read = list(decoded)
         readable = [pixels for pixels, *_ in read if pixels is not None]
         scores = iter(self.scores(readable) if readable else ())
@@ -151,7 +141,7 @@ class TrainedModel:
                 is_float32 = all(scorer.precision == "no" for scorer in self.scorers)
                 advice = "" if is_float32 else "; try `helpers.score --precision no` (float32)"
                 raise ScoresError(f"the score of image {name} is not finite{advice}")
-            yield Answer(score, reason, has_more, *look)
+            yield score, reason, has_more, *look
 
     def prepared(self, pixels: Sequence[np.ndarray]) -> Tensor:
         """Return B >= 1 images (S, S, 1 or 3) uint8 as the networks take them: (B, C, S, S)."""

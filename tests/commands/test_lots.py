@@ -1,5 +1,7 @@
 """Lots in the commands: 07 writes them, `predict` and `score` name those that are unlike them."""
 
+import itertools
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -8,7 +10,7 @@ from PIL import Image
 import helpers
 from helpers.commands import cli
 from helpers.deploy import lots
-from helpers.deploy.predictor import TrainedModel
+from helpers.deploy.predictor import ANSWER, TrainedModel
 from helpers.runs.memo import Run
 from tests.deploy_run import describe, save_described, small_cnns
 
@@ -25,7 +27,7 @@ def folder(tmp_path):
 
     grays = rng.uniform(140, 160, 24)
     answers = [opened.answers(lot(gray)) for gray in grays]
-    table = pd.concat([pd.DataFrame(each) for each in answers], ignore_index=True)
+    table = pd.DataFrame(itertools.chain(*answers), columns=ANSWER)
     held = table.assign(id=table.index.astype(str), label=0, defect_score=table.score)
     held["group"] = np.repeat([f"lot{number:02d}" for number in range(24)], 12)
     scored = lots.Scored(None, held[["id", "label", "defect_score", "group"]], held[:0])

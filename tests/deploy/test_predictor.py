@@ -76,7 +76,7 @@ def test_many_images_are_answered_in_order_and_read_few_at_a_time(model, monkeyp
     answers = model.answers(taken.append(1) or image for image in images)
     first = next(answers)
     assert len(taken) == 32  # a batch is decoded while another one is scored
-    found = [first.score, *(answer.score for answer in answers)]
+    found = [score for score, *_ in (first, *answers)]
     np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
