@@ -8,7 +8,6 @@ A name is RUN/MODEL, a run, a model's folder or a checkpoint:
 from __future__ import annotations
 
 import os
-import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -43,7 +42,6 @@ DEMO = "demo"  # names the network that comes with the package
 DEMO_FOLDER = Path(predictor.__file__).with_name(DEMO)
 PATCHCORE = "patchcore"  # its maps are not Grad-CAM's
 DEPLOYED = (None, CALIBRATION_FOLD)  # folds that the deployed trainings have not seen
-_CHECKPOINT = re.compile(r"seed(\d+)(?:_fold(\d+))?\.safetensors")
 NO_NETWORK = "no network has been trained in this run: notebook 03 or 05 makes this one possible"
 
 
@@ -83,9 +81,8 @@ def checkpoints(folder: Path) -> list[Path]:
         deployed = [member for member in members if member.fold in DEPLOYED]
         named = [folder / paths.checkpoint_name(*member) for member in deployed]
         return named if named and named[0].is_file() else []
-    matches = [_CHECKPOINT.fullmatch(path.name) for path in folder.glob("*")]
-    blind = [m for m in matches if m and (m[2] is None or int(m[2]) in DEPLOYED)]
-    return [folder / m[0] for m in sorted(blind, key=lambda m: int(m[1]))]
+    there = sorted(folder.glob("seed*.safetensors"))
+    return [path for path in there if path.stem.partition("_")[2] in ("", "fold0")]
 
 
 def _find(name: str | Path) -> Path:

@@ -100,16 +100,13 @@ def lock(run_paths: paths.RunPaths, stage: str = "") -> filelock.AcquireReturnPr
     Raises:
         RunError: another process holds it; two notebooks would overwrite each other's files.
     """
-    what = f"run {run_paths.name!r}; wait for it, or give this one another --name"
-    if stage:
-        what = (
-            f"{stage} of run {run_paths.name!r}; wait for it (if it is an open notebook that has "
-            "stopped, restart its kernel), or give this one another RUN"
-        )
     try:
         return files.held(run_paths.lock_file(stage), wait=False)
     except files.LockedError:
-        raise RunError(f"another process works on {what}") from None
+        raise RunError(
+            f"another process works on run {run_paths.name!r}: wait for it (if it is an open "
+            "notebook that has stopped, restart its kernel), or give this one another name"
+        ) from None
 
 
 def digests_of(run_paths: paths.RunPaths, written: list[Path]) -> dict[str, str]:
