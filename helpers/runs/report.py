@@ -29,18 +29,18 @@ MAY_DIFFER = ["split", "split_csv", "val_per_class", "time_budget_min"]
 MAY_DIFFER += ["genotypes", "random_cells", "distill"]
 # columns of their splits that must agree
 MUST_AGREE = {"label": "images or labels", "digest": "pixels", "group": "groups"}
-# facts of their stages that a caption names if they differ
-NAMED = ("label_mapping", "backbone", "weights", "device", "precision", "commit", "torch", "timm")
 
 
 def caption(run: Run) -> str:
     """Return the caption of a table: labels, images, split, backbone, seeds, device, COMPARE_RUN.
 
     Raises:
-        SettingsError: see `compared_with`.
+        SettingsError: see `refuse_unlike`.
     """
     other = getattr(run.settings, "compare_run", "")
-    compared = f" {compared_with(run.paths, other)}" if other else ""
+    compared = f" Compared with run {other}." if other else ""
+    if other:
+        refuse_unlike(run.paths, other)
     stages = load_run(run.paths)["stages"]
     trained = [stages[name] for name in TRAINING if name in stages]
     first, last = stages[FIRST], (trained or [stages[run.name]])[-1]
@@ -122,7 +122,7 @@ def write_ensemble(run: Run) -> Stacked | None:
 def out_of_fold_scores(run_paths: RunPaths, other: str = "") -> OutOfFold:
     """Return the scores of all images by the models of a run without a test set.
 
-    With the name of an `other` run that `compared_with` has accepted, those of both.
+    With the name of an `other` run that `refuse_unlike` has accepted, those of both.
 
     Raises:
         SettingsError: a run has a test set.
@@ -135,13 +135,13 @@ def out_of_fold_scores(run_paths: RunPaths, other: str = "") -> OutOfFold:
     return out_of_fold.of_runs(runs)
 
 
-def compared_with(run_paths: RunPaths, other: str) -> str:
-    """Say in what another run (COMPARE_RUN) differs from a run, besides the kind of its folds.
+def refuse_unlike(run_paths: RunPaths, other: str) -> None:
+    """Refuse another run (COMPARE_RUN) that differs from a run in more than the kind of its folds.
 
     Raises:
         SettingsError: their comparison would be wrong: a run has a test set, or the other one has
             no split, folds of the same kind, other images, labels, pixels or groups, or other
-            settings; the message says what to do.
+            settings, backbones or weights; the message says what to do.
     """
     problem = f"COMPARE_RUN={other!r}"
     both = run_paths, RunPaths(other)
@@ -155,19 +155,10 @@ def compared_with(run_paths: RunPaths, other: str) -> str:
                 f"{problem} has other {words} than run {run_paths.name}: give both the same "
                 "DATASET, LABELS_CSV, GROUP_LEVEL, REGION, MASK and MAX_IMAGES, and the same files"
             )
-    if settings := _different(*map(_settings, both)):
-        raise SettingsError(f"{problem} was made with other settings: {settings}")
-    differs = _different(*map(_named, both)) or "its folds alone"
-    return f"Compared with run {other}, which differs in {differs}."
-
-
-def _different(mine: Mapping[str, Any], others: Mapping[str, Any]) -> str:
-    """Name the facts that both have and that differ."""
-    return ", ".join(
-        f"{name} (here {mine[name]!r}, there {others[name]!r})"
-        for name in mine
-        if name in others and mine[name] != others[name]
-    )
+    here, there = map(_settings, both)
+    if differ := [name for name in here if name in there and here[name] != there[name]]:
+        said = ", ".join(f"{name} (here {here[name]!r}, there {there[name]!r})" for name in differ)
+        raise SettingsError(f"{problem} was made with other settings: {said}")
 
 
 def split_without_test(run_paths: RunPaths) -> pd.DataFrame:
@@ -189,22 +180,18 @@ def split_without_test(run_paths: RunPaths) -> pd.DataFrame:
 
 
 def _settings(run_paths: RunPaths) -> dict[str, Any]:
-    """Return the parameters of a run that its models depend on, the kind of split aside."""
-    return {
-        f"{stage[:2]} {name.upper()}": value
-        for stage, entry in load_run(run_paths).get("stages", {}).items()
-        if stage < ANALYSIS
-        for name, value in entry.get("settings", {}).items()
-        if name not in MAY_DIFFER and (name, value) != ("halving_epochs", 0)  # off: no model of it
-    }
+    """Return the parameters of a run that its models depend on, the kind of split aside.
 
-
-def _named(run_paths: RunPaths) -> dict[str, str]:
-    """Return the `NAMED` facts of a run that any of its stages has recorded."""
-    stages = load_run(run_paths).get("stages", {})
-    entries = [e | e.get("versions", {}) for name, e in stages.items() if name < ANALYSIS]
-    values = {name: dict.fromkeys(e[name] for e in entries if e.get(name)) for name in NAMED}
-    return {name: ", ".join(known) for name, known in values.items() if known}
+    Backbone and weights are those that were taken: "auto" names what is on the machine.
+    """
+    decisive = {}
+    for stage, entry in load_run(run_paths).get("stages", {}).items():
+        taken = {name: entry[name] for name in ("backbone", "weights") if name in entry}
+        for name, value in (entry.get("settings", {}) | taken).items():
+            off = (name, value) == ("halving_epochs", 0)  # no model of it
+            if stage < ANALYSIS and name not in MAY_DIFFER and not off:
+                decisive[f"{stage[:2]} {name.upper()}"] = value
+    return decisive
 
 
 def write_labels_to_check(run: Run, audited: pd.DataFrame) -> str:
