@@ -17,16 +17,16 @@ from helpers.models.spec import at_once, evaluating
 def grad_cam(
     model: nn.Module,
     images: Tensor,
-    target_class: int | Tensor,
+    target_class: int,
     layer: str,
     as_maps: Callable[[Tensor], Tensor] = lambda output: output,
 ) -> Tensor:
     """Return maps L = ReLU(sum_k alpha_k A^k) of `images` (B, C, H, W): (B, H, W).
 
     A^k are the feature maps that the layer of that dotted name gives, alpha_k is the mean over the
-    positions of dy/dA^k, and y is the raw score before the softmax. `target_class` is one class, or
-    one class per image (B,). Maps are upsampled bilinearly to the image and are not normalised.
-    `as_maps` arranges the layer's output as (B, K, u, v), as `ModelSpec.feature_maps` does.
+    positions of dy/dA^k, and y is the raw score of the class before the softmax. Maps are upsampled
+    bilinearly to the image and are not normalised. `as_maps` arranges the layer's output as
+    (B, K, u, v), as `ModelSpec.feature_maps` does.
     Weights, gradients, training flags and hooks of the model are left unchanged.
 
         maps = grad_cam(resnet18(), images, 1, "layer4")
@@ -34,9 +34,9 @@ def grad_cam(
     Raises:
         AttributeError: the model has no such layer.
         ValueError: the layer does not run exactly once, or gives no feature maps.
-        RuntimeError: there is no such class, or its score does not depend on the layer.
+        IndexError: there is no such class.
+        RuntimeError: its score does not depend on the layer.
     """
-    classes = torch.as_tensor(target_class, device=images.device).expand(len(images))
     captured: list[Tensor] = []
 
     def start_graph_here(_module: nn.Module, _inputs: tuple, output: Tensor) -> Tensor:
@@ -49,7 +49,7 @@ def grad_cam(
     hook = model.get_submodule(layer).register_forward_hook(start_graph_here)
     with hook, evaluating(model), torch.inference_mode(False), torch.no_grad():
         count = at_once(images.shape[2])  # limits the memory; the maps do not depend on it
-        for batch, c in zip(images.split(count), classes.split(count), strict=True):
+        for batch in images.split(count):
             captured.clear()
             y = model(batch.clone())  # (B, classes)
             torch.set_grad_enabled(False)
@@ -60,9 +60,9 @@ def grad_cam(
                     "once: choose another layer"
                 )
             a = captured[0]
-            # 1 for the desired class, 0 for the others. In evaluation mode images do not mix,
-            # so each row of the gradient belongs to its image alone.
-            signal = functional.one_hot(c.clone(), y.shape[1]).to(y.dtype)
+            signal = torch.zeros_like(y)
+            signal[:, target_class] = 1
+            # In evaluation mode images do not mix: each row of the gradient is of its image alone.
             (gradient,) = torch.autograd.grad(y, a, signal)
             alpha = as_maps(gradient).mean(dim=(2, 3), keepdim=True)  # (B, K, 1, 1), equation 2
             coarse = (alpha * as_maps(a.detach())).sum(dim=1).relu()  # (B, u, v), equation 3

@@ -15,7 +15,6 @@ from torch.nn import functional
 
 from helpers.core import seeding
 from helpers.core.style import LABEL_NAMES
-from helpers.explain.maps import half_of_each
 from helpers.explain.subject import Subject
 from helpers.models.spec import at_once, evaluating
 from helpers.training.inference import autocast, judging_precision
@@ -33,7 +32,7 @@ TABLE = {  # templates of `tables.shown`
 
 
 def measure(subject: Subject, n_images: int, seed: int = 0) -> pd.DataFrame:
-    """Measure the maps of `n_images` parts, drawn with `seed`, half of them called bad.
+    """Measure the maps of at most `n_images` parts, drawn with `seed`, half of them called bad.
 
     Returns:
         One row per measure and class with at least two parts: `measure, called, images`, the mean
@@ -41,7 +40,7 @@ def measure(subject: Subject, n_images: int, seed: int = 0) -> pd.DataFrame:
         `low`, `high`; it is above 0 if the maps are better.
     """
     order = seeding.numpy_stream(seed, "parts behind the maps").permutation(len(subject.parts))
-    sample = half_of_each(subject.parts.iloc[order], "called", n_images)
+    sample = subject.parts.iloc[order].groupby("called").head(n_images // 2)
     rows = []
     for label, word in LABEL_NAMES.items():
         ids = sample.id[sample.called == label]

@@ -17,7 +17,6 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from helpers.core.style import LABEL_NAMES, draw_image
-from helpers.datasets import DataError
 from helpers.explain.subject import Subject
 
 COLOURS = "viridis"
@@ -104,24 +103,12 @@ def clearest_of_each_class(subject: Subject) -> pd.DataFrame:
 
     The clearest has the least `extent` of the `MOST_TRIED` surest. If no part of a class is right,
     the least wrong ones are tried.
-
-    Raises:
-        DataError: a class has no part.
     """
     chosen = []
-    for label, word in LABEL_NAMES.items():
+    for label in LABEL_NAMES:
         parts = subject.parts[subject.parts.label == label]
-        if parts.empty:
-            raise DataError(f"there is no {word} part among the {len(subject.parts)} labelled ones")
         right = parts[parts.right]
         pool = (parts if right.empty else right).sort_values("mistake", kind="stable")[:MOST_TRIED]
         extents = [extent(heat) for heat in subject.maps(pool.id, label)]
         chosen.append(pool.iloc[[int(np.argmin(extents))]])
     return pd.concat(chosen, ignore_index=True)
-
-
-def half_of_each(parts: pd.DataFrame, column: str, n: int) -> pd.DataFrame:
-    """Return the first `n` parts, half with 0 and half with 1 in `column`, sorted by it; more of
-    one if the other lacks parts. The index has to be unique."""
-    place = parts.groupby(column).cumcount().sort_values(kind="stable")
-    return parts.loc[place.index[:n]].sort_values(column, kind="stable")

@@ -43,8 +43,8 @@ class Subject:
         batches = image_batches(self.cache, table, self.model, len(table))
         return torch.cat(list(batches.ordered()))
 
-    def maps(self, ids: pd.Series, target_class: int | Tensor) -> Tensor:
-        """Return Grad-CAM maps for one class, or for one class per part: (B, H, W) on the CPU.
+    def maps(self, ids: pd.Series, target_class: int) -> Tensor:
+        """Return Grad-CAM maps for one class: (B, H, W) on the CPU.
 
         They are 0 outside of the images' mask, if they have one.
         """

@@ -3,10 +3,8 @@
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import pytest
 import torch
 
-from helpers.datasets import DataError
 from helpers.explain import maps
 from helpers.explain.subject import Subject, judged
 
@@ -77,12 +75,3 @@ def test_of_the_surest_right_parts_of_each_class_that_with_the_smallest_map_is_c
     assert maps.clearest_of_each_class(subject).id.tolist() == ["g1", "b1"]
     wrong = planted({}, {}, PARTS[PARTS.id.isin(["g1", "b3", "b4"])])  # no bad part is right
     assert maps.clearest_of_each_class(wrong).id.tolist() == ["g1", "b3"]
-    with pytest.raises(DataError, match="there is no bad part among the 4 labelled"):
-        maps.clearest_of_each_class(planted({}, {}, PARTS[PARTS.label == 0]))
-
-
-def test_half_of_each_takes_the_first_and_fills_up_from_the_other():
-    parts = pd.DataFrame({"id": list("abcdefgh"), "called": [1, 0, 0, 0, 0, 1, 0, 0]})
-    assert maps.half_of_each(parts, "called", 4).id.tolist() == list("bcaf")
-    assert maps.half_of_each(parts, "called", 6).id.tolist() == list("bcdeaf")
-    assert len(maps.half_of_each(parts, "called", 100)) == 8
