@@ -43,7 +43,7 @@ class Split:
     """
 
     table: pd.DataFrame
-    # images with equal pixels (bits 0) or nearly equal ones: id, label, cluster, bits, two_labels
+    # images with equal pixels or nearly equal ones: id, label, cluster, two_labels
     duplicates: pd.DataFrame
     report: str  # lines that say how many images the split leaves out ("excluded"), and why
 
@@ -135,21 +135,15 @@ def make_split(
 
 
 def _duplicates(table: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
-    """Return `id, label, cluster, bits, two_labels` of all images that have a (near) duplicate.
-
-    `bits` is the distance of the nearest one's hash, 0 if the pixels are equal.
-    """
+    """Return `id, label, cluster, two_labels` of all images that have a (near) duplicate."""
     table = table.assign(cluster=near_duplicates.clusters(len(table), pairs, table.digest))
     table = table[table.cluster.duplicated(keep=False)]
-    ends = pd.concat([pairs.set_index(end).bits for end in ("first", "second")])
-    bits = ends.groupby(level=0).min().reindex(table.index)
     labels = table.groupby("cluster").label.transform("nunique")
     table = table.assign(
-        bits=bits.mask(table.digest.duplicated(keep=False), 0).astype(int),
         cluster=table.groupby("cluster").ngroup(),
         two_labels=(labels > 1).astype(bool),  # also without any row
     )
-    return table.sort_values(["cluster", "id"])[["id", "label", "cluster", "bits", "two_labels"]]
+    return table.sort_values(["cluster", "id"])[["id", "label", "cluster", "two_labels"]]
 
 
 def subsample_source(source: Source, n: int | None, seed: int) -> Source:

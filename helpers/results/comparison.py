@@ -120,7 +120,7 @@ def size_table(scores: pd.DataFrame, split: pd.DataFrame, by_groups: bool = Fals
         split: has `id`, `label`, and `group` if `by_groups`.
         by_groups: True if groups are the units of the intervals, not images.
     """
-    columns = ["images", "draws", "auc", "auc_low", "auc_high", "gain", "gain_low", "gain_high"]
+    columns = ["images", "auc", "auc_low", "auc_high", "gain", "gain_low", "gain_high"]
     facts = split.set_index("id")
     before: list[np.ndarray] = []
     rows = []
@@ -136,6 +136,6 @@ def size_table(scores: pd.DataFrame, split: pd.DataFrame, by_groups: bool = Fals
             pairs = [(now[i % len(now)], draw) for i, draw in enumerate(before)]
             gains = [metrics.auc_difference(labels, *pair, groups)[:3] for pair in pairs]
         images = round(own.images.mean())  # groups differ in size
-        rows.append([images, len(draws), *np.mean(aucs, axis=0), *np.mean(gains, axis=0)])
+        rows.append([images, *np.mean(aucs, axis=0), *np.mean(gains, axis=0)])
         before = now
     return pd.DataFrame(rows, columns=columns)

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from sklearn.metrics import brier_score_loss
 
-from helpers.core import metrics
 from helpers.core.members import one_holds_a_class, stratified_folds
 from helpers.core.metrics import Interval
 from helpers.core.style import LABEL_NAMES, SIDES, percent_up, told_apart
@@ -91,10 +91,10 @@ def operating_table(
     """Return what each of the `decisions` does: a row per model and rule.
 
     For `val` and, if its labels are known, `test` it has counts (`*_escapes, *_bad, *_overkilled,
-    *_good`), rates of the class (`*_escape_rate, *_overkill_rate, *_good_passed`), the share of all
-    parts on the line that are looked at again (`*_reviewed`) and bad parts of a million that leave
-    it (`*_outgoing`), with 95 % intervals, by groups if they are known (parts of one lot fail
-    together); and with costs `*_cost` per 1,000 parts.
+    *_good`), rates of the class (`*_escape_rate, *_overkill_rate, *_good_passed`) and bad parts of
+    a million that leave the line (`*_outgoing`) with 95 % intervals, by groups if they are known
+    (parts of one lot fail together); the share of all parts on the line that are looked at again
+    (`*_reviewed`); and with costs `*_cost` per 1,000 parts.
     """
     line, rows = line_of(settings, bad_rate), []
     for name, model in scored.items():
@@ -109,17 +109,17 @@ def operating_table(
                 counts = zip(("escapes", "bad", "overkilled", "good"), point[2:], strict=True)
                 row |= {f"{side}_{count}": value for count, value in counts}
                 rates = {"escape_rate": point.escape_rate, "overkill_rate": point.overkill_rate}
-                looked = operating_point.reviewed_share(*data, bins, bad_rate, groups)
-                rates["reviewed"] = looked
                 held = operating_point.escape_and_overkill(*data, bins.pass_below, groups=groups)
                 rates["good_passed"] = Interval(*(1 - held.overkill_rate[end] for end in (0, 2, 1)))
                 ppm = operating_point.outgoing_ppm(point[0], point[1].estimate, bad_rate)
                 rates["outgoing"] = Interval(*ppm)
                 for rate, interval in rates.items():
                     row |= with_ends(f"{side}_{rate}", interval)
+                looked = operating_point.reviewed_share(*data, bins, bad_rate)
+                row[f"{side}_reviewed"] = looked
                 if line.escape_cost:
                     escapes, overkill = point.escape_rate.estimate, point.overkill_rate.estimate
-                    cost = operating_point.expected_cost(escapes, overkill, looked[0], line)
+                    cost = operating_point.expected_cost(escapes, overkill, looked, line)
                     row[f"{side}_cost"] = PER_PARTS * float(cost)
             rows.append(row)
     return pd.DataFrame(rows)
@@ -196,15 +196,14 @@ def calibration_table(scored: Mapping[str, Scored], bad_rate: float) -> pd.DataF
     The temperature is fitted on validation, with good and bad parts weighted as on the line. The
     Brier scores are those on test, or on validation if test labels are hidden.
     """
-    columns = ["model", "temperature", "brier", "brier_low", "brier_high", "brier_scaled"]
-    rows: list[list[Any]] = []
+    rows = []
     for name, model in scored.items():
         temperature = calibration.temperature_scale(*model.labels_scores("val"), bad_rate)
         labels, scores = model.labels_scores()
-        brier = metrics.mean_interval((scores - labels) ** 2, model.groups())
         scaled = calibration.apply_temperature(scores, temperature)
-        rows.append([name, temperature, *brier, float(np.mean((scaled - labels) ** 2))])
-    return pd.DataFrame(rows, columns=columns)
+        briers = (brier_score_loss(labels, each) for each in (scores, scaled))
+        rows.append([name, temperature, *briers])
+    return pd.DataFrame(rows, columns=["model", "temperature", "brier", "brier_scaled"])
 
 
 def operating_rows(points: pd.DataFrame, model: str) -> pd.DataFrame:

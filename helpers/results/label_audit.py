@@ -22,8 +22,7 @@ from helpers.core.style import LABEL_NAMES
 from helpers.results.predictions import Scored
 
 FIRST = 50  # rows that a person looks at in any case
-OWN = ["rank", "id", "path", "label", "suggested_label", "quality", "is_suspect", "defect_score"]
-OWN += ["reason"]
+OWN = ["id", "path", "label", "quality", "is_suspect", "defect_score", "reason"]
 TO_CHECK = ["id", "path", "label", "reason"]
 
 
@@ -47,15 +46,15 @@ def audit(scored: Scored, split: pd.DataFrame) -> pd.DataFrame:
     """Return the images with a held-out score, the labels most likely wrong first.
 
     Returns:
-        `rank` (from 1), `id, path, label, suggested_label`, `quality` (the probability of the given
-        label), `is_suspect, defect_score, reason`, and the source's own columns of the split.
-        Suspect labels come first, then those of low quality.
+        `id, path, label`, `quality` (the probability of the given label), `is_suspect,
+        defect_score, reason`, and the source's own columns of the split. Suspect labels come first,
+        then those of low quality.
     """
     labels, scores = scored.labels_scores("val")
     means = {word: scores[labels == label].mean() for label, word in LABEL_NAMES.items()}
     usual = ", ".join(f"{mean:.2f} on average if {word}" for word, mean in means.items())
     probabilities = class_probabilities(labels, scores)
-    frame = pd.DataFrame({"id": scored.ids("val"), "label": labels, "suggested_label": 1 - labels})
+    frame = pd.DataFrame({"id": scored.ids("val"), "label": labels})
     frame["quality"] = probabilities[np.arange(len(labels)), labels]
     frame["is_suspect"] = confident_class(labels, probabilities) == 1 - labels
     frame["defect_score"] = scores
@@ -68,7 +67,6 @@ def audit(scored: Scored, split: pd.DataFrame) -> pd.DataFrame:
     frame = frame.sort_values(
         ["is_suspect", "quality"], ascending=[False, True], kind="stable", ignore_index=True
     )
-    frame["rank"] = np.arange(1, len(frame) + 1)
     return frame[[*OWN, *(name for name in frame if name not in OWN)]]
 
 

@@ -219,29 +219,15 @@ def escape_and_overkill(
     )
 
 
-def reviewed_share(
-    labels: ArrayLike,
-    scores: ArrayLike,
-    bins: Bins,
-    bad_rate: float,
-    groups: ArrayLike | None = None,
-) -> Interval:
+def reviewed_share(labels: ArrayLike, scores: ArrayLike, bins: Bins, bad_rate: float) -> float:
     """Return the share of all parts that a person looks at again.
 
-    Good and bad parts are weighted as on a line where the fraction `bad_rate` is bad. The interval
-    joins those of the two classes (MOVER: Donner and Zou 2012, doi 10.1177/0962280210383082).
+    Good and bad parts are weighted as on a line where the fraction `bad_rate` is bad.
     """
     labels, scores = check_both_classes(labels, scores)
     flags = (scores >= bins.pass_below) & (scores < bins.reject_from)
-    classes = [
-        rate_interval(flags[own], None if groups is None else np.asarray(groups)[own])
-        for own in (labels == 0, labels == 1)
-    ]
-    rates, low, high = np.transpose(classes)
-    weights = np.array([1 - bad_rate, bad_rate])
-    share = float(weights @ rates)
-    below, above = (float(np.linalg.norm(weights * (rates - end))) for end in (low, high))
-    return Interval(share, share - below, share + above)
+    good, bad = (flags[labels == label].mean() for label in (0, 1))
+    return float((1 - bad_rate) * good + bad_rate * bad)
 
 
 def outgoing_ppm(escape_rate: ArrayLike, overkill_rate: float, bad_rate: float) -> np.ndarray:

@@ -90,8 +90,6 @@ def evaluate(scored: Scored, bad_rate: float) -> dict[str, Any]:
         if scored.members:
             aucs = [metrics.roc_auc(*member.labels_scores(side)) for member in scored.members]
             row |= {f"{side}_auc_mean": np.mean(aucs), f"{side}_auc_std": np.std(aucs, ddof=1)}
-    if scored.members:
-        row |= {"members": len(scored.members)}
     if scored.averaged:
         row |= {"averaged": scored.averaged}
     if groups is not None:

@@ -286,7 +286,7 @@ def test_what_belongs_together_is_never_divided(kind, cross_fit, has_test_set):
                 assert shares.max() - shares.min() < 0.1
         elif kind == "random":
             assert kept.label[kept.split == "val"].value_counts().to_dict() == {0: 20, 1: 20}
-        assert split.duplicates.bits.tolist() == [8, 8, 8, 8, 8, 0, 0]
+        assert len(split.duplicates) == 7
 
 
 def test_a_split_by_groups_needs_groups_and_enough_of_them():

@@ -124,7 +124,7 @@ def drawn(images, draw, quality):
 def test_aucs_by_size_are_means_over_the_draws_and_gains_those_of_paired_tests():
     scores = pd.concat([drawn(100, 0, 0.5), drawn(100, 1, 0.5), drawn(400, 0, 2.0)])
     table = comparison.size_table(scores, SPLIT)
-    assert table.images.tolist() == [100, 400] and table.draws.tolist() == [2, 1]
+    assert table.images.tolist() == [100, 400]
     aucs = [
         metrics.roc_auc(SPLIT.label, own.defect_score)
         for _, own in scores.groupby(["images", "draw"])

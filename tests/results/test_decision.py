@@ -115,12 +115,6 @@ def test_brier_scores_before_and_after_the_temperature_of_validation():
     scaled = calibration.apply_temperature(scores, expected)
     assert row.brier_scaled == pytest.approx(brier_score_loss(labels, scaled))
     assert row.brier_scaled < row.brier
-    assert row.brier_low < row.brier < row.brier_high
-    group = np.arange(300) // 10
-    grouped = dataclasses.replace(own, test=own.test.assign(group=group))
-    row = decision.calibration_table({"m": grouped}, 0.3).iloc[0]
-    expected = metrics.mean_interval((scores - labels) ** 2, group)
-    assert (row.brier_low, row.brier_high) == (expected.low, expected.high)
 
 
 def test_rates_are_by_groups_wherever_they_are_known_though_the_split_is_random():
@@ -136,7 +130,6 @@ def test_rates_are_by_groups_wherever_they_are_known_though_the_split_is_random(
     )
     assert alone.test_escape_rate_high == metrics.exact_interval(0, 200).high < 0.02
     assert grouped.test_escape_rate_high == pytest.approx(metrics.exact_interval(0, 11).high)
-    assert grouped.test_reviewed_high > alone.test_reviewed_high
 
 
 def test_a_rule_for_new_groups_is_added_if_the_split_keeps_groups_apart():

@@ -31,8 +31,6 @@ def test_flipped_labels_come_first():
     audited = label_audit.audit(scored, split)
     assert len(wrong & set(audited.id[:20])) >= 18
     assert len(wrong & set(audited.id[audited.is_suspect])) >= 19
-    assert audited["rank"].tolist() == list(range(1, 401))
-    assert (audited.suggested_label == 1 - audited.label).all()
     assert {"probability", "group"} <= set(audited) and "split" not in audited
 
 
