@@ -55,7 +55,11 @@ def _declared(*extras):
 def test_the_wheel_holds_every_folder_of_the_package_and_the_notebooks():
     folders = {file.parent.relative_to(ROOT) for file in (ROOT / "helpers").rglob("*.py")}
     named = {".".join(folder.parts) for folder in folders}
-    assert set(PYPROJECT["tool"]["setuptools"]["packages"]) == {*named, "helpers._notebooks"}
+    given = PYPROJECT["tool"]["setuptools"]
+    assert set(given["packages"]) == {*named, "helpers._notebooks"}
+    for package, patterns in given["package-data"].items():
+        folder = ROOT / given["package-dir"].get(package, package.replace(".", "/"))
+        assert all(list(folder.glob(pattern)) for pattern in patterns), package
 
 
 EXTRAS = {"helpers": ("kaggle", "ray"), "notebooks": (), "tests": ("kaggle", "ray", "dev")}

@@ -40,6 +40,7 @@ def test_the_table_is_computed_from_the_published_scores():
     assert f"LL loses {100 * lost.difference:.1f} points [" in TEXT
     assert f"(Holm: p = {lost.p_holm:.3f}".replace("0.", ".", 1) in TEXT
     brightness, prior = OUT_OF_FOLD.seen_auc[["lr_on_brightness", "module_prior"]]
+    assert f"An AUC of {100 * lost.seen_auc:.0f} looks great." in TEXT
     assert f"brightness alone has {100 * brightness:.0f}, and" in TEXT
     assert f"without a pixel, has {100 * prior:.0f}. Inside" in TEXT
     assert (

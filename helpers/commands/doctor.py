@@ -7,6 +7,7 @@ takes seconds, uses no network, and writes nothing.
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import shlex
 import shutil
 import sys
@@ -58,13 +59,15 @@ def packages() -> tuple[str, str]:
 
 
 def space() -> tuple[str, str]:
-    """Compare the free memory and disk with what a run takes."""
+    """Try where results are written, and compare the free memory and disk with what a run takes."""
     import psutil
 
     home = paths.home()
     there = next(path for path in (home, *home.absolute().parents) if path.exists())
     memory_gb = psutil.virtual_memory().available / 1e9
     disk_gb = shutil.disk_usage(there).free / 1e9
+    if not os.access(there, os.W_OK):
+        return PROBLEM, f"{there} cannot be written to: set {paths.HOME_VARIABLE} to another folder"
     text = f"{memory_gb:.1f} GB of memory and {disk_gb:.1f} GB of disk are free in {there}"
     if memory_gb < MEMORY_GB or disk_gb < DISK_GB:
         needed = f"a run takes about {MEMORY_GB} and {DISK_GB}"

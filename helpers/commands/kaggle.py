@@ -182,7 +182,8 @@ def prepare(owner: str, arguments: Sequence[str] = (), datasets: Sequence[str] =
         f"    (another time: kaggle datasets version -p {data} -m helpers)\n"
         f"kaggle datasets status {files_ref}\n    (wait until it is ready)\n"
         f"kaggle kernels push -p {notebook}\n    (if it says 'not valid ... sources', the notebook "
-        "has no images: stop it on its page, and accept the rules or wait for the data set)"
+        "has no images: stop it on its page, and accept the rules or wait for the data set;\n    "
+        f"when it has ended, kaggle kernels output {ref} fetches what it wrote)"
     )
 
 
@@ -226,12 +227,17 @@ def pack(packages: Sequence[str], folder: Path) -> None:
         UserError: pip cannot fetch or build one; it says why.
     """
     pip = [sys.executable, "-m", "pip"]
-    wanted = [f"{name}=={importlib.metadata.version(name)}" for name in packages]
+    try:
+        wanted = [f"{name}=={importlib.metadata.version(name)}" for name in packages]
+    except importlib.metadata.PackageNotFoundError as error:
+        raise UserError(f"package {error.name} is not installed here: pip install it") from None
     if paths.is_clone():
         wanted.append(str(paths.project_root()))
     else:  # as it was installed, such as from the address of a repository
         frozen = subprocess.run([*pip, "freeze"], capture_output=True, text=True, check=True).stdout
         wanted += [line for line in frozen.splitlines() if line.startswith(DISTRIBUTION)]
+        if len(wanted) == len(packages):
+            raise UserError(f"pip freeze does not list {DISTRIBUTION}: pip install it")
     command = [*pip, "wheel", "--quiet", "--no-deps", "-w", str(folder), *wanted]
     if subprocess.run(command, check=False).returncode:
         raise UserError(f"pip cannot make wheels of {', '.join(wanted)}: see above")

@@ -10,7 +10,7 @@ HOME_VARIABLE = "GOOD_BAD_HOME"
 KAGGLE_INPUT = Path("/kaggle/input")
 KAGGLE_WORKING = Path("/kaggle/working")  # becomes the output of the notebook
 KAGGLE_TEMP = Path("/kaggle/temp")  # is not saved
-LONGEST_NAME = 200  # bytes of a run's or a model's name; a file system takes 255 with what is added
+LONGEST_NAME = 200  # bytes of a model's name; a file system takes 255 with what is added
 PACKED_NOTEBOOKS = "_notebooks"  # the folder inside the package that a wheel carries them in
 
 

@@ -82,10 +82,13 @@ class Space:
     def changed(self, candidate: Candidate, draw: Callable[[int], int]) -> Candidate:
         """Return a candidate of which one choice, drawn at random, is drawn again."""
         other, place = self.draw(draw), draw(len(self.depths) + 2)
-        depths = [*candidate.kept.depths]
-        depths[place : place + 1] = other.kept.depths[place : place + 1]
-        stride = (other if place == len(depths) else candidate).kept.stride
-        size_px = (other if place > len(depths) else candidate).size_px
+        depths, stride, size_px = [*candidate.kept.depths], candidate.kept.stride, candidate.size_px
+        if place < len(depths):
+            depths[place] = other.kept.depths[place]
+        elif place == len(depths):
+            stride = other.kept.stride
+        else:
+            size_px = other.size_px
         return Candidate(Subnet(tuple(depths), stride), size_px)
 
     def macs(self, candidate: Candidate) -> int:

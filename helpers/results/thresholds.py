@@ -37,30 +37,25 @@ def threshold_slider(
     thresholds = np.unique([*of_bad[escaped], promised])
     images, frames, before = cache.rows(pd.Series(scored.ids())), [], 0.0
     for threshold in thresholds:
-        words = said(labels, scores, threshold, settings, bad_rate)
+        words = sentences(scored, threshold, settings, bad_rate)
         moved = (scores >= before) & (scores < threshold)
         pixels = [cache.take(images[moved & (labels == c)][:SHOWN]) for c in (1, 0)]
-        figure = drawn(labels, scores, threshold, moved, pixels)
+        figure = figure_of(labels, scores, threshold, moved, pixels)
         frames.append(f"<p>{html.escape(words)}</p>{slider.picture(figure, words)}")
         before = threshold
     return slider.slider(frames, int(np.searchsorted(thresholds, promised)), "threshold")
 
 
-def said(
-    labels: np.ndarray,
-    scores: np.ndarray,
-    threshold: float,
-    settings: DecisionSettings,
-    bad_rate: float,
-) -> str:
+def sentences(scored: Scored, threshold: float, settings: DecisionSettings, bad_rate: float) -> str:
     """Return sentences about a threshold: escapes, good parts that pass, the line, costs."""
+    labels, scores = scored.labels_scores()
     point = operating_point.escape_and_overkill(labels, scores, threshold)
     escapes, overkill = point.escape_rate.estimate, point.overkill_rate.estimate
     leaving = operating_point.outgoing_ppm(escapes, overkill, bad_rate)
     text = f"Pass below {threshold:.3g}: {point.n_escaped} of {point.n_bad} bad parts escape "
     text += f"({percent(escapes)} %), and {point.n_good - point.n_overkilled} of {point.n_good} "
     text += f"good parts pass ({percent(1 - overkill)} %). If {100 * bad_rate:.3g} % of all are "
-    text += f"bad, {leaving:,.0f} of a million that pass are bad."
+    text += f"bad, {leaving:,.0f} of a million that pass are bad, by {scored.judged_by} scores."
     if settings.escape_cost:
         line = decision.line_of(settings, bad_rate)
         cost = float(operating_point.expected_cost(escapes, overkill, 0.0, line))
@@ -68,7 +63,7 @@ def said(
     return text
 
 
-def drawn(
+def figure_of(
     labels: np.ndarray,
     scores: np.ndarray,
     threshold: float,
@@ -91,6 +86,6 @@ def drawn(
         below.subfigures(1, 2), pixels, reversed(LABEL_NAMES.items()), strict=True
     ):
         count = (labels[moved] == label).sum()
-        side.suptitle(f"{count} more {name} parts pass than one step before", fontsize=10)
+        side.suptitle(f"{count} more {name} parts pass than one step to the left", fontsize=10)
         draw_images(side.subplots(1, SHOWN), images, [""] * len(images))
     return figure

@@ -9,6 +9,7 @@ of workers: on a CPU each piece of work has one thread, also if there is one wor
 from __future__ import annotations
 
 import contextlib
+import operator
 import os
 import signal
 import threading
@@ -92,8 +93,8 @@ def on_cluster(
 ) -> Iterator[Any]:
     """Yield `kind(*given).work(*job)` of each job, in any order, from a worker a GPU, or a core.
 
-    The cluster is the one that RAY_ADDRESS names, or this machine. At most one job waits for each
-    worker, so there may be any number of them.
+    The cluster is the one that RAY_ADDRESS names, or this machine. A job is taken from the list
+    when a worker is free, so there may be any number of them.
 
     Args:
         kind: is made once in each worker.
@@ -116,7 +117,9 @@ def on_cluster(
     needs: dict[str, Any] = {"num_cpus": 1, "num_gpus": int(place == "GPU")}
     needs |= {"max_restarts": retries, "max_task_retries": retries}
     worker: Any = ray.remote(kind).options(**needs)
-    workers = [worker.remote(*shared) for _ in range(int(cluster[place]))]
+    places = int(cluster[place])
+    count = min(places, operator.length_hint(jobs, places))  # no more than jobs, if these can tell
+    workers = [worker.remote(*shared) for _ in range(count)]
     pool = ActorPool(workers)
     try:
         for job in jobs:

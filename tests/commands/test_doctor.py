@@ -68,6 +68,9 @@ def test_a_run_needs_memory_and_disk(home, monkeypatch, memory_gb, disk_gb):
     monkeypatch.setattr(doctor.shutil, "disk_usage", lambda _: room)
     monkeypatch.setattr("psutil.virtual_memory", lambda: room)
     assert doctor.space()[0] == ("ok" if memory_gb == disk_gb else "note")
+    monkeypatch.setattr(doctor.os, "access", lambda *_: False)
+    state, text = doctor.space()
+    assert state == doctor.PROBLEM and paths.HOME_VARIABLE in text
 
 
 def test_a_machine_that_can_do_the_run_is_ready(home, monkeypatch, capsys):

@@ -13,16 +13,19 @@ from helpers.results.settings import DecisionSettings
 
 LABELS = np.array([0, 0, 0, 0, 1, 1])
 SCORES = np.array([0.1, 0.2, 0.4, 0.9, 0.3, 0.8])
+FRAME = pd.DataFrame({"id": [*"012345"], "label": LABELS, "defect_score": SCORES})
+SCORED = Scored(Model("fbp"), FRAME, FRAME)
 
 
 def test_its_sentences_count_by_hand():
     costs = DecisionSettings(escape_cost=100, false_alarm_cost=2)
-    text = thresholds.said(LABELS, SCORES, 0.5, costs, bad_rate=0.1)
+    text = thresholds.sentences(SCORED, 0.5, costs, bad_rate=0.1)
     assert "1 of 2 bad parts escape (50.0 %), and 3 of 4 good parts pass (75.0 %)" in text
     # of 1,000 parts 50 bad ones and 675 good ones pass; 225 good ones are rejected
     assert f"{1e6 * 50 / 725:,.0f} of a million" in text
     assert f"{50 * 100 + 225 * 2:,.1f}." in text
-    assert "cost" not in thresholds.said(LABELS, SCORES, 0.5, DecisionSettings(), 0.1)
+    assert text.count("by test scores.") == 1
+    assert "cost" not in thresholds.sentences(SCORED, 0.5, DecisionSettings(), 0.1)
 
 
 class Images:
@@ -37,12 +40,10 @@ class Images:
 
 
 def test_it_starts_at_the_promised_threshold_and_shows_each_part_that_changes_sides(monkeypatch):
-    frame = pd.DataFrame({"id": [*"012345"], "label": LABELS, "defect_score": SCORES})
-    scored = Scored(Model("fbp"), frame, frame)
     settings, images = DecisionSettings(max_escape_rate=0.34), Images()
     monkeypatch.setattr(slider, "slider", lambda *given: given)
-    frames, start, _ = thresholds.threshold_slider(scored, images, settings, 0.3)
-    promised = decision.decisions(scored, settings, 0.3)["expected"].bins.pass_below
+    frames, start, _ = thresholds.threshold_slider(SCORED, images, settings, 0.3)
+    promised = decision.decisions(SCORED, settings, 0.3)["expected"].bins.pass_below
     below = [float(re.search(r"Pass below ([\d.]+):", frame)[1]) for frame in frames]
     assert below == sorted([0.3, 0.8, promised]) and below[start] == promised
     # a part is shown where it first passes: below .8 all but a bad and a good one do
