@@ -27,6 +27,7 @@ from helpers.runs.settings import ANALYSIS, STAGES
 # at least two names deep, so that "and/or" and "</td>" do not match; Windows's paths too
 ABSOLUTE_PATH = re.compile(r"(?<![\w./<~])/[\w.+@~-]+/[\w.+@~/-]+|file://\S+|\b[A-Z]:\\+\w\S*")
 TABLES = ("06_results", "06_three_columns", "07_operating_points")
+PICTURE = re.compile(r"base64,[\w+/=]+")  # its letters mean nothing
 FIGURE = "08_journey"  # README's
 WIDGET = "application/vnd.jupyter.widget-view+json"  # a progress bar, dead without a kernel
 
@@ -141,7 +142,7 @@ def faults(notebook):
                 wrong.append(f"cell {cell.id} shows a warning, an error or a progress bar")
             texts += [(f"cell {cell.id}", text) for text in texts_of(output).values()]
     for where, text in texts:
-        if path := ABSOLUTE_PATH.search(text):
+        if path := ABSOLUTE_PATH.search(PICTURE.sub("", text)):
             wrong.append(f"{where} holds a path of one machine: {path[0]}")
     return wrong
 
