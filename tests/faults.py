@@ -192,6 +192,11 @@ class Series:
         return moment, where, result
 
 
+def _save_nothing(_figure: Figure, place: Any, **_options: Any) -> None:
+    with contextlib.nullcontext(place) if hasattr(place, "write") else place.open("wb") as file:
+        file.write(b"a picture")
+
+
 @contextmanager
 def in_this_process():
     """Let `helpers.run` execute a notebook's cells here, without a kernel.
@@ -202,7 +207,7 @@ def in_this_process():
         patch.setattr(kernel, "run_notebook", run_cells)
         patch.setattr(environment, "commit", lambda: None)  # checkpoints hold it; files may change
         patch.setenv(workers.LIMIT, "1")  # the process that dies does all work itself
-        patch.setattr(Figure, "savefig", lambda _, path, **__: path.write_bytes(b"a picture"))
+        patch.setattr(Figure, "savefig", _save_nothing)
         patch.setattr(plots, "alpha_heat_maps", lambda *_: plt.figure())
         patch.setattr(classical, "CLASSICAL", ("rf", "lr"))
         patch.setattr(perturbation, "functional_call", cheap_logits)

@@ -27,7 +27,7 @@ def test_a_stage_that_another_process_has_open_is_refused_until_that_ends(run_co
     with subprocess.Popen(command, **pipes) as other:
         assert other.stdout.readline() == "held\n"
         before = stages.load_run(paths.RunPaths("t"))
-        with pytest.raises(record.RunError, match=f"{FINETUNING} of run 't'"):
+        with pytest.raises(record.RunError, match="run 't'"):
             stages.begin(FINETUNING, OPTIONS | {"CNN_LR": 0.5})
         assert stages.load_run(paths.RunPaths("t")) == before
         stages.begin("02_features_baselines", {"RUN": "t"}).finish()  # another stage is free
