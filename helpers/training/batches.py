@@ -81,11 +81,13 @@ class ImageBatches(Batches):
 
     @property
     def epoch_size(self) -> int:
+        """Count the images of an epoch; a last batch that is too small is left out."""
         n = min(len(self), self.epoch_images) if self.epoch_images else len(self)
         rest, least = n % self.batch_size, max(2, self.batch_size / 2)
         return n - rest if rest < least and rest < n else n
 
     def inputs(self, parts: list[np.ndarray], training: bool) -> Iterator[Tensor]:
+        """Yield the images of each part as the network takes them, augmented in training."""
         read = (torch.from_numpy(self.cache.take(self.rows[part])) for part in parts)
         for pixels in _read_ahead(read):
             images = to_float(pixels, self.device)
@@ -103,6 +105,7 @@ class EmbeddingBatches(Batches):
     device: torch.device = field(default_factory=devices.default_device)
 
     def inputs(self, parts: list[np.ndarray], training: bool) -> Iterator[Tensor]:
+        """Yield the embeddings of each part, in training too as they are."""
         for part in parts:
             yield torch.from_numpy(self.embeddings[part]).to(self.device)
 

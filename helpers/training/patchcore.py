@@ -169,6 +169,7 @@ class PatchCoreNetwork(Network):
         return MemoryBank(self.memory, float(self.usual), self.inside)
 
     def embed(self, images: Tensor) -> Tensor:
+        """Return the backbone's embeddings (B, D)."""
         return self.backbone.embed(images)
 
     def features(self, images: Tensor) -> Tensor:
@@ -176,6 +177,7 @@ class PatchCoreNetwork(Network):
         return patch_features(self.backbone, images).float()
 
     def forward(self, images: Tensor) -> Tensor:
+        """Return two scores (B, 2), good and bad; their softmax is the defect score."""
         features = self.features(images)
         with torch.autocast(images.device.type, enabled=False):  # distances need float32
             scores = MemoryBank(self.memory, inside=self.inside).scores(features)
