@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import FrameType
 
 from helpers.runs.presets import PRESETS
 
@@ -21,6 +23,7 @@ COMMANDS = {
     "kaggle": "check a submission, or prepare the series for Kaggle",
 }
 DEFAULT_DATASET = "elpv"
+_INTERRUPTED = "\ninterrupted"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -45,9 +48,11 @@ def start(command: str, arguments: Sequence[str] | None = None) -> int:
     """Import a command, run it, and return its exit code.
 
     It is 1 after an error that the user can mend, which is told on stderr, unless the error has an
-    `exit_code`; Ctrl-C returns 130.
+    `exit_code`; Ctrl-C at any moment returns 130.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # a shell's & ignores Ctrl-C
+        signal.signal(signal.SIGINT, _interrupt)
     try:
         errors = importlib.import_module("helpers.core.errors")
         paths = importlib.import_module("helpers.core.paths")
@@ -63,8 +68,21 @@ def start(command: str, arguments: Sequence[str] | None = None) -> int:
             print(f"error: {error}" if code == 1 else error, file=sys.stderr)
             return code
     except KeyboardInterrupt:
-        print("\ninterrupted", file=sys.stderr)
+        print(_INTERRUPTED, file=sys.stderr)
         return 130
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """Raise KeyboardInterrupt, but end the process at once if a library is being imported.
+
+    Libraries turn an interrupt of their import into other errors, an abort, or nothing.
+    """
+    while frame:
+        if frame.f_code.co_filename == "<frozen importlib._bootstrap>":
+            os.write(2, f"{_INTERRUPTED}\n".encode())
+            os._exit(130)
+        frame = frame.f_back
+    raise KeyboardInterrupt
 
 
 def program(command: str) -> str:

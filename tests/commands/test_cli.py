@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import textwrap
 import types
 from unittest.mock import Mock
 
@@ -60,8 +61,34 @@ def test_every_command_shows_how_it_was_called(capsys, monkeypatch, name):
         assert capsys.readouterr().out.startswith(f"usage: {call} ")
 
 
+INTERRUPTED = """
+    import os, signal, sys, types
+    from helpers.commands import cli
+
+    class Finder:
+        def find_spec(self, name, path=None, target=None):
+            if name == "helpers.core":  # any command imports it
+                try:
+                    os.kill(os.getpid(), signal.SIGINT)
+                except BaseException as error:  # as libraries do
+                    raise RuntimeError("no traceback of a library") from error
+
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # the tests may run behind an &
+    sys.meta_path.insert(0, Finder())
+    sys.exit(cli.start(sys.argv[1], ["--help"]))
+"""
+
+
+def test_an_interrupt_while_importing_is_one_line():
+    command = [sys.executable, "-c", textwrap.dedent(INTERRUPTED), "score"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "\ninterrupted\n")
+
+
 @pytest.mark.parametrize(("handler", "code"), [(signal.default_int_handler, 130), ("ignored", 0)])
-def test_an_interrupt_is_one_line_unless_the_shell_ignores_it(command, capsys, handler, code):
+def test_an_interrupt_later_is_one_line_too_unless_the_shell_ignores_it(
+    command, capsys, handler, code
+):
     interrupted = command("doctor", lambda _: os.kill(os.getpid(), signal.SIGINT) or 0)
     # a shell starts a command behind an & so
     before = signal.signal(signal.SIGINT, signal.SIG_IGN if handler == "ignored" else handler)
