@@ -1,11 +1,15 @@
 """Scores out of fold are collected fold by fold, and no image is scored by what has seen it."""
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
 
-from helpers.darts import sandwich
+from helpers.darts import genotypes, sandwich
+from helpers.darts.genotypes import PUBLISHED
 from helpers.darts.sandwich import Space
+from helpers.darts.search import Search
 from helpers.models.spec import count_parameters
 from helpers.models.weights import find_weights
 from tests.benchmarks import out_of_fold, subnets
@@ -55,6 +59,27 @@ def test_a_second_seed_has_a_column_of_its_own(twelve, tmp_path):
     assert [*scores] == ["id", "seed0", "seed1"]
     assert scores.id.tolist() == table.id.tolist()
     np.testing.assert_allclose(scores.seed1, table.label + 1 / 7, rtol=1e-4)
+
+
+def test_a_cell_is_searched_in_the_other_folds_and_kept(twelve, tmp_path, monkeypatch):
+    table, seen = twelve[0], []
+
+    def search(cache, rows, settings):
+        seen.append((settings.seed, rows.id.tolist()))
+        return Search([], {"settings": {"max_skips": -1}}, {})
+
+    monkeypatch.setattr(out_of_fold.search, "search", search)
+    monkeypatch.setattr(Search, "genotype", PUBLISHED["DARTS_V1"])
+    monkeypatch.setattr(out_of_fold.verdict, "decided", lambda *_: ["a choice"])
+    monkeypatch.setattr(out_of_fold, "images", lambda size_px: None)
+    score = out_of_fold.ROWS["test"]
+    monkeypatch.setattr(out_of_fold, "from_scratch", lambda cell, table, seed: score(table, seed))
+    monkeypatch.setattr(out_of_fold, "ROWS", {"searched": out_of_fold.searched})
+    out_of_fold.complete("searched", "groups", 1, 0)
+    assert seen == [(1, table.id[table.fold != 0].tolist())]
+    kept = json.loads((tmp_path / "searched_cells.jsonl").read_text())
+    assert kept["fold"] == 0 and kept["decided"] == 1
+    assert genotypes.from_json(kept["cell"]) == PUBLISHED["DARTS_V1"]
 
 
 def test_the_network_drawn_by_hand_is_as_large_as_those_of_the_cells():
