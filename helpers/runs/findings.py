@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import base64
 import html
+import io
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from PIL import Image
 
 from helpers.core import style
 
@@ -13,6 +18,8 @@ if TYPE_CHECKING:
     from IPython.display import HTML
 
 TITLE = "What this notebook found"
+SHOWN_PX = (720, 560)  # at most: at the head a picture is half as wide as the page
+BESIDE = "display: flex; flex-wrap: wrap; align-items: center; gap: 1em"
 
 
 class Findings:
@@ -50,10 +57,11 @@ class Findings:
         elif new:
             print("\n".join(new))
 
-    def close(self) -> None:
-        """Write all findings into the place at the head."""
+    def close(self, picture: Path | None = None) -> None:
+        """Write all findings into the place at the head, beside a picture (a PNG) if there is."""
         if self._head:
-            self._head.update(_box(self.sentences or ["Nothing that can be said in a sentence."]))
+            said = self.sentences or ["Nothing that can be said in a sentence."]
+            self._head.update(_box(said, picture))
 
 
 def _in_notebook() -> bool:
@@ -62,8 +70,21 @@ def _in_notebook() -> bool:
     return ipython is not None and ipython.get_ipython() is not None
 
 
-def _box(sentences: Sequence[str]) -> HTML:
+def _box(sentences: Sequence[str], picture: Path | None = None) -> HTML:
     from IPython.display import HTML
 
-    lines = "".join(f"<li>{html.escape(one, quote=False)}</li>" for one in sentences)
-    return HTML(f"<p><b>{TITLE}</b></p><ul>{lines}</ul>")
+    lines = "".join(f"<li>{html.escape(sentence, quote=False)}</li>" for sentence in sentences)
+    text = f"<p><b>{TITLE}</b></p><ul>{lines}</ul>"
+    if picture is None:
+        return HTML(text)
+    buffer = io.BytesIO()
+    with Image.open(picture) as image:
+        image.thumbnail(SHOWN_PX)
+        image.save(buffer, format="webp")
+    data = base64.b64encode(buffer.getvalue()).decode()
+    beside = f'<img alt="{picture.stem}" src="data:image/webp;base64,{data}">'
+    # where styles are removed, the picture comes below the sentences
+    return HTML(
+        f'<div style="{BESIDE}"><div style="flex: 1 1 18em">{text}</div>'
+        f'<div style="flex: 1 1 28em">{beside}</div></div>'
+    )

@@ -321,14 +321,18 @@ class Run:
                 run["models"] = {}
             run["split"] = digest
 
-    def finish(self) -> None:
+    def finish(self, picture: str = "") -> None:
         """Write seconds, findings and outputs of the stage into run.json.
+
+        The head of the notebook shows the findings, beside the `picture` that this call has saved
+        by that name (`save_figure`).
 
         Predictions that an earlier call of the stage made and this one did not, such as those of
         another backbone, are removed: they would be rows of a table that this call does not have.
         Their trainings stay.
         """
-        self.findings.close()
+        shown = self.paths.figure(picture)
+        self.findings.close(shown if shown in self.outputs else None)
         with edit_run(self.paths) as run:
             models = run.setdefault("models", {})
             for slug in [s for s, about in models.items() if about["stage"] == self.name]:
