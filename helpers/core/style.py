@@ -40,11 +40,14 @@ def use_style() -> None:
     pd.set_option("display.html.use_mathjax", False, "styler.html.mathjax", False)
 
 
-def folded(title: str, table: pd.DataFrame) -> HTML:
-    """Return a table that opens with a click on its title; all text is escaped."""
+def folded(title: str, content: pd.DataFrame | str) -> HTML:
+    """Return a table or a text that opens with a click on its title; all text is escaped."""
     from IPython.display import HTML  # slow to import: only notebooks need it
 
-    body = table.to_html(index=False, border=0, justify="left")
+    if isinstance(content, str):
+        body = f"<p>{html.escape(content, quote=False)}</p>"
+    else:
+        body = content.to_html(index=False, border=0, justify="left")
     return HTML(f"<details><summary>{html.escape(title)}</summary>{body}</details>")
 
 
