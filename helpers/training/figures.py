@@ -14,16 +14,20 @@ from matplotlib.figure import Figure
 from helpers.core.style import percent_axis
 from helpers.models.record import Model, colours
 
-TITLES = {"train_loss": "training loss", "val_loss": "validation loss", "val_auc": "validation AUC"}
+TITLES = {"train_loss": "training loss", "val_loss": "validation loss"}
+TITLES |= {"val_auc": "validation AUC, %, one view"}
 MARKERS = "P<>p*h^osDvX"  # by the order of names: a model keeps its own in 03 and 05
 SMOOTHED = 0.1  # share of the epochs whose mean is a point of a learning curve
 
 
-def learning_curves(curves: pd.DataFrame, models: Sequence[Model]) -> Figure:
+def learning_curves(
+    curves: pd.DataFrame, models: Sequence[Model], title: str = "", pale: Sequence[str] = ()
+) -> Figure:
     """Draw loss and validation AUC over epochs, one line per model, dashed if distilled.
 
     A point is the mean over a tenth of the epochs around it: single epochs of many models would
     hide each other. Trainings of different lengths share an axis from 0 to 100 % of their epochs.
+    Models whose slugs are in `pale` are gray.
 
     `curves` has a row per epoch: `model` (its slug), `epoch, train_loss, val_loss, val_auc`, and
     `seed` or `fold` if models were trained several times: a band is one standard deviation.
@@ -31,7 +35,8 @@ def learning_curves(curves: pd.DataFrame, models: Sequence[Model]) -> Figure:
     size = (13, max(3.6, 0.3 * curves.model.nunique()))  # space for the legend
     figure, axes = plt.subplots(1, len(TITLES), figsize=size)
     shown_models = {model.slug: model for model in models if model.slug in {*curves.model}}
-    hues, columns = colours(shown_models.values()), list(TITLES)
+    hues = colours(shown_models.values()) | dict.fromkeys(pale, "0.65")
+    columns = list(TITLES)
     trainings = curves.groupby(["model", *({"seed", "fold"} & {*curves})], dropna=False)
     smooth = curves.assign(**trainings[columns].transform(_running_mean))
     smooth["epoch"] = 100 * smooth.epoch / smooth.groupby("model").epoch.transform("max")
@@ -48,12 +53,10 @@ def learning_curves(curves: pd.DataFrame, models: Sequence[Model]) -> Figure:
         sns.lineplot(titled, x="epoch", y=column, ax=ax, legend=ax is axes[-1], **looks)
         for line in ax.lines:  # some ten markers a line
             line.set_markevery(max(1, np.size(line.get_xdata()) // 10))
-        ax.set(title=words, ylabel="")
+        ax.set(ylabel=words, xlabel="training done, %", xticks=range(0, 101, 25))
         if column == "val_auc":
-            ax.set_title(f"{words}, one view")
             percent_axis(ax.yaxis)
-        ax.set(xlabel="", xticks=range(0, 101, 25))
-    figure.supxlabel(f"% of the epochs, running mean over {100 * SMOOTHED:g} %", fontsize=12)
+    figure.suptitle(title, wrap=True)
     handles = axes[-1].get_legend_handles_labels()
     axes[-1].get_legend().remove()
     figure.legend(*handles, loc="outside right upper")
