@@ -3,12 +3,14 @@
 A published notebook is the source with the cleaned outputs of the run's executed copy, and a stamp
 in its metadata that names the code, the run and the machine. The tables whose numbers README states
 are written to `notebooks/results/`, with the scores out of fold of a run without a test set (see
-`results.out_of_fold`), and the figure that it shows to `notebooks/images/`.
+`results.out_of_fold`), and the figure that it shows to `notebooks/images/`. A repository whose `origin`
+is on GitHub gets "Open in Kaggle" links.
 """
 
 import base64
 import io
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -28,6 +30,7 @@ from helpers.runs.settings import ANALYSIS, STAGES
 ABSOLUTE_PATH = re.compile(r"(?<![\w./<~])/[\w.+@~-]+/[\w.+@~/-]+|file://\S+|\b[A-Z]:\\+\w\S*")
 TABLES = ("06_results", "06_three_columns", "07_operating_points")
 PICTURE = re.compile(r"base64,[\w+/=]+")  # its letters mean nothing
+OPEN_IN_KAGGLE = re.compile(r"\n\n\[Open in Kaggle\]\(.*\Z", re.DOTALL)
 FIGURE = "08_journey"  # README's
 WIDGET = "application/vnd.jupyter.widget-view+json"  # a progress bar, dead without a kernel
 
@@ -69,6 +72,7 @@ def publish(name):
 def with_outputs(stage, run_paths, record):
     """Return the source notebook with the outputs of its executed copy, and the stamp."""
     source = nbformat.read(paths.notebooks_root() / f"{stage}.ipynb", as_version=4)
+    source.cells[0].source = with_link(source.cells[0].source, stage, address())
     copy = nbformat.read(run_paths.notebook(stage), as_version=4)
     copies = {cell.id: cell for cell in copy.cells}
     for number, cell in enumerate(code_cells(source), start=1):
@@ -86,6 +90,23 @@ def with_outputs(stage, run_paths, record):
         "machine": "{device}, {precision}".format_map(record["stages"][stage]),
     }
     return source
+
+
+def address():
+    """Return where the repository is on GitHub; "" if it is not there."""
+    asked = ["git", "-C", str(paths.project_root()), "remote", "get-url", "origin"]
+    url = subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip()
+    on_github = re.fullmatch(r"(?:https://|git@)github\.com[/:]([\w.-]+/[\w.-]+?)(?:\.git)?", url)
+    return f"https://github.com/{on_github[1]}" if on_github else ""
+
+
+def with_link(head, stage, address):
+    """Return a notebook's head with a link that opens it on Kaggle, if the repository is public."""
+    head = OPEN_IN_KAGGLE.sub("", head)
+    if not address:
+        return head
+    there = f"https://kaggle.com/kernels/welcome?src={address}/blob/main/notebooks/{stage}.ipynb"
+    return f"{head}\n\n[Open in Kaggle]({there}), and first run `!pip install git+{address}` there."
 
 
 def code_cells(notebook):

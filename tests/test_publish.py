@@ -1,6 +1,7 @@
 """Publishing a run: sources with outputs and a stamp, nothing of one machine in them."""
 
 import shutil
+from types import SimpleNamespace
 
 import nbformat
 import numpy as np
@@ -108,6 +109,19 @@ def test_publishing_puts_outputs_and_a_stamp_into_the_sources_and_nothing_else(f
     assert len(publish.faults(after)) == 1  # stale
 
 
+@pytest.mark.parametrize("url", ["https://github.com/a/b.c.git", "git@github.com:a/b.c"])
+def test_a_repository_on_github_gives_each_notebook_one_link_to_kaggle(monkeypatch, url):
+    done = SimpleNamespace(stdout=f"{url}\n")
+    monkeypatch.setattr(publish.subprocess, "run", lambda *_, **__: done)
+    address = publish.address()
+    assert address == "https://github.com/a/b.c"
+    once = publish.with_link("# 01", "01_data_split", address)
+    assert f"welcome?src={address}/blob/main/notebooks/01_data_split.ipynb)" in once
+    assert publish.with_link(once, "01_data_split", address) == once
+    done.stdout = "https://example.org/a/b\n"
+    assert publish.with_link(once, "01_data_split", publish.address()) == "# 01"
+
+
 @pytest.mark.parametrize("path", ["/srv/parts/a.png", "file:///srv/x", "C:\\Users\\me"])
 def test_a_path_of_one_machine_or_other_code_stops_the_publication_of_all(finished_run, path):
     before = {p: p.read_bytes() for p in paths.notebooks_root().rglob("*") if p.is_file()}
@@ -118,7 +132,7 @@ def test_a_path_of_one_machine_or_other_code_stops_the_publication_of_all(finish
     with pytest.raises(files.ArtifactError, match=f"{STAGE}.*the stamp"):
         publish.publish(RUN)
     copy = finished_run.notebook(STAGE)
-    copy.write_text(copy.read_text().replace("run.finish()", "run.end()"))
+    copy.write_text(copy.read_text().replace("run.finish(", "run.end("))
     with pytest.raises(files.ArtifactError, match=STAGE):
         publish.publish(RUN)
     assert {p: p.read_bytes() for p in before} == before
