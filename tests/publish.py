@@ -1,10 +1,10 @@
 """Put the outputs of a finished run into `notebooks/`: `python -m tests.publish RUN`.
 
-A published notebook is the source with the cleaned outputs of the run's executed copy, and a stamp
-in its metadata that names the code, the run and the machine. The tables whose numbers README states
-are written to `notebooks/results/`, with the scores out of fold of a run without a test set (see
-`results.out_of_fold`), and the figure that it shows to `notebooks/images/`. A repository whose `origin`
-is on GitHub gets "Open in Kaggle" links.
+A published notebook is the source with the cleaned outputs of the run's executed copy, a stamp in
+its metadata that names the code, the run and the machine, and a link that opens it on Kaggle if
+`origin` is on GitHub. The tables whose numbers README states are written to `notebooks/results/`,
+with the scores out of fold of a run without a test set (see `results.out_of_fold`), and the figure
+that README shows to `notebooks/images/`.
 """
 
 import base64
