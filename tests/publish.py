@@ -3,8 +3,8 @@
 A published notebook is the source with the cleaned outputs of the run's executed copy, a stamp in
 its metadata that names the code, the run and the machine, and a link that opens it on Kaggle if
 `origin` is on GitHub. The tables whose numbers README states are written to `notebooks/results/`,
-with the scores out of fold of a run without a test set (see `results.out_of_fold`), and the figure
-that README shows to `notebooks/images/`.
+with the scores out of fold of a run without a test set (see `results.out_of_fold`) and the versions
+of its packages, the figure that README shows to `notebooks/images/`.
 """
 
 import base64
@@ -61,6 +61,7 @@ def publish(name):
     if (read_split(run_paths.split_csv).split != "test").all():
         scores = out_of_fold.contents(report.out_of_fold_scores(run_paths, other))
         contents |= {place / file: content for file, content in scores.items()}
+    contents[place / "constraints.txt"] = constraints(record["stages"][ANALYSIS]["versions"])
     contents[root / "images" / f"{FIGURE}.png"] = run_paths.figure(FIGURE).read_bytes()
     for path, content in contents.items():
         files.write_bytes(path, content)
@@ -90,6 +91,12 @@ def with_outputs(stage, run_paths, record):
         "machine": "{device}, {precision}".format_map(record["stages"][stage]),
     }
     return source
+
+
+def constraints(versions):
+    """Return what `pip install -c` needs to install the versions of a run again."""
+    pinned = [f"{n}=={v.partition('+')[0]}" for n, v in versions.items() if n != "python"]
+    return "\n".join([f"# Python {versions['python']}", *pinned, ""]).encode()
 
 
 def address():

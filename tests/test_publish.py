@@ -51,6 +51,7 @@ def finished_run(home, monkeypatch):
     run_paths = planted.make_run(name=RUN)
     about = {"status": "done", "settings": {"compare_run": ""}, "commit": "abc1234"}
     about |= {"device": "CPU, 2 threads", "precision": "bf16"}
+    about["versions"] = {"python": "3.11.7", "torch": "2.13.0+cpu"}
     record = {"preset": "quick", "stages": dict.fromkeys(STAGES, about)}
     files.save_json(run_paths.run_json, record)
     files.write_bytes(run_paths.figure(publish.FIGURE), b"a PNG")
@@ -84,7 +85,8 @@ def test_publishing_puts_outputs_and_a_stamp_into_the_sources_and_nothing_else(f
     execute(STAGE, BAR, printed, WARNING, table, FBP_EPOCHS=2)
     before = read()
     written = publish.publish(RUN)
-    assert [path.stem for path in written] == [*STAGES, publish.FIGURE]
+    assert [path.stem for path in written] == [*STAGES, "constraints", publish.FIGURE]
+    assert written[-2].read_text() == "# Python 3.11.7\ntorch==2.13.0\n"
     after = read()
     printed, table = publish.code_cells(after)[2].outputs
     assert printed.text == f"data/runs/{RUN}/split.csv {stay}"
