@@ -123,7 +123,13 @@ def percent_axis(axis: Axis) -> None:
 
 
 def draw_image(ax: Axes, pixels: np.ndarray, title: str = "", size: float = 9) -> None:
-    """Draw an image (H, W), (H, W, 1) or (H, W, 3) with values from 0 to 255, without an axis."""
+    """Draw an image (H, W), (H, W, 1) or (H, W, 3) with values from 0 to 255, without an axis.
+
+    Raises:
+        ValueError: the values are fractions, so the image would be black.
+    """
+    if np.asarray(pixels).dtype.kind == "f" and 0 < pixels.max() < 3:
+        raise ValueError(f"the largest pixel is {pixels.max():.3g}: scale the image to 0 to 255")
     ax.imshow(pixels.squeeze(), cmap="gray", vmin=0, vmax=255)
     ax.set_title(title, fontsize=size)
     ax.set_axis_off()

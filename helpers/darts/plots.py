@@ -17,17 +17,19 @@ import torch
 from IPython.display import HTML
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
+from matplotlib.patches import Patch, Rectangle
 from scipy.special import softmax
 
 from helpers.core import slider
 from helpers.darts.genotypes import Genotype
 from helpers.darts.operations import softmax_by_node
 from helpers.darts.search import Record, genotype_of
+from helpers.darts.settings import SearchSettings
 from helpers.darts.space import EDGES, KINDS, NODE_STATES, PRIMITIVES
-from helpers.darts.verdict import Choice
+from helpers.darts.verdict import Choice, choices, noise_limit
 
 OUTPUT = 6
+WIDE = 4  # frame of a decided choice, points
 STATE_NAMES = ("cₖ₋₂", "cₖ₋₁", "0", "1", "2", "3", "cₖ")
 FILLS = ("#b4eeb4",) * 2 + ("#add8e6",) * 4 + ("#eee8aa",)  # DARTS's green, blue and yellow
 FONT_PT = 12.0  # an em, the unit of the drawing
@@ -47,21 +49,23 @@ CENTRED: dict[str, Any] = {"fontsize": FONT_PT, "ha": "center", "va": "center"}
 Edge = tuple[str, int, int]  # operation, source, target
 
 
-def draw_genotypes(genotypes: Mapping[str, Genotype]) -> Figure:
+def draw_genotypes(
+    genotypes: Mapping[str, Genotype], sure: Sequence[Choice] | None = None
+) -> Figure:
     """Draw the normal cell of each named genotype, and below it the reduction cell.
 
-    Every edge carries the name of its operation. All cells have one scale, and names the same size.
+    Every edge carries the name of its operation; with `sure` all edges but these are pale. All
+    cells have one scale, and names the same size.
     """
     words = dict(zip(KINDS, ("normal", "reduction"), strict=True))
-    cells = {
-        f"{name}: {words[kind]} cell": cell.edges(kind)
-        for name, cell in genotypes.items()
-        for kind in KINDS
-    }
+    cells = [(name, cell, kind) for name, cell in genotypes.items() for kind in KINDS]
     figure, axes = plt.subplots(len(cells), squeeze=False, layout="constrained")
-    for ax, (title, edges) in zip(axes.flat, cells.items(), strict=True):
-        _draw_cell(ax, edges)
-        ax.set(title=title, aspect="equal")
+    for ax, (name, cell, kind) in zip(axes.flat, cells, strict=True):
+        edges = cell.edges(kind)
+        chosen = [choice[:3] for choice in sure or ()]
+        pale = [e for e in edges if sure is not None and _as_choice(kind, e) not in chosen]
+        _draw_cell(ax, edges, pale)
+        ax.set(title=f"{name}: {words[kind]} cell", aspect="equal")
         ax.axis("off")
     width, height = (np.ptp(limits) for limits in (ax.get_xlim(), ax.get_ylim()))
     em = FONT_PT / 72  # inches
@@ -69,18 +73,27 @@ def draw_genotypes(genotypes: Mapping[str, Genotype]) -> Figure:
     return figure
 
 
-def growing_cell(history: Sequence[Record], max_skips: int) -> HTML:
-    """Return the cells that each epoch of a search would keep, with a slider; first the last."""
-    frames = []
+def growing_cell(history: Sequence[Record], settings: SearchSettings) -> HTML:
+    """Return the cells that each epoch of a search would keep, with a slider; first the last.
+
+    Edges that lead by no more than the noise of the whole search are pale.
+    """
+    frames, limit = [], noise_limit(history, settings)
     for record in history:
-        entropy = (record["entropy_normal"] + record["entropy_reduce"]) / 2
-        words = f"epoch {record['epoch']}, alpha's entropy {entropy:.3f} nats"
-        figure = draw_genotypes({words: genotype_of(record, max_skips)})
+        sure = [choice for choice in choices(record) if choice.lead > limit]
+        count = sum(choice.edge is not None for choice in sure)
+        words = f"epoch {record['epoch']}, {count} of 16 edges decided"
+        figure = draw_genotypes({words: genotype_of(record, settings.max_skips)}, sure)
         frames.append(slider.picture(figure, words))
     return slider.slider(frames, len(frames) - 1, "epoch")
 
 
-def _draw_cell(ax: Axes, edges: Sequence[Edge]) -> None:
+def _as_choice(kind: str, edge: Edge) -> tuple[str, int, str]:
+    """Return an edge as the first three fields of a `Choice`."""
+    return kind, EDGES.index(edge[1:]), edge[0]
+
+
+def _draw_cell(ax: Axes, edges: Sequence[Edge], pale: Sequence[Edge] = ()) -> None:
     """Draw the states and the edges of a cell."""
     into = [[edge for edge in edges if edge[2] == state] for state in range(OUTPUT)]
     heights = SLOT * np.array([max(1, len(enter)) for enter in into])
@@ -94,15 +107,18 @@ def _draw_cell(ax: Axes, edges: Sequence[Edge]) -> None:
         lefts.append(start + NAME + 2 * STEP)
         # the edge on the left takes the lowest slot: no two cross
         for slot, (name, source, _) in enumerate(into[node]):
+            alpha = 0.3 if (name, source, node) in pale else 1
             x, at = right + STEP * (slot + 1), bottoms[node] + SLOT * (slot + 0.5)
             color, dashes = LOOKS[name]
             look = {"color": color, "ls": dashes, "lw": 2 if name.endswith("5x5") else 1.4}
+            look["alpha"] = alpha
             end = start + NAME
             ax.plot([x, x, end], [y[source], at, at], **look)
             ax.plot([end, lefts[node] - 0.4], [at, at], marker=">", markevery=[1], **look)
-            ax.plot([x], [y[source]], ".", color=color)
+            ax.plot([x], [y[source]], ".", color=color, alpha=alpha)
             box = {"facecolor": "white", "edgecolor": "none", "pad": 1}  # it interrupts the line
-            ax.text(start + NAME / 2, at, name, bbox=box, **CENTRED)
+            ink = str(0.7 * (1 - alpha))  # of gray
+            ax.text(start + NAME / 2, at, name, bbox=box, color=ink, **CENTRED)
             ends[source] = x
     lefts.append(lefts[-1] + BOX + 2 * STEP)
     for state in NODE_STATES:
@@ -117,8 +133,8 @@ def _draw_cell(ax: Axes, edges: Sequence[Edge]) -> None:
     ax.set(xlim=(-0.5, lefts[OUTPUT] + BOX + 0.5), ylim=(bottoms[-1] - 0.1, 0.1))
 
 
-def search_curves(history: Sequence[Record]) -> Figure:
-    """Draw the losses of both steps, and alpha's entropy; a warm-up has no loss of alpha."""
+def search_curves(history: Sequence[Record], warmup: int = 0) -> Figure:
+    """Draw the losses of both steps, and alpha's entropy; its epochs of `warmup` are gray."""
     frame = pd.DataFrame(history)
     panels = {
         "cross-entropy": {"train_loss": "half for w, augmented", "alpha_loss": "half for α"},
@@ -133,6 +149,8 @@ def search_curves(history: Sequence[Record]) -> Figure:
         sns.lineplot(long, x="epoch", y="value", hue="line", style="line", markers=True, ax=ax)
         if title.startswith("entropy"):
             ax.set_ylim(0, 2.15)  # the whole range: a small fall is small
+        if warmup:
+            ax.axvspan(0.5, warmup + 0.5, color="0.92", zorder=0)
         ax.set(title=title, ylabel="")
         ax.locator_params(axis="x", integer=True)
         ax.legend(title="")
@@ -145,7 +163,11 @@ def search_curves(history: Sequence[Record]) -> Figure:
 
 
 def alpha_heat_maps(
-    history: Sequence[Record], cell: Genotype, perturbed: Genotype, sure: Sequence[Choice]
+    history: Sequence[Record],
+    cell: Genotype,
+    perturbed: Genotype,
+    sure: Sequence[Choice],
+    title: str = "",
 ) -> Figure:
     """Plot softmax(alpha) of edges by operations after the last epoch.
 
@@ -170,14 +192,15 @@ def alpha_heat_maps(
         ax.hlines([2, 5, 9], 0, len(PRIMITIVES), color="black", linewidth=0.8)  # between nodes
         for name, *edge in cell.edges(kind):
             row = EDGES.index(tuple(edge))
-            width = 4 if (kind, row, name) in (choice[:3] for choice in sure) else 1
+            width = WIDE if (kind, row, name) in (choice[:3] for choice in sure) else 1
             place = (PRIMITIVES.index(name), row)
             ax.add_patch(Rectangle(place, 1, 1, fill=False, ec="black", lw=width, clip_on=False))
         for name, *edge in perturbed.edges(kind):
             x, y = PRIMITIVES.index(name) + 0.5, EDGES.index(tuple(edge)) + 0.5
-            ax.plot(x, y, "o", color="#029e73", markeredgecolor="white", markersize=9)
-    figure.suptitle(
-        "frame: kept by the arg max of α, wide if it leads by more than noise; "
-        "dot: kept by perturbation; colour: softmax(α)"
-    )
+            dot = ax.plot(x, y, "o", color="#029e73", markeredgecolor="white", markersize=9)
+    frames = [Patch(fc="white", ec="black", lw=width) for width in (WIDE, 1)]
+    words = "kept and decided", "kept, but leads by no more than noise", "kept by perturbation"
+    figure.legend([*frames, *dot], words, loc="outside lower center", ncols=3, frameon=False)
+    axes[-1].collections[0].colorbar.set_label("weight of the operation (white: at the start)")
+    figure.suptitle(title)
     return figure

@@ -103,7 +103,7 @@ def verdict(history: History, settings: SearchSettings) -> str:
         result = "the cells"
     a, b = (sum(choice.edge is not None for choice in some) for some in (sure, made))
     return (
-        f"The search decided {result}: {a} of the {b} operations that the cells keep, and "
-        f"{len(sure) - a} of {len(made) - b} choices of a node's inputs, lead the next best by "
-        "more than they would if all gradients were noise."
+        f"The search decided {result} ({a} of {b} operations, {len(sure) - a or 'none'} of "
+        f"{len(made) - b} choices of inputs): the rest of what the cells keep leads the next best "
+        "by no more than it would if all gradients were noise."
     )

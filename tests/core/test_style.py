@@ -1,6 +1,7 @@
 """The look of figures and tables in the notebooks."""
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -30,6 +31,12 @@ def test_the_texts_of_a_table_are_escaped_and_no_formulas():
         assert "mathjax_ignore" in html
     assert style.styled(table, HOSTILE).to_html().count("&lt;img src=x") == 3
     assert "&lt;b&gt;" in style.paragraph("<b>").data
+
+
+def test_an_image_of_fractions_is_refused_because_it_would_be_black():
+    _, ax = plt.subplots()
+    with pytest.raises(ValueError, match="largest pixel"):
+        style.draw_image(ax, np.full((2, 2), 0.9))
 
 
 def test_a_headline_ends_before_the_numbers():

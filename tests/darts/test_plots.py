@@ -7,8 +7,9 @@ import pytest
 from matplotlib.colors import to_hex
 from matplotlib.transforms import Bbox
 
-from helpers.darts import plots, search
+from helpers.darts import plots, search, verdict
 from helpers.darts.genotypes import PUBLISHED, random_genotype
+from helpers.darts.settings import SearchSettings
 from helpers.darts.space import EDGES, KINDS, NODE_STATES, PRIMITIVES
 from helpers.darts.verdict import Choice
 
@@ -74,7 +75,7 @@ def test_the_heat_maps_show_the_last_alpha_frame_one_cell_and_dot_the_other(beta
     assert all(any(len(line.get_xdata()) for line in ax.lines) for ax in curves.axes)
     operation, *edge = cells[0].edges("normal")[0]
     sure = [Choice("normal", EDGES.index(tuple(edge)), operation, 3.0)]
-    figure = plots.alpha_heat_maps(history, *cells, sure)
+    figure = plots.alpha_heat_maps(history, *cells, sure, "a verdict")
     assert [p.get_linewidth() for ax in figure.axes[:2] for p in ax.patches].count(4) == 1
     for ax, kind in zip(figure.axes[:2], KINDS, strict=True):
         values = np.array(ax.collections[0].get_array()).reshape(14, 8)
@@ -95,12 +96,19 @@ def test_the_heat_maps_show_the_last_alpha_frame_one_cell_and_dot_the_other(beta
 
 
 def test_the_growing_cell_shows_what_each_epoch_would_keep_and_first_the_last(monkeypatch):
-    history = [record | {"entropy_normal": 2, "entropy_reduce": 1} for record in history_of(3)]
+    history = [record | {"images": 64} for record in history_of(3)]
     drawn, plain = [], plots.draw_genotypes
-    monkeypatch.setattr(plots, "draw_genotypes", lambda cells: drawn.append(cells) or plain(cells))
+    monkeypatch.setattr(plots, "draw_genotypes", lambda *x: drawn.append(plain(*x)) or drawn[-1])
     monkeypatch.setattr(plots.slider, "slider", lambda *given: given)
-    frames, start, _ = plots.growing_cell(history, max_skips=2)
-    words = [f"epoch {epoch}, alpha's entropy 1.500 nats" for epoch in (1, 2, 3)]
-    kept = [search.genotype_of(record, 2) for record in history]
-    assert drawn == [{word: cell} for word, cell in zip(words, kept, strict=True)]
-    assert start == 2 and "epoch 2" in frames[1] and len({*map(str, kept)}) == 3
+    settings = SearchSettings(epochs=3, max_skips=2)
+    frames, start, _ = plots.growing_cell(history, settings)
+    assert start == 2 and "epoch 2" in frames[1] and len({*frames}) == 3
+    limit = verdict.noise_limit(history, settings)
+    for figure, record in zip(drawn, history, strict=True):
+        sure = [c for c in verdict.choices(record) if c.lead > limit and c.edge is not None]
+        assert figure.axes[0].get_title().startswith(f"epoch {record['epoch']}, {len(sure)} of 16")
+        cell = search.genotype_of(record, 2)
+        assert drawn_edges(figure.axes[0]).keys() == {e[1:] for e in cell.edges("normal")}
+        inks = [to_hex(text.get_color()) for ax in figure.axes for text in ax.texts]
+        kept = {(kind, EDGES.index(e[1:]), e[0]) for kind in KINDS for e in cell.edges(kind)}
+        assert inks.count(to_hex("0.49")) == len(kept - {choice[:3] for choice in sure})

@@ -95,16 +95,16 @@ def test_the_limit_follows_the_rate_and_the_length_of_the_search():
 
 @pytest.mark.parametrize(
     ("strength", "decided", "counts"),
-    [(0.2, "nothing", "0 of the 16"), (50.0, "the cells", "16 of the 16")],
+    [(0.2, "nothing", "0 of 16"), (50.0, "the cells", "16 of 16")],
 )
 def test_a_verdict_counts_the_choices_that_lead_by_more_than_noise(strength, decided, counts):
     text = verdict.verdict([record_of(strength)], SETTINGS)
-    assert f"decided {decided}:" in text and counts in text
+    assert f"decided {decided} (" in text and counts in text
 
 
 def test_a_search_that_is_sure_of_one_operation_has_decided_a_part():
     record = record_of(0.0)
     record["alpha_normal"][0][4] = 9.0
-    assert "a part of the cells: 1 of the 16" in verdict.verdict([record], SETTINGS)
+    assert "a part of the cells (1 of 16" in verdict.verdict([record], SETTINGS)
     (sure,) = verdict.decided([record], SETTINGS)
     assert sure[:3] == ("normal", 0, "sep_conv_3x3")
