@@ -14,6 +14,8 @@ from scipy import stats
 
 from helpers.core.style import SIDES, SIGNIFICANT, p_value, percent
 
+UNITS = ("module", "lot", "wafer")  # what groups may be called, as "module07" is
+
 
 def images(split: pd.DataFrame, label_mapping: str) -> str:
     """Say how many images there are, and how many of them are bad."""
@@ -55,6 +57,20 @@ def duplicates(split: pd.DataFrame, duplicates: pd.DataFrame) -> str:
     )
 
 
+def unit(split: pd.DataFrame) -> str:
+    """Return what the groups are called: a word of `UNITS` or "group"; "" if there are none."""
+    if "group" not in split or split.group.isna().all():
+        return ""
+    names = split.group.dropna().astype(str)
+    return next((word for word in UNITS if names.str.startswith(word).all()), "group")
+
+
+def in_order(split: pd.DataFrame) -> bool:
+    """Return True if the files follow the groups: few groups are in more than one place."""
+    groups = split.group.fillna("")
+    return bool(groups.ne(groups.shift()).sum() <= 2 * groups.nunique())
+
+
 def file_order(split: pd.DataFrame) -> str:
     """Say if neighbouring files share their label more often than in a random order.
 
@@ -78,23 +94,28 @@ def file_order(split: pd.DataFrame) -> str:
     if p >= SIGNIFICANT:
         return ""
     share, by_chance = (_per_cent(1 - n / neighbours) for n in (changes, expected))
+    what = "Neighbouring files are alike, and a random split divides them"
+    if (word := unit(known)) and in_order(known):
+        rates = known.groupby("group").label.mean()
+        what = f"The bad rate jumps from {word} to {word}, from {100 * rates.min():.0f} to "
+        what += f"{_per_cent(rates.max())}, so the {word} predicts the label"
     return (
-        f"A random split divides groups of files, and that leaks: {share} of the neighbouring "
-        f"files share their label, in a random order {by_chance} would (runs test, {p_value(p)})."
+        f"{what}: {share} of the neighbouring files share their label, in a random order "
+        f"{by_chance} would (runs test, {p_value(p)})."
     )
 
 
 def groups(split: pd.DataFrame, random_auc: float, apart_auc: float) -> str:
-    """Say what the group alone tells, by its AUC on test images drawn one by one and by groups."""
-    known = split[split.label.notna() & split.group.notna()]
+    """Say what the group alone tells, by its AUC with a random split and with one by groups."""
+    known, word = split[split.label.notna() & split.group.notna()], unit(split)
     p = float(stats.chi2_contingency(pd.crosstab(known.group, known.label)).pvalue)
-    numbers = f"AUC {percent(random_auc)} if images are drawn, {percent(apart_auc)} if groups are"
+    numbers = f"AUC {percent(random_auc)} with a random split, and {percent(apart_auc)} when whole "
+    numbers += f"{word}s are held out"
     if p >= SIGNIFICANT or random_auc <= 0.5:
-        return f"The group alone does not tell the classes apart: {numbers} ({p_value(p)})."
+        return f"The {word} alone does not tell the classes apart: {numbers} ({p_value(p)})."
     return (
-        f"The group alone, without a pixel, tells bad images from good ones: {numbers}. A random "
-        "split divides the groups, so a score on it counts this knowledge too, which is worth "
-        "nothing on a new group."
+        f"Knowing only the {word}, without a pixel, gives {numbers}: a score on random splits is "
+        f"too good for a new {word}."
     )
 
 
