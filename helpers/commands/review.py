@@ -25,7 +25,7 @@ from helpers.commands.score import Entry, entries
 from helpers.core import files
 from helpers.core.errors import UserError
 from helpers.datasets import DataError, check_utf8
-from helpers.deploy import judgements, review
+from helpers.deploy import judgements, lots, review
 from helpers.deploy.predictor import ANSWER, TrainedModel
 from helpers.runs.parts import open_model
 
@@ -74,6 +74,9 @@ def _write_page(options: argparse.Namespace) -> int:
     readable = asked[asked.reason == ""]
     for row in asked[asked.reason != ""].itertuples():
         print(f"error: {row.file} cannot be read: {row.reason}", file=sys.stderr)
+    new = readable[readable.label.isna()]
+    said = lots.sentences(opened.reference, lots.sums(new, new.score, new.group))
+    print("\n".join(said), end="\n" if said else "")
     every = review.chosen(readable, options.audit_share, options.seed)
     if every.empty:
         raise DataError(f"{place}: there is no part to look at again, and none to audit")
@@ -83,7 +86,9 @@ def _write_page(options: argparse.Namespace) -> int:
     parts = parts.assign(promised=promised if promised < 1 else None, seal=opened.description.seal)
     saved_as = f"{options.out.stem}.judged.csv"
     by = f"{opened.description.title}, run {opened.description.run}"
-    text = review.page(model, parts, title=place.name, described=by, saved_as=saved_as)
+    unlike = "\n".join(line for line in said if line.startswith(lots.UNLIKE))
+    about = {"title": place.name, "described": by, "saved_as": saved_as, "unlike": unlike}
+    text = review.page(model, parts, **about)
     files.write_bytes(options.out, text.encode())
     counts = parts.drawn.value_counts()
     each = ", ".join(f"{count} {kind}" for kind, count in counts.items())

@@ -22,6 +22,7 @@ from helpers.results import lots
 from helpers.results.predictions import Scored
 
 NAME = "lots.json"
+UNLIKE = "UNLIKE THE LOTS BEFORE"  # what a sentence about such a lot starts with
 NEAREST = 1e-4  # of a score to 0 and 1, where its logit would tell rounding
 
 
@@ -114,7 +115,7 @@ def sentences(reference: pd.DataFrame | None, new: pd.DataFrame) -> list[str]:
     found = {name: lots.compare(reference, lot) for name, lot in large.iterrows()}
     unlike = {name: own for name, own in found.items() if own.p <= SIGNIFICANT}
     said = [
-        f"UNLIKE THE LOTS BEFORE: {name or 'this lot'}: {reason(own)} ({p_value(own.p)}). The "
+        f"{UNLIKE}: {name or 'this lot'}: {reason(own)} ({p_value(own.p)}). The "
         "promise is about lots like those: look at some of its parts before you use its verdicts"
         for name, own in sorted(unlike.items(), key=lambda item: item[1].p)
     ]

@@ -112,6 +112,7 @@ at("image").addEventListener("load", ({ target }) => {
 });
 at("marks").append(...marks);
 at("model").textContent = data.described;
+at("unlike").textContent = data.unlike;
 try {
   state = JSON.parse(localStorage.getItem(STORED)) ?? state;
 } catch {

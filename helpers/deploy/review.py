@@ -78,8 +78,8 @@ def page(model: TrainedModel, parts: pd.DataFrame, **about: Any) -> str:
     """Return the page of some parts as HTML that needs nothing else.
 
     `parts` are those that were `chosen`, with the `promised` escape rate, if any, and its `seal`.
-    `about` it are its `title`, the model in words (`described`), and the name of the CSV that it
-    offers (`saved_as`).
+    `about` it are its `title`, the model in words (`described`), the name of the CSV that it offers
+    (`saved_as`), and a warning (`unlike`), "" if its lots are like those before.
     """
     names = [*COLUMNS[1:], "drawn", "score", "verdict", "passed"]
     names += ["held", "promised", "seal"]

@@ -1,6 +1,8 @@
-"""Lots in the commands: 07 writes them, `predict` and `score` name those that are unlike them."""
+"""Lots in the commands: 07 writes them, and new ones that are unlike them are named."""
 
 import itertools
+import json
+import re
 
 import numpy as np
 import pandas as pd
@@ -39,7 +41,7 @@ def folder(tmp_path):
     return tmp_path
 
 
-def test_predict_and_score_name_the_lot_that_is_unlike_those_before(folder, capsys):
+def test_predict_score_and_review_name_the_lot_that_is_unlike_those_before(folder, capsys):
     given = ["--model", str(folder / "net")]
     assert cli.start("predict", [str(folder / "lots"), *given]) == 0
     said = capsys.readouterr().out.splitlines()
@@ -52,6 +54,10 @@ def test_predict_and_score_name_the_lot_that_is_unlike_those_before(folder, caps
         again = capsys.readouterr().out
         assert said[0].replace(f"{folder}/lots/", "") in again and said[1] in again
     assert pd.read_csv(out).columns.tolist()[-2:] == ["probability", "verdict"]
+    assert cli.start("review", [*given, "--out", str(folder / "page.html")]) == 0
+    data = re.search(r'id="data">(.*?)</script>', (folder / "page.html").read_text())[1]
+    assert json.loads(data)["unlike"] == said[0].replace(f"{folder}/", "")
+    assert said[1] in capsys.readouterr().out
     model = helpers.load_model(folder / "net")
     assert model.predict([]).attrs["lots"] == []
     few = model.predict([np.zeros((40, 40), np.uint8)]).attrs["lots"]

@@ -79,7 +79,8 @@ def test_the_page_allows_its_own_script_alone_and_no_text_gets_out_of_its_data(t
     parts = pd.DataFrame({"file": [str(tmp_path / "a.png")], "path": name, "score": 0.5})
     parts = parts.assign(group=name, label=None, remark=None, drawn="audit", verdict="", passed=1)
     parts = parts.assign(held=0, promised=None, seal="")
-    text = review.page(model, parts, title=name, described=name, saved_as="a.csv")
+    about = {"title": name, "described": name, "saved_as": "a.csv", "unlike": name}
+    text = review.page(model, parts, **about)
     assert text.count("<script") == text.count("</script") == 2 and "<!--" not in text
     data, script = re.findall(r"<script[^>]*>(.*?)</script>", text, re.S)
     (part,) = json.loads(data)["parts"]
@@ -99,5 +100,5 @@ def test_the_page_allows_its_own_script_alone_and_no_text_gets_out_of_its_data(t
         "base-uri 'none'",
         "form-action 'none'",
     ]
-    other = review.page(model, parts.assign(path="b"), title="", described="", saved_as="")
+    other = review.page(model, parts.assign(path="b"), **about)
     assert json.loads(data)["digest"] not in other  # a browser keeps the two apart
