@@ -302,11 +302,11 @@ def _folds(
         drawn = pool.drop_duplicates("together")
         strata, groups, what = _strata(drawn, stratify, n), None, "different images"
     counts = drawn.groupby("label").together.nunique().reindex([0, 1]).fillna(0).astype(int)
-    if counts.min() < n:
+    if (least := counts.min()) < n:
+        way = f"TEST_FRACTION=0 and CROSS_FIT={least}" if least > 1 else "SPLIT=random"
         raise DataError(
-            f"{n} {purpose} parts need {n} {what} with good and {n} with bad images; there are "
-            f"{counts[0]} and {counts[1]} {JOINED}. Add images, or set "
-            f"{'another TEST_FRACTION' if purpose == 'test' else 'CROSS_FIT=2 or 3'}"
+            f"{n} parts for {purpose} need {n} {what} with good and {n} with bad images; there are "
+            f"{counts[0]} and {counts[1]} {JOINED}. Add images, or set {way}"
         )
     fold = pd.Series(stratified_folds(strata, n, random_state, groups), drawn.together)
     return pool.together.map(fold.groupby(level=0).first())

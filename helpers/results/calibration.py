@@ -56,7 +56,8 @@ def at_bad_rate(probabilities: ArrayLike, data_rate: float, line_rate: float) ->
     Good and bad parts each look as in the data, so that the odds are multiplied by the ratio of the
     odds of both rates (Saerens, Latinne and Decaestecker 2002, equation 4).
     """
-    ratio = special.logit(line_rate) - special.logit(data_rate)
+    # equal rates may be 0, whose logit is infinite
+    ratio = 0.0 if line_rate == data_rate else special.logit(line_rate) - special.logit(data_rate)
     return special.expit(special.logit(np.asarray(probabilities, dtype=np.float64)) + ratio)
 
 

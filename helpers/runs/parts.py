@@ -241,7 +241,7 @@ def describe_models(
             images = run.images(content.image_size_px)
             looks = run.once(f"features/look_{images.size_px}px", lots.looks_of, images, judged)
             lots.save_reference(run.output(place), scored[name], looks)
-        promised = f"{percent_up(point.promised)} %"
+        promised = f"{percent_up(point.promised)} %" if point.promised < 1 else "none"
         if "test_escapes" in point:
             promised += f"; {percent(point.test_escape_rate)} % on test"
         rejected = percent(point[f"{scored[name].judged_on}_overkill_rate"])

@@ -295,7 +295,8 @@ def test_a_split_by_groups_needs_groups_and_enough_of_them():
     for source in (toy_source(), nowhere):
         assert "LABELS_CSV" in refused(source, split="groups")
     few = refused(grouped_source(4, each=24), split="groups")
-    assert "4 groups" in few and "4 and 3" in few
+    assert "4 groups" in few and "4 and 3" in few and "TEST_FRACTION=0 and CROSS_FIT=3" in few
+    divide(grouped_source(4, each=24), split="groups", test_fraction=0.0, cross_fit=3)
     assert "CROSS_FIT" in refused(grouped_source(9), split="groups", cross_fit=8)
     for fraction in (0.6, 0.04):
         assert "TEST_FRACTION" in refused(grouped_source(), split="groups", test_fraction=fraction)

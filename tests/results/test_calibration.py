@@ -61,4 +61,6 @@ def test_at_the_bad_rate_of_a_line_the_odds_change_by_the_ratio_of_the_odds_of_b
     like_bad, like_good = 0.1, 0.05  # of such a score
     data, line = (rate * like_bad / (rate * like_bad + (1 - rate) * like_good) for rate in RATES)
     assert calibration.at_bad_rate([data], *RATES) == pytest.approx([line])
-    assert calibration.at_bad_rate([0.0, 0.7, 1.0], 0.3, 0.3) == pytest.approx([0, 0.7, 1])
+    for rate in (0.0, 0.3, 1.0):
+        same = calibration.at_bad_rate([0.0, 0.7, 1.0], rate, rate)
+        assert same == pytest.approx([0, 0.7, 1])
