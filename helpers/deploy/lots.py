@@ -133,7 +133,7 @@ def reason(own: lots.Compared) -> str:
         value, before = own.means[name], own.before[name]
         is_high = own.z[name] > 0
         beyond = int(((before > value) if is_high else (before < value)).sum())
-        which = f"all but {beyond} lots" if beyond else "every lot"
+        which = f"all but {beyond} of the lots" if beyond else "every lot"
         ends = f"before {show(before.min())} to {show(before.max())}"
         said.append(f"{high if is_high else low} than {which} before: {show(value)}, {ends}")
     return "; ".join(said)
