@@ -53,12 +53,13 @@ def caption(run: Run) -> str:
         f"Run {run.paths.name}",
         first["label_mapping"],
         f"{_images_text(first['images'], bool(folds))}, {kind}",
-        f"backbone {titles(backbone_of(run.paths) or 'none')}",
+        # a notebook that runs has noted its own, which run.json will hold at its end
+        f"backbone {titles(run.notes.get('backbone') or backbone_of(run.paths) or 'none')}",
     ]
     if trained:
         seeds = max((stage["settings"] for stage in trained), key=lambda s: s.get("seeds", 1))
         facts += [f"training seed {seeds['seed']}, {seeds.get('seeds', 1)} in all"]
-    facts += [f"{last['device']}, {last['precision']}"]
+    facts += [f"{last['device']}, {last['precision'].replace('no', 'float32')}"]
     return f"{'; '.join(facts)}. {first['caveats']}{compared}"
 
 

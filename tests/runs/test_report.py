@@ -253,6 +253,8 @@ def test_a_caption_says_what_a_table_rests_on(captioned, monkeypatch):
     settings = AnalysisSettings(compare_run="other")
     compared = dataclasses.replace(captioned, settings=settings)
     assert report.caption(compared) == f"{said} Compared with run other."
+    captioned.note(backbone="efficientnet_lite0")  # that of 02, while it runs
+    assert "backbone EfficientNet-Lite0;" in report.caption(captioned)
 
 
 def test_a_caption_says_how_the_images_were_split(captioned):
