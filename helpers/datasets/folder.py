@@ -157,8 +157,8 @@ def _class_folders(root: Path, settings: SplitSettings) -> dict[Path, int]:
     if not settings.labels_csv and (found or 0 not in classes.values()):
         known = " and ".join("/".join(words) for words in CLASS_FOLDERS)
         raise DataError(
-            f"{root} needs a subfolder of good parts, and one of bad parts if it has any; it has "
-            f"{listed}. Name them {known}, or pass -p GOOD=NAME -p BAD=NAME (GOOD=. if all its "
+            f"{root} needs a subfolder of good parts, and one of bad parts, which may be empty; it "
+            f"has {listed}. Name them {known}, or pass -p GOOD=NAME -p BAD=NAME (GOOD=. if all its "
             "images are good), or label the images by -p LABELS_CSV=FILE"
         )
     return classes

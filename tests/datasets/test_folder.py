@@ -130,7 +130,10 @@ def test_good_parts_may_be_alone_but_not_beside_a_folder_that_may_hold_the_bad_o
     (tmp_path / "bad").rmdir()
     assert load(tmp_path).label_mapping == "bad = none yet; good = good"
     fill(tmp_path / "scratched", "b.png")
-    assert "good, notes, scratched, test" in refused(tmp_path)
+    assert "good, notes, scratched, test" in (problem := refused(tmp_path))
+    (tmp_path / "bad").mkdir()
+    assert "may be empty" in problem and labels(load(tmp_path)).keys() >= {"a"}
+    (tmp_path / "bad").rmdir()
     assert labels(load(tmp_path, bad=("scratched",)))["b"] == 1
 
 
