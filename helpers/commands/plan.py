@@ -50,7 +50,10 @@ def make_plan(arguments: list[str], here: bool = True) -> Plan:
         ArtifactError: a cell's file is missing or damaged.
     """
     options = run_parser().parse_args(arguments)
-    dataset = _dataset(DEFAULT_DATASET if options.dataset is None else options.dataset)
+    name = DEFAULT_DATASET if options.dataset is None else options.dataset
+    check_name(name)
+    kind, colon, place = name.partition(":")  # the notebooks may run in another folder
+    dataset = f"{kind}:{_absolute(place)}" if colon else name
     preset = options.preset or stages.default_preset()
     run = options.name or stages.default_run(dataset, preset)
     stages.check_run_name(run)
@@ -84,13 +87,6 @@ def make_plan(arguments: list[str], here: bool = True) -> Plan:
         parameters[stage] = values | {"RUN": run}
     parameters[stages.FIRST]["PRESET"] = preset
     return Plan(run, preset, chosen, settings, parameters, arguments)
-
-
-def _dataset(name: str) -> str:
-    """Return a data set's name with an absolute path: the notebooks may run in another folder."""
-    check_name(name)
-    kind, colon, place = name.partition(":")
-    return f"{kind}:{_absolute(place)}" if colon else name
 
 
 def _check_same_run(run: str, record: dict[str, Any], wanted: dict[str, str | None]) -> None:

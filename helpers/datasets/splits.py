@@ -86,9 +86,8 @@ def make_split(
     by_source = table.assign(label=_source_labels(table))
     different = near_duplicates.clusters(len(table), pairs, table.digest)
     bad = by_source.label.eq(1).fillna(False) & (table.official_split != "test")
-    has_few_bad = (
-        len(np.unique(different[bad.to_numpy(bool)])) < FEWEST_BAD and not settings.split_csv
-    )
+    n_bad = len(np.unique(different[bad.to_numpy(bool)]))
+    has_few_bad = n_bad < FEWEST_BAD and not settings.split_csv
     asked, why = settings, "SPLIT_CSV names no set for them"
     if settings.split_csv:
         path, allowed = Path(settings.split_csv).expanduser(), {"split": [*PROTECTION, "excluded"]}
@@ -127,8 +126,7 @@ def make_split(
     names = ["id", "path", "label", "split", *(["fold"] if "fold" in table else [])]
     source_s = [name for name in ("official_split", "official_fold") if name in table]
     more = table.columns.drop([*names, *source_s, "together"])
-    counts = {why: int(rows.sum()) for why, rows in left_out.items()}
-    report = [f"left out, since {why}: {n}" for why, n in counts.items() if n]
+    report = [f"left out, since {why}: {r.sum()}" for why, r in left_out.items() if r.any()]
     if settings != asked:
         report.append(f"VAL_PER_CLASS={asked.val_per_class} is too large: {OUT_OF_FOLD}")
     return Split(table[[*names, *more]], _duplicates(table, pairs), "\n".join(report))

@@ -81,8 +81,7 @@ def page(model: TrainedModel, parts: pd.DataFrame, **about: Any) -> str:
     `about` it are its `title`, the model in words (`described`), the name of the CSV that it offers
     (`saved_as`), and a warning (`unlike`), "" if its lots are like those before.
     """
-    names = [*COLUMNS[1:], "drawn", "score", "verdict", "passed"]
-    names += ["held", "promised", "seal"]
+    names = [*COLUMNS[1:], "drawn", "score", "verdict", "passed", "held", "promised", "seal"]
     shown = parts[names].astype(object)
     rows = shown.where(shown.notna(), "").to_dict("records")
     maps = tqdm(parts.file, "maps", unit="img", disable=None)

@@ -191,11 +191,8 @@ def test_a_lot_is_judged_by_keys_alone_and_becomes_labels_of_a_next_run(
         time.sleep(0.02)
     judged = pd.read_csv(saved)
     assert judged.judgement.tolist() == ["good", "bad", "good", *["bad"] * 14]
-    assert judged.drawn.value_counts()[["look again", "audit", "suspect label"]].tolist() == [
-        12,
-        4,
-        1,
-    ]
+    counts = judged.drawn.value_counts().to_dict()
+    assert counts == {"look again": 12, "audit": 4, "suspect label": 1}
     assert set(judged.path[:16]) <= {f"lot7/{path.relative_to(lot)}" for path in lot.rglob("*.png")}
     assert set(judged.group[:16]) == {f"lot7/{GROUP}", "lot7"}
     # what the names hold is text
