@@ -26,9 +26,11 @@ TITLE_SIZE = 9
 MOST_TRIED = 100  # parts whose maps are computed to find a clear one
 
 
-def class_maps(subject: Subject, parts: pd.DataFrame) -> Figure:
-    """Draw parts with their maps for both labels (report, figures 6 to 11)."""
-    title = f"Grad-CAM of {subject.title}: among the parts most surely called right, the clearest"
+def class_maps(subject: Subject, parts: pd.DataFrame, title: str = "") -> Figure:
+    """Draw parts with their maps for both labels (report, figures 6 to 11).
+
+    Maps for "good" have no line: no single place makes a part good.
+    """
     maps = {c: subject.maps(parts.id, c) for c in LABEL_NAMES}
     pixels = subject.pixels(parts.id)
     figure, axes = grid(len(parts), 3, (8, 2.9 * len(parts) + 0.3), title)
@@ -39,7 +41,7 @@ def class_maps(subject: Subject, parts: pd.DataFrame) -> Figure:
             heat = maps[label][row]
             peak = f"peak {heat.max():.2g}" if heat.max() > 0 else "empty: nothing supports it"
             map_of = f'map for "{LABEL_NAMES[label]}" ({kind})\n{peak}'
-            draw_overlay(ax, pixels[row], heat, map_of)
+            draw_overlay(ax, pixels[row], heat, map_of, lines=label == 1)
     return figure
 
 
@@ -63,12 +65,17 @@ def grid(
     return figure, axes
 
 
-def draw_overlay(ax: Axes, pixels: np.ndarray, heat: Tensor, title: str = "") -> None:
-    """Draw the map over the part: more opaque where it is higher, a line at half its peak."""
+def draw_overlay(
+    ax: Axes, pixels: np.ndarray, heat: Tensor, title: str = "", lines: bool = True
+) -> None:
+    """Draw the map over the part: more opaque where it is higher.
+
+    With `lines` a line is at half its peak, and a cross on it.
+    """
     draw_image(ax, pixels, title)
     share = share_of_maximum(heat)
     ax.imshow(share, cmap=COLOURS, vmin=0, vmax=1, alpha=OVERLAY_ALPHA * share)
-    if share.max() > 0.5 > share.min():
+    if lines and share.max() > 0.5 > share.min():
         row, column = np.unravel_index(share.argmax(), share.shape)
         # black under white: one of them is visible on any part
         for colour, width in (("black", 2.2), ("white", 1.0)):
@@ -98,17 +105,29 @@ def extent(heat: Tensor) -> float:
     return float((share_of_maximum(heat) > 0.5).mean()) or 1.0
 
 
-def clearest_of_each_class(subject: Subject) -> pd.DataFrame:
-    """Return the good and the bad part with the clearest map, among those most surely called right.
+def darker(pixels: np.ndarray, heat: Tensor) -> float:
+    """Return by how many levels a part (H, W, C) is darker where its map is above half its peak.
 
-    The clearest has the least `extent` of the `MOST_TRIED` surest. If no part of a class is right,
-    the least wrong ones are tried.
+    It is NaN if the map (H, W) is empty, or nowhere below half.
+    """
+    gray, inside = pixels.mean(axis=-1), share_of_maximum(heat) > 0.5
+    return float(gray[~inside].mean() - gray[inside].mean()) if 0 < inside.mean() < 1 else np.nan
+
+
+def clearest_of_each_class(subject: Subject) -> pd.DataFrame:
+    """Return a good and a bad part with a clear map, among the `MOST_TRIED` most surely right.
+
+    It is the good part whose map has the least `extent`, and the bad one whose map is on the
+    `darker` place. If no part of a class is right, the least wrong ones are tried.
     """
     chosen = []
     for label in LABEL_NAMES:
         parts = subject.parts[subject.parts.label == label]
         right = parts[parts.right]
         pool = (parts if right.empty else right).sort_values("mistake", kind="stable")[:MOST_TRIED]
-        extents = [extent(heat) for heat in subject.maps(pool.id, label)]
-        chosen.append(pool.iloc[[int(np.argmin(extents))]])
+        heats = subject.maps(pool.id, label)
+        worth = [-extent(heat) for heat in heats]
+        if label == 1:
+            worth = [*map(darker, subject.pixels(pool.id), heats)]
+        chosen.append(pool.iloc[[int(np.nan_to_num(worth, nan=-np.inf).argmax())]])
     return pd.concat(chosen, ignore_index=True)

@@ -28,7 +28,6 @@ PERPLEXITY = 30
 ITERATIONS = 500  # the first 250 with early exaggeration
 FEWEST_PARTS = 7  # the perplexity must be 2 or more, and at most a third of the other parts
 GROUPS = ["group_agreement", "group_chance"]
-MOST_GROUPS = 8  # more colours cannot be told apart
 MARKERS = {"good": "o", "bad": "^"}  # they differ in gray too
 TABLE = {  # templates of `tables.shown`
     "Set": "{side}",
@@ -107,30 +106,12 @@ def figure(mapped: list[Mapped]) -> Figure:
         ax.set_title(
             f"{SIDES[m.side]}, {m.embedding}{fitted}\n"
             f"{min(NEIGHBOURS, n - 1)} neighbours agree "
-            "{label_agreement:.2f} (chance {chance_agreement:.2f}), silhouette "
+            "{label_agreement:.0%} (chance {chance_agreement:.0%}), silhouette "
             "{silhouette:.2f}".format(**m.separation),
             fontsize=10,
         )
         ax.set(xticks=[], yticks=[])
     axes[0, -1].legend(loc="upper left", bbox_to_anchor=(1.01, 1))
-    return drawn
-
-
-def group_figure(mapped: list[Mapped]) -> Figure | None:
-    """Draw the training parts in the colours of their `MOST_GROUPS` largest groups, if known."""
-    sides = [m for m in mapped if m.side == "train" and m.groups is not None]
-    if not sides:
-        return None
-    drawn, axes = plt.subplots(1, len(sides), figsize=(10.8, 5.2))
-    for ax, m in zip(axes, sides, strict=True):
-        ax.scatter(*m.plane.T, color="0.88", s=8)
-        for group in pd.Series(m.groups).value_counts().index[:MOST_GROUPS]:
-            ax.scatter(*m.plane[m.groups == group].T, s=14, label=group)
-        title = "{group_agreement:.2f} of the neighbours are of the same group (chance "
-        title = (title + "{group_chance:.2f})").format(**m.separation)
-        ax.set_title(f"training, {m.embedding}\n{title}", fontsize=10)
-        ax.set(xticks=[], yticks=[])
-    axes[-1].legend(loc="upper left", bbox_to_anchor=(1.01, 1), title="largest groups", fontsize=9)
     return drawn
 
 

@@ -16,8 +16,9 @@ from scipy.stats import rankdata
 
 from helpers.core.metrics import alike, exact_interval, rate_interval
 from helpers.core.style import SIDES, SIGNIFICANT, p_value, percent, percent_up, with_interval
-from helpers.core.tables import fill
+from helpers.core.tables import MISSING, fill
 from helpers.datasets.split_file import FEWEST_BAD
+from helpers.results.claims import AUC, CLAIMS
 from helpers.results.comparison import holm, paired
 from helpers.results.decision import PROMISES
 from helpers.results.operating_point import (
@@ -30,6 +31,7 @@ from helpers.results.out_of_fold import PRIOR
 from helpers.results.predictions import Scored
 from helpers.results.results_table import best_model, chosen_by, rivals
 
+CELLS = {"darts_v2": "the published cell", "darts_searched": "the searched cell"}
 FOLDS = 5  # that `CROSS_FIT` usually has
 
 
@@ -43,21 +45,42 @@ def best(table: pd.DataFrame) -> str:
     return text + (fill(", {test_auc:%[]} on test.", row) if "test_auc" in table else ".")
 
 
-def next_best(compared: pd.DataFrame, judged_by: str) -> str:
-    """Say whether the chosen model beats the next one and all (`comparison.compare_with`).
+def shares(table: pd.DataFrame, unit: str = "group") -> str:
+    """Say how much of the best model's AUC its group and the brightness alone give.
 
+    `table` is that of `results_table`; `unit` is the word for a group, such as "module".
+    """
+    rows, side = table.set_index("model"), "test" if "test_auc" in table else "val"
+    row, aucs = rows.loc[best_model(table)].to_dict(), rows[f"{side}_auc"].map(percent)
+    alone = {PRIOR.slug: f"the {unit} alone, without a pixel,", "lr_on_brightness": "brightness"}
+    gives = [f"{words} gives {aucs[name]}" for name, words in alone.items() if name in aucs]
+    if not gives:
+        return ""
+    text = fill(f"Of {{title}}'s AUC of {{{side}_auc:%}} {' and '.join(gives)}", row)
+    within = fill(f"{{{side}_within_auc:%[]}}", row)
+    return text + (f"; inside a {unit} {row['title']} has {within}." if within != MISSING else ".")
+
+
+def next_best(compared: pd.DataFrame, judged_by: str) -> str:
+    """Say which models the chosen one beats, and whether the next is one of them.
+
+    `compared` is `comparison.compare_with`; rows without a `p_holm`, references, do not count.
     `judged_by` names the scores behind the comparison, see `Scored`.
     """
-    if compared.empty:
+    tested = compared[compared.p_holm.notna()]
+    if tested.empty:
         return ""
-    rival = compared.loc[compared.difference.idxmax()]
-    clear = compared.p_holm < SIGNIFICANT
-    worse = int((clear & (compared.difference < 0)).sum())
+    rival = tested.loc[tested.difference.idxmax()]
+    clear = tested.p_holm < SIGNIFICANT
+    worse = int((clear & (tested.difference < 0)).sum())
+    verb = "is not"
+    if rival.p_holm < SIGNIFICANT:
+        verb = "is too" if rival.difference < 0 else "is significantly better"
     return (
-        f"{worse} of {_count(len(compared), 'other model')} {'is' if worse == 1 else 'are'} "
-        f"significantly worse in {judged_by} AUC: the next, {rival.title}, differs by "
-        f"{fill('{difference:+%[]}', rival)} points ({p_value(rival.p_holm)} after Holm's "
-        "correction)."
+        f"{worse or 'None'} of {_count(len(tested), 'other model')} {'is' if worse < 2 else 'are'} "
+        f"significantly worse. The next best, {rival.title}, {verb}: "
+        f"{fill('{difference:+%[]}', rival)} points of {judged_by} AUC ({p_value(rival.p_holm)} "
+        "after Holm's correction)."
     )
 
 
@@ -248,14 +271,15 @@ def good_alone(point: pd.Series, split: pd.DataFrame) -> list[str]:
     return [*said, f"How many bad parts pass is not known: {_needed(point.asked)}"]
 
 
-def three_columns(table: pd.DataFrame, model: str) -> list[str]:
+def three_columns(table: pd.DataFrame, model: str, unit: str = "group") -> list[str]:
     """Say what models lose on groups that no training has seen (`out_of_fold.three_columns`).
 
-    The first sentence is about `model`, or about the first row if the other run lacks it, and is
-    left out if no model has both scores; the last is about what the groups alone tell.
+    The first two sentences are about `model`, or about the first row if the table lacks it, and are
+    left out if no model has both scores; the last is about what the groups alone tell. `unit` is
+    the word for a group.
     """
     rows = table.set_index("model", drop=False)
-    prior = "{title} has AUC {seen_auc:%[]} on seen groups and {unseen_auc:%} on unseen ones."
+    prior = f"{{title}} has AUC {{seen_auc:%[]}} on seen {unit}s and {{unseen_auc:%}} on new ones."
     said = [fill(prior, rows.loc[PRIOR.slug])]
     compared = rows[rows.difference.notna() & (rows.kind != "reference")]
     if compared.empty:
@@ -263,26 +287,33 @@ def three_columns(table: pd.DataFrame, model: str) -> list[str]:
     row = compared.loc[model] if model in compared.index else compared.iloc[0]
     loses = compared.difference > 0
     clear = int((loses & (compared.p_holm < SIGNIFICANT)).sum())
-    seen, unseen, inside = (fill(f"{{{name}_auc:%}}", row) for name in ("seen", "unseen", "inside"))
+    columns = f"{{seen_auc:%}} on seen {unit}s, {{unseen_auc:%}} on new ones and {{inside_auc:%}}"
     lost = fill("{difference:%[]} points (standard error {standard_error:%}", row)
     return [
-        f"{row.title} has AUC {seen} on seen groups, {unseen} on unseen ones and {inside} inside "
-        f"these, out of fold: seen minus unseen is {lost}, {p_value(row.p_holm)} by Holm). Of "
+        fill(f"{{title}} has AUC {columns} inside a new {unit}", row),
+        f"It loses {lost}, {p_value(row.p_holm)} by Holm) on new {unit}s. Of "
         f"{_count(len(compared), 'model')} {loses.sum()} lose AUC, {clear} significantly.",
         *said,
     ]
 
 
-def claims(table: pd.DataFrame) -> list[str]:
-    """Say how many of the report's claims hold here, and which are reversed (`claims_table`)."""
-    counts = table.verdict.value_counts(sort=False)
-    each = ", ".join(f"{verdict} {count}" for verdict, count in counts.items())
-    found = table[table.verdict == "reversed"].to_dict("records")
-    wrong = "; ".join(fill("{claim}: {measure} {gain:+%[]} points", row) for row in found)
-    return [
-        f"The report's {_count(len(table), 'claim')} here: {each}.",
-        f"Reversed here: {wrong}." if found else "",
+def claims(table: pd.DataFrame, results: pd.DataFrame) -> str:
+    """Say what became of the report's claims here (`claims.claims_table`, `results_table`)."""
+    counts = table.verdict.value_counts()
+    others = ", ".join(f"{word}: {n}" for word, n in counts.drop("holds", errors="ignore").items())
+    text = f"{counts.get('holds', 'None')} of the report's {_count(len(table), 'claim')} "
+    text += f"{'holds' if counts.get('holds', 0) < 2 else 'hold'} ({others or 'all tested'})."
+    auc = results.set_index("model")["test_auc" if "test_auc" in results else "val_auc"]
+    reversed_ = {*table.claim[table.verdict == "reversed"]}
+    beaten = [
+        f"{CELLS[claim.better[0]]} ({percent(auc[claim.better[0]])})"
+        for claim in CLAIMS
+        if claim.text in reversed_ and claim.measure == AUC and claim.worse == ("fbp",)
     ]
+    if not beaten:
+        return text
+    order = f"fine-tuning ({percent(auc['fbp'])}) beats {_listed(beaten)}"
+    return f"The report's order is reversed here: {order}; {text}"
 
 
 def label_audit(audited: pd.DataFrame) -> str:

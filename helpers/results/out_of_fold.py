@@ -33,6 +33,7 @@ AUCS = {  # the three columns
     "inside_auc": (UNSEEN, metrics.within_group_auc),
 }
 PRIOR = Model("module_prior")
+OTHERS = {"by_hand": "Drawn by hand", "plain": "Plain fine-tuning"}  # in a folder of scores alone
 # kinds of models that were fitted to the scores, or searched with labels of the images
 CHOSEN = ("ensemble", "searched")
 COLUMNS = {  # for the eye, see `core.tables`
@@ -110,6 +111,8 @@ def read_folder(folder: Path) -> OutOfFold:
 
 def _model_of(slug: str) -> Model:
     """Return the model of a slug; one whose base is not of this package is called by the slug."""
+    if slug in OTHERS:
+        return Model(OTHERS[slug])
     parts = re.fullmatch(r"(.+?)(?:_(\d+))?(?:_on_(\w+?))?(_distilled)?", slug)
     if not parts or parts[1] not in BASES:
         return Model(slug)

@@ -134,11 +134,12 @@ def rivals(table: pd.DataFrame) -> pd.DataFrame:
     return rows[rows.n_val == rows.n_val.max()]
 
 
-def paper_table(table: pd.DataFrame) -> pd.DataFrame:
+def paper_table(table: pd.DataFrame, units: str = "groups") -> pd.DataFrame:
     """Return `results_table`, with or without tests and costs, for the eye, by validation AUC.
 
     AUCs on the judged side have their interval. The best model on validation, or out of fold, is
     marked, rows that every model should beat are references; `*` is explained by `table_legend`.
+    `units` is the word for groups, such as "modules".
     """
     best, most = best_model(table), table.n_val.max()
     side = "test" if "test_auc" in table else "val"
@@ -158,7 +159,7 @@ def paper_table(table: pd.DataFrame) -> pd.DataFrame:
         columns[head.format("AUC")] = "{val_auc:%[]}{star}"
         columns[head.format("Acc")] = "{val_accuracy:%}{star}"
     if f"{side}_within_auc" in table:
-        columns["within groups"] = f"{{{side}_within_auc:%[]}}"
+        columns[f"inside {units}"] = f"{{{side}_within_auc:%[]}}"
     if side == "test":
         columns["Test Acc"] = "{test_accuracy:%}"
     if "p_holm" in table:
@@ -166,12 +167,14 @@ def paper_table(table: pd.DataFrame) -> pd.DataFrame:
     return tables.filled(rows, columns)
 
 
-def shown(table: pd.DataFrame, caption: str = "", smoke: bool = False) -> Styler:
+def shown(
+    table: pd.DataFrame, caption: str = "", smoke: bool = False, units: str = "groups"
+) -> Styler:
     """Return `paper_table` for a notebook: the best number of each column is bold.
 
     Its legend is the caption, after a caption of the notebook's own.
     """
-    text = paper_table(table)
+    text = paper_table(table, units)
     numbers = text.apply(lambda column: pd.to_numeric(column.str.extract(_LEADING)[0]))
     best = (numbers == numbers.max()) & (text != tables.MISSING)
     best[best.columns.intersection(NEVER_BEST)] = False

@@ -10,7 +10,7 @@ from torch.nn import functional
 from torchvision.transforms.functional import gaussian_blur
 
 from helpers.datasets.cache import open_cache
-from helpers.explain import anomaly_maps, localisation, maps
+from helpers.explain import anomaly_maps, localisation
 from helpers.models import backbones
 from helpers.training.batches import normalise, to_float
 from helpers.training.patchcore import MemoryBank, network_of
@@ -65,20 +65,6 @@ def test_a_map_is_the_smoothed_patch_distance_in_usual_scores(subject, anomalies
     expected = gaussian_blur(fine, 33, 4.0)[inside]
     torch.testing.assert_close(found[inside], expected, rtol=1e-3, atol=1e-3)
     torch.testing.assert_close(anomalies.maps(ids[::-1]).flip(0), found)
-
-
-def test_the_same_parts_are_shown_with_both_maps(subject, anomalies):
-    figure = anomaly_maps.beside_gradcam(subject, anomalies)
-    columns = np.array(figure.axes[:18]).reshape(3, 6).T
-    shown = [
-        next(p for p in subject.parts.itertuples() if p.id in c[0].get_title()) for c in columns
-    ]
-    assert [part.label for part in shown] == [0, 0, 1, 1, 1, 1]
-    for part, (_, cam, anomaly) in zip(shown, columns, strict=True):
-        above = (anomalies.maps([part.id])[0] - 1).clamp(min=0)  # a good part's usual score
-        for ax, heat in ((cam, subject.maps([part.id], 1)[0]), (anomaly, above)):
-            share = maps.share_of_maximum(heat)
-            np.testing.assert_allclose(ax.images[1].get_array(), share, atol=1e-5)
 
 
 def test_localisation_compares_both_maps_on_the_same_bad_parts(subject, anomalies):

@@ -107,15 +107,6 @@ def test_every_part_is_drawn_once_in_the_colour_of_its_label(mapped):
     assert legend == ["good", "bad"]
 
 
-def test_training_parts_are_drawn_in_the_colours_of_their_groups(mapped):
-    before, after = tsne.group_figure(mapped).axes
-    assert [c.get_label() for c in after.collections[1:]] == ["even", "odd"]
-    drawn = np.concatenate([c.get_offsets() for c in after.collections[1:]])
-    np.testing.assert_allclose(np.sort(drawn, axis=0), np.sort(mapped[1].plane, axis=0))
-    assert "1.00 of the neighbours" in after.get_title() and "0.5" in before.get_title()
-    assert tsne.group_figure([m._replace(groups=None) for m in mapped]) is None
-
-
 def test_of_a_large_side_some_parts_are_drawn_and_a_small_one_is_left_out(monkeypatch, capsys):
     monkeypatch.setattr(tsne, "MOST_PARTS", 60)
     mapped = mapped_split(80, 6)

@@ -45,7 +45,7 @@ def test_gains_are_paired_differences_and_judged_beside_the_reported_ones(run):
     scored = read_all_predictions(run)
     table = claims.claims_table(scored, {claims.FOCUS: Interval(0.1, 0.05, 0.15)})
     assert table.verdict.tolist() == [
-        *("weaker", "undecided", "untested", "holds", "reversed"),
+        *("weaker", "far smaller", "untested", "holds", "reversed"),
         *("untested", "untested", "untested", "holds"),
     ]
     labels = scored["fbp"].labels_scores("val")[0]
@@ -60,12 +60,15 @@ def test_gains_are_paired_differences_and_judged_beside_the_reported_ones(run):
     row, test = table.iloc[4], {name: model.labels_scores("test") for name, model in scored.items()}
     aucs = {name: roc_auc_score(*pair) for name, pair in test.items()}
     assert row.gain == pytest.approx(aucs["darts_v2"] - aucs["fbp"])
-    said = findings.claims(table)
-    assert "9 claims here: weaker 1, undecided 1, untested 4, holds 2, reversed 1" in said[0]
-    assert (
-        f"DARTS has a better AUC than fine-tuning (abstract): AUC {100 * row.gain:+.1f} ["
-        in said[1]
+    results = results_table.results_table(scored, read_split(run.split_csv))
+    fbp, cell = (f"{100 * aucs[name]:.1f}" for name in ("fbp", "darts_v2"))
+    assert findings.claims(table, results) == (
+        f"The report's order is reversed here: fine-tuning ({fbp}) beats the published cell "
+        f"({cell}); 2 of the report's 9 claims hold (untested: 4, weaker: 1, far smaller: 1, "
+        "reversed: 1)."
     )
+    untested = findings.claims(table.assign(verdict="untested"), results)
+    assert untested == "None of the report's 9 claims holds (untested: 9)."
 
 
 @pytest.mark.parametrize(
@@ -74,7 +77,8 @@ def test_gains_are_paired_differences_and_judged_beside_the_reported_ones(run):
         (0.4, Interval(0.35, 0.3, 0.41), "holds"),
         (0.4, Interval(0.6, 0.5, 0.7), "holds"),  # more than reported
         (0.4, Interval(0.1, 0.05, 0.2), "weaker"),
-        (0.4, Interval(0.0, -0.1, 0.1), "undecided"),
+        (0.4, Interval(0.0, -0.1, 0.1), "far smaller"),
+        (0.4, Interval(0.0, -0.1, 0.5), "undecided"),
         (0.01, Interval(0.0, -0.1, 0.1), "undecided"),
         (0.01, Interval(-0.1, -0.2, -0.05), "reversed"),
         (np.nan, Interval(0.1, 0.05, 0.2), "holds"),

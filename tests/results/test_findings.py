@@ -74,11 +74,32 @@ def test_the_next_model_is_named_with_what_is_significant(scored):
     compared = comparison.compare_with(scored, "fbp")
     said = findings.next_best(compared, "test")
     worse = int(((compared.p_holm < 0.05) & (compared.difference < 0)).sum())
-    assert said.startswith(
-        f"{worse} of 4 other models are significantly worse in test AUC: the next"
+    start = (
+        f"{worse} of 4 other models are significantly worse. The next best, LDA on FBP features,"
     )
-    assert "LDA on FBP features, differs by -" in said
-    assert findings.next_best(compared[:0], "test") == ""
+    assert said.startswith(f"{start} is too: -")
+    unclear = findings.next_best(compared.assign(p_holm=0.2), "test")
+    assert unclear.startswith("None of 4 other models is") and " is not: -" in unclear
+    assert " is significantly better: +" in findings.next_best(
+        compared.assign(difference=0.1), "test"
+    )
+    references = compared.assign(p_holm=np.nan)
+    assert findings.next_best(references, "test") == ""
+
+
+def test_the_share_of_groups_and_brightness_in_the_best_auc_is_said_if_known():
+    row = {"model": "fbp", "title": "FBP", "kind": "fine-tuned", "n_val": 30, "val_auc": 0.9}
+    row |= {"test_auc": 0.915, "test_within_auc": 0.823, "judged_by": "test"}
+    row |= {"test_within_auc_low": 0.733, "test_within_auc_high": 0.888}
+    prior = row | {"model": "module_prior", "kind": "reference", "test_auc": 0.864}
+    table = pd.DataFrame([row, prior, prior | {"model": "lr_on_brightness", "test_auc": 0.744}])
+    assert findings.shares(table, "module") == (
+        "Of FBP's AUC of 91.5 the module alone, without a pixel, gives 86.4 and brightness gives "
+        "74.4; inside a module FBP has 82.3 [73.3, 88.8]."
+    )
+    without = table.drop(columns=["test_within_auc"])[[True, False, True]]
+    assert findings.shares(without) == "Of FBP's AUC of 91.5 brightness gives 74.4."
+    assert findings.shares(table[:1]) == ""
 
 
 def test_mistakes_are_counted_with_intervals_by_groups_if_they_are_known():
@@ -180,13 +201,13 @@ def test_three_columns_say_what_a_model_loses_how_many_lose_and_what_groups_tell
     table = pd.DataFrame([row, other, prior])
     said = findings.three_columns(table, "fbp")
     assert said == [
-        "FBP has AUC 95.0 on seen groups, 88.0 on unseen ones and 86.0 inside these, out of fold: "
-        "seen minus unseen is 7.0 [5.0, 9.0] points (standard error 1.0, p = .002 by Holm). Of 2 "
+        "FBP has AUC 95.0 on seen groups, 88.0 on new ones and 86.0 inside a new group",
+        "It loses 7.0 [5.0, 9.0] points (standard error 1.0, p = .002 by Holm) on new groups. Of 2 "
         "models 2 lose AUC, 1 significantly.",
-        "Prior has AUC 84.0 [80.0, 88.0] on seen groups and 50.0 on unseen ones.",
+        "Prior has AUC 84.0 [80.0, 88.0] on seen groups and 50.0 on new ones.",
     ]
     assert findings.three_columns(table, "stacking") == said  # in one run alone
-    assert findings.three_columns(table[2:], "fbp") == said[1:]
+    assert findings.three_columns(table[2:], "fbp") == said[2:]
 
 
 def test_suspect_labels_are_set_against_the_base_rate_of_doubts():
