@@ -89,5 +89,6 @@ def cost_table(summary: pd.DataFrame, models: Sequence[Model]) -> pd.DataFrame:
         std=summary.get(f"{side}_auc_std"),
     )
     shown = tables.filled(rows.sort_values("auc", ascending=False), COLUMNS)
+    shown = shown.loc[:, (shown != tables.MISSING).any()]
     by = summary.judged_by.iloc[0].capitalize()
     return shown.rename(columns={"AUC, one training": f"{by} AUC, one training"})
