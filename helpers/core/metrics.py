@@ -284,4 +284,7 @@ def rate_interval(flags: ArrayLike, groups: ArrayLike | None = None) -> Interval
     if groups is None:
         return exact
     by_groups = mean_interval(flags, groups)
-    return Interval(exact.estimate, min(exact.low, by_groups.low), max(exact.high, by_groups.high))
+    # One escape tells little of how alike parts are: it must not promise more than none does.
+    none = exact_interval(0, int(group_numbers(groups, flags.size).max()) + 1).high
+    low, high = min(exact.low, by_groups.low, 1 - none), max(exact.high, by_groups.high, none)
+    return Interval(exact.estimate, low, high)

@@ -179,6 +179,10 @@ def test_a_rate_without_an_event_counts_groups_and_not_parts():
         assert metrics.rate_interval(flags, groups) == pytest.approx(expected)
         alone = metrics.rate_interval(flags, [None] * 220)
         assert alone == pytest.approx(metrics.exact_interval(20 * count, 220))
+    none, every = (metrics.rate_interval(np.full(220, flag), groups) for flag in (False, True))
+    for k in range(1, 221):  # one event in many parts must not promise more than none
+        found = metrics.rate_interval(np.arange(220) * 37 % 220 < k, groups)
+        assert found.high >= none.high and (found.low <= every.low or k == 220)
 
 
 @pytest.mark.parametrize(("n_groups", "rate", "alike"), [(11, 0.02, 5), (20, 0.3, 3), (11, 0.1, 5)])
