@@ -25,7 +25,6 @@ from helpers.explain.gradcam import grad_cam
 from helpers.training.patchcore import PatchCoreNetwork
 
 FROM_THE_RUN = 48  # test images to ask about if no folder is given
-GROUPS_FROM_THE_RUN = 4  # the largest, if there are groups
 TICKS = (0.0001, 0.001, 0.01, 0.1, 0.5, 0.9, 0.99, 0.999)  # of the score, on a logit scale
 NO_GROUP, EVERY = "(none)", "all parts"
 PASS, LOOK_AGAIN, REJECT = VERDICTS
@@ -37,8 +36,7 @@ def parts_to_ask(split: pd.DataFrame, folder: str) -> pd.DataFrame:
     """Return the parts to ask about: `id, path, group`, group is missing if there is none.
 
     They are those of `folder`, where a subfolder is a group, or test images of the run (without a
-    test set, those of the first fold) with their `label`, evenly taken (from its largest groups, if
-    it has groups).
+    test set, those of the first fold) with their `label`, evenly taken.
 
     Raises:
         DataError: the folder holds no image.
@@ -61,9 +59,6 @@ def parts_to_ask(split: pd.DataFrame, folder: str) -> pd.DataFrame:
         )
     test = split[split.split == "test"]
     test = test if len(test) else split[split.split == "val"]
-    if "group" in test and test.group.notna().any():
-        large = test.group.value_counts().nlargest(GROUPS_FROM_THE_RUN).index
-        test = test[test.group.isin(large)]
     chosen = test.iloc[evenly(len(test), FROM_THE_RUN)]
     return chosen.reindex(columns=["id", "path", "group", "label"]).reset_index(drop=True)
 
@@ -94,42 +89,64 @@ def bad_map(model: TrainedModel, pixels: np.ndarray) -> Tensor:
     return heat * torch.from_numpy(inside(model.facts.region, spec.image_size_px, model.facts.fit))
 
 
-def journey_figure(
-    model: TrainedModel, part: pd.Series, original: np.ndarray, pixels: np.ndarray, heat: Tensor
-) -> Figure:
-    """Draw a part's file, its pixels and its map, and its score between the thresholds below."""
+def one_of_each_verdict(answered: pd.DataFrame) -> pd.DataFrame:
+    """Return up to three readable parts, the lowest score first: one that passes, and so on.
+
+    They are the lowest score of those that pass, the middle one of those to look at again, and the
+    highest of those that are rejected. Without verdicts it is the part with the highest score.
+    """
+    ranked = answered[answered.score.notna()].sort_values("score", kind="stable")
+    of_each = [ranked[ranked.verdict == verdict] for verdict in VERDICTS]
+    places = (0, len(of_each[1]) // 2, -1)
+    found = [own.iloc[[at]] for own, at in zip(of_each, places, strict=True) if len(own)]
+    return pd.concat(found or [ranked.tail(1)])
+
+
+def journey_figure(model: TrainedModel, parts: pd.DataFrame) -> Figure:
+    """Draw what the network sees of each of three parts at most, its map, and below the scores."""
+    names = "abc"[: len(parts)]
     figure, axes = plt.subplot_mosaic(
-        [["file", "pixels", "map"], ["score"] * 3],
-        figsize=(9.5, 4.6),
-        height_ratios=[5, 1],
+        [
+            [f"{part} {kind}" for part in names for kind in ("seen", "map")],
+            ["score"] * 2 * len(names),
+        ],
+        figsize=(3.6 * len(names) + 0.4, 3.4),
+        height_ratios=[3, 1],
         layout="constrained",
     )
-    height, width = original.shape[:2]
-    draw_image(axes["file"], original, f"the file: {width} x {height} px")
-    draw_image(axes["pixels"], pixels, f"what the network sees: {len(pixels)} x {len(pixels)} px")
-    maps.draw_overlay(axes["map"], pixels, heat, maps.map_title(1, heat))
-    _draw_score(axes["score"], model, part.score)
-    figure.legend(loc="outside lower center", borderaxespad=2, ncols=4, frameon=False, fontsize=9)
-    verdict = f": {part.verdict}" if part.verdict else ""
-    figure.suptitle(f"{part.id[-40:]}, score {part.score:.3f}{verdict}", fontsize=11)
+    for name, part in zip(names, parts.itertuples(), strict=True):
+        pixels = np.asarray(model.read(str(part.path))[0])
+        heat, label = bad_map(model, pixels), getattr(part, "label", np.nan)
+        known = f", labelled {LABEL_NAMES[label]}" if pd.notna(label) else ""
+        seen = f"{name.upper()}: {part.id[-16:]}{known}"
+        draw_image(axes[f"{name} seen"], pixels, seen, 11)
+        title = f"{part.verdict or 'no verdict'}, score {part.score:.3f}"
+        maps.draw_overlay(axes[f"{name} map"], pixels, heat, title)
+    _draw_scores(axes["score"], model, parts.score.to_numpy(), names.upper())
+    figure.legend(loc="outside lower center", borderaxespad=2, ncols=4, frameon=False, fontsize=11)
     return figure
 
 
-def _draw_score(ax: Any, model: TrainedModel, score: float) -> None:
+def _draw_scores(ax: Any, model: TrainedModel, scores: np.ndarray, names: str) -> None:
     description = model.description
     limits = [description.pass_below, description.reject_from] if description else []
     limits = [limit for limit in limits if limit < 1]  # a score is below 1
-    *limits, place = np.clip([*limits, score], 2 * TICKS[0], 1 - 2 * TICKS[0])
-    ends = min(*limits, place, 0.02) / 2, (1 + max(*limits, place, 0.98)) / 2  # all is seen
+    all_of = np.clip([*limits, *scores], 2 * TICKS[0], 1 - 2 * TICKS[0])
+    limits, places = all_of[: len(limits)].tolist(), all_of[len(limits) :]
+    ends = min(*all_of, 0.02) / 2, (1 + max(*all_of, 0.98)) / 2  # all is seen
     if description:
         below, above = told_apart(description.pass_below, description.reject_from)
         ranges, edges = (f": below {below}", "", f": from {above}"), [ends[0], *limits, ends[1]]
         for verdict, words, low, high in zip(VERDICTS, ranges, edges, edges[1:], strict=False):
             ax.axvspan(low, high, color=COLOURS[verdict], alpha=0.5, lw=0, label=verdict + words)
-    ax.axvline(place, color="black", lw=3, label="this part")
+    for place, name in zip(places, names, strict=True):
+        ax.axvline(place, color="black", lw=3)
+        ax.annotate(
+            f" {name}", (place, 0.5), xycoords=("data", "axes fraction"), fontsize=14, va="center"
+        )
     # thresholds are often near 0, where a linear scale would show none
     ax.set(xscale="logit", yticks=[], xlabel="score (logit scale)")
-    ax.set_xticks(TICKS, [f"{tick:g}" for tick in TICKS], fontsize=9)
+    ax.set_xticks(TICKS, [f"{tick:g}" for tick in TICKS], fontsize=11)
     ax.set_xlim(ends)
     ax.minorticks_off()
 
@@ -184,7 +201,8 @@ def look_again_figure(model: TrainedModel, answered: pd.DataFrame) -> Figure | N
     heats = [bad_map(model, image) for image in images]
     scale = maps.MAP_SCALE if any(heat.max() > 0 for heat in heats) else ""
     rows = -(-len(shown) // SHEET[1])
-    figure, axes = maps.grid(rows, SHEET[1], (11.4, 2.4 * rows + 0.3), title, scale)
+    columns = max(3, -(-len(shown) // rows))
+    figure, axes = maps.grid(rows, columns, (1.9 * columns, 2.4 * rows + 0.3), title, scale)
     parts = zip(axes.flat, images, heats, shown.itertuples(), strict=False)
     for ax, image, heat, part in parts:
         label: Any = getattr(part, "label", None)

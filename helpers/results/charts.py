@@ -1,4 +1,4 @@
-"""Figures of models and scores: AUCs with their intervals, and the decision."""
+"""Figures of models: AUCs and their differences with intervals."""
 
 from __future__ import annotations
 
@@ -6,27 +6,16 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from helpers.core import tables
-from helpers.core.metrics import rate_interval
-from helpers.core.style import SIGNIFICANT, evenly, percent, percent_axis, percent_up
-from helpers.results import decision, operating_point
-from helpers.results.predictions import Scored
-from helpers.results.settings import DecisionSettings
+from helpers.core.style import SIGNIFICANT, percent, percent_axis
 
 MODEL: dict[str, Any] = {"fmt": "o", "color": "black", "capsize": 3}
 LEGEND_BELOW: dict[str, Any] = {"loc": "outside lower center", "borderaxespad": 2}
 LEGEND_BELOW |= {"ncols": 2, "frameon": False, "fontsize": 11}  # above the footnote
-ROOT = (lambda values: np.sqrt(np.clip(values, 0, None)), np.square)  # of an axis
-MOST_POINTS = 100  # of a curve with intervals
-PROMISE_LINES: tuple[dict[str, Any], ...] = (
-    {"color": "#029e73", "ls": "--", "lw": 2.2, "marker": "o"},
-    {"color": "#d55e00", "ls": ":", "lw": 2.2, "marker": "s"},
-)
 
 
 def interval_arms(frame: pd.DataFrame, column: str) -> list[pd.Series]:
@@ -87,54 +76,5 @@ def differences(table: pd.DataFrame, xlabel: str, title: str = "") -> Figure:
     name_rows(ax, frame.title, tables.filled(frame, {"p": "p {p_holm:p}"}).p)
     ax.set_xlabel(f"{xlabel}, points (95 % interval; Holm's p)")
     figure.legend(**LEGEND_BELOW)
-    figure.suptitle(title, fontsize=12, wrap=True)
-    return figure
-
-
-def decision_figure(
-    scored: Scored, settings: DecisionSettings, bad_rate: float, title: str = ""
-) -> Figure:
-    """Draw what a line engineer decides by: how many good parts pass, and how many bad ones escape.
-
-    At every threshold: the promised escape rates and the measured one with its 95 % interval, over
-    the share of the good parts that pass. The markers are the thresholds of `decision.decisions` on
-    a line where the fraction `bad_rate` is bad.
-    """
-    chosen, asked = decision.decisions(scored, settings, bad_rate), settings.max_escape_rate
-    figure, ax = plt.subplots(figsize=(9.5, 5.2))
-    sweep = operating_point.threshold_sweep(*scored.labels_scores("val"))
-    n_bad, top = int(sweep.n_escaped[-1]), max(0.2, 4 * asked)
-    # of all thresholds that let as many bad parts escape, the highest
-    last = np.flatnonzero(np.diff(sweep.n_escaped) > 0)
-    last = last[sweep.n_escaped[last] <= 1.5 * top * n_bad]
-    last = last[evenly(len(last), MOST_POINTS)]
-    thresholds, n_escaped = sweep.thresholds[last], sweep.n_escaped[last]
-    labels, scores = scored.labels_scores()
-    bad, groups = labels == 1, scored.groups()
-    of_bad = None if groups is None else groups[bad]
-    passed = np.array([100 * np.mean(scores[~bad] < t) for t in thresholds])
-    points = [rate_interval(scores[bad] < t, of_bad) for t in thresholds]
-    measured, low, high = 100 * np.transpose(points)
-    measured_by = f"measured by {scored.judged_by} scores"
-    ax.plot(passed, measured, color="black", lw=1.8, label=measured_by)
-    ax.fill_between(passed, low, high, color="0.85", label="its 95 % interval")
-    for (rule, word), look in zip(decision.PROMISES.items(), PROMISE_LINES, strict=True):
-        rates = 100 * operating_point.promised_rate(n_bad, n_escaped, rule)
-        bins, promised, is_kept = chosen[rule]
-        at = 100 * np.mean(scores[~bad] < bins.pass_below)
-        few = "" if is_kept else " (too few bad parts)"
-        text = f"promised {word}; marked: {at:.0f} % of the good\n"
-        text += f"pass, {percent_up(promised)} % promised{few}"
-        ax.plot(passed, rates, **look | {"marker": ""})
-        ax.plot(at, 100 * promised, label=text, mec="black", ms=9, clip_on=False, **look)
-    ax.axhline(100 * asked, color="0.3", lw=1)
-    look = {"ha": "right", "va": "bottom", "fontsize": 10}
-    ax.annotate(f"asked: {100 * asked:g} %", (99, 100 * asked), **look)
-    ax.set_yscale("function", functions=ROOT)
-    ax.set_yticks([tick for tick in (0, 0.5, 1, 2, 5, 10, 20, 40, 60, 100) if tick <= 100 * top])
-    ax.set(xlim=(0, 100), xlabel="good parts that pass without a look, %")
-    ax.set(ylim=(0, 100 * top), ylabel="bad parts that escape, % (square-root scale)")
-    ax.set_title(f"Escapes against good parts that pass ({n_bad} bad parts held out)", fontsize=12)
-    figure.legend(**LEGEND_BELOW | {"fontsize": 10, "handlelength": 3.4})
     figure.suptitle(title, fontsize=12, wrap=True)
     return figure

@@ -25,9 +25,9 @@ from helpers.results.settings import DecisionSettings
 
 PER_PARTS = 1000  # costs are given per so many parts
 BY_GROUPS = " by groups"  # ends the name of a rule that promises for a new group (lot, module)
-NEW_GROUP = "escapes in a new group"
+NEW_GROUP = " for a new group"
 PROMISES: dict[operating_point.Rule, str] = {
-    "expected": "expected",
+    "expected": "on average",
     "confident": "at 95 % confidence",
 }
 # columns of tables for the eye, see `core.tables`
@@ -39,7 +39,6 @@ OPERATING = {
     "Looked at again": "{reviewed:%} %",
     "Escapes of the bad": "{escapes:.0f} of {bad:.0f}: {escape_rate:%[]} %",
     "Overkill of the good": "{overkilled:.0f} of {good:.0f}: {overkill_rate:%[]} %",
-    "Bad of a million that leave": "{outgoing:,.0f} [{outgoing_low:,.0f}, {outgoing_high:,.0f}]",
 }
 COST = {f"Cost per {PER_PARTS:,}": "{cost:,.1f}"}
 NEVER = 1.0  # PatchCore's scores are below it
@@ -91,10 +90,9 @@ def operating_table(
     """Return what each of the `decisions` does: a row per model and rule.
 
     For `val` and, if its labels are known, `test` it has counts (`*_escapes, *_bad, *_overkilled,
-    *_good`), rates of the class (`*_escape_rate, *_overkill_rate, *_good_passed`) and bad parts of
-    a million that leave the line (`*_outgoing`) with 95 % intervals, by groups if they are known
-    (parts of one lot fail together); the share of all parts on the line that are looked at again
-    (`*_reviewed`); and with costs `*_cost` per 1,000 parts.
+    *_good`) and rates of the class (`*_escape_rate, *_overkill_rate, *_good_passed`) with 95 %
+    intervals, by groups if they are known (parts of one lot fail together); the share of all parts
+    on the line that are looked at again (`*_reviewed`); and with costs `*_cost` per 1,000 parts.
     """
     line, rows = line_of(settings, bad_rate), []
     for name, model in scored.items():
@@ -111,8 +109,6 @@ def operating_table(
                 rates = {"escape_rate": point.escape_rate, "overkill_rate": point.overkill_rate}
                 held = operating_point.escape_and_overkill(*data, bins.pass_below, groups=groups)
                 rates["good_passed"] = Interval(*(1 - held.overkill_rate[end] for end in (0, 2, 1)))
-                ppm = operating_point.outgoing_ppm(point[0], point[1].estimate, bad_rate)
-                rates["outgoing"] = Interval(*ppm)
                 for rate, interval in rates.items():
                     row |= with_ends(f"{side}_{rate}", interval)
                 looked = operating_point.reviewed_share(*data, bins, bad_rate)
@@ -182,12 +178,12 @@ def rule_text(row: Mapping[str, Any]) -> str:
     rule, asked = row["rule"].removesuffix(BY_GROUPS), f"{100 * row['asked']:g} %"
     if rule not in PROMISES:
         return rule
-    what, units = ("escapes", "bad parts") if rule == row["rule"] else (NEW_GROUP, "groups")
+    where, units = ("", "bad parts") if rule == row["rule"] else (NEW_GROUP, "groups")
     if row["is_kept"]:
-        return f"{what} <= {asked}, {PROMISES[rule]}"
+        return f"{asked} promised{where} {PROMISES[rule]}"
     needed = operating_point.units_needed(row["asked"], rule)
     enough = f"needs {needed:,.0f} {units}" if np.isfinite(needed) else "cannot be promised"
-    return f"{what} <= {percent_up(row['promised'])} %, {PROMISES[rule]} ({asked} {enough})"
+    return f"{percent_up(row['promised'])} % promised{where} {PROMISES[rule]} ({asked} {enough})"
 
 
 def calibration_table(scored: Mapping[str, Scored], bad_rate: float) -> pd.DataFrame:

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
 
-from helpers.core.metrics import alike, exact_interval, rate_interval
+from helpers.core.metrics import alike, exact_interval, group_numbers, rate_interval
 from helpers.core.style import SIDES, SIGNIFICANT, p_value, percent, percent_up, with_interval
 from helpers.core.tables import MISSING, fill
 from helpers.datasets.split_file import FEWEST_BAD
@@ -33,6 +33,8 @@ from helpers.results.results_table import best_model, chosen_by, rivals
 
 CELLS = {"darts_v2": "the published cell", "darts_searched": "the searched cell"}
 FOLDS = 5  # that `CROSS_FIT` usually has
+LINES = (0.02, 0.0005)  # shares of bad parts on a line, as examples
+FEWEST_GROUPS = 10  # behind an interval that is worth reading
 
 
 def best(table: pd.DataFrame) -> str:
@@ -139,43 +141,85 @@ def pairs(
 def mistakes(wrong: pd.DataFrame, judged: pd.DataFrame) -> str:
     """Say how many parts are on the wrong side of a threshold (`mistakes.mistakes`).
 
-    The intervals take groups as the units if `judged` names them.
+    The intervals take groups as the units if `judged` names them, and need `FEWEST_GROUPS`.
     """
     texts = []
     for label, word, called in ((1, "bad", "good"), (0, "good", "bad")):
         own = judged[judged.label == label]
         if own.empty:
             continue
-        flags = own.id.isin(wrong.id)
-        rate = rate_interval(flags, own.get("group"))
+        flags, groups = own.id.isin(wrong.id), own.get("group")
+        rate = rate_interval(flags, groups)
+        text = with_interval(*rate, " %")
+        if groups is not None and groups.notna().all() and groups.nunique() < FEWEST_GROUPS:
+            text = f"{percent(rate.estimate)} %; too few groups for an interval"
         count = f"{flags.sum()} of {_count(len(own), f'{word} part')}"
         verb = "is" if flags.sum() == 1 else "are"
-        texts.append(f"{count} {verb} called {called} ({with_interval(*rate, ' %')})")
+        texts.append(f"{count} {verb} called {called} ({text})")
     return f"{' and '.join(texts)}."
 
 
-def promise(points: pd.DataFrame, model: str, side: str, bad_rate: float, whose: str) -> list[str]:
-    """Say what happened at the promised escape rate, its price, and what leaves the line.
+def promise(points: pd.DataFrame, scored: Scored, bad_rate: float) -> list[str]:
+    """Say what happened at the promised escape rate, what leaves the line, and what looks find.
 
-    `points` is `decision.operating_table`; `whose` says where the line's `bad_rate` is from.
+    `points` is `decision.operating_table` on a line where the fraction `bad_rate` is bad, `scored`
+    the model as it is deployed.
     """
-    row = points[(points.model == model) & (points.rule == "expected")].iloc[0]
+    side = scored.judged_on
+    row = points[(points.model == scored.name) & (points.rule == "expected")].iloc[0]
+    (labels, scores), groups = scored.labels_scores(), scored.groups()
+    looked = (scores >= row.threshold) & (scores < row.reject_threshold)
     row = {name.removeprefix(f"{side}_"): value for name, value in row.items()}
-    escapes, n_bad = int(row["escapes"]), int(row["bad"])
-    rate = "{escape_rate:%[]} %" if escapes else "95 % limit {escape_rate_high:%} %"
-    seen, leave = "", "{outgoing:,.0f} [{outgoing_low:,.0f}, {outgoing_high:,.0f}]"
-    if side == "val":
-        seen = ", on the images that chose the thresholds"
-        ppm = float(outgoing_ppm(row["promised"], row["overkill_rate"], bad_rate))
-        leave = f"by the promise on average at most {ppm:,.0f}"
+    escapes, n_bad, n_found = int(row["escapes"]), int(row["bad"]), int(looked[labels == 1].sum())
+    limit = "{escape_rate:%[]} %"
+    if not escapes:
+        limit = f"95 % interval to {percent(exact_interval(0, n_bad).high)} %"
+        if groups is not None:
+            n_groups = len(np.unique(group_numbers(groups, len(groups))[labels == 1]))
+            limit += " if parts are independent, to {escape_rate_high:%} % if only their "
+            limit += f"{_count(n_groups, 'group')} are"
+    after, on = percent(looked[labels == 0].mean()), f"{SIDES[side]} part"
+    kept, rates = (row["promised"], row["overkill_rate"]), dict.fromkeys([bad_rate, *LINES])
+    most = [f"{outgoing_ppm(*kept, rate):,.0f} ppm with {100 * rate:.3g} %" for rate in rates]
+    missed = f" If the person misses {'it' if n_found == 1 else 'them'}, the escapes are "
+    missed += f"{escapes + n_found} of {n_bad}."
     said = (
-        f"{escapes or 'None'} of {_count(n_bad, 'bad part')} escaped ({rate}); "
-        "{overkill_rate:%[]} % of the good parts were rejected, and {good_passed:%[]} % of them "
-        f"pass without a look{seen}.",
-        f"On a line with {100 * bad_rate:.3g} % bad parts ({whose}), {leave} of a million parts "
-        "that leave it are bad, and {reviewed:%} % of all parts are looked at again.",
+        f"{{good_passed:%}} % of the good parts pass without a look, {after} % after a look, "
+        f"{{overkill_rate:%}} % are rejected; {escapes or 'none'} of {_count(n_bad, f'bad {on}')} "
+        f"escaped ({limit}).",
+        "By the promise at most so many of the parts that leave a line are bad on average: "
+        f"{', '.join(most)} bad parts on the line.",
+        f"{looked.sum()} of {_count(len(labels), on)} are looked at again, and "
+        f"{n_found or 'none'} of them {'is' if n_found < 2 else 'are'} bad."
+        f"{missed if n_found else ''} On a line with {100 * bad_rate:.3g} % bad parts that is "
+        f"{1000 * row['reviewed']:.0f} looks per 1,000 parts.",
     )
     return [fill(text, row) for text in said]
+
+
+def one_part(scored: Scored, threshold: float, audited: pd.DataFrame) -> str:
+    """Say which bad part held out sets a threshold that none is below, and what the next would do.
+
+    `audited` is the table of `label_audit.audit`. Nothing is said if bad parts are below the
+    threshold, or if as many good parts would pass at the next one.
+    """
+    labels, scores = scored.labels_scores("val")
+    ids = scored.ids("val")[labels == 1][order := np.argsort(scores[labels == 1], kind="stable")]
+    first, *others = scores[labels == 1][order]
+    labels, scores = scored.labels_scores()
+    passed = [np.mean(scores[labels == 0] < t) for t in (threshold, *others[:1])]
+    if first < threshold or passed[-1] == passed[0]:
+        return ""
+    escaped = scores[labels == 1] < others[0]
+    suspects = audited.id[audited.is_suspect].tolist()
+    doubt = ", and its label is the most suspect of all" if [ids[0]] == suspects[:1] else ""
+    doubt = doubt or (", and its label is suspect" if ids[0] in suspects else "")
+    return (
+        f"One part sets the threshold: {ids[0]}, labelled bad, has the lowest score of the "
+        f"{len(ids):,} bad ones held out{doubt}; at the next one {percent(passed[1])} % of the "
+        f"good parts would pass instead of {percent(passed[0])} %, and {escaped.sum()} of "
+        f"{_count(escaped.size, 'bad part')} would escape."
+    )
 
 
 def broken_promises(points: pd.DataFrame) -> str:
@@ -234,12 +278,12 @@ def held_out(scored: Scored, asked: float) -> list[str]:
         rates = [percent_up(float(promised_rate(n, 0, rule))) for rule in PROMISES]
         needed = " and ".join(f"{units_needed(asked, rule):,.0f}" for rule in PROMISES)
         return (
-            f"can promise {rates[0]} % at best, {rates[1]} % at 95 % confidence "
+            f"can promise {rates[0]} % on average at best, {rates[1]} % at 95 % confidence "
             f"({100 * asked:g} % needs {needed} {units})."
         )
 
     n_bad = int(bad.sum())
-    said = f"The {_count(n_bad, 'bad part')} held out {best(n_bad, 'bad parts')}"
+    said = f"The {_count(n_bad, 'bad part')} held out, if independent, {best(n_bad, 'bad parts')}"
     if groups is None:
         return [said, ""]
     icc, worth, n_groups = alike(rankdata(scores[bad]), groups[bad])
@@ -329,10 +373,11 @@ def label_audit(audited: pd.DataFrame) -> str:
         return text + "."
     doubted, by = audited.probability.between(0, 1, inclusive="neither"), audited.get("group")
     of_suspect = rate_interval(doubted[suspect], None if by is None else by[suspect])
-    return (
-        f"{text}; the annotators doubted {with_interval(*of_suspect, ' %')} of them, "
-        f"against {with_interval(*rate_interval(doubted, by), ' %')} of all labels."
-    )
+    share, of_all = with_interval(*of_suspect, " %"), percent(doubted.mean())
+    if of_suspect.low <= doubted.mean() <= of_suspect.high:
+        share = f"{doubted[suspect].sum()} of them: too few to say whether that differs from"
+        return f"{text}; the annotators doubted {share} the {of_all} % of all labels."
+    return f"{text}; the annotators doubted {share} of them, against {of_all} % of all labels."
 
 
 def _needed(escape_rate: float) -> str:

@@ -50,7 +50,7 @@ def contact_sheet(kinds: Mapping[str, pd.DataFrame], cache: ImageCache, title: s
     figure = plt.figure(figsize=(2.9 * COLUMNS, sum(heights) + 0.5))
     parts = figure.subfigures(len(rows), 1, squeeze=False, height_ratios=heights)
     for part, n_rows, (name, own) in zip(parts.ravel(), rows, kinds.items(), strict=True):
-        shortened = f", the first {most} are shown" if len(own) > most else ""
+        shortened = f", the {most} worst are shown" if len(own) > most else ""
         part.suptitle(f"{name}: {len(own)}{shortened}", fontsize=12, x=0.01, ha="left")
         first = own.head(most)
         axes = part.subplots(n_rows, COLUMNS, squeeze=False)

@@ -56,8 +56,8 @@ class Line(NamedTuple):
     bad_rate: float
     escape_cost: float = 0.0
     false_alarm_cost: float = 0.0
-    review_share: float = 0.0  # of all parts, that a person can look at again
-    review_cost: float = 0.0  # of one look; 0: `review_share` decides
+    review_share: float = 0.0  # of all parts, that a person can look at again at most
+    review_cost: float = 0.0  # of one look; 0: as many as `review_share` allows
 
 
 class Sweep(NamedTuple):
@@ -242,8 +242,8 @@ def outgoing_ppm(escape_rate: ArrayLike, overkill_rate: float, bad_rate: float) 
 def reject_threshold(labels: ArrayLike, scores: ArrayLike, pass_below: float, line: Line) -> float:
     """Return the threshold from which on parts are rejected, at least `pass_below`.
 
-    With `line.review_cost` it is the cheapest one, otherwise the highest that lets a person look at
-    no more than `line.review_share` of all parts. `pass_below` is a threshold of `threshold_sweep`.
+    A person looks at no more than `line.review_share` of all parts. Within that it is the cheapest
+    threshold (with `line.review_cost`), or the highest. `pass_below` is one of `threshold_sweep`.
     """
     sweep = threshold_sweep(labels, scores)
     place = int(np.searchsorted(sweep.thresholds, pass_below))
@@ -253,14 +253,14 @@ def reject_threshold(labels: ArrayLike, scores: ArrayLike, pass_below: float, li
 def _reject_places(sweep: Sweep, line: Line) -> np.ndarray:
     """Return for each threshold of a sweep, taken as `pass_below`, the place of `reject_from`."""
     below, places = _share_below(sweep, line), np.arange(len(sweep.thresholds))
+    last = np.searchsorted(below, below + line.review_share + 1e-12, side="right") - 1
+    last = np.maximum(last, places)
     if not line.review_cost:
-        found = np.searchsorted(below, below + line.review_share + 1e-12, side="right") - 1
-        return np.maximum(found, places)
+        return last
     overkill_rate = sweep.n_overkilled / sweep.n_overkilled[0]
     cost = expected_cost(0.0, overkill_rate, below, line).round(12)
-    least = np.minimum.accumulate(cost[::-1])[::-1]  # from each place on
-    where = np.flatnonzero(cost == least)
-    return where[np.searchsorted(where, places)]
+    windows = zip(places, last, strict=True)
+    return places + np.array([np.argmin(cost[first : end + 1]) for first, end in windows])
 
 
 def _share_below(sweep: Sweep, line: Line) -> np.ndarray:

@@ -19,7 +19,7 @@ import pandas as pd
 from helpers.core import files, metrics, paths
 from helpers.core.members import CALIBRATION_FOLD
 from helpers.core.paths import RunPaths
-from helpers.core.style import percent, percent_up, told_apart
+from helpers.core.style import percent_up, told_apart
 from helpers.datasets.cache import ImageCache
 from helpers.deploy import lots, predictor
 from helpers.deploy.description import NAME, RULE, backbone_of, describe, read_description
@@ -222,7 +222,7 @@ def describe_models(
 
     Returns:
         A row of text per network, the best on validation first: `Model, Call it, Pass below /
-        reject from, Escape rate: promised, Good parts rejected`.
+        reject from, Escapes promised`.
     """
     points = points[points.rule == RULE].set_index("model")
     temperature = calibrated.set_index("model").temperature
@@ -242,12 +242,9 @@ def describe_models(
             looks = run.once(f"features/look_{images.size_px}px", lots.looks_of, images, judged)
             lots.save_reference(run.output(place), scored[name], looks)
         promised = f"{percent_up(point.promised)} %" if point.promised < 1 else "none"
-        if "test_escapes" in point:
-            promised += f"; {percent(point.test_escape_rate)} % on test"
-        rejected = percent(point[f"{scored[name].judged_on}_overkill_rate"])
         limits = told_apart(point.threshold, point.reject_threshold)
-        row |= {"Pass below / reject from": " / ".join(limits), "Escape rate: promised": promised}
-        rows.append(row | {"Good parts rejected": f"{rejected} %"})
+        row |= {"Pass below / reject from": " / ".join(limits)}
+        rows.append(row | {"Escapes promised": promised})
     return pd.DataFrame(rows).fillna("")
 
 

@@ -19,7 +19,7 @@ from helpers.results.ensembles import Stacked
 from helpers.results.out_of_fold import SEEN, UNSEEN, OutOfFold
 from helpers.results.predictions import Scored
 from helpers.runs.memo import Run, read_all_predictions
-from helpers.runs.record import load_run
+from helpers.runs.record import edit_run, load_run
 from helpers.runs.settings import ANALYSIS, FIRST
 from helpers.runs.stages import check_run_name
 
@@ -198,12 +198,14 @@ def _settings(run_paths: RunPaths) -> dict[str, Any]:
 def write_labels_to_check(run: Run, audited: pd.DataFrame) -> str:
     """Write the suspect labels as a CSV to edit, and say what to do with it.
 
-    An older list is kept: a person may have edited it.
+    A list that is not as it was written is kept: a person has edited it.
     """
     path, rows = run.paths.labels_to_check, label_audit.to_check(audited)
-    if path.exists():
-        return f"{path} is an older list and was kept; delete it for a new one"
+    if path.exists() and files.file_digest(path) != load_run(run.paths).get(path.name):
+        return f"{path} was edited and is kept; delete it for a new one"
     files.save_csv(path, rows)
+    with edit_run(run.paths) as content:
+        content[path.name] = files.file_digest(path)
     given = run.source.get("settings", {}).get("labels_csv", "")
     where = f"Correct them in {given}" if given else "Correct its column `label`"
     return (

@@ -4,8 +4,7 @@ import pandas as pd
 import pytest
 
 from helpers.models.record import Model
-from helpers.results import charts, comparison, decision
-from helpers.results.settings import DecisionSettings
+from helpers.results import charts, comparison
 from helpers.runs.memo import read_all_predictions
 from tests import planted
 
@@ -54,14 +53,3 @@ def test_differences_are_filled_if_they_are_significant_and_the_best_is_above(ru
     untested = compared.assign(p_holm=compared.p_holm.mask(compared.index == 0))
     *_, last = charts.differences(untested, "AUC").axes[0].containers
     assert last.lines[0].get_markerfacecolor() == "0.7" and len(last.lines[0].get_xdata()) == 1
-
-
-def test_the_decision_is_drawn_with_its_promises_marked(run):
-    scored, settings = read_all_predictions(run)["fbp"], DecisionSettings(max_escape_rate=0.05)
-    (ax,) = charts.decision_figure(scored, settings, 0.3).axes
-    texts = [line.get_label() for line in ax.lines]
-    assert "measured by test scores" in texts
-    marked = [line for line in ax.lines if line.get_label().startswith("promised")]
-    decisions = decision.decisions(scored, settings, 0.3)
-    rates = [100 * decisions[rule].promised for rule in decision.PROMISES]
-    assert [line.get_ydata()[0] for line in marked] == pytest.approx(rates)

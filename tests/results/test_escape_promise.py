@@ -139,8 +139,18 @@ def test_a_person_looks_at_no_more_than_the_share_and_at_no_less_than_possible(s
 def test_the_cheapest_bins_are_the_cheapest_of_all_pairs(seed):
     labels, scores = random_parts(seed)
     sweep = op.threshold_sweep(labels, scores).thresholds
-    for line in (op.Line(0.2, 20, 2, review_cost=0.3), op.Line(0.05, 20, 2, review_cost=3)):
-        pairs = [(low, high) for low in sweep for high in sweep if high >= low]
+    for line in (
+        op.Line(0.2, 20, 2, 0.2, 0.3),
+        op.Line(0.2, 20, 2, 1, 0.3),
+        op.Line(0.05, 20, 2, 1, 3),
+    ):
+        pairs = [
+            (low, high)
+            for low in sweep
+            for high in sweep[sweep >= low]
+            if op.reviewed_share(labels, scores, op.Bins(low, high), line.bad_rate)
+            <= line.review_share + 1e-9
+        ]
         costs = [cost_of(labels, scores, pair, line) for pair in pairs]
         bins = op.cheapest_bins(labels, scores, line)
         assert cost_of(labels, scores, bins, line) == pytest.approx(min(costs))

@@ -110,25 +110,47 @@ def test_mistakes_are_counted_with_intervals_by_groups_if_they_are_known():
         "1 of 20 bad parts is called good (5.0 % [0.1, 24.9]) and 1 of 50 good parts is called "
         "bad (2.0 % [0.1, 10.6])."
     )
-    grouped = findings.mistakes(wrong, judged.assign(group=np.arange(70) // 10))
-    assert grouped != said
+    few = findings.mistakes(wrong, judged.assign(group=np.arange(70) // 10))
+    assert few.startswith("1 of 20 bad parts is called good (5.0 %; too few groups for an interval")
+    many = findings.mistakes(wrong, judged.assign(group=np.arange(70) // 2))
+    assert many.startswith("1 of 20 bad parts is called good (5.0 % [0.") and many != said
 
 
 def test_a_promise_says_what_escaped_what_it_cost_and_what_leaves_the_line():
-    points = decision.operating_table({"m": toy()}, DecisionSettings(max_escape_rate=0.1), 0.02)
+    def promise(scored):
+        settings = DecisionSettings(max_escape_rate=0.1, review_share=0.3, review_cost=0)
+        points = decision.operating_table({"m": scored}, settings, 0.05)
+        return findings.promise(points, scored, 0.05)
 
-    def promise(points):
-        return findings.promise(points, "m", "test", 0.02, "mine")
+    passed, leaving, looks = promise(toy())
+    assert passed == (
+        "33.3 % of the good parts pass without a look, 33.3 % after a look, 33.3 % are rejected; "
+        "1 of 2 bad test parts escaped (50.0 [1.3, 98.7] %)."
+    )
+    ppm = 1e6 * 0.05 / 11 / (0.05 / 11 + 0.95 * 2 / 3)  # a promise of 1 / 11
+    assert f"on average: {ppm:,.0f} ppm with 5 %, " in leaving and "ppm with 0.05 % bad" in leaving
+    assert looks.startswith("1 of 5 test parts are looked at again, and none of them is bad. On a")
+    found = toy(test=([0, 0, 0, 1, 1], [0.1, 0.25, 0.6, 0.31, 0.9]))
+    groups = found.test.assign(group=[*"abcde"])
+    passed, _, looks = promise(dataclasses.replace(found, test=groups))
+    assert "none of 2 bad test parts escaped (95 % interval to 84.2 % if parts are" in passed
+    assert passed.endswith("to 84.2 % if only their 2 groups are).")
+    assert "1 of them is bad. If the person misses it, the escapes are 1 of 2. On" in looks
 
-    said, line = promise(points)
-    assert said.startswith("1 of 2 bad parts escaped (50.0 [1.3, 98.7] %); 33.3 [")
-    assert "of the good parts were rejected, and 33.3 [" in said
-    leave = 0.02 * 0.5, 0.98 * 2 / 3  # half of the bad parts escape, a third of the good is lost
-    ppm = 1e6 * leave[0] / sum(leave)
-    assert line.startswith(f"On a line with 2 % bad parts (mine), {ppm:,.0f} [")
-    none = points.assign(test_escapes=0, test_escape_rate_high=0.018)
-    said, _ = promise(none.assign(test_bad=204))
-    assert said.startswith("None of 204 bad parts escaped (95 % limit 1.8 %); ")
+
+def test_one_part_that_sets_the_threshold_is_named_with_the_next_one():
+    audited = pd.DataFrame({"id": ["10", "11"], "is_suspect": [True, False]})
+    said = findings.one_part(toy(), 0.29, audited)
+    assert said == (
+        "One part sets the threshold: 10, labelled bad, has the lowest score of the 10 bad ones "
+        "held out, and its label is the most suspect of all; at the next one 66.7 % of the good "
+        "parts would pass instead of 33.3 %, and 1 of 2 bad parts would escape."
+    )
+    assert "out, and its label is suspect;" in findings.one_part(
+        toy(), 0.29, audited.assign(id=["11", "10"], is_suspect=True)
+    )
+    assert findings.one_part(toy(), 0.31, audited) == ""  # a bad part is below
+    assert findings.one_part(toy(), 0.34, audited) == ""
 
 
 def test_good_parts_alone_say_how_many_bad_ones_are_held_out_and_in_all_and_count_no_others():
@@ -215,8 +237,8 @@ def test_suspect_labels_are_set_against_the_base_rate_of_doubts():
     audited.loc[[0, 1, 2, 3, 50], "probability"] = [1 / 3, 2 / 3, 1 / 3, 2 / 3, 1 / 3]
     assert findings.label_audit(audited) == (
         "10 of 100 labels are suspect (10.0 %); the annotators doubted 40.0 % [12.2, 73.8] of "
-        "them, against 5.0 % [1.6, 11.3] of all labels."
+        "them, against 5.0 % of all labels."
     )
     grouped = findings.label_audit(audited.assign(group=np.arange(100) // 4))  # four in one group
-    assert "40.0 % [0.1, 99.8] of them" in grouped
+    assert "doubted 4 of them: too few to say whether that differs from the 5.0 % of" in grouped
     assert findings.label_audit(audited.drop(columns="probability")).endswith("(10.0 %).")

@@ -50,6 +50,6 @@ def test_the_contact_sheet_names_level_kind_and_group_and_says_how_many_are_show
     assert titles[1] == "000\nlabelled bad, score 0.200\nannotators 0.67, mono, module07"
     headings = [part.get_suptitle() for part in figure.subfigs]
     assert headings == [
-        f"bad parts called good: {n + 2}, the first {mistakes.MOST // 2} are shown",
+        f"bad parts called good: {n + 2}, the {mistakes.MOST // 2} worst are shown",
         "good parts called bad: 2",
     ]

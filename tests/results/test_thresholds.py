@@ -17,15 +17,14 @@ FRAME = pd.DataFrame({"id": [*"012345"], "label": LABELS, "defect_score": SCORES
 SCORED = Scored(Model("fbp"), FRAME, FRAME)
 
 
-def test_its_sentences_count_by_hand():
+def test_its_sentence_counts_by_hand():
     costs = DecisionSettings(escape_cost=100, false_alarm_cost=2)
-    text = thresholds.sentences(SCORED, 0.5, costs, bad_rate=0.1)
-    assert "1 of 2 bad parts escape (50.0 %), and 3 of 4 good parts pass (75.0 %)" in text
+    text = thresholds.sentence(SCORED, 0.5, costs, bad_rate=0.1)
+    assert "1 of 2 bad parts escape (1 % asked: missed here), 3 of 4 good ones pass, 1 are" in text
     # of 1,000 parts 50 bad ones and 675 good ones pass; 225 good ones are rejected
-    assert f"{1e6 * 50 / 725:,.0f} of a million" in text
-    assert f"{50 * 100 + 225 * 2:,.1f}." in text
-    assert text.count("by test scores.") == 1
-    assert "cost" not in thresholds.sentences(SCORED, 0.5, DecisionSettings(), 0.1)
+    assert f"{1e6 * 50 / 725:,.0f} ppm" in text and f"{50 * 100 + 225 * 2:,}." in text
+    unknown = DecisionSettings(escape_cost=0, false_alarm_cost=0, review_cost=0)
+    assert "cost" not in thresholds.sentence(SCORED, 0.5, unknown, 0.1)
 
 
 class Images:

@@ -102,7 +102,7 @@ def test_networks_are_described_with_the_thresholds_of_notebook_07(described):
 
 def test_the_table_of_networks_has_rates_and_a_missing_checkpoint_is_named(described):
     shown = deploy_run.describe().set_index("Call it").loc["t/net"]
-    assert shown["Escape rate: promised"].startswith("9.1 %; ")
+    assert shown["Escapes promised"] == "9.1 %"
     (described.trainings("net") / "seed1.safetensors").unlink()
     with pytest.raises(FileNotFoundError, match=r"seed1\.safetensors"):
         deploy_run.describe()

@@ -113,9 +113,9 @@ def test_the_trainings_of_03_take_its_parameters():
         ("03_finetuning", {"backbone": ["vgg11", "vgg13"], "weights": "w.pth"}, "WEIGHTS='w.pth'"),
         ("05_genotype_retraining", {"genotypes": '["DARTS_V2"'}, "GENOTYPES='[\"DARTS_V2\"'"),
         ("07_decision", {"review_share": 1.5}, "REVIEW_SHARE=1.5"),
-        ("07_decision", {"review_cost": 1.0}, "REVIEW_COST"),
-        ("07_decision", {"escape_cost": 20.0}, "FALSE_ALARM_COST"),
-        ("07_decision", {"false_alarm_cost": 20.0}, "ESCAPE_COST"),
+        ("07_decision", {"escape_cost": 0.0, "false_alarm_cost": 0.0}, "REVIEW_COST"),
+        ("07_decision", {"escape_cost": 0.0}, "FALSE_ALARM_COST"),
+        ("07_decision", {"false_alarm_cost": 0.0}, "ESCAPE_COST"),
     ],
 )
 def test_what_is_of_the_wrong_type_out_of_range_or_says_nothing_alone_is_refused(
