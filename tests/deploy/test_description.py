@@ -97,7 +97,8 @@ def test_what_the_promise_rests_on_is_said(scored):
     assert "independent" not in caveat()
     said = caveat(groups_apart=True)
     assert "It is for independent parts, and those of a group (lot) are alike. The bad" in said
-    assert "bad parts held out are from 2 groups" in said and "promise 34 % on average at best" in said
+    assert "bad parts held out are from 2 groups" in said
+    assert "promise 34 % on average at best" in said
     assert "(1 % needs 99 and 299 groups)" in said
 
 
