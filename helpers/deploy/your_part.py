@@ -103,31 +103,34 @@ def one_of_each_verdict(answered: pd.DataFrame) -> pd.DataFrame:
 
 
 def journey_figure(model: TrainedModel, parts: pd.DataFrame) -> Figure:
-    """Draw what the network sees of each of three parts at most, its map, and below the scores."""
-    names = "abc"[: len(parts)]
+    """Draw what the network sees of a few parts, maps that are not empty, and below the scores."""
+    pixels = [np.asarray(model.read(str(path))[0]) for path in parts.path]
+    heats = [bad_map(model, image) for image in pixels]
+    names = [*"ABC"[: len(parts)]]
+    row = [
+        place
+        for name, heat in zip(names, heats, strict=True)
+        for place in (name, f"map of {name}")[: 1 + bool(heat.max() > 0)]
+    ]
     figure, axes = plt.subplot_mosaic(
-        [
-            [f"{part} {kind}" for part in names for kind in ("seen", "map")],
-            ["score"] * 2 * len(names),
-        ],
-        figsize=(3.6 * len(names) + 0.4, 3.4),
-        height_ratios=[3, 1],
+        [row, ["score"] * len(row)],
+        figsize=(2.3 * len(row) + 0.5, 4.2),
+        height_ratios=[4, 1],
         layout="constrained",
     )
-    for name, part in zip(names, parts.itertuples(), strict=True):
-        pixels = np.asarray(model.read(str(part.path))[0])
-        heat, label = bad_map(model, pixels), getattr(part, "label", np.nan)
+    for name, part, image, heat in zip(names, parts.itertuples(), pixels, heats, strict=True):
+        label: Any = getattr(part, "label", None)
         known = f", labelled {LABEL_NAMES[label]}" if pd.notna(label) else ""
-        seen = f"{name.upper()}: {part.id[-16:]}{known}"
-        draw_image(axes[f"{name} seen"], pixels, seen, 11)
-        title = f"{part.verdict or 'no verdict'}, score {part.score:.3f}"
-        maps.draw_overlay(axes[f"{name} map"], pixels, heat, title)
-    _draw_scores(axes["score"], model, parts.score.to_numpy(), names.upper())
+        title = f"{part.id[-20:]}{known}\n{name}: {part.verdict or 'no verdict'}, {part.score:.3f}"
+        draw_image(axes[name], image, title, 11)
+        if heat.max() > 0:
+            maps.draw_overlay(axes[f"map of {name}"], image, heat, f'{name}: map for "bad"')
+    _draw_scores(axes["score"], model, parts.score.to_numpy(), names)
     figure.legend(loc="outside lower center", borderaxespad=2, ncols=4, frameon=False, fontsize=11)
     return figure
 
 
-def _draw_scores(ax: Any, model: TrainedModel, scores: np.ndarray, names: str) -> None:
+def _draw_scores(ax: Any, model: TrainedModel, scores: np.ndarray, names: list[str]) -> None:
     description = model.description
     limits = [description.pass_below, description.reject_from] if description else []
     limits = [limit for limit in limits if limit < 1]  # a score is below 1
@@ -207,9 +210,8 @@ def look_again_figure(model: TrainedModel, answered: pd.DataFrame) -> Figure | N
     for ax, image, heat, part in parts:
         label: Any = getattr(part, "label", None)
         lines = [
-            str(part.id)[-18:],
+            str(part.id)[-18:] + (f", {LABEL_NAMES[label]}" if pd.notna(label) else ""),
             str(part.group)[-18:] if pd.notna(part.group) else "",
-            f"labelled {LABEL_NAMES[label]}" if pd.notna(label) else "",
             f"score {part.score:.3f}" + ("" if heat.max() > 0 else ", map empty"),
         ]
         maps.draw_overlay(ax, image, heat, "\n".join(filter(None, lines)))

@@ -73,9 +73,11 @@ def test_a_part_of_each_verdict_is_drawn_between_the_thresholds(model, folder):
     assert your_part.most_suspicious(answered).score == answered.score.max()
     parts = answered[answered.reason == ""].head(3).assign(label=1)
     figure = your_part.journey_figure(model, parts)
-    titles = [ax.get_title() for ax in figure.axes]
-    assert titles[0] == "A: c, labelled bad" and parts.verdict.iloc[2] in titles[5]
-    bands, (low, high) = figure.axes[6].patches, figure.axes[6].get_xlim()
+    axes = {ax.get_label(): ax for ax in figure.axes}
+    assert axes["A"].get_title().startswith("c, labelled bad\nA: ")
+    heat = your_part.bad_map(model, model.read(parts.path.iloc[0])[0])
+    assert ("map of A" in axes) == bool(heat.max() > 0)
+    bands, (low, high) = axes["score"].patches, axes["score"].get_xlim()
     assert low < parts.score.min() and parts.score.max() < high and len(bands) == 3
     limits = [low, model.description.pass_below, model.description.reject_from]
     assert [band.get_x() for band in bands] == pytest.approx(limits)
@@ -117,7 +119,7 @@ def test_parts_to_look_at_again_are_drawn_and_nothing_if_there_are_none(model, f
     assert your_part.look_again_figure(model, answered.assign(verdict="pass")) is None
     figure = your_part.look_again_figure(model, answered.assign(verdict="look again"))
     assert f"of {len(answered)}" in figure.get_suptitle()
-    assert all("labelled bad" in ax.get_title() for ax in figure.axes[:12])
+    assert all(", bad\n" in ax.get_title() for ax in figure.axes[:12])
 
 
 def test_the_map_of_patchcore_starts_at_the_usual_score_of_a_good_part(monkeypatch):
