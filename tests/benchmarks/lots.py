@@ -3,8 +3,8 @@
 Each module of ELPV is a new lot for a reference of the 43 others. Its scores are those of logistic
 regression on frozen features, by folds that have not seen the module. All of its images or every
 second one are taken as they are (then a warning is a false alarm), and every second one with a
-change; the changes of the look are made on the files' pixels. Writes lots.csv: about ten minutes of
-one core.
+change; the changes of the look are made on the files' pixels. Writes lots.csv: about four minutes
+of one core.
 """
 
 from __future__ import annotations
