@@ -95,10 +95,10 @@ def gain(
 
     Args:
         scored: the models.
-        one, other: two of them; nothing is said if one is missing.
+        one, other: two of them; nothing is said if one is missing, or both are the same.
         subject, rival: how to call them in the sentence; default: their titles.
     """
-    if one not in scored or other not in scored:
+    if one == other or not {one, other} <= scored.keys():
         return ""
     difference, aucs = paired(scored[one], scored[other])
     judged_by = scored[one].judged_by

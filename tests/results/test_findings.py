@@ -48,10 +48,9 @@ def test_a_gain_has_its_interval_and_p_value_and_a_chance_difference_is_not_call
     assert text.startswith("Fine-tuning gains ") and "test AUC over the probe: 100.0" in text
     assert "p < .001)" in text and "(difference +" in text
     assert " points of test AUC behind FBP: " in findings.gain(scored, "lda", "fbp")
-    assert "is not shown to differ in test AUC from SVM on FBP features" in findings.gain(
-        scored, "svm", "svm_on_fbp"
-    )
-    assert findings.gain(scored, "fbp", "ll") == ""
+    text = findings.gain(scored, "svm", "svm_on_fbp")
+    assert "is not shown to differ in test AUC from SVM on FBP features" in text
+    assert findings.gain(scored, "fbp", "ll") == findings.gain(scored, "fbp", "fbp") == ""
     planted.hide_test_labels(run)
     hidden = read_all_predictions(run)
     assert "points of validation AUC" in findings.gain(hidden, "fbp", "lda")
