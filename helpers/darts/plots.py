@@ -11,7 +11,6 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
-import pandas as pd
 import seaborn as sns
 import torch
 from IPython.display import HTML
@@ -131,35 +130,6 @@ def _draw_cell(ax: Axes, edges: Sequence[Edge], pale: Sequence[Edge] = ()) -> No
         if state < OUTPUT:
             ax.plot([x + BOX, ends[state]], [y[state]] * 2, color="#9a9a9a", lw=1, zorder=1)
     ax.set(xlim=(-0.5, lefts[OUTPUT] + BOX + 0.5), ylim=(bottoms[-1] - 0.1, 0.1))
-
-
-def search_curves(history: Sequence[Record], warmup: int = 0) -> Figure:
-    """Draw the losses of both steps, and alpha's entropy; its epochs of `warmup` are gray."""
-    frame = pd.DataFrame(history)
-    panels = {
-        "cross-entropy": {"train_loss": "half for w, augmented", "alpha_loss": "half for α"},
-        "entropy of softmax(α) in nats (undecided: 2.08)": {  # ln 8
-            "entropy_normal": "normal cell",
-            "entropy_reduce": "reduction cell",
-        },
-    }
-    figure, axes = plt.subplots(1, 2, figsize=(9.4, 3.6))
-    for ax, (title, columns) in zip(axes, panels.items(), strict=True):
-        long = frame.melt("epoch", list(columns), "line").replace({"line": columns}).dropna()
-        sns.lineplot(long, x="epoch", y="value", hue="line", style="line", markers=True, ax=ax)
-        if title.startswith("entropy"):
-            ax.set_ylim(0, 2.15)  # the whole range: a small fall is small
-        if warmup:
-            ax.axvspan(0.5, warmup + 0.5, color="0.92", zorder=0)
-        ax.set(title=title, ylabel="")
-        ax.locator_params(axis="x", integer=True)
-        ax.legend(title="")
-    entropy = frame[["entropy_normal", "entropy_reduce"]].mean(axis=1)
-    figure.suptitle(
-        f"The search takes alpha's entropy from {entropy.iloc[0]:.2f} to {entropy.iloc[-1]:.2f} "
-        "nats (undecided: 2.08)"
-    )
-    return figure
 
 
 def alpha_heat_maps(

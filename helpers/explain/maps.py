@@ -26,25 +26,6 @@ TITLE_SIZE = 9
 MOST_TRIED = 100  # parts whose maps are computed to find a clear one
 
 
-def class_maps(subject: Subject, parts: pd.DataFrame, title: str = "") -> Figure:
-    """Draw parts with their maps for both labels (report, figures 6 to 11).
-
-    Maps for "good" have no line: no single place makes a part good.
-    """
-    maps = {c: subject.maps(parts.id, c) for c in LABEL_NAMES}
-    pixels = subject.pixels(parts.id)
-    figure, axes = grid(len(parts), 3, (8, 2.9 * len(parts) + 0.3), title)
-    for row, part in enumerate(parts.itertuples()):
-        draw_image(axes[row, 0], pixels[row], part_title(part))
-        labels = ((part.label, "right label"), (1 - part.label, "wrong label"))
-        for ax, (label, kind) in zip(axes[row, 1:], labels, strict=True):
-            heat = maps[label][row]
-            peak = f"peak {heat.max():.2g}" if heat.max() > 0 else "empty: nothing supports it"
-            map_of = f'map for "{LABEL_NAMES[label]}" ({kind})\n{peak}'
-            draw_overlay(ax, pixels[row], heat, map_of, lines=label == 1)
-    return figure
-
-
 def grid(
     rows: int, columns: int, size: tuple[float, float], title: str = "", scale: str = MAP_SCALE
 ) -> tuple[Figure, np.ndarray]:

@@ -6,10 +6,8 @@ Embeddings are (N, D), one row per part; labels are (N,).
 from collections.abc import Mapping
 from typing import NamedTuple
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
@@ -18,7 +16,7 @@ from sklearn.neighbors import NearestNeighbors
 from threadpoolctl import threadpool_limits
 
 from helpers.core.metrics import group_numbers
-from helpers.core.style import LABEL_NAMES, PALETTE, SIDES
+from helpers.core.style import SIDES
 from helpers.training.features import Features
 
 PCA_DIMENSIONS = 50  # neighbours are found several times faster after PCA
@@ -28,7 +26,6 @@ PERPLEXITY = 30
 ITERATIONS = 500  # the first 250 with early exaggeration
 FEWEST_PARTS = 7  # the perplexity must be 2 or more, and at most a third of the other parts
 GROUPS = ["group_agreement", "group_chance"]
-MARKERS = {"good": "o", "bad": "^"}  # they differ in gray too
 TABLE = {  # templates of `tables.shown`
     "Set": "{side}",
     "Embedding": "{embedding}",
@@ -89,30 +86,6 @@ def table(mapped: list[Mapped]) -> pd.DataFrame:
         for m in mapped
     ]
     return pd.DataFrame(rows)
-
-
-def figure(mapped: list[Mapped]) -> Figure:
-    """Draw `before_and_after`: a row per side, a column per embedding, a marker per label."""
-    rows = len(mapped) // 2
-    drawn, axes = plt.subplots(rows, 2, figsize=(10.8, 4.9 * rows), squeeze=False)
-    for ax, m in zip(axes.flat, mapped, strict=True):
-        n = len(m.labels)
-        look = {"s": np.clip(25_000 / n, 4, 30), "alpha": np.clip(3_000 / n, 0.35, 0.85)}
-        for label, word in LABEL_NAMES.items():  # bad parts, usually the fewer, over good ones
-            x, y = m.plane[m.labels == label].T
-            look |= {"color": PALETTE[word], "marker": MARKERS[word], "label": word}
-            ax.scatter(x, y, **look, linewidths=0.3, edgecolors="white")
-        fitted = " to these labels" if (m.side, m.embedding) == ("train", "fine-tuned") else ""
-        ax.set_title(
-            f"{SIDES[m.side]}, {m.embedding}{fitted}\n"
-            f"{min(NEIGHBOURS, n - 1)} neighbours agree "
-            "{label_agreement:.0%} (chance {chance_agreement:.0%}), silhouette "
-            "{silhouette:.2f}".format(**m.separation),
-            fontsize=10,
-        )
-        ax.set(xticks=[], yticks=[])
-    axes[0, -1].legend(loc="upper left", bbox_to_anchor=(1.01, 1))
-    return drawn
 
 
 def tsne(embeddings: ArrayLike, seed: int = 0) -> np.ndarray:

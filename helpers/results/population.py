@@ -7,13 +7,9 @@ continues, or has won).
 
 from __future__ import annotations
 
-import matplotlib.pyplot as plt
 import pandas as pd
-from matplotlib.figure import Figure
 
-from helpers.core.style import percent, percent_axis
-
-COLOURS = {"random": "0.6", "searched": "#d55e00", "published": "#0173b2", "file": "#029e73"}
+from helpers.core.style import percent
 
 
 def findings(trials: pd.DataFrame) -> list[str]:
@@ -37,23 +33,3 @@ def findings(trials: pd.DataFrame) -> list[str]:
             "random cells would rank so high."
         )
     return said
-
-
-def plot(trials: pd.DataFrame) -> Figure:
-    """Draw the validation AUC of all cells, best above: a panel for each rung of halving."""
-    rungs = [rung.sort_values("val_auc") for _, rung in trials.groupby("epochs")]
-    heights = [len(rung) + 1 for rung in rungs]
-    size = (8, 0.28 * sum(heights) + 0.9 * len(rungs))
-    figure, axes = plt.subplots(
-        len(rungs), figsize=size, height_ratios=heights, sharex=True, squeeze=False
-    )
-    for ax, rung in zip(axes.flat, rungs, strict=True):
-        colours = rung.kind.map(COLOURS)
-        ax.scatter(rung.val_auc, rung.title, c=colours, s=45, zorder=2)
-        for label, colour in zip(ax.get_yticklabels(), colours, strict=True):
-            label.set_color(colour)
-        ax.axvline(rung[rung.kind == "random"].val_auc.mean(), color="0.6", ls=":", lw=1)
-        ax.set_title(f"{len(rung)} cells, epochs: {rung.epochs.iloc[0]}", loc="left")
-    percent_axis(ax.xaxis)
-    ax.set_xlabel("validation AUC (gray: random cells; dotted: their mean)")
-    return figure

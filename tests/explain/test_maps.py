@@ -9,24 +9,6 @@ from helpers.explain import maps
 from helpers.explain.subject import Subject, judged
 
 
-def test_each_part_is_beside_its_maps_for_its_own_and_for_the_wrong_label(subject):
-    parts = maps.clearest_of_each_class(subject)
-    figure = maps.class_maps(subject, parts)
-    axes = np.array(figure.axes[:6]).reshape(2, 3)
-    for row, part in enumerate(parts.itertuples()):
-        image = axes[row, 0].images[0].get_array()
-        np.testing.assert_array_equal(image, subject.pixels([part.id])[0].squeeze())
-        assert part.id in axes[row, 0].get_title()
-        for column, label in ((1, part.label), (2, 1 - part.label)):
-            heat = subject.maps([part.id], int(label))[0]
-            drawn = axes[row, column].images[1].get_array()
-            np.testing.assert_allclose(drawn, maps.share_of_maximum(heat), atol=1e-6)
-            kind = "right" if label == part.label else "wrong"
-            word = ("good", "bad")[label]
-            assert f'map for "{word}" ({kind} label)' in axes[row, column].get_title()
-    assert figure.axes[6].get_ylabel() == maps.MAP_SCALE
-
-
 def test_an_overlay_is_as_opaque_as_its_map_is_high_and_outlined_at_half():
     _, ax = plt.subplots()
     heat = torch.tensor([[0.0, 1.0], [2.0, 4.0]])

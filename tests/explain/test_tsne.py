@@ -3,11 +3,9 @@
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib.colors import to_rgba
 from sklearn.datasets import make_blobs
 from sklearn.manifold import trustworthiness
 
-from helpers.core.style import PALETTE
 from helpers.explain import tsne
 from helpers.training.features import Features
 
@@ -93,24 +91,9 @@ def test_separation_is_measured_before_and_after_for_training_and_validation_par
         assert after.chance_agreement == pytest.approx(0.5, abs=0.01)
 
 
-def test_every_part_is_drawn_once_in_the_colour_of_its_label(mapped):
-    figure = tsne.figure(mapped)
-    assert len(figure.axes) == 4
-    for ax, m in zip(figure.axes, mapped, strict=True):
-        for label, word in enumerate(("good", "bad")):
-            colour = to_rgba(PALETTE[word])[:3]
-            dots = [c for c in ax.collections if tuple(c.get_facecolor()[0][:3]) == colour]
-            drawn = np.concatenate([c.get_offsets() for c in dots])
-            expected = m.plane[m.labels == label]
-            np.testing.assert_allclose(np.sort(drawn, axis=0), np.sort(expected, axis=0))
-    legend = [text.get_text() for text in figure.axes[1].get_legend().get_texts()]
-    assert legend == ["good", "bad"]
-
-
 def test_of_a_large_side_some_parts_are_drawn_and_a_small_one_is_left_out(monkeypatch, capsys):
     monkeypatch.setattr(tsne, "MOST_PARTS", 60)
     mapped = mapped_split(80, 6)
     assert [(m.side, len(m.labels)) for m in mapped] == [("train", 60)] * 2
     said = capsys.readouterr().out
     assert "60 of the 80 training parts" in said and "no map of the validation parts" in said
-    assert len(tsne.figure(mapped).axes) == 2

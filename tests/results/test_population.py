@@ -1,7 +1,6 @@
 """Ranks of cells among random ones, by planted AUCs."""
 
 import pandas as pd
-import pytest
 
 from helpers.results import population
 
@@ -29,12 +28,3 @@ def test_the_sentences_say_the_rank_of_each_searched_cell():
     (said,) = population.findings(_trials(AUCS))  # r4, r5 and r6 are not worse
     assert "S has rank 4 among 7" in said and "4 of 8" in said and "80.0 against 75.0" in said
     assert population.findings(pd.DataFrame()) == []
-
-
-def test_the_picture_has_a_panel_for_each_rung_and_a_row_for_each_cell():
-    trials = _trials(AUCS)
-    axes = population.plot(trials).axes
-    assert [len(ax.collections[0].get_offsets()) for ax in axes] == [9, 3]
-    labels = [label.get_text() for label in axes[0].get_yticklabels()]
-    assert labels[0] in ("P", "R0") and labels[-1] == "R6"
-    assert [ax.lines[0].get_xdata()[0] for ax in axes] == pytest.approx([0.75, 0.875])
