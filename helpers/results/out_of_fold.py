@@ -33,7 +33,7 @@ AUCS = {  # the three columns
     "inside_auc": (UNSEEN, metrics.within_group_auc),
 }
 PRIOR = Model("module_prior")
-OTHERS = {"by_hand": "Drawn by hand", "plain": "Plain fine-tuning"}  # in a folder of scores alone
+OTHERS = {"by_hand": "Drawn by hand", "plain": "Plain fine-tuning", "searched": "DARTS searched"}
 # kinds of models that were fitted to the scores, or searched with labels of the images
 CHOSEN = ("ensemble", "searched")
 COLUMNS = {  # for the eye, see `core.tables`

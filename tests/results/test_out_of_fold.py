@@ -126,6 +126,7 @@ def test_a_folder_of_scores_gives_the_same_table(found, tmp_path):
     again = out_of_fold.read_folder(tmp_path)
     pd.testing.assert_frame_equal(table_of(again), table_of(found), rtol=1e-3, atol=1e-3)
     named = [Model("lr", features="brightness"), Model("random_cell", number=7), Model("darts_v2")]
+    assert out_of_fold._model_of("by_hand").title == "Drawn by hand"
     for model in (*named, Model("mine_2_on_b")):
         files.write_bytes(tmp_path / "random" / f"{model.slug}.csv", b"id,seed0\n")
         assert out_of_fold.read_folder(tmp_path).models[model.slug] == model
