@@ -48,7 +48,7 @@ def auc_bars(table: pd.DataFrame, title: str = "") -> Figure:
     figure, ax = plt.subplots(figsize=(8, 0.42 * len(frame) + 1.6))
     ax.errorbar(frame[column], frame.index, xerr=interval_arms(frame, column), **MODEL)
     name_rows(ax, frame.title, frame[column].map(percent))
-    ax.set(xlabel=f"{table.judged_by.iloc[0]} AUC with its 95 % interval")
+    ax.set(xlabel=f"{table.judged_by.iloc[0]} AUC, %, with its 95 % interval")
     figure.suptitle(title, fontsize=12, wrap=True)
     return figure
 

@@ -101,15 +101,15 @@ def gain(
     if one == other or not {one, other} <= scored.keys():
         return ""
     difference, aucs = paired(scored[one], scored[other])
-    judged_by = scored[one].judged_by
-    points = f"{abs(100 * difference.difference):.1f} points of {judged_by} AUC"
-    verb = f"gains {points} over" if difference.difference > 0 else f"is {points} behind"
+    verb = f"gains {abs(100 * difference.difference):.1f} points over"
+    if difference.difference <= 0:
+        verb = f"is {abs(100 * difference.difference):.1f} points behind"
     if difference.p_value >= SIGNIFICANT:
-        verb = f"is not shown to differ in {judged_by} AUC from"
+        verb = "does not clearly beat" if difference.difference > 0 else "is not clearly behind"
     return (
         f"{subject or scored[one].model.title} {verb} {rival or scored[other].model.title}: "
-        f"{percent(aucs[0])} against {percent(aucs[1])} (difference "
-        f"{with_interval(*difference[:3], sign='+')}, {p_value(difference.p_value)})."
+        f"{scored[one].judged_by} AUC {percent(aucs[0])} against {percent(aucs[1])} "
+        f"({with_interval(*difference[:3], sign='+')})."
     )
 
 
