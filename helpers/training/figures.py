@@ -56,7 +56,7 @@ def learning_curves(
         ax.set(ylabel=words, xlabel="training done, %", xticks=range(0, 101, 25))
         if column == "val_auc":
             percent_axis(ax.yaxis)
-    figure.suptitle(title, wrap=True)
+    figure.suptitle(title, x=0.01, ha="left", fontsize=12)  # left of the legend
     handles = axes[-1].get_legend_handles_labels()
     axes[-1].get_legend().remove()
     figure.legend(*handles, loc="outside right upper")
