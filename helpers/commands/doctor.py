@@ -80,7 +80,8 @@ def device() -> tuple[str, str]:
     from helpers.core import devices
 
     chosen, kind = devices.default_device(), devices.gpu_kind()
-    name = f"{devices.device_name(chosen)}; precision {devices.default_precision(chosen)}"
+    precision = devices.default_precision(chosen).replace("no", "float32")
+    name = f"{devices.device_name(chosen)}; precision {precision}"
     if kind and (reason := devices.failure(kind)):
         way_out = "install the torch build for this card and driver to use it"
         return "note", f"{name}; the GPU does not compute ({reason}): {way_out}"

@@ -171,6 +171,7 @@ def promise(points: pd.DataFrame, scored: Scored, bad_rate: float) -> list[str]:
     looked = (scores >= row.threshold) & (scores < row.reject_threshold)
     row = {name.removeprefix(f"{side}_"): value for name, value in row.items()}
     escapes, n_bad, n_found = int(row["escapes"]), int(row["bad"]), int(looked[labels == 1].sum())
+    seen = "; these have chosen the thresholds" if side == "val" else ""
     limit = "{escape_rate:%[]} %"
     if not escapes:
         limit = f"95 % interval to {percent(exact_interval(0, n_bad).high)} %"
@@ -186,7 +187,7 @@ def promise(points: pd.DataFrame, scored: Scored, bad_rate: float) -> list[str]:
     said = (
         f"{{good_passed:%}} % of the good parts pass without a look, {after} % after a look, "
         f"{{overkill_rate:%}} % are rejected; {escapes or 'none'} of {_count(n_bad, f'bad {on}')} "
-        f"escaped ({limit}).",
+        f"escaped ({limit}){seen}.",
         "By the promise at most so many of the parts that leave a line are bad on average: "
         f"{', '.join(most)} bad parts on the line.",
         f"{looked.sum()} of {_count(len(labels), on)} are looked at again, and "
