@@ -126,8 +126,10 @@ class Architect:
         net, weights = self.net, self.net.weight_parameters()
         alphas, xi = net.architecture_parameters(), optimizer.param_groups[0]["lr"]
 
+        cudnn = torch.backends.cudnn
+        kept = {"benchmark": cudnn.benchmark, "deterministic": cudnn.deterministic}
         # cuDNN would round to ten bits, which is too coarse for epsilon
-        with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        with cudnn.flags(enabled=True, allow_tf32=False, **kept):
             _, dw = gradients(net, self.loss_of, train, weights)
             ahead = [w.requires_grad_() for w in unrolled(weights, dw, optimizer)]
             loss, grads = self._at(ahead, val, [*alphas, *ahead])

@@ -376,8 +376,12 @@ def picture_of(image: Image.Image, bits: int, region: str = "") -> Picture:
     """Return what `read_image` does, and raise what it raises, for an image that Pillow opened."""
     has_more = getattr(image, "is_animated", False)
     image.load()
-    with contextlib.suppress(Exception):  # damaged EXIF data leave the pixels whole
+    try:
         ImageOps.exif_transpose(image, in_place=True)
+    except MemoryError:
+        raise  # or a turned part would be kept as it lies
+    except Exception:  # damaged EXIF data leave the pixels whole
+        pass
     if _is_deep(image):
         values, full = cut(np.asarray(image).astype(np.uint16), region), 2**bits - 1
         if values.max() > full:

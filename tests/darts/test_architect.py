@@ -90,16 +90,18 @@ def test_with_short_steps_it_is_the_derivative_through_the_inner_step(xi, partia
     assert error(second_order(net, sgd), exact_gradient(net, sgd, xi)) < 1e-9
 
 
-def test_the_second_order_is_computed_without_tf32():
+def test_the_second_order_is_computed_without_tf32_and_as_deterministic_as_the_rest(monkeypatch):
+    cudnn = torch.backends.cudnn
+    monkeypatch.setattr(cudnn, "deterministic", True)
     net, sgd, seen = *search(), []
 
     def loss_of(logits, targets):
-        seen.append(torch.backends.cudnn.allow_tf32)
+        seen.append((cudnn.allow_tf32, cudnn.deterministic))
         return F.cross_entropy(logits, targets)
 
-    before = torch.backends.cudnn.allow_tf32
+    before = cudnn.allow_tf32
     Architect(net, loss_of, order=2).step(VAL, TRAIN, sgd)
-    assert seen == [False] * 4 and torch.backends.cudnn.allow_tf32 == before
+    assert seen == [(False, True)] * 4 and cudnn.allow_tf32 == before
 
 
 def test_a_loss_that_does_not_depend_on_the_weights_has_no_gradient():

@@ -157,6 +157,15 @@ def test_damaged_exif_data_do_not_make_an_image_unreadable(tmp_path):
     np.testing.assert_array_equal(found, pixels)
 
 
+def test_a_lack_of_memory_while_an_image_is_turned_is_not_taken_for_damage(tmp_path, monkeypatch):
+    def lacks(*_, **__):
+        raise MemoryError
+
+    monkeypatch.setattr(cache.ImageOps, "exif_transpose", lacks)
+    with pytest.raises(MemoryError):
+        cache.read_image(save(tmp_path / "a.png", noise(6, 4)), 0)
+
+
 def test_transparency_is_left_out(tmp_path):
     pixels = np.array([[[60, 60, 60, 255], [20, 20, 20, 0]]], np.uint8)
     found = cache.read_image(save(tmp_path / "a.png", pixels), 0).pixels
