@@ -96,7 +96,7 @@ def _remaining(plan: Plan, stage: str, started_s: float) -> dict[str, float]:
 
     If nothing is left, a notebook without trainings is not started either.
     """
-    budgets = [own.get("TIME_BUDGET_MIN") for own in plan.parameters.values()]
+    budgets = [given.get("TIME_BUDGET_MIN") for given in plan.parameters.values()]
     budget_min = next(filter(None, budgets), None)
     if budget_min is None:
         return {}

@@ -212,10 +212,10 @@ def join(parts: Sequence[Path], out: Path, opened: Opened) -> int:
 def _stamp(entry: Entry) -> list[str | int]:
     """Return what changes if an image is replaced."""
     try:
-        found = os.stat(entry.file)
+        about = os.stat(entry.file)
     except OSError:
         return [entry.path, entry.id]
-    return [entry.path, entry.id, found.st_size, found.st_mtime_ns]
+    return [entry.path, entry.id, about.st_size, about.st_mtime_ns]
 
 
 def _in_utf8(name: str) -> str:

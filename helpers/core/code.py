@@ -141,17 +141,17 @@ def _imports(tree: ast.AST) -> dict[str, Reference]:
 
 def _names_in(tree: ast.AST, known: dict[str, Reference]) -> list[Reference]:
     """Return what a piece of code refers to, given what names stand for."""
-    found = []
+    references = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Name) and node.id in known:
-            found.append(known[node.id])
+            references.append(known[node.id])
         elif isinstance(node, ast.Attribute) and (place := _dotted(node, known)):
-            found.append(place)
+            references.append(place)
         elif isinstance(node, ast.Constant) and str(node.value).startswith(f"{PACKAGE}."):
             module, _, name = str(node.value).rpartition(".")
             if name.isidentifier() and _path_of(module):
-                found.append((module, name))
-    return found
+                references.append((module, name))
+    return references
 
 
 def _dotted(node: ast.Attribute, known: dict[str, Reference]) -> Reference | None:

@@ -39,7 +39,7 @@ def choices(record: Mapping[str, Any]) -> list[Choice]:
     For each kind of cell: the operation of every edge that is kept, and the inputs of every node
     that has more than two; these lead by the second best input over the third.
     """
-    found = []
+    made = []
     for kind in KINDS:
         strength = np.log(strengths(record[f"alpha_{kind}"], record[f"beta_{kind}"]))
         nodes = np.array([node for _, node in EDGES[: len(strength)]])
@@ -50,11 +50,11 @@ def choices(record: Mapping[str, Any]) -> list[Choice]:
             for row in sorted(rows[:2]):
                 second, first = np.sort(strength[row])[-2:]
                 operation = OPERATIONS[int(strength[row].argmax())]
-                found.append(Choice(kind, int(row), operation, float(first - second)))
+                made.append(Choice(kind, int(row), operation, float(first - second)))
             if len(rows) > 2:
                 kept = ", ".join(str(EDGES[row][0]) for row in sorted(rows[:2]))
-                found.append(Choice(kind, None, kept, float(best[rows[1]] - best[rows[2]])))
-    return found
+                made.append(Choice(kind, None, kept, float(best[rows[1]] - best[rows[2]])))
+    return made
 
 
 def noise_limit(history: History, settings: SearchSettings) -> float:

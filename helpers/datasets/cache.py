@@ -93,11 +93,11 @@ class ImageCache:
 
     def rows(self, ids: pd.Series) -> np.ndarray:
         """Return the row number of each id; raise DataError for an id without an image."""
-        found = pd.Series(np.arange(len(self.table)), index=self.table.id).reindex(ids)
-        if found.isna().any():
-            missing = found.index[found.isna()][0]
+        rows = pd.Series(np.arange(len(self.table)), index=self.table.id).reindex(ids)
+        if rows.isna().any():
+            missing = rows.index[rows.isna()][0]
             raise DataError(f"image {missing!r} is not in the cache; run 01_data_split again")
-        return found.to_numpy(dtype=np.int64)
+        return rows.to_numpy(dtype=np.int64)
 
     def changed_images(self, split: pd.DataFrame) -> list[str]:
         """Return the ids whose pixels have not the `digest` that they had when they were split.

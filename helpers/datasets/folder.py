@@ -153,8 +153,8 @@ def _class_folders(root: Path, settings: SplitSettings) -> dict[Path, int]:
             classes[folder] = label
     # if no folder of bad parts is known, another may hold them
     others = set() if {root, 1} & {*classes, *classes.values()} else {*subfolders} - {*classes}
-    found = any(is_image(f) for folder in others - {root / TEST_FOLDER} for f in walk(folder))
-    if not settings.labels_csv and (found or 0 not in classes.values()):
+    unnamed = any(is_image(f) for folder in others - {root / TEST_FOLDER} for f in walk(folder))
+    if not settings.labels_csv and (unnamed or 0 not in classes.values()):
         known = " and ".join("/".join(words) for words in CLASS_FOLDERS)
         raise DataError(
             f"{root} needs a subfolder of good parts, and one of bad parts, which may be empty; it "

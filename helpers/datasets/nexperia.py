@@ -85,8 +85,8 @@ def _find_root() -> Path | None:
         mounts = [kaggle / "competitions" / slug, kaggle / slug]  # the new path and the old one
         mounts += sorted((kaggle / "datasets").glob(f"*/{slug}"))
         for folder in (paths.raw_root() / slug, *mounts):
-            if found := _with_train(folder):
-                return found
+            if place := _with_train(folder):
+                return place
     return None
 
 

@@ -26,9 +26,9 @@ def temperature_scale(labels: ArrayLike, scores: ArrayLike, bad_rate: float) -> 
     are told apart do not make the model sure of itself.
     """
     labels, scores = check_both_classes(labels, scores)
-    logits, own = _logit(scores), labels.mean()
+    logits, rate = _logit(scores), labels.mean()
     n_bad, n_good = labels.sum(), (1 - labels).sum()
-    weights = np.where(labels == 1, bad_rate / own, (1 - bad_rate) / (1 - own))
+    weights = np.where(labels == 1, bad_rate / rate, (1 - bad_rate) / (1 - rate))
     targets = np.where(labels == 1, (n_bad + 1) / (n_bad + 2), 1 / (n_good + 2))
 
     def cross_entropy(log_temperature: float) -> float:

@@ -124,8 +124,8 @@ def size_table(scores: pd.DataFrame, split: pd.DataFrame, by_groups: bool = Fals
     facts = split.set_index("id")
     before: list[np.ndarray] = []
     rows = []
-    for _, own in scores.groupby("share"):
-        draws = [draw.set_index("id").defect_score for _, draw in own.groupby("draw")]
+    for _, drawn in scores.groupby("share"):
+        draws = [draw.set_index("id").defect_score for _, draw in drawn.groupby("draw")]
         labels = facts.label.loc[draws[0].index].to_numpy(dtype=np.int64)
         groups = facts.group.loc[draws[0].index].to_numpy() if by_groups else None
         now = [draw.to_numpy() for draw in draws]
@@ -135,7 +135,7 @@ def size_table(scores: pd.DataFrame, split: pd.DataFrame, by_groups: bool = Fals
             # the draws of one size are compared with those of the other in turn
             pairs = [(now[i % len(now)], draw) for i, draw in enumerate(before)]
             gains = [metrics.auc_difference(labels, *pair, groups)[:3] for pair in pairs]
-        images = round(own.images.mean())  # groups differ in size
+        images = round(drawn.images.mean())  # groups differ in size
         rows.append([images, *np.mean(aucs, axis=0), *np.mean(gains, axis=0)])
         before = now
     return pd.DataFrame(rows, columns=columns)

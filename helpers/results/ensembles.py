@@ -79,16 +79,16 @@ def stack(scored: Mapping[str, Scored], split: pd.DataFrame, seed: int = 0) -> S
     fitted, out_of_fold = stacking().fit(val, labels), np.empty(len(labels))
     blocks = []
     for fold, without in zip(np.unique(folds), fits, strict=True):
-        own = folds == fold
-        out_of_fold[own] = without.predict_proba(val[own])[:, 1]
-        rows = [_rows(first.val.id[own], "val", out_of_fold[own])]
+        held_out = folds == fold
+        out_of_fold[held_out] = without.predict_proba(val[held_out])[:, 1]
+        rows = [_rows(first.val.id[held_out], "val", out_of_fold[held_out])]
         if cross_fitted and len(test):  # scored by the trainings that give the fold its scores
             of_fold = _columns([model.without(int(fold)) for model in joined.values()], "test")
             rows += [_rows(first.test.id, "test", without.predict_proba(of_fold)[:, 1])]
         blocks += [part.assign(fold=fold) if cross_fitted else part for part in rows]
     if not cross_fitted and len(test):
         blocks += [_rows(first.test.id, "test", fitted.predict_proba(test)[:, 1])]
-    best = val[:, int(np.argmax([roc_auc(labels, own) for own in val.T]))]
+    best = val[:, int(np.argmax([roc_auc(labels, column) for column in val.T]))]
     gain = auc_difference(labels, out_of_fold, best, first.blocks("val"))
     return Stacked(pd.concat(blocks), tuple(joined), gain.difference, gain.standard_error)
 
@@ -107,8 +107,8 @@ def models_to_join(scored: Mapping[str, Scored]) -> dict[str, Scored]:
     Cross-fitted models have the most. If there is one alone, it is joined with the others.
     References and ensembles are not joined.
     """
-    kept = {name: own for name, own in scored.items() if own.model.kind not in NOT_JOINED}
+    kept = {name: model for name, model in scored.items() if model.model.kind not in NOT_JOINED}
     kept = kept or dict(scored)
-    most = max(len(own.val) for own in kept.values())
-    largest = {name: own for name, own in kept.items() if len(own.val) == most}
+    most = max(len(model.val) for model in kept.values())
+    largest = {name: model for name, model in kept.items() if len(model.val) == most}
     return common(largest if len(largest) > 1 else kept)

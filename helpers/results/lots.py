@@ -52,12 +52,12 @@ def strangeness(lots: pd.DataFrame) -> pd.DataFrame:
     squares = lots[[f"{name}_squared" for name in names]].to_numpy()
     within = np.maximum(squares - parts * means**2, 0) / np.maximum(parts - 1, 1)
     z = np.empty_like(means)
-    for own in range(len(lots)):
-        others = np.arange(len(lots)) != own
-        smaller = np.maximum(1 / parts[own] - (1 / parts[others]).mean(axis=0), 0)
+    for i in range(len(lots)):
+        others = np.arange(len(lots)) != i
+        smaller = np.maximum(1 / parts[i] - (1 / parts[others]).mean(axis=0), 0)
         variance = means[others].var(axis=0, ddof=1) + within[others].mean(axis=0) * smaller
         spread = np.maximum(np.sqrt(variance), LEAST_SPREAD)
-        z[own] = (means[own] - means[others].mean(axis=0)) / spread
+        z[i] = (means[i] - means[others].mean(axis=0)) / spread
     return pd.DataFrame(z, lots.index, names)
 
 

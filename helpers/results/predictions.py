@@ -117,16 +117,16 @@ class Scored:
 
         A model that is not cross-fitted has one validation set, and is returned as it is.
         """
-        blind = tuple(own for own in self.members if own.model.members[0].fold == fold)
+        blind = tuple(part for part in self.members if part.model.members[0].fold == fold)
         if not blind:
             return self
         val, test = (
             getattr(blind[0], side).assign(
-                defect_score=np.mean([getattr(own, side).defect_score for own in blind], axis=0)
+                defect_score=np.mean([getattr(part, side).defect_score for part in blind], axis=0)
             )
             for side in ("val", "test")
         )
-        members = tuple(own.model.members[0] for own in blind)
+        members = tuple(part.model.members[0] for part in blind)
         model = dataclasses.replace(self.model, members=members)
         return dataclasses.replace(
             self, model=model, val=val, test=test, members=blind if len(blind) > 1 else ()
@@ -144,7 +144,7 @@ def common(scored: Mapping[str, Scored]) -> dict[str, Scored]:
     """
     tables = {name: model.val.set_index("id") for name, model in scored.items()}
     first, *others = tables.values()
-    ids = [own for own in first.index if all(own in table.index for table in others)]
+    ids = [name for name in first.index if all(name in table.index for table in others)]
     return {
         name: dataclasses.replace(model, val=tables[name].loc[ids].reset_index())
         for name, model in scored.items()
@@ -157,7 +157,9 @@ def chosen(scored: Mapping[str, Scored], wanted: str) -> str:
     Raises:
         SettingsError: there is no such model.
     """
-    titles = {title: name for name, own in scored.items() for title in (own.title, own.model.title)}
+    titles = {
+        title: name for name, model in scored.items() for title in (model.title, model.model.title)
+    }
     name = titles.get(wanted, wanted)
     if name not in scored:
         raise SettingsError(f"MODEL={wanted!r} is not one of {', '.join(scored)}")
@@ -249,7 +251,7 @@ def scored_of(rows: pd.DataFrame, split: pd.DataFrame, model: Model) -> Scored:
     every = joined(pd.concat(blocks.values()), tuple(blocks))
     if len(blocks) < 2:
         return every
-    members = tuple(joined(own, (member,)) for member, own in blocks.items())
+    members = tuple(joined(block, (member,)) for member, block in blocks.items())
     return dataclasses.replace(every, members=members)
 
 

@@ -38,8 +38,8 @@ def results_table(scored: Mapping[str, Scored], split: pd.DataFrame) -> pd.DataF
         table.set_index("model").test_auc["fbp"]
     """
     bad_rate = training_bad_rate(split)
-    rows = [evaluate(own, bad_rate) for own in scored.values()]
-    labels = {side: own.dropna().astype(int) for side, own in split.groupby("split").label}
+    rows = [evaluate(model, bad_rate) for model in scored.values()]
+    labels = {side: column.dropna().astype(int) for side, column in split.groupby("split").label}
     call = int(labels["train"].mode().iloc[0])
     majority = _names(Model("majority")) | {"val_auc": 0.5}
     majority["val_accuracy"] = float((labels["val"] == call).mean())

@@ -49,7 +49,7 @@ def validate_submission(path: str | os.PathLike, sample: str | os.PathLike) -> p
     }
     refuse_marked(path, frame, checks)
     there = set(frame.id)
-    missing = [(n, own) for n, own in enumerate(expected, 1) if own not in there]
+    missing = [(n, name) for n, name in enumerate(expected, 1) if name not in there]
     if missing:
         n, first = missing[0]
         raise ArtifactError(

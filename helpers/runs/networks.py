@@ -1,7 +1,7 @@
 """Train the networks of a run: once for each seed and fold, side by side, and each of them once.
 
-    found = networks.weights_of(run)
-    trained = networks.train(run, networks.fine_tuning_jobs(run, found))
+    all_weights = networks.weights_of(run)
+    trained = networks.train(run, networks.fine_tuning_jobs(run, all_weights))
     trained["fbp"][0].history
 
 Each training is kept in the run's folder, and is not repeated.
@@ -56,13 +56,13 @@ def weights_of(run: Run) -> list[backbones.Weights]:
         BackboneError, WeightsError: see `find_weights`.
     """
     settings = run.settings
-    found = [
+    all_weights = [
         backbones.find_weights(backbone, settings.weights, settings.image_size_px)
         for backbone in settings.backbone
     ]
-    run.note(backbone=", ".join(weights.backbone for weights in found))
-    run.note(weights=", ".join(weights.origin for weights in found))
-    return found
+    run.note(backbone=", ".join(weights.backbone for weights in all_weights))
+    run.note(weights=", ".join(weights.origin for weights in all_weights))
+    return all_weights
 
 
 def on_backbone(run: Run, weights: backbones.Weights, base: str, features: str = "") -> Model:
@@ -75,11 +75,11 @@ def embeddings(run: Run, weights: backbones.Weights) -> Features:
     """Return the embeddings of all images by a pretrained backbone, computed once."""
     images, ids = run.images(run.settings.image_size_px), run.split[["id"]]
     name = f"features/{weights.backbone.replace('/', '_')}"
-    found = run.once(name, features.embed_all, weights, images, ids, tiles=run.settings.tiles)
-    return Features.of_arrays(found)
+    arrays = run.once(name, features.embed_all, weights, images, ids, tiles=run.settings.tiles)
+    return Features.of_arrays(arrays)
 
 
-def fine_tuning_jobs(run: Run, found: Sequence[backbones.Weights]) -> list[Job]:
+def fine_tuning_jobs(run: Run, all_weights: Sequence[backbones.Weights]) -> list[Job]:
     """Return the trainings of all layers (FBP) on each backbone: for each seed and each fold.
 
     One alone has all cores; several run side by side.
@@ -94,11 +94,11 @@ def fine_tuning_jobs(run: Run, found: Sequence[backbones.Weights]) -> list[Job]:
             images,
             settings.fbp,
         )
-        for weights in found
+        for weights in all_weights
     ]
 
 
-def small_jobs(run: Run, found: Sequence[backbones.Weights]) -> list[Job]:
+def small_jobs(run: Run, all_weights: Sequence[backbones.Weights]) -> list[Job]:
     """Return the trainings of the CNN, and of the last layer (LL) on each backbone and fold."""
     settings, seed = run.settings, run.settings.seed
     small, images = run.images(settings.cnn_image_size_px), run.images(settings.image_size_px)
@@ -113,7 +113,7 @@ def small_jobs(run: Run, found: Sequence[backbones.Weights]) -> list[Job]:
             settings.ll,
             features=embeddings(run, weights),
         )
-        for weights in found
+        for weights in all_weights
     ]
     return [cnn, *last_layers]
 
@@ -264,21 +264,21 @@ def teachers(run: Run) -> dict[int | None, Teacher]:
             )
             for scorer, rows in train.groupby(scorers)
         }
-    every = {name: call for own in calls.values() for name, call in own.items()}
+    every = {name: call for of_fold in calls.values() for name, call in of_fold.items()}
     scores = run.once_each(every, "teachers")
     taught = settings.distill_weight, settings.distill_temperature
     return {
-        fold: distillation.teacher_of([scores[name] for name in own], *taught)
-        for fold, own in calls.items()
+        fold: distillation.teacher_of([scores[name] for name in of_fold], *taught)
+        for fold, of_fold in calls.items()
     }
 
 
 def costs(run: Run, trained: Mapping[str, Sequence[Fitted]]) -> dict[str, dict[str, float]]:
     """Return what a network of each model costs, measured once for each architecture."""
-    found = {}
+    cost_of = {}
     for slug, fits in trained.items():
         if fits:  # of a user's own model nothing was trained here
             spec = fits[0].network.spec
             name = f"metrics/cost_{files.fingerprint(dataclasses.asdict(spec))}"
-            found[slug] = run.once(name, network_costs.cost, spec, run.settings.precision)
-    return found
+            cost_of[slug] = run.once(name, network_costs.cost, spec, run.settings.precision)
+    return cost_of

@@ -101,13 +101,13 @@ def _find(name: str | Path) -> Path:
         )
     if not (path / "run.json").is_file():
         return path
-    found = networks(path)
-    if not (best := best_described(path)) and len(found) != 1:
+    names = networks(path)
+    if not (best := best_described(path)) and len(names) != 1:
         raise files.ArtifactError(
             f"{name} does not say which network is the best before notebook 07 has been run: name "
-            f"one (there are: {', '.join(found) or 'none'})"
+            f"one (there are: {', '.join(names) or 'none'})"
         )
-    return best or path / "checkpoints" / found[0]
+    return best or path / "checkpoints" / names[0]
 
 
 def best_described(root: Path) -> Path | None:
@@ -117,7 +117,7 @@ def best_described(root: Path) -> Path | None:
     described none.
     """
     folders = [root / "checkpoints" / name for name in networks(root)]
-    described = {folder: found for folder in folders if (found := read_description(folder))}
+    described = {folder: about for folder in folders if (about := read_description(folder))}
     ranks = {f: (d.calibration_fold is not None, d.val_auc or 0) for f, d in described.items()}
     return max(ranks, key=lambda folder: ranks[folder], default=None)
 
@@ -160,9 +160,9 @@ def _rank(scored: Scored) -> tuple[int, float]:
 
 def open_subject(run_paths: RunPaths, wanted: str = "") -> Subject | None:
     """Return a network (see `network_for`) with the parts that it scored, for `helpers.explain`."""
-    if not (found := network_for(run_paths, wanted, but=PATCHCORE)):
+    if not (chosen := network_for(run_paths, wanted, but=PATCHCORE)):
         return None
-    name, scored = found
+    name, scored = chosen
     model, images, split = _first_training(run_paths, name)
     source = (*scored.members, scored)[0]
     bad_rate = results_table.training_bad_rate(split)  # the results table's rule
@@ -269,9 +269,9 @@ def _origin(run: Run, name: str, checkpoint: Path) -> dict[str, Any]:
 
 def open_network(run_paths: RunPaths, wanted: str = "") -> tuple[str, TrainedModel | None]:
     """Load a network of the run, see `network_for`; return its name too, "" if there is none."""
-    if not (found := network_for(run_paths, wanted)):
+    if not (chosen := network_for(run_paths, wanted)):
         return "", None
-    name = found[0]
+    name = chosen[0]
     return name, TrainedModel(predictor.open_model(checkpoints(run_paths.trainings(name))))
 
 

@@ -121,8 +121,8 @@ def digests_of(run_paths: paths.RunPaths, written: list[Path]) -> dict[str, str]
 def outputs_are_intact(run_paths: paths.RunPaths, digests: Mapping[str, str]) -> bool:
     """Return True if every recorded file still exists with the same bytes."""
     home, root = paths.home(), run_paths.root
-    found = {n: (home if n.startswith("submissions/") else root) / n for n in digests}
-    return all(p.is_file() and files.file_digest(p) == digests[n] for n, p in found.items())
+    places = {n: (home if n.startswith("submissions/") else root) / n for n in digests}
+    return all(p.is_file() and files.file_digest(p) == digests[n] for n, p in places.items())
 
 
 def refuse_changed_files(record: Mapping[str, Any], earlier: list[str], root: Path) -> None:

@@ -113,10 +113,10 @@ def parse_parameters(texts: Sequence[str]) -> dict[str, Any]:
         given[name] = value
         for read in (json.loads, ast.literal_eval):
             with contextlib.suppress(*_NOT_READ):
-                found = read(value)
+                literal = read(value)
                 quoted = not set("('\"").isdisjoint(value)
-                if name not in _TEXTS or quoted or isinstance(found, str | list | None):
-                    given[name] = found
+                if name not in _TEXTS or quoted or isinstance(literal, str | list | None):
+                    given[name] = literal
                 break
     return given
 

@@ -125,8 +125,8 @@ def check_run_name(name: str) -> None:
 
 def parameter_names(name: str) -> set[str]:
     """Return the parameters that a stage's notebook takes."""
-    own = {field.name.upper() for field in dataclasses.fields(settings.STAGES[name])}
-    return own | ({"RUN", "PRESET"} if name == FIRST else {"RUN"})
+    fields = {field.name.upper() for field in dataclasses.fields(settings.STAGES[name])}
+    return fields | ({"RUN", "PRESET"} if name == FIRST else {"RUN"})
 
 
 def is_current(name: str, resolved: Any, run_paths: paths.RunPaths, code: str = "") -> bool:
@@ -189,8 +189,8 @@ def stage_key(stage: str, resolved: Any, run: Mapping[str, Any]) -> str:
     content["named"] = _named_files(resolved)
     if stage in (ANALYSIS, DECISION):
         # all predictions, a user's own too, except the ensembles made from them
-        found = sorted(paths.RunPaths(run["run"]).predictions_root.glob("*.csv"))
-        models = {p.stem: files.file_digest(p) for p in found if p.stem not in ENSEMBLES}
+        tables = sorted(paths.RunPaths(run["run"]).predictions_root.glob("*.csv"))
+        models = {p.stem: files.file_digest(p) for p in tables if p.stem not in ENSEMBLES}
         content["models"] = models
     if other_run := getattr(resolved, "compare_run", ""):
         other = paths.RunPaths(other_run)

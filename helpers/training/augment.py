@@ -10,11 +10,11 @@ from helpers.training.batches import MIRRORED, VIEWS, symmetry
 
 def turned(images: Tensor, views: Tensor) -> Tensor:
     """Return each of the images (B, C, H, W) under its own `symmetry`, given by `views` (B,)."""
-    found = torch.empty_like(images)
+    out = torch.empty_like(images)
     for k in views.unique().tolist():
         rows = (views == k).nonzero().flatten().to(images.device)
-        found[rows] = symmetry(images[rows], k)
-    return found
+        out[rows] = symmetry(images[rows], k)
+    return out
 
 
 class RandomSymmetry(nn.Module):

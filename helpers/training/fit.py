@@ -1,8 +1,8 @@
 """Train a network on images or on stored embeddings, and score the images that it has not seen.
 
-    found = fit(partial(two_layer_cnn, 64, 1), images, split, TrainSettings(epochs=3), seed=0)
-    found.scores  # id, split, defect_score of the validation and test images
-    found.history[found.best_epoch]["val_auc"]
+    fitted = fit(partial(two_layer_cnn, 64, 1), images, split, TrainSettings(epochs=3), seed=0)
+    fitted.scores  # id, split, defect_score of the validation and test images
+    fitted.history[fitted.best_epoch]["val_auc"]
 
 The networks of notebook 03 are below, each a function of a seed for `functools.partial`.
 """

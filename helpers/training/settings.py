@@ -41,13 +41,13 @@ def _known_backbones(given: tuple[str, ...]) -> tuple[str, ...]:
         raise ValueError(f"cannot have {AUTO} beside others: name all backbones, or {AUTO} alone")
     from helpers.models import weights  # slow to import: timm comes along
 
-    found = {}
+    by_name = {}
     for name in given:
         try:
-            found[weights.canonical(name)] = name
+            by_name[weights.canonical(name)] = name
         except weights.BackboneError as error:
             raise ValueError(f"cannot be used: {error}") from None
-    return tuple(found)
+    return tuple(by_name)
 
 
 Augment = Literal["none", "flips", "symmetries", "full"]
@@ -100,8 +100,8 @@ def training_of(given: Any, prefix: str = "", **fixed: Any) -> TrainSettings:
     """
     defaults: dict[str, Any] = dataclasses.asdict(TrainSettings())
     shared = {name: getattr(given, name, value) for name, value in defaults.items()}
-    own = {name: getattr(given, prefix + name, value) for name, value in shared.items()}
-    return TrainSettings(**own | fixed)
+    values = {name: getattr(given, prefix + name, value) for name, value in shared.items()}
+    return TrainSettings(**values | fixed)
 
 
 @dataclass(frozen=True, config=STRICT)
