@@ -58,7 +58,7 @@ def shares(table: pd.DataFrame, unit: str = "group") -> str:
     gives = [f"{words} gives {aucs[name]}" for name, words in alone.items() if name in aucs]
     if not gives:
         return ""
-    text = fill(f"Of {{title}}'s AUC of {{{side}_auc:%}} {' and '.join(gives)}", row)
+    text = fill(f"Of the AUC of {{title}}, {{{side}_auc:%}}, {' and '.join(gives)}", row)
     within = fill(f"{{{side}_within_auc:%[]}}", row)
     return text + (f"; inside a {unit} {row['title']} has {within}." if within != MISSING else ".")
 

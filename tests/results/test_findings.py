@@ -93,11 +93,11 @@ def test_the_share_of_groups_and_brightness_in_the_best_auc_is_said_if_known():
     prior = row | {"model": "module_prior", "kind": "reference", "test_auc": 0.864}
     table = pd.DataFrame([row, prior, prior | {"model": "lr_on_brightness", "test_auc": 0.744}])
     assert findings.shares(table, "module") == (
-        "Of FBP's AUC of 91.5 the module alone, without a pixel, gives 86.4 and brightness gives "
-        "74.4; inside a module FBP has 82.3 [73.3, 88.8]."
+        "Of the AUC of FBP, 91.5, the module alone, without a pixel, gives 86.4 and brightness "
+        "gives 74.4; inside a module FBP has 82.3 [73.3, 88.8]."
     )
     without = table.drop(columns=["test_within_auc"])[[True, False, True]]
-    assert findings.shares(without) == "Of FBP's AUC of 91.5 brightness gives 74.4."
+    assert findings.shares(without) == "Of the AUC of FBP, 91.5, brightness gives 74.4."
     assert findings.shares(table[:1]) == ""
 
 
