@@ -79,7 +79,7 @@ def execute(plan: Plan) -> None:
             print(f"{head}: done in {time.monotonic() - stage_started_s:.0f} s", flush=True)
             if stage == FIRST_TABLE != plan.chosen[-1]:
                 _show_table(run_paths)
-        _show_results(run_paths, time.monotonic() - started_s)
+        _show_results(run_paths, time.monotonic() - started_s, plan.chosen[-1])
 
 
 def _is_done(plan: Plan, stage: str, notebook: Path) -> bool:
@@ -124,7 +124,8 @@ def _show_table(run_paths: paths.RunPaths) -> None:
     print(style.SMOKE_NOTE if frame.preset.iloc[0] == "smoke" else "", flush=True)
 
 
-def _show_results(run_paths: paths.RunPaths, seconds: float) -> None:
+def _show_results(run_paths: paths.RunPaths, seconds: float, last: str) -> None:
+    """Print what stages up to the `last` found; later ones may be out of date."""
     from helpers.runs.parts import best_described  # imports much
 
     _show_table(run_paths)
@@ -137,6 +138,7 @@ def _show_results(run_paths: paths.RunPaths, seconds: float) -> None:
     sentences = [
         textwrap.fill(sentence, 100, initial_indent=f"{stage[:2]}  ", **_HANGING)
         for stage in config.STAGES
+        if stage <= last
         for sentence in record.get(stage, {}).get("findings", [])
     ]
     if sentences:

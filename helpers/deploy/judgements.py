@@ -59,9 +59,9 @@ def say_escapes(judged: pd.DataFrame) -> str:
     return (
         f"Escapes: {n_bad} of {n} audited parts are bad, {undecided} undecided: "
         f"{with_interval(rate, low, high)} % of the {audited.passed.iloc[0]} passed parts (exact "
-        f"95 % interval).\nThey were drawn at random; the other {len(judged) - n} parts were "
-        "selected by a score, and count neither here nor in a promise.\nA promise is about another "
-        "rate, the share of the bad parts that pass: rejected parts would have to be judged too."
+        "95 % interval).\nThey were drawn at random; parts that a score has selected count neither "
+        "here nor in a promise.\nA promise is about another rate, the share of the bad parts that "
+        "pass: rejected parts would have to be judged too."
     )
 
 

@@ -221,7 +221,7 @@ def test_the_end_shows_what_the_notebooks_found_and_where_everything_is(describe
         first["findings"] = ["Bad parts are brighter.", long.strip()]
         first |= {"left_out": ["scratch: 7 images"], "unreadable": ["a.png", "b.png"]}
     files.write_bytes(described.submission, b"")
-    run._show_results(described, 65.0)
+    run._show_results(described, 65.0, "01_data_split")
     out = capsys.readouterr().out
     assert "left out: scratch: 7 images\n" in out and "2 image(s)" in out and "(a.png, ...)" in out
     assert "What the notebooks found\n01  Bad parts are brighter.\n01  A sentence" in out

@@ -52,6 +52,7 @@ def test_few_bad_parts_leave_patchcore_with_a_promise_until_more_of_them_come(
     with faults.in_this_process():
         for number in ("01", "02"):
             assert cli.start("run", [*command, "--only", number]) == 0
+    assert "07  " not in capsys.readouterr().out  # its sentences are of the split before
     split = read_split(paths.RunPaths("t").split_csv)
     assert waits_for(split) == "" and split.label.sum() == 60
     assert paths.RunPaths("t").predictions("rf").is_file()
