@@ -277,7 +277,8 @@ def rate_interval(flags: ArrayLike, groups: ArrayLike | None = None) -> Interval
     the interval is the wider of the exact one and that of `mean_interval`, since parts of one group
     fail together. A part with an empty group is a group of its own. If no flag is True, or all are,
     nothing tells how alike the parts of a group are, and each group counts as one part: no escape
-    in 200 parts of 11 modules has the interval of 0 of 11.
+    in 200 parts of 11 modules has the interval of 0 of 11. An upper limit is at least that of no
+    event, a lower one at most that of nothing but events.
     """
     flags = np.asarray(flags, dtype=bool)
     exact = exact_interval(int(flags.sum()), flags.size)

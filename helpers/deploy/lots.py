@@ -60,8 +60,8 @@ def look(pixels: np.ndarray) -> Look:
 
 def looks_of(images: ImageCache, ids: pd.DataFrame) -> pd.DataFrame:
     """Return `id` and the `Look` of the images of a table (column `id`)."""
-    found = [look(images.take(row[None])[0]) for row in images.rows(ids.id)]
-    return pd.DataFrame(found, columns=Look._fields).assign(id=ids.id.to_numpy())
+    looks = [look(images.take(row[None])[0]) for row in images.rows(ids.id)]
+    return pd.DataFrame(looks, columns=Look._fields).assign(id=ids.id.to_numpy())
 
 
 def sums(looks: pd.DataFrame, scores: pd.Series, names: pd.Series) -> pd.DataFrame:
@@ -112,12 +112,12 @@ def sentences(reference: pd.DataFrame | None, new: pd.DataFrame) -> list[str]:
             "needed to name one that is unlike them with 5 % of false alarms"
         ]
     large = new[new.parts >= lots.LEAST_PARTS]
-    found = {name: lots.compare(reference, lot) for name, lot in large.iterrows()}
-    unlike = {name: own for name, own in found.items() if own.p <= SIGNIFICANT}
+    compared = {name: lots.compare(reference, lot) for name, lot in large.iterrows()}
+    unlike = {name: lot for name, lot in compared.items() if lot.p <= SIGNIFICANT}
     said = [
-        f"{UNLIKE}: {name or 'this lot'}: {reason(own)} ({p_value(own.p)}). The "
+        f"{UNLIKE}: {name or 'this lot'}: {reason(lot)} ({p_value(lot.p)}). The "
         "promise is about lots like those: look at some of its parts before you use its verdicts"
-        for name, own in sorted(unlike.items(), key=lambda item: item[1].p)
+        for name, lot in sorted(unlike.items(), key=lambda item: item[1].p)
     ]
     alike, small = len(large) - len(unlike), len(new) - len(large)
     said += [f"Lots: {alike} like the {known} behind the thresholds"] if alike else []
@@ -125,13 +125,13 @@ def sentences(reference: pd.DataFrame | None, new: pd.DataFrame) -> list[str]:
     return said + ([f"Lots: {small} {too}"] if small else [])
 
 
-def reason(own: lots.Compared) -> str:
+def reason(lot: lots.Compared) -> str:
     """Return in words the two numbers in which a lot is strangest."""
     said = []
-    for name in own.z.abs().nlargest(2).index:
+    for name in lot.z.abs().nlargest(2).index:
         high, low, show = WORDS[name]
-        value, before = own.means[name], own.before[name]
-        is_high = own.z[name] > 0
+        value, before = lot.means[name], lot.before[name]
+        is_high = lot.z[name] > 0
         beyond = int(((before > value) if is_high else (before < value)).sum())
         which = f"all but {beyond} of the lots" if beyond else "every lot"
         ends = f"before {show(before.min())} to {show(before.max())}"

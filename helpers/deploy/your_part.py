@@ -98,8 +98,8 @@ def one_of_each_verdict(answered: pd.DataFrame) -> pd.DataFrame:
     ranked = answered[answered.score.notna()].sort_values("score", kind="stable")
     of_each = [ranked[ranked.verdict == verdict] for verdict in VERDICTS]
     places = (0, len(of_each[1]) // 2, -1)
-    found = [own.iloc[[at]] for own, at in zip(of_each, places, strict=True) if len(own)]
-    return pd.concat(found or [ranked.tail(1)])
+    chosen = [rows.iloc[[at]] for rows, at in zip(of_each, places, strict=True) if len(rows)]
+    return pd.concat(chosen or [ranked.tail(1)])
 
 
 def journey_figure(model: TrainedModel, parts: pd.DataFrame) -> Figure:

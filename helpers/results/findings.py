@@ -48,17 +48,17 @@ def best(table: pd.DataFrame) -> str:
 
 
 def shares(table: pd.DataFrame, unit: str = "group") -> str:
-    """Say how much of the best model's AUC its group and the brightness alone give.
+    """Compare the best model's AUC with those of its group and of brightness alone.
 
     `table` is that of `results_table`; `unit` is the word for a group, such as "module".
     """
     rows, side = table.set_index("model"), "test" if "test_auc" in table else "val"
     row, aucs = rows.loc[best_model(table)].to_dict(), rows[f"{side}_auc"].map(percent)
     alone = {PRIOR.slug: f"the {unit} alone, without a pixel,", "lr_on_brightness": "brightness"}
-    gives = [f"{words} gives {aucs[name]}" for name, words in alone.items() if name in aucs]
-    if not gives:
+    has = [f"{words} has {aucs[name]}" for name, words in alone.items() if name in aucs]
+    if not has:
         return ""
-    text = fill(f"Of the AUC of {{title}}, {{{side}_auc:%}}, {' and '.join(gives)}", row)
+    text = fill(f"{{title}} has AUC {{{side}_auc:%}}, {' and '.join(has)}", row)
     within = fill(f"{{{side}_within_auc:%[]}}", row)
     return text + (f"; inside a {unit} {row['title']} has {within}." if within != MISSING else ".")
 
@@ -145,18 +145,18 @@ def mistakes(wrong: pd.DataFrame, judged: pd.DataFrame) -> str:
     """
     texts = []
     for label, word, called in ((1, "bad", "good"), (0, "good", "bad")):
-        own = judged[judged.label == label]
-        if own.empty:
+        of_class = judged[judged.label == label]
+        if of_class.empty:
             continue
-        flags, groups = own.id.isin(wrong.id), own.get("group")
+        flags, groups = of_class.id.isin(wrong.id), of_class.get("group")
         rate = rate_interval(flags, groups)
         text = with_interval(*rate, " %")
         if groups is not None and groups.notna().all() and groups.nunique() < FEWEST_GROUPS:
             text = f"{percent(rate.estimate)} %; too few groups for an interval"
-        count = f"{flags.sum()} of {_count(len(own), f'{word} part')}"
+        count = f"{flags.sum()} of {_count(len(of_class), f'{word} part')}"
         verb = "is" if flags.sum() == 1 else "are"
         texts.append(f"{count} {verb} called {called} ({text})")
-    return f"{' and '.join(texts)}."
+    return f"{' and '.join(texts)}." if texts else ""
 
 
 def promise(points: pd.DataFrame, scored: Scored, bad_rate: float) -> list[str]:
@@ -198,11 +198,11 @@ def promise(points: pd.DataFrame, scored: Scored, bad_rate: float) -> list[str]:
     return [fill(text, row) for text in said]
 
 
-def one_part(scored: Scored, threshold: float, audited: pd.DataFrame) -> str:
+def one_part(scored: Scored, threshold: float) -> str:
     """Say which bad part held out sets a threshold that none is below, and what the next would do.
 
-    `audited` is the table of `label_audit.audit`. Nothing is said if bad parts are below the
-    threshold, or if as many good parts would pass at the next one.
+    Nothing is said if bad parts are below the threshold, or if as many good parts would pass at
+    the next one.
     """
     labels, scores = scored.labels_scores("val")
     ids = scored.ids("val")[labels == 1][order := np.argsort(scores[labels == 1], kind="stable")]
@@ -212,12 +212,9 @@ def one_part(scored: Scored, threshold: float, audited: pd.DataFrame) -> str:
     if first < threshold or passed[-1] == passed[0]:
         return ""
     escaped = scores[labels == 1] < others[0]
-    suspects = audited.id[audited.is_suspect].tolist()
-    doubt = ", and its label is the most suspect of all" if [ids[0]] == suspects[:1] else ""
-    doubt = doubt or (", and its label is suspect" if ids[0] in suspects else "")
     return (
         f"One part sets the threshold: {ids[0]}, labelled bad, has the lowest score of the "
-        f"{len(ids):,} bad ones held out{doubt}; at the next one {percent(passed[1])} % of the "
+        f"{len(ids):,} bad ones held out; at the next one {percent(passed[1])} % of the "
         f"good parts would pass instead of {percent(passed[0])} %, and {escaped.sum()} of "
         f"{_count(escaped.size, 'bad part')} would escape."
     )

@@ -202,7 +202,7 @@ def write_labels_to_check(run: Run, audited: pd.DataFrame) -> str:
     """
     path, rows = run.paths.labels_to_check, label_audit.to_check(audited)
     if path.exists() and files.file_digest(path) != load_run(run.paths).get(path.name):
-        return f"{path} was edited and is kept; delete it for a new one"
+        return f"{path} is not as this run wrote it and is kept; delete it for a new one"
     files.save_csv(path, rows)
     with edit_run(run.paths) as content:
         content[path.name] = files.file_digest(path)

@@ -217,7 +217,7 @@ def test_a_list_of_labels_that_a_person_may_have_edited_is_kept(run):
     edited = path.read_text().replace(",1,", ",0,", 1)
     assert f"\n{audited.id[0]}," not in edited  # the list of a run is written again
     path.write_text(edited)
-    assert "was edited and is kept" in report.write_labels_to_check(run, audited)
+    assert "is not as this run wrote it and is kept" in report.write_labels_to_check(run, audited)
     assert path.read_text() == edited
     path.unlink()
     record(run, stages={"01_data_split": {"settings": {"labels_csv": "lots.csv"}}})
