@@ -46,6 +46,7 @@ def test_labels_in_runs_make_neighbours_alike_and_shuffled_ones_do_not():
     assert findings.unit(mixed) == "group" and findings.file_order(mixed) == text
     for labels in (SHUFFLED, [0, 1] * 30):
         assert findings.file_order(table(labels)) == ""
+    assert findings.file_order(table(BLOCKS).assign(split="review")) == ""
     sorted_by_class = table(np.repeat([0, 1], 50))
     folders = sorted_by_class.label.map({0: "good/", 1: "bad/"})
     assert findings.file_order(sorted_by_class.assign(path=folders + sorted_by_class.id)) == ""
