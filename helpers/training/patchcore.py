@@ -35,6 +35,7 @@ PROJECTED = 128  # dimensions in which the core set is chosen, as in the authors
 MEMORY_AT_ONCE = 512  # patches of the memory, to which the distances of all others are held
 NETWORK = "patchcore"  # the kind of its specification
 MOST_PATCHES = 100_000  # a core set is chosen from at most so many, equally many of each image
+LEAST_PATCHES = 1_000  # in a core set: fewer lose AUC if there are few good images
 MOST_ASIDE = 200  # good images that are not remembered, to learn what score is usual
 LEAST_SCORE = 1e-12  # of an image whose patches are all in the memory; its logarithm is finite
 
@@ -256,8 +257,9 @@ def fit(
     """Remember patches of the good rows `train`, and score the rows `val` and `test`.
 
     No bad image is used. A tenth of the good training images is put aside: the median of their
-    scores becomes a defect score of 0.5. The core set keeps a `share` of the patches. `seed` is
-    that of the images put aside, of the patches offered and of the core set.
+    scores becomes a defect score of 0.5. The core set keeps a `share` of the patches, and at least
+    LEAST_PATCHES, if there are so many. `seed` is that of the images put aside, of the patches
+    offered and of the core set.
 
     Raises:
         NoMiddleLayersError: the backbone has no suitable stages.
@@ -297,7 +299,7 @@ def fit(
             rows = torch.from_numpy(stream.permutation(places)[:each])
             drawn.append(patches[rows.to(patches.device)].cpu().numpy())
     offered = np.concatenate(drawn)
-    size = min(max(round(share * len(offered)), NEIGHBOURS), len(offered))
+    size = min(max(round(share * len(offered)), LEAST_PATCHES), len(offered))
     chosen = core_set(offered, size, seeding.stream_seed(seed, "core set"), device)
     bank = MemoryBank(torch.from_numpy(offered[chosen]), inside=inside)
     usual = float(np.median(scores(bank, good.iloc[np.sort(order[:aside])]))) or 1.0

@@ -133,7 +133,10 @@ class BaselineSettings(BackboneSettings):
     """02: pretrained features, the four classical models, and PatchCore."""
 
     patchcore_share: float = setting(
-        0.01, "kept share of at most 100,000 patches of good parts", gt=0, le=1
+        0.01,
+        "kept share of at most 100,000 patches of good parts; at least 1,000 are kept",
+        gt=0,
+        le=1,
     )
 
 

@@ -38,7 +38,7 @@ def images(split, tmp_path_factory):
 
 
 def fit(weights, images, split):
-    return patchcore.fit(weights, images, split, share=0.1, seed=0)
+    return patchcore.fit(weights, images, split, share=0.7, seed=0)
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +51,7 @@ def test_bad_parts_are_found_and_bad_training_images_change_nothing(split, image
     for _, own in scores.groupby("split"):
         assert roc_auc_score(own.label, own.defect_score) > 0.99
     assert found.good_images == 27 and found.patches == 27 * 64  # of 30, three are put aside
-    assert len(found.network.memory) == round(0.1 * 27 * 64)
+    assert len(found.network.memory) == round(0.7 * 27 * 64)
     without = split[(split.split != "train") | (split.label == 0)]
     assert fit(weights, images, without).scores.equals(found.scores)
 
@@ -64,7 +64,7 @@ def test_patches_are_bounded_however_many_images_there_are(
     found = fit(weights, images, split)
     assert found.good_images == remembered
     assert found.patches == most // remembered * remembered <= most
-    assert len(found.network.memory) == max(patchcore.NEIGHBOURS, round(0.1 * found.patches))
+    assert len(found.network.memory) == found.patches  # as few as these are all kept
 
 
 def test_the_usual_score_is_the_median_of_good_images_that_the_memory_lacks(
