@@ -15,6 +15,7 @@ from scipy import stats
 from helpers.core.style import SIDES, SIGNIFICANT, p_value, percent
 
 UNITS = ("module", "lot", "wafer")  # what groups may be called, as "module07" is
+FEWEST = 10  # images of a group whose bad rate is said
 
 
 def images(split: pd.DataFrame, label_mapping: str) -> str:
@@ -96,9 +97,11 @@ def file_order(split: pd.DataFrame) -> str:
     share, by_chance = (_per_cent(1 - n / neighbours) for n in (changes, expected))
     what = "Neighbouring files are alike, and a random split divides them"
     if (word := unit(known)) and in_order(known):
-        rates = known.groupby("group").label.mean()
-        what = f"The bad rate jumps from {word} to {word}, from {100 * rates.min():.0f} to "
-        what += f"{_per_cent(rates.max())}, so the {word} predicts the label"
+        large = known[known.group.map(known.group.value_counts()) >= FEWEST]
+        rates = large.groupby("group").label.mean()
+        if len(rates) > 1 and _rates_p(large) < SIGNIFICANT:
+            what = f"The bad rate jumps from {word} to {word}, from {100 * rates.min():.0f} to "
+            what += f"{_per_cent(rates.max())}, so the {word} predicts the label"
     return (
         f"{what}: {share} of the neighbouring files share their label, in a random order "
         f"{by_chance} would (runs test, {p_value(p)})."
@@ -108,7 +111,7 @@ def file_order(split: pd.DataFrame) -> str:
 def groups(split: pd.DataFrame, random_auc: float, apart_auc: float) -> str:
     """Say what the group alone tells, by its AUC with a random split and with one by groups."""
     known, word = split[split.label.notna() & split.group.notna()], unit(split)
-    p = float(stats.chi2_contingency(pd.crosstab(known.group, known.label)).pvalue)
+    p = _rates_p(known)
     numbers = f"AUC {percent(random_auc)} with a random split, and {percent(apart_auc)} when whole "
     numbers += f"{word}s are held out"
     if p >= SIGNIFICANT or random_auc <= 0.5:
@@ -117,6 +120,11 @@ def groups(split: pd.DataFrame, random_auc: float, apart_auc: float) -> str:
         f"Knowing only the {word}, without a pixel, gives {numbers}: a score on random splits is "
         f"too good for a new {word}."
     )
+
+
+def _rates_p(known: pd.DataFrame) -> float:
+    """Return the p-value of the chi-squared test that all groups have the same bad rate."""
+    return float(stats.chi2_contingency(pd.crosstab(known.group, known.label)).pvalue)
 
 
 def _per_cent(fraction: float) -> str:

@@ -40,8 +40,11 @@ def test_duplicates_are_counted_by_cluster_and_leaks_are_said():
 def test_labels_in_runs_make_neighbours_alike_and_shuffled_ones_do_not():
     text = findings.file_order(table(BLOCKS))
     assert "97 %" in text and "in a random order 49 % would (runs test, p < .001)" in text
-    modules = table(BLOCKS, group=np.repeat(["module1", "module2"], 50))
-    assert "from module to module, from 50 to 50 %, so the" in findings.file_order(modules)
+    alike = table(BLOCKS, group=np.repeat(["module1", "module2"], 50))
+    assert findings.file_order(alike) == text  # half of both modules is bad
+    labels = np.repeat([0, 1] * 4 + [1], [20, 5, 5, 20, 20, 5, 5, 20, 2])
+    modules = table(labels, group=np.repeat([f"module{i}" for i in range(5)], [25] * 4 + [2]))
+    assert "from 20 to 80 %, so the module predicts" in findings.file_order(modules)
     mixed = table(BLOCKS, group=["day1", "day2"] * 50)
     assert findings.unit(mixed) == "group" and findings.file_order(mixed) == text
     for labels in (SHUFFLED, [0, 1] * 30):
