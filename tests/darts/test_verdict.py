@@ -94,12 +94,17 @@ def test_the_limit_follows_the_rate_and_the_length_of_the_search():
 
 
 @pytest.mark.parametrize(
-    ("strength", "decided", "counts"),
-    [(0.2, "nothing", "0 of 16"), (50.0, "the cells", "16 of 16")],
+    ("strength", "beta", "decided", "rest"),
+    [
+        (0.2, None, "nothing (0 of 16 operations, none", ": what the cells keep leads"),
+        (50.0, None, "the cells (16 of 16 operations, none", ": the rest of what the cells keep"),
+        (50.0, 50.0 * np.arange(14), "the cells (16 of 16 operations, 6 of 6", ": what the cells"),
+    ],
 )
-def test_a_verdict_counts_the_choices_that_lead_by_more_than_noise(strength, decided, counts):
-    text = verdict.verdict([record_of(strength)], SETTINGS)
-    assert f"decided {decided} (" in text and counts in text
+def test_a_verdict_counts_the_choices_that_lead_by_more_than_noise(strength, beta, decided, rest):
+    text = verdict.verdict([record_of(strength, beta)], SETTINGS)
+    assert f"decided {decided}" in text and rest in text
+    assert ("by no more than" in text) == ("none" in decided)
 
 
 def test_a_search_that_is_sure_of_one_operation_has_decided_a_part():
