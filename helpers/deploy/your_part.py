@@ -29,7 +29,6 @@ TICKS = (0.0001, 0.001, 0.01, 0.1, 0.5, 0.9, 0.99, 0.999)  # of the score, on a 
 NO_GROUP, EVERY = "(none)", "all parts"
 PASS, LOOK_AGAIN, REJECT = VERDICTS
 COLOURS = {PASS: "#0173b2", LOOK_AGAIN: "#949494", REJECT: "#de8f05"}  # seaborn's "colorblind"
-SHEET = (2, 6)  # rows and columns of the contact sheet
 
 
 def parts_to_ask(split: pd.DataFrame, folder: str) -> pd.DataFrame:
@@ -190,40 +189,3 @@ def by_group(answered: pd.DataFrame) -> pd.DataFrame:
     if len(table) > 1:
         table = pd.concat([table, table.sum().to_frame(EVERY).T.astype(table.dtypes)])
     return table.round(2).rename_axis("Group").reset_index()
-
-
-def look_again_figure(model: TrainedModel, answered: pd.DataFrame) -> Figure | None:
-    """Draw the parts that a person looks at again, with their maps; None if there are none."""
-    chosen = answered[answered.verdict == LOOK_AGAIN].sort_values("score", ascending=False)
-    shown = chosen.head(SHEET[0] * SHEET[1])
-    if shown.empty:
-        return None
-    title = f"{len(chosen)} of {len(answered)} parts are between the thresholds"
-    title += f"; the {len(shown)} of the highest score" if len(shown) < len(chosen) else ""
-    images = [np.asarray(model.read(str(path))[0]) for path in shown.path]
-    heats = [bad_map(model, image) for image in images]
-    scale = maps.MAP_SCALE if any(heat.max() > 0 for heat in heats) else ""
-    rows = -(-len(shown) // SHEET[1])
-    columns = max(3, -(-len(shown) // rows))
-    figure, axes = maps.grid(rows, columns, (1.9 * columns, 2.4 * rows + 0.3), title, scale)
-    parts = zip(axes.flat, images, heats, shown.itertuples(), strict=False)
-    for ax, image, heat, part in parts:
-        label: Any = getattr(part, "label", None)
-        lines = [
-            str(part.id)[-18:] + (f", {LABEL_NAMES[label]}" if pd.notna(label) else ""),
-            str(part.group)[-18:] if pd.notna(part.group) else "",
-            f"score {part.score:.3f}" + ("" if heat.max() > 0 else ", map empty"),
-        ]
-        maps.draw_overlay(ax, image, heat, "\n".join(filter(None, lines)))
-    return figure
-
-
-def say_verdicts(table: pd.DataFrame) -> str:
-    """Say how many parts pass, are looked at again and are rejected, from `by_group`."""
-    every = table.iloc[-1]
-    counts = {verdict: every[verdict.capitalize()] for verdict in VERDICTS}
-    if not any(counts.values()):
-        return ""
-    unread = f"; {every['Unreadable']} image(s) cannot be read" if every["Unreadable"] else ""
-    each = ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
-    return f"Of {sum(counts.values())} parts: {each}{unread}."

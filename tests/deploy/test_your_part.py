@@ -1,6 +1,5 @@
 """One part from file to verdict, a folder of one's own, and what is said about it."""
 
-import shutil
 from types import SimpleNamespace
 
 import numpy as np
@@ -97,10 +96,6 @@ def test_groups_count_verdicts_expected_bad_parts_and_known_labels():
     labelled = your_part.by_group(answered.assign(label=[0, 1, 1, 0, 1])).iloc[-1]
     assert (labelled["Bad"], labelled["Bad that passed (labels)"]) == (2, 1)
     assert labelled["Good that were rejected"] == 0
-    said = your_part.say_verdicts(your_part.by_group(answered))
-    assert said.startswith("Of 4 parts: 2 pass, 1 look again, 1 reject; 1 image")
-    nothing = your_part.by_group(_answered("-----", probabilities=[np.nan] * 5))
-    assert your_part.say_verdicts(nothing) == ""
 
 
 def test_without_a_folder_parts_come_evenly_from_the_whole_test_set():
@@ -109,17 +104,6 @@ def test_without_a_folder_parts_come_evenly_from_the_whole_test_set():
     parts = your_part.parts_to_ask(split, "")
     assert len(parts) == your_part.FROM_THE_RUN and parts.id.astype(int).diff().max() <= 8
     assert set(parts.id) <= set(ids[::2]) and parts.id.tolist()[::47] == ["000", "298"]
-
-
-def test_parts_to_look_at_again_are_drawn_and_nothing_if_there_are_none(model, folder):
-    for number in range(12):
-        shutil.copy(folder / "c.png", folder / f"more{number}.png")
-    answered = _ask(model, folder)
-    answered = answered[answered.reason == ""].assign(label=1)
-    assert your_part.look_again_figure(model, answered.assign(verdict="pass")) is None
-    figure = your_part.look_again_figure(model, answered.assign(verdict="look again"))
-    assert f"of {len(answered)}" in figure.get_suptitle()
-    assert all(", bad\n" in ax.get_title() for ax in figure.axes[:12])
 
 
 def test_the_map_of_patchcore_starts_at_the_usual_score_of_a_good_part(monkeypatch):
