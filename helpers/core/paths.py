@@ -78,6 +78,11 @@ def notebooks_root() -> Path:
     return packed if packed.is_dir() else project_root() / "notebooks"
 
 
+def published_scores() -> Path:
+    """Return the folder of ELPV's scores out of fold, see `results.out_of_fold`."""
+    return notebooks_root() / "results" / "out_of_fold"
+
+
 def checkpoint_name(seed: int, fold: int | None = None) -> str:
     """Return the file name of the weights of one training, in its model's folder."""
     return f"seed{seed}.safetensors" if fold is None else f"seed{seed}_fold{fold}.safetensors"

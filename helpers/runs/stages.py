@@ -192,6 +192,9 @@ def stage_key(stage: str, resolved: Any, run: Mapping[str, Any]) -> str:
         tables = sorted(paths.RunPaths(run["run"]).predictions_root.glob("*.csv"))
         models = {p.stem: files.file_digest(p) for p in tables if p.stem not in ENSEMBLES}
         content["models"] = models
+    if stage == ANALYSIS:  # which draws them
+        shown = sorted(paths.published_scores().glob("*/*.csv"))
+        content["published"] = [[p.parent.name, p.name, files.file_digest(p)] for p in shown]
     if other_run := getattr(resolved, "compare_run", ""):
         other = paths.RunPaths(other_run)
         read = [other.run_json, other.split_csv, *sorted(other.predictions_root.glob("*.csv"))]

@@ -19,7 +19,6 @@ import re
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -30,6 +29,7 @@ from torch import nn
 from helpers import datasets
 from helpers.core import devices, files, metrics, paths, seeding
 from helpers.core.members import sides
+from helpers.core.paths import published_scores
 from helpers.darts import genotypes, named, network, search, verdict
 from helpers.darts.genotypes import PUBLISHED, Genotype
 from helpers.darts.settings import RetrainSettings, SearchSettings
@@ -52,11 +52,6 @@ LITE = "efficientnet_lite{}"
 RANDOM_CELL = re.compile(r"random_cell_(\d+)")
 PLAIN_PX, PLAIN_EPOCHS, PLAIN_RATE = 224, 8, 3e-4  # as many epochs as `full` trains FBP
 Scores = pd.Series  # defect score by id, of the rows `val`
-
-
-def folder() -> Path:
-    """Return the folder of the scores."""
-    return paths.notebooks_root() / "results" / "out_of_fold"
 
 
 @functools.cache
@@ -303,10 +298,10 @@ def save_folds() -> None:
     """Write folds.csv: id, label, group, and the fold of each protocol."""
     columns = {name: protocol(name).set_index("id").fold for name in PROTOCOLS}
     table = protocol("random")[["id", "label", "group"]].join(pd.DataFrame(columns), on="id")
-    path, content = folder() / "folds.csv", files.csv_bytes(table)
+    path, content = published_scores() / "folds.csv", files.csv_bytes(table)
     if path.exists() and path.read_bytes() != content:
         raise files.ArtifactError(
-            f"{path}: the folds are others than those of the stored scores: delete {folder()}"
+            f"{path}: the folds are others than those of the stored scores: delete {path.parent}"
         )
     files.save_csv(path, table)
 
@@ -314,7 +309,7 @@ def save_folds() -> None:
 def complete(row: str, name: str, seed: int, fold: int) -> None:
     """Score the images of a fold by a row's recipe, unless its file has them already."""
     table, column = protocol(name), f"seed{seed}"
-    path = folder() / name / f"{row}.csv"
+    path = published_scores() / name / f"{row}.csv"
 
     def read() -> pd.DataFrame:
         return pd.read_csv(path, dtype={"id": str}) if path.exists() else table[["id"]].copy()
@@ -332,7 +327,7 @@ def complete(row: str, name: str, seed: int, fold: int) -> None:
         scores[column] = [float(f"{value:.5g}") for value in values]
         files.save_csv(path, scores)
         if found.attrs:  # a cell that was searched in the other folds
-            with (folder() / "searched_cells.jsonl").open("a", encoding="utf-8") as cells:
+            with (published_scores() / "searched_cells.jsonl").open("a", encoding="utf-8") as cells:
                 about = {"protocol": name, "seed": seed, "fold": fold} | found.attrs
                 cells.write(json.dumps(about) + "\n")
     auc = metrics.roc_auc(table.label[rows].astype(int), values[rows])

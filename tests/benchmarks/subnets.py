@@ -123,7 +123,7 @@ def compared() -> pd.DataFrame:
     Judged are the images of the folds that did not choose and that all have scored; the intervals
     of the differences are by modules.
     """
-    found = read_folder(out_of_fold.folder())
+    found = read_folder(paths.published_scores())
     names = {"fbp": "whole", **row_names()}
     missing = [row for row in names if row not in found.scores["groups"]]
     if missing:

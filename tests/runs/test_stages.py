@@ -237,3 +237,14 @@ def test_the_key_changes_with_the_content_of_a_genotype_file_but_not_of_one_name
     assert key_of("05_genotype_retraining", genotypes=names) == first
     (tmp_path / "mine.json").write_text("other")
     assert key_of("05_genotype_retraining", genotypes=names) != first
+
+
+def test_06_draws_the_published_scores_anew_once_they_have_changed(home, monkeypatch, tmp_path):
+    monkeypatch.setattr(paths, "published_scores", lambda: tmp_path)
+    resolved, keys = config.resolve("06_analysis", "quick", {}), []
+    for content in (None, "id,seed0\na,.5\n", "id,seed0\na,.6\n"):
+        if content:
+            (tmp_path / "groups").mkdir(exist_ok=True)
+            (tmp_path / "groups" / "fbp.csv").write_text(content)
+        keys.append(stages.stage_key("06_analysis", resolved, {"run": "r"}))
+    assert len({*keys}) == 3
