@@ -16,9 +16,11 @@ RESULTS = paths.project_root() / "notebooks" / "results"
 # README's name of a row, and its model
 ROWS = {
     "fine-tuned (FBP)": "fbp",
-    "linear probe, last layer (LL)": "ll",
-    "LDA, pretrained features": "lda",
+    "last layer (LL)": "ll",
+    "random forest": "rf",
+    "LDA": "lda",
     "PatchCore, good parts only": "patchcore",
+    "published cell (DARTS_V2)": "darts_v2",
     "brightness alone": "lr_on_brightness",
     "module prior, no pixel": "module_prior",
 }
@@ -87,9 +89,6 @@ def test_what_passes_untouched_is_that_of_the_scores_out_of_fold_and_of_the_oper
         f"{seen[3].removeprefix('0')} % of the bad ones (whole modules {unseen[3]} %)"
     ) in TEXT
     quick = QUICK["07_operating_points"].loc["fbp"].iloc[0]
-    assert quick.asked == 0.01 and f"{100 * quick.test_good_passed:.1f} % pass." in TEXT
-    others = round(0.8 * (labels == 1).sum(), -1)
-    assert f"has {quick.val_bad:.0f} bad cells for its promise, not {others:.0f}:" in TEXT
     assert f"test set of {quick.test_bad + quick.test_good:.0f} images" in TEXT
 
 
