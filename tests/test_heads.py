@@ -1,0 +1,100 @@
+"""The heads of the published notebooks say what the published tables and scores say."""
+
+import json
+import re
+
+import pandas as pd
+import pytest
+
+from helpers.core import metrics, paths
+from helpers.core.tables import fill
+from helpers.results.out_of_fold import PROTOCOLS, read_folder, three_columns
+from helpers.runs.findings import TITLE
+
+RESULTS = paths.project_root() / "notebooks" / "results" / "elpv-quick"
+RUN = pd.read_csv(RESULTS / "06_results.csv").set_index("model")
+POINTS = pd.read_csv(RESULTS / "07_operating_points.csv").set_index(["model", "rule"])
+CELLS = ["darts_v2", "darts_searched", "random_cell_0"]
+CLASSICAL = ["lda", "rf", "lr", "svm"]
+INSIDE = "test_within_auc"
+
+
+def head(name):
+    """Return the words at the head of a published notebook."""
+    (path,) = paths.notebooks_root().glob(f"{name}_*.ipynb")
+    outputs = [
+        one for cell in json.loads(path.read_text())["cells"] for one in cell.get("outputs", ())
+    ]
+    pages = ["".join(one.get("data", {}).get("text/html", "")) for one in outputs]
+    found = next(page for page in pages if TITLE in page)
+    return " ".join(re.sub(r"<style.*?</style>|<[^>]+>", " ", found, flags=re.S).split())
+
+
+def auc(model, column="test_auc", look="%"):
+    return fill(f"{{{column}:{look}}}", RUN.loc[model])
+
+
+def span(models, column="test_auc"):
+    values = 100 * RUN.loc[models, column]
+    return f"{values.min():.1f} to {values.max():.1f}"
+
+
+def out_of_fold():
+    """Return how far FBP is ahead of LL by both protocols, and what FBP has in three columns."""
+    scores = read_folder(paths.published_scores())
+    leads = []
+    for protocol in PROTOCOLS:
+        pair = [scores.scores[protocol][name].seed0 for name in ("fbp", "ll")]
+        gain = metrics.auc_difference(scores.folds.label, *pair, scores.folds.group)
+        low, high = 100 * gain.low, 100 * gain.high
+        leads.append(f"{100 * gain.difference:.1f} [{low:.1f}, {high:.1f}] points on")
+    return leads, three_columns(scores).set_index("model").loc["fbp"]
+
+
+def sentences():
+    """Yield a notebook, and a part of a sentence at its head, from the published tables."""
+    prior = f"the module alone, without a pixel, has {auc('module_prior')}"
+    brightness = auc("lr_on_brightness")
+    yield "02", f"test AUC {auc('lr')} against {brightness} ("
+    others = f"{prior}; PatchCore, from good parts alone, has {auc('patchcore')}; brightness alone"
+    yield "02", f"not told apart, with {span(CLASSICAL)}; {others} has {brightness}."
+    yield "02", f"Inside modules they have {span(CLASSICAL, INSIDE)}; the module alone, without"
+    last = f"has {auc('patchcore', INSIDE)}; brightness alone has {auc('lr_on_brightness', INSIDE)}"
+    yield "02", last
+    yield "03", f"(LL): test AUC {auc('fbp')} against {auc('ll')} ("
+    yield "03", f"(LL): test AUC {auc('cnn')} against {auc('ll')} ("
+    (seen, unseen), fbp = out_of_fold()
+    yield "03", f"fine-tuning leads by {seen} seen modules and {unseen} unseen modules."
+    more = 100 * (RUN.test_auc[CELLS].max() - RUN.test_auc["module_prior"])
+    yield "05", f"test AUC {span(CELLS)}, at most {more:.1f} points more than the module alone"
+    yield (
+        "05",
+        f"Inside a module they have {span(CELLS, INSIDE)}, fine-tuning {auc('fbp', INSIDE)}.",
+    )
+    yield "05", f"one: test AUC {auc('darts_searched')} against {auc('random_cell_0')} ("
+    inside = auc("fbp", INSIDE, "%[]")
+    yield (
+        "06",
+        f"FBP has AUC {auc('fbp')}, {prior} and brightness has {brightness}; inside a module",
+    )
+    yield "06", f"inside a module FBP has {inside}."
+    columns = "{seen_auc:%} on seen modules, {unseen_auc:%} on new ones and {inside_auc:%} inside"
+    yield "06", f"FBP has AUC {fill(columns, fbp)} a new module"
+    cells = (
+        f"the published cell ({auc('darts_v2')}) and the searched cell ({auc('darts_searched')})"
+    )
+    yield "06", f"fine-tuning ({auc('fbp')}) beats {cells}"
+    point = POINTS.loc[("fbp", "expected")]
+    free, rejected = 100 * point.test_good_passed, 100 * point.test_overkill_rate
+    looked = f"{100 - free - rejected:.1f} % after a look, {rejected:.1f} % are rejected"
+    yield "07", f"{free:.1f} % of the good parts pass without a look, {looked}"
+    alone = 100 * metrics.exact_interval(int(point.test_escapes), int(point.test_bad)).high
+    ends = (
+        f"{alone:.1f} % if parts are independent, to {100 * point.test_escape_rate_high:.1f} % if"
+    )
+    yield "07", f"none of {point.test_bad:.0f} bad test parts escaped (95 % interval to {ends}"
+
+
+@pytest.mark.parametrize(("name", "words"), [*sentences()])
+def test_a_sentence_at_a_notebook_s_head_is_computed_from_the_published_tables(name, words):
+    assert words in head(name)
