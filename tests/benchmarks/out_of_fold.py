@@ -24,7 +24,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+import torch.nn.functional as F
+from PIL import Image
 from torch import nn
+from torch.utils.data import DataLoader, Dataset
+from torchvision import transforms
 
 from helpers import datasets
 from helpers.core import devices, files, metrics, paths, seeding
@@ -45,7 +49,6 @@ from helpers.runs.cells import training_images
 from helpers.runs.presets import PRESET_VALUES
 from helpers.training import allocator, baselines, features, fit, patchcore
 from helpers.training.settings import BaselineSettings, FinetuneSettings
-from tests.benchmarks import plain
 
 FOLDS = 5
 LITE = "efficientnet_lite{}"
@@ -75,16 +78,20 @@ def _by_id(scores: pd.DataFrame) -> Scores:
 
 
 def fine_tuned(
-    table: pd.DataFrame, seed: int, backbone: str = LITE.format(0), **changes: Any
+    table: pd.DataFrame,
+    seed: int,
+    backbone: str = LITE.format(0),
+    layers: str = "fbp",
+    **changes: Any,
 ) -> Scores:
-    """Train all layers as the preset `full` does, except for some of the settings."""
-    given = PRESET_VALUES["full"]["03_finetuning"] | changes
-    settings = FinetuneSettings(**given)
+    """Train all layers, or the last one ("ll"), as the preset `full` does, but for `changes`."""
+    settings = FinetuneSettings(**PRESET_VALUES["full"]["03_finetuning"] | changes)
     cache = images(settings.image_size_px)
     weights = backbones.find_weights(backbone, "", cache.size_px)
     build = functools.partial(fit.pretrained, weights, cache.size_px)
-    training = dataclasses.replace(settings.fbp, keep="last")
-    return _by_id(fit.fit(build, cache, table, training, seed).scores)
+    training = dataclasses.replace(getattr(settings, layers), keep="last")
+    embedded = frozen(backbone) if layers == "ll" else None
+    return _by_id(fit.fit(build, cache, table, training, seed, features=embedded).scores)
 
 
 def cnn(table: pd.DataFrame, seed: int) -> Scores:
@@ -102,17 +109,6 @@ def frozen(backbone: str) -> features.Features:
     cache = images(BaselineSettings().image_size_px)
     weights = backbones.find_weights(backbone, "", cache.size_px)
     return features.Features.of_arrays(features.embed_all(weights, cache, cache.table[["id"]]))
-
-
-def last_layer(table: pd.DataFrame, seed: int) -> Scores:
-    """Train the last layer on frozen features, as the preset `full` does."""
-    settings = FinetuneSettings(**PRESET_VALUES["full"]["03_finetuning"])
-    cache = images(settings.image_size_px)
-    weights = backbones.find_weights(LITE.format(0), "", cache.size_px)
-    build = functools.partial(fit.pretrained, weights, cache.size_px)
-    training = dataclasses.replace(settings.ll, keep="last")
-    embedded = frozen(LITE.format(0))
-    return _by_id(fit.fit(build, cache, table, training, seed, features=embedded).scores)
 
 
 def classical(
@@ -170,25 +166,49 @@ def searched(table: pd.DataFrame, seed: int) -> Scores:
     return scores
 
 
+class Files(Dataset):
+    """Image files of a table (`path`, `label`), decoded each time that they are read."""
+
+    def __init__(self, table: pd.DataFrame, transform: Callable) -> None:
+        self.paths, self.labels = table.path.tolist(), table.label.tolist()
+        self.transform = transform
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+        with Image.open(self.paths[index]) as image:
+            return self.transform(image.convert("RGB")), self.labels[index]
+
+
 def plainly(table: pd.DataFrame, seed: int) -> Scores:
-    """Fine-tune as a user would by himself: 224 px, flips, Adam, cross-entropy, eight epochs."""
+    """Fine-tune as tutorials show it: Pillow, torchvision, a DataLoader, float32, eight epochs."""
     torch.manual_seed(seed)
     device = devices.default_device()
     model = backbones.pretrained(backbones.find_weights(LITE.format(0), "", PLAIN_PX), 2, PLAIN_PX)
     model = model.to(memory_format=torch.channels_last)  # the same numbers in half the time
     allocator.keep_freed_memory()  # the same numbers in two thirds of the time
-    norm = (model.spec.mean, model.spec.std)
-    rows = {side: table[table.split == side].reset_index(drop=True) for side in ("train", "val")}
-    transform = plain.transform_of(PLAIN_PX, *norm, flips=True)
-    train = plain.loader(rows["train"], transform, 32, shuffle=True)
+
+    def batches(side: str, *flips: nn.Module, **options: Any) -> DataLoader:
+        last = [transforms.ToTensor(), transforms.Normalize(model.spec.mean, model.spec.std)]
+        steps = [transforms.Resize((PLAIN_PX, PLAIN_PX)), *flips, *last]
+        rows = Files(table[table.split == side], transforms.Compose(steps))
+        return DataLoader(rows, 32, num_workers=2, **options)
+
+    flips = (transforms.RandomHorizontalFlip(), transforms.RandomVerticalFlip())
+    train, val = batches("train", *flips, shuffle=True), batches("val")
     adam = torch.optim.Adam(model.parameters(), lr=PLAIN_RATE)
-    plain.train(model, train, device, PLAIN_EPOCHS, adam)
-    val = plain.loader(rows["val"], plain.transform_of(PLAIN_PX, *norm), 32)
+    model.to(device).train()
+    for _ in range(PLAIN_EPOCHS):
+        for batch, labels in train:
+            adam.zero_grad()
+            F.cross_entropy(model(batch.to(device)), labels.to(device)).backward()
+            adam.step()
     model.eval()
     with torch.no_grad():
         logits = [model(batch.to(device)).cpu() for batch, _ in val]
-    bad = nn.functional.softmax(torch.cat(logits), dim=1)[:, 1]
-    return pd.Series(bad.numpy(), rows["val"].id)
+    bad = F.softmax(torch.cat(logits), dim=1)[:, 1]
+    return pd.Series(bad.numpy(), table.id[table.split == "val"])
 
 
 class Block(nn.Module):
@@ -243,7 +263,7 @@ ROWS: Mapping[str, Callable[[pd.DataFrame, int], Scores]] = {
     "lr_on_brightness": brightness,
     **{name: functools.partial(classical, name.upper()) for name in ("lda", "lr", "rf", "svm")},
     "patchcore": good_alone,
-    "ll": last_layer,
+    "ll": functools.partial(fine_tuned, layers="ll"),
     "cnn": cnn,
     "by_hand": functools.partial(from_scratch, None),
     "darts_v2": functools.partial(from_scratch, PUBLISHED["DARTS_V2"]),
