@@ -21,7 +21,7 @@ from helpers.core import files, paths
 from helpers.core.files import ArtifactError
 from helpers.core.paths import RunPaths
 from helpers.datasets.split_file import read_split
-from helpers.results import out_of_fold
+from helpers.results.out_of_fold import OutOfFold
 from helpers.runs import report
 from helpers.runs.record import load_run
 from helpers.runs.settings import ANALYSIS, STAGES
@@ -59,7 +59,7 @@ def publish(name):
             contents[root / "results" / shown.name / table.name] = table.read_bytes()
     place = root / "results" / name
     if (read_split(run_paths.split_csv).split != "test").all():
-        scores = out_of_fold.contents(report.out_of_fold_scores(run_paths, other))
+        scores = scores_by_file(report.out_of_fold_scores(run_paths, other))
         contents |= {place / file: content for file, content in scores.items()}
     contents[place / "constraints.txt"] = constraints(record["stages"][ANALYSIS]["versions"])
     contents[root / "images" / f"{FIGURE}.png"] = run_paths.figure(FIGURE).read_bytes()
@@ -68,6 +68,16 @@ def publish(name):
     for path in {*place.glob("*/*.csv")} - contents.keys():  # of an earlier publication
         path.unlink()
     return list(contents)
+
+
+def scores_by_file(found: OutOfFold) -> dict[str, bytes]:
+    """Return the content of a folder of scores by file: see `results.out_of_fold`."""
+    content = {"folds.csv": files.csv_bytes(found.folds)}
+    for protocol, models in found.scores.items():
+        for name, scores in models.items():
+            text = scores.to_csv(float_format="%.5g", lineterminator="\n")
+            content[f"{protocol}/{name}.csv"] = text.encode()
+    return content
 
 
 def with_outputs(stage, run_paths, record):

@@ -80,7 +80,7 @@ def device() -> tuple[str, str]:
     from helpers.core import devices
 
     chosen, kind = devices.default_device(), devices.gpu_kind()
-    precision = devices.default_precision(chosen).replace("no", "float32")
+    precision = devices.precision_name(devices.default_precision(chosen))
     name = f"{devices.device_name(chosen)}; precision {precision}"
     if kind and (reason := devices.failure(kind)):
         way_out = "install the torch build for this card and driver to use it"

@@ -9,7 +9,6 @@ from __future__ import annotations
 import textwrap
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from helpers.commands import cli, kernel
@@ -65,13 +64,14 @@ def execute(plan: Plan) -> None:
             if waits and stage in config.BOTH_CLASSES:
                 print(f"{head}: waits for {waits}", flush=True)
                 continue
-            if _is_done(plan, stage, notebook):
+            code, given = kernel.code_digest(notebook), plan.settings[stage]
+            preset = stages.load_run(run_paths).get("preset", plan.preset)  # notebook 01 writes it
+            if preset == plan.preset and stages.is_current(stage, given, run_paths, code):
                 print(f"{head}: up to date", flush=True)
                 continue
             print(f"{head}: running as {plan.run}", flush=True)
             stage_started_s = time.monotonic()
             values = plan.parameters[stage] | _remaining(plan, stage, started_s)
-            code = kernel.code_digest(notebook)
             skipped = kernel.BOTH_CLASSES if waits else ""
             copy = run_paths.notebook(stage)
             kernel.run_notebook(notebook, copy, values, plan.command, skipped)
@@ -80,15 +80,6 @@ def execute(plan: Plan) -> None:
             if stage == FIRST_TABLE != plan.chosen[-1]:
                 _show_table(run_paths)
         _show_results(run_paths, time.monotonic() - started_s, plan.chosen[-1])
-
-
-def _is_done(plan: Plan, stage: str, notebook: Path) -> bool:
-    """Return True if the stage is up to date."""
-    run_paths = paths.RunPaths(plan.run)
-    if stages.load_run(run_paths).get("preset", plan.preset) != plan.preset:
-        return False  # notebook 01 writes the preset
-    code = kernel.code_digest(notebook)
-    return stages.is_current(stage, plan.settings[stage], run_paths, code)
 
 
 def _remaining(plan: Plan, stage: str, started_s: float) -> dict[str, float]:

@@ -63,3 +63,8 @@ def default_precision(device: torch.device) -> str:
     on_cpu = device.type == "cpu"
     cpu: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)() if on_cpu else {}
     return "bf16" if cpu.get("avx512_bf16") or cpu.get("amx_bf16") else "no"
+
+
+def precision_name(precision: str) -> str:
+    """Return a precision in words, for the tables."""
+    return precision.replace("no", "float32")

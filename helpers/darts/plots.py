@@ -62,8 +62,8 @@ def draw_genotypes(
     for ax, (name, cell, kind) in zip(axes.flat, cells, strict=True):
         edges = cell.edges(kind)
         chosen = [choice[:3] for choice in sure or ()]
-        pale = [e for e in edges if sure is not None and _as_choice(kind, e) not in chosen]
-        _draw_cell(ax, edges, pale)
+        pale = [e for e in edges if (kind, EDGES.index(e[1:]), e[0]) not in chosen]
+        _draw_cell(ax, edges, () if sure is None else pale)
         ax.set(title=f"{name}: {words[kind]} cell", aspect="equal")
         ax.axis("off")
     width, height = (np.ptp(limits) for limits in (ax.get_xlim(), ax.get_ylim()))
@@ -85,11 +85,6 @@ def growing_cell(history: Sequence[Record], settings: SearchSettings) -> HTML:
         figure = draw_genotypes({words: genotype_of(record, settings.max_skips)}, sure)
         frames.append(slider.picture(figure, words))
     return slider.slider(frames, len(frames) - 1, "epoch")
-
-
-def _as_choice(kind: str, edge: Edge) -> tuple[str, int, str]:
-    """Return an edge as the first three fields of a `Choice`."""
-    return kind, EDGES.index(edge[1:]), edge[0]
 
 
 def _draw_cell(ax: Axes, edges: Sequence[Edge], pale: Sequence[Edge] = ()) -> None:

@@ -26,13 +26,6 @@ OWN = ["id", "path", "label", "quality", "is_suspect", "defect_score", "reason"]
 TO_CHECK = ["id", "path", "label", "reason"]
 
 
-def class_probabilities(labels: ArrayLike, scores: ArrayLike) -> np.ndarray:
-    """Turn held-out scores (N,) into probabilities (N, 2) of good and bad."""
-    labels, scores = check_both_classes(labels, scores)
-    logits = special.logit(np.clip(scores, 1e-4, 1 - 1e-4))[:, None]
-    return LogisticRegression().fit(logits, labels).predict_proba(logits)
-
-
 def confident_class(labels: ArrayLike, probabilities: ArrayLike) -> np.ndarray:
     """Return the class (N,) to which each image confidently belongs, the likelier of two, or -1."""
     labels, probabilities = np.asarray(labels), np.asarray(probabilities)
@@ -50,10 +43,11 @@ def audit(scored: Scored, split: pd.DataFrame) -> pd.DataFrame:
         defect_score, reason`, and the source's own columns of the split. Suspect labels come first,
         then those of low quality.
     """
-    labels, scores = scored.labels_scores("val")
+    labels, scores = check_both_classes(*scored.labels_scores("val"))
     means = {word: scores[labels == label].mean() for label, word in LABEL_NAMES.items()}
     usual = ", ".join(f"{mean:.2f} on average if {word}" for word, mean in means.items())
-    probabilities = class_probabilities(labels, scores)
+    logits = special.logit(np.clip(scores, 1e-4, 1 - 1e-4))[:, None]
+    probabilities = LogisticRegression().fit(logits, labels).predict_proba(logits)
     frame = pd.DataFrame({"id": scored.ids("val"), "label": labels})
     frame["quality"] = probabilities[np.arange(len(labels)), labels]
     frame["is_suspect"] = confident_class(labels, probabilities) == 1 - labels

@@ -81,16 +81,6 @@ def _by_seed(scored: Scored) -> pd.DataFrame:
     return pd.concat(trainings).pivot(index="id", columns="seed", values="defect_score")
 
 
-def contents(found: OutOfFold) -> dict[str, bytes]:
-    """Return the files of a folder by name; scores have five significant digits."""
-    content = {"folds.csv": files.csv_bytes(found.folds)}
-    for protocol, models in found.scores.items():
-        for name, scores in models.items():
-            text = scores.to_csv(float_format="%.5g", lineterminator="\n")
-            content[f"{protocol}/{name}.csv"] = text.encode()
-    return content
-
-
 def read_folder(folder: Path) -> OutOfFold:
     """Load a folder of scores; a model is known by its slug alone.
 

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from helpers.core import files
+from helpers.core.devices import precision_name
 from helpers.core.members import folds_of
 from helpers.core.paths import RunPaths
 from helpers.core.rules import SettingsError
@@ -59,7 +60,7 @@ def caption(run: Run) -> str:
     if trained:
         seeds = max((stage["settings"] for stage in trained), key=lambda s: s.get("seeds", 1))
         facts += [f"training seed {seeds['seed']}, {seeds.get('seeds', 1)} in all"]
-    facts += [f"{last['device']}, {last['precision'].replace('no', 'float32')}"]
+    facts += [f"{last['device']}, {precision_name(last['precision'])}"]
     return f"{'; '.join(facts)}. {first['caveats']}{compared}"
 
 

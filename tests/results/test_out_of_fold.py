@@ -13,6 +13,7 @@ from helpers.datasets.group_prior import group_prior
 from helpers.models.record import Model
 from helpers.results import comparison, out_of_fold
 from helpers.results.out_of_fold import OutOfFold
+from tests.publish import scores_by_file
 
 MODELS = {"lda": Model("lda"), "fbp": Model("fbp"), "stacking": Model("stacking")}
 MODELS["darts_searched_distilled"] = Model("darts_searched", teacher="fbp")
@@ -117,7 +118,7 @@ def test_the_module_prior_knows_seen_groups_and_nothing_of_new_ones(found):
 
 def test_a_folder_of_scores_gives_the_same_table(found, tmp_path):
     found = without(found, "groups", "fbp", "seed1")
-    for name, content in out_of_fold.contents(found).items():
+    for name, content in scores_by_file(found).items():
         files.write_bytes(tmp_path / name, content)
     lines = (tmp_path / "groups" / "fbp.csv").read_text().splitlines()
     assert lines[0] == "id,seed0,seed1,seed2" and lines[8].count(",,") == 1
