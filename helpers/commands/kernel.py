@@ -52,14 +52,9 @@ def code_digest(notebook: Path) -> str:
 def run_notebook(
     source: Path, target: Path, parameters: Mapping[str, Any], command: str, skipped: str = ""
 ) -> None:
-    """Execute a notebook and write the executed copy.
+    """Execute a notebook, without cells that have the tag `skipped`, and write the executed copy.
 
-    Args:
-        source: the notebook of a stage.
-        target: its executed copy.
-        parameters: values for its parameters cell.
-        command: continues the run; error messages end with it.
-        skipped: tag of cells that are left out.
+    The `command`, with which error messages end, continues the run.
 
     Raises:
         RunError: the notebook failed, or its kernel did.

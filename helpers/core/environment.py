@@ -62,11 +62,7 @@ class MemoryFullError(UserError):
 
 @contextlib.contextmanager
 def enough_for(work: str, settings: Any) -> Iterator[None]:
-    """Run a block; if the memory is too small for it, say which settings to lower.
-
-    Args:
-        work: name of the work, to open the message with.
-        settings: a stage's settings (a dataclass).
+    """Run a block; if the memory is too small for the `work`, say which settings to lower.
 
     Raises:
         MemoryFullError: from any error that says that the memory is full; other errors pass.

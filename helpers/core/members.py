@@ -77,12 +77,9 @@ def stratified_folds(
     The numbers are drawn: scikit-learn would put the groups that are hardest to place into the
     first folds whatever the seed, and a test set that is one fold would always hold them.
 
-    Args:
-        labels: (N,) classes or strata.
-        n: folds; fewer if there are fewer groups.
-        random_state: of the shuffling.
-        groups: (N,) no group is in two folds; a missing one is a group of its own. None, or a
-            single group: parts are drawn one by one.
+    The labels (N,) are classes or strata. No group of `groups` (N,) is in two folds, so there are
+    at most as many folds as groups; a missing one is a group of its own. Without `groups`, or with
+    a single one, parts are drawn one by one.
     """
     labels = np.asarray(labels)
     fold = np.empty(labels.size, dtype=np.int64)

@@ -96,12 +96,8 @@ def _spread(
     than DeLong's, since the sums of a few groups may cancel. The degrees of freedom are one less
     than the groups that hold the rarer class: with few groups the normal distribution would call
     noise significant in 10 to 20 of 100 cases. A bad and a good part of two groups are a pair;
-    pairs that share no group are independent.
-
-    Args:
-        parts: `_placements`, or their differences for a difference of AUCs.
-        labels: (N,).
-        groups: if any. The variance is infinite if a class is in one group alone.
+    pairs that share no group are independent. The variance is infinite if a class is in one group
+    alone. The `parts` are `_placements`, or their differences for a difference of AUCs.
     """
     number = np.arange(labels.size) if groups is None else group_numbers(groups, labels.size)
     n_groups, sums, counts, alone, by_groups = int(number.max()) + 1, [], [], 0.0, 0.0
@@ -162,10 +158,7 @@ def _alike_interval(estimate: float, n: int) -> Interval:
 
 
 def auc_difference(
-    labels: ArrayLike,
-    scores_a: ArrayLike,
-    scores_b: ArrayLike,
-    groups: ArrayLike | None = None,
+    labels: ArrayLike, scores_a: ArrayLike, scores_b: ArrayLike, groups: ArrayLike | None = None
 ) -> Comparison:
     """Return the AUC of a minus that of b on the same parts, by the paired test.
 

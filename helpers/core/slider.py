@@ -33,10 +33,8 @@ _PAGE = """<div id="{key}"><div>{shown}</div></div>
 def slider(frames: Sequence[str], start: int, what: str) -> HTML:
     """Return a frame with a slider above it that shows the others: no server, no network.
 
-    Args:
-        frames: HTML, with all text of data escaped.
-        start: the number of the frame that is shown first, and alone where no script runs.
-        what: the words beside the slider.
+    The `frames` are HTML, with all text of data escaped. That of number `start` is shown first, and
+    alone where no script runs.
     """
     from IPython.display import HTML
 

@@ -63,12 +63,7 @@ class Architect:
     """
 
     def __init__(
-        self,
-        net: Any,
-        loss_of: Loss,
-        order: int = 1,
-        lr: float = 3e-4,
-        weight_decay: float = 1e-3,
+        self, net: Any, loss_of: Loss, order: int = 1, lr: float = 3e-4, weight_decay: float = 1e-3
     ) -> None:
         self.net, self.loss_of, self.order = net, loss_of, order
         slow = {p for name, p in net.named_parameters() if name.startswith("beta_")}

@@ -99,9 +99,8 @@ def named_cells(
 ) -> list[NamedCell]:
     """Return the cells with these names, in their order.
 
-    Args:
-        names: of PUBLISHED or FOUND, "random" (`random_cells` of the seeds 0, 1, ...), or files.
-        of_run: the cells that the run found, with their provenance; others of FOUND are skipped.
+    Names are of PUBLISHED or FOUND, "random" (`random_cells` of the seeds 0, 1, ...), or files.
+    `of_run` are the cells that the run found, with their provenance; others of FOUND are skipped.
 
     Raises:
         GenotypeError, ArtifactError: see `check_names`; or no cell is left.
@@ -153,10 +152,7 @@ def candidates(
 
 
 def successive_halving(
-    names: Sequence[str],
-    epochs: int,
-    train_rung: Callable[[Sequence[str], int], Rung],
-    most: int,
+    names: Sequence[str], epochs: int, train_rung: Callable[[Sequence[str], int], Rung], most: int
 ) -> pd.DataFrame:
     """Train `names` for `epochs`, the best third for three times as many, until one is left.
 

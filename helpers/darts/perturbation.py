@@ -86,12 +86,9 @@ class Selection:
 def select_by_perturbation(
     weights: dict[str, Tensor], images: ImageCache, table: pd.DataFrame, settings: SearchSettings
 ) -> Selection:
-    """Choose a cell from the supernet of a finished search, whose `weights` these are.
+    """Choose a cell from the supernet of a finished search, whose weights and arguments these are.
 
     The worths are those of the first `perturbation_images` images of alpha's half, as one batch.
-
-    Args:
-        table, settings: those of the search.
     """
     started = time.monotonic()
     half = halves(table, settings.seed, settings.search_images)[1]

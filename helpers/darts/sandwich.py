@@ -174,13 +174,8 @@ def train(
 ) -> Shared:
     """Train all parts of a network on the rows `train` of a table; keep the last epoch.
 
-    Args:
-        space: its parts.
-        images: of all rows, of the largest size.
-        table: `id`, `label` and `split`.
-        settings: of the loop.
-        seed: of the head, the order, the augmentation and the drawn parts.
-        steering: see `Training`.
+    The images have the largest size. The seed is that of the head, the order, the augmentation and
+    the drawn parts.
     """
     shared = Shared(space, seed)
     batches = _training_batches(shared, images, table, settings)

@@ -53,10 +53,7 @@ class Search:
 
 
 def search(
-    images: ImageCache,
-    table: pd.DataFrame,
-    settings: SearchSettings,
-    steering: Steering = ALONE,
+    images: ImageCache, table: pd.DataFrame, settings: SearchSettings, steering: Steering = ALONE
 ) -> Search:
     """Search a cell on the images of a table: `id`, `label`, and `group` if groups stay apart."""
     net = make_supernet(settings, images)

@@ -174,12 +174,7 @@ def source_key(table: pd.DataFrame) -> str:
 
 
 def _build_cache(
-    table: pd.DataFrame,
-    size_px: int,
-    folder: Path,
-    skip_unreadable: bool,
-    fit: Fit,
-    region: str,
+    table: pd.DataFrame, size_px: int, folder: Path, skip_unreadable: bool, fit: Fit, region: str
 ) -> ImageCache:
     if folder.exists():
         print(f"the cache {folder} is damaged: its images are decoded again")

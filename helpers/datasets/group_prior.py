@@ -17,9 +17,6 @@ def group_prior(split: pd.DataFrame) -> np.ndarray:
         scores = group_prior(split)
         test = split.split == "test"
         metrics.roc_auc(split.label[test].astype(int), scores[test])
-
-    Args:
-        split: the table of a split, with a column `group`.
     """
     has_folds = "fold" in split
     is_training = split.fold.notna() if has_folds else split.split == "train"

@@ -27,10 +27,7 @@ MOST_KINDS = 20  # a column with more different values is not evaluated by its v
 
 
 def read_named(
-    path: Path,
-    source: Source,
-    columns: Sequence[str],
-    allowed: Mapping[str, Sequence[Any]],
+    path: Path, source: Source, columns: Sequence[str], allowed: Mapping[str, Sequence[Any]]
 ) -> pd.DataFrame:
     """Return the lines of a CSV in the order of the source's images, without `id` and `path`.
 

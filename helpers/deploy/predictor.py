@@ -77,9 +77,8 @@ class TrainedModel:
     def predict(self, images: OneImage | Iterable[OneImage]) -> pd.DataFrame:
         """Score one or many images.
 
-        Args:
-            images: paths, Pillow images, or arrays uint8 (H, W), (H, W, 1) or (H, W, 3), of any
-                size, one or many; an array (N, H, W, C) is N images.
+        They are paths, Pillow images, or arrays uint8 (H, W), (H, W, 1) or (H, W, 3), of any size;
+        an array (N, H, W, C) is N images.
 
         Returns:
             A row per image: `file` (empty if it is not a path), `score` (mean over the networks and

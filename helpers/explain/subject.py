@@ -73,7 +73,5 @@ def judged(parts: pd.DataFrame, threshold: float) -> pd.DataFrame:
     `right` is True if that is the label; `mistake` is the score's distance from the label."""
     called = (parts.defect_score >= threshold).astype(int)
     return parts.assign(
-        called=called,
-        right=called == parts.label,
-        mistake=(parts.label - parts.defect_score).abs(),
+        called=called, right=called == parts.label, mistake=(parts.label - parts.defect_score).abs()
     )

@@ -23,14 +23,7 @@ from helpers.models.spec import ModelSpec as ModelSpec
 from helpers.models.spec import Network as Network
 from helpers.models.weights import BackboneError as BackboneError
 from helpers.models.weights import Weights as Weights
-from helpers.models.weights import (
-    anatomy,
-    canonical,
-    normalisation,
-    size_options,
-    title,
-    trunk,
-)
+from helpers.models.weights import anatomy, canonical, normalisation, size_options, title, trunk
 from helpers.models.weights import find_weights as find_weights
 
 # function that builds a kind of network which a later room defines; imported only when asked for

@@ -1,8 +1,7 @@
 """Compile networks with OpenVINO for inference on a CPU, several times as fast as torch.
 
-OpenVINO folds batch norms into convolutions, joins layers, and runs depthwise convolutions in
-bf16. The compilation takes seconds: it pays for hundreds of images, not for the validation of an
-epoch.
+OpenVINO folds batch norms into convolutions, joins layers, and runs depthwise convolutions in bf16.
+The compilation takes seconds: it pays for hundreds of images, not for the validation of an epoch.
 """
 
 from __future__ import annotations

@@ -254,8 +254,7 @@ def find_weights(backbone: str, given: str = "", image_size_px: int = 224) -> We
         model = backbones.pretrained(weights, num_classes=2, image_size_px=192)
 
     Args:
-        backbone: a name of timm; or "auto", the first of `AUTO_ORDER` whose
-            weights are available.
+        backbone: a name of timm; or "auto", the first of `AUTO_ORDER` whose weights are available.
         given: a file with the backbone's weights ("auto": ResNet-18's), which comes before all
             other places; or "random".
         image_size_px: of the images. Position embeddings are resampled to it.

@@ -25,7 +25,6 @@ def gain(escaped_share: ArrayLike, held_bad_share: ArrayLike, promised: ArrayLik
             sample of those that passed, the share of bad ones times the share of passed parts.
         held_bad_share: bad parts that did not pass, as a share of all parts of the lot. If good
             ones count too, alarms, false or not, are rarer.
-        promised: the rate of escapes.
     """
     promised = np.asarray(promised, dtype=np.float64)
     escaped, held = np.asarray(escaped_share), np.asarray(held_bad_share)

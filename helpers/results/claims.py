@@ -89,11 +89,8 @@ def claims_table(
     """Return a row for each claim of the report, with the evidence of a run.
 
     Accuracies are those on validation, or out of fold, at each model's best threshold; the interval
-    of their mean difference is paired. That of an AUC is `comparison.paired`.
-
-    Args:
-        scored: the models of the run.
-        measured: gains with intervals for claims that are not about models, by their measure.
+    of their mean difference is paired. That of an AUC is `comparison.paired`. Gains for claims that
+    are not about models are `measured`.
 
     Returns:
         `claim, measure, reported, gain, gain_low, gain_high` (fractions) and `verdict`.

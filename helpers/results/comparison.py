@@ -46,13 +46,10 @@ def paired(
 ) -> tuple[metrics.Comparison, tuple[float, float]]:
     """Return the AUC of one model minus that of another, and both AUCs.
 
-    On validation the scores of cross-fitted models are pooled over the folds as if one model had
+    The `side` is "val", "test", or "": test, or validation if the test labels are hidden. On
+    validation the scores of cross-fitted models are pooled over the folds as if one model had
     given them. There the models may be those of two runs with the same images, labels and folds,
     such as one recipe with two settings; images that only one of both has scored are left out.
-
-    Args:
-        one, other: the models.
-        side: "val", "test", or "": test, or validation if the test labels are hidden.
 
     Raises:
         ValueError: an image has two labels, so the runs do not judge the same.
@@ -113,12 +110,8 @@ def with_ends(name: str, interval: metrics.Interval) -> dict[str, float]:
 def size_table(scores: pd.DataFrame, split: pd.DataFrame, by_groups: bool = False) -> pd.DataFrame:
     """Return the AUC for each number of training images, and the gain over the size before.
 
-    AUC, gain and the ends of their intervals are means over the draws.
-
-    Args:
-        scores: those of `training.baselines.scores_by_size`.
-        split: has `id`, `label`, and `group` if `by_groups`.
-        by_groups: True if groups are the units of the intervals, not images.
+    AUC, gain and the ends of their intervals are means over the draws; units of the intervals are
+    images, or the groups of the split if `by_groups`. See `training.baselines.scores_by_size`.
     """
     columns = ["images", "auc", "auc_low", "auc_high", "gain", "gain_low", "gain_high"]
     facts = split.set_index("id")

@@ -91,12 +91,9 @@ def gain(
 ) -> str:
     """Say how the AUC of a model differs from another's on the same images, by a paired test.
 
-    It is that on test, on validation if the test labels are hidden, or out of fold.
-
-    Args:
-        scored: the models.
-        one, other: two of them; nothing is said if one is missing, or both are the same.
-        subject, rival: how to call them in the sentence; default: their titles.
+    It is that on test, on validation if the test labels are hidden, or out of fold. The sentence
+    calls them `subject` and `rival`, by default by their titles; it is empty if one is missing, or
+    both are the same.
     """
     if one == other or not {one, other} <= scored.keys():
         return ""

@@ -19,16 +19,11 @@ COLUMNS = ["id", "defect_score"]
 def validate_submission(path: str | os.PathLike, sample: str | os.PathLike) -> pd.DataFrame:
     """Check a submission and return it as a table of `id` (str) and `defect_score` (float64).
 
-    Args:
-        path: the CSV.
-        sample: the contest's sample submission, which has the ids of the test set.
+    The contest's `sample` submission has the ids of the test set.
 
     Raises:
         ArtifactError: a wrong header, no rows, a missing, doubled or unknown id, or a score that is
             not a number from 0 to 1.
-
-    Example:
-        validate_submission("submissions/mine.csv", "sample_submission.csv")
     """
     path, sample = Path(path), Path(sample)
     expected = load_csv(sample, COLUMNS).id.tolist()

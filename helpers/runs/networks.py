@@ -140,10 +140,7 @@ def train(
 
 
 def each(
-    run: Run,
-    calls: Mapping[Model, Mapping[Member, Call]],
-    what: str,
-    folder: str = "checkpoints",
+    run: Run, calls: Mapping[Model, Mapping[Member, Call]], what: str, folder: str = "checkpoints"
 ) -> dict[Model, dict[Member, Any]]:
     """Make the calls of several models side by side, one for each member, and keep the results.
 

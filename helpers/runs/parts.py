@@ -48,10 +48,9 @@ NO_NETWORK = "no network has been trained in this run: notebook 03 or 05 makes t
 def open_model(name: str | Path) -> Opened:
     """Load the checkpoints that belong to a name, and their description.
 
-    Args:
-        name: a model's folder, one checkpoint in it, a run's folder, or RUN or RUN/MODEL in
-            data/runs. A run gives its best network; see `best_described`. "demo" is the network
-            that comes with the package, unless a run has this name.
+    A name is a model's folder, one checkpoint in it, a run's folder, or RUN or RUN/MODEL in
+    data/runs. A run gives its best network; see `best_described`. "demo" is the network that comes
+    with the package, unless a run has this name.
 
     Raises:
         ArtifactError: nothing has that name, the run has several models and none is described, or
@@ -211,14 +210,11 @@ def features_before_and_after(run_paths: RunPaths, backbone: str) -> dict[str, F
 def describe_models(
     run: Run, scored: Mapping[str, Scored], points: pd.DataFrame, calibrated: pd.DataFrame
 ) -> pd.DataFrame:
-    """Write model.json for each network of the run.
+    """Write model.json for each network of the run, which is that of notebook 07.
 
-    Args:
-        run: that of notebook 07.
-        scored: the models of the run.
-        points: `decision.operating_table` of them as they are deployed (`Scored.deployed`), or
-            `decision.good_alone` of PatchCore.
-        calibrated: `decision.calibration_table` of the same; without rows there is no probability.
+    The `points` are `decision.operating_table` of the models as they are deployed
+    (`Scored.deployed`), or `decision.good_alone` of PatchCore. `calibrated` is
+    `decision.calibration_table` of the same; without rows there is no probability.
 
     Returns:
         A row of text per network, the best on validation first: `Model, Call it, Pass below /

@@ -75,11 +75,7 @@ PRESET_VALUES: dict[str, dict[str, dict[str, Any]]] = {
     "quick": {
         "01_data_split": {"image_size_px": 160},
         "02_features_baselines": {"image_size_px": 160},
-        "03_finetuning": {
-            "image_size_px": 160,
-            "epoch_images": 2000,
-            "test_views": 4,
-        },
+        "03_finetuning": {"image_size_px": 160, "epoch_images": 2000, "test_views": 4},
         "04_darts_search": _SEARCH
         | {
             "search_images": 2000,

@@ -48,10 +48,8 @@ def side_by_side(
 ) -> Iterator[tuple[str, Any]]:
     """Do independent calls, and yield each name with its result as soon as it is there.
 
-    Args:
-        calls: by name; with several workers they and their results travel between processes.
-        what: shown by the progress bar.
-        place: a folder for the locks that share out the GPUs.
+    With several workers calls and results travel between processes. The progress bar shows `what`;
+    the folder `place` gets the locks that share out the GPUs.
 
     Raises:
         Exception: what a call has raised; calls that have not started then are not started.
@@ -94,13 +92,8 @@ def on_cluster(
     """Yield `kind(*given).work(*job)` of each job, in any order, from a worker a GPU, or a core.
 
     The cluster is the one that RAY_ADDRESS names, or this machine. A job is taken from the list
-    when a worker is free, so there may be any number of them.
-
-    Args:
-        kind: is made once in each worker.
-        given: its arguments.
-        jobs: the arguments of `work`.
-        retries: for each job, if its worker's machine is lost.
+    when a worker is free, so there may be any number of them. If a worker's machine is lost, its
+    job is tried again up to `retries` times. `kind(*given)` is made once in each worker.
 
     Raises:
         UserError: Ray is not installed, or it stopped.

@@ -133,14 +133,9 @@ def fit_baseline(
     """Choose hyper-parameters by cross-validated AUC, then fit on all training rows.
 
     An SVM is fitted on `SVM_IMAGES` of them at most, drawn by class; `chosen` then says how many.
-
-    Args:
-        name: one of `NAMES`.
-        embeddings, labels: (N, D) float32 and (N,) of the training set; 1 is bad.
-        folds: of the stratified cross-validation, which keeps `groups` (N,) together if it can.
-        trees: of the random forest.
-        seed: of the folds and the forest.
-        cv_images: hyper-parameters are chosen on at most so many rows, drawn by class; 0: all.
+    Hyper-parameters are chosen on at most `cv_images` rows, drawn by class; 0: all. The folds are
+    stratified, and keep `groups` (N,) together if they can. `name` is one of `NAMES`, `embeddings`
+    are (N, D) float32, and label 1 is bad.
     """
     random_state = seeding.stream_seed(seed, f"baseline {name}") % 2**31
     limited = name == "SVM" and len(labels) > SVM_IMAGES

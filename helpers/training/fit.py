@@ -60,13 +60,11 @@ def fit(
 
     Args:
         build: from a seed to the network with its initial weights.
-        images: of all rows.
-        table: `id`, `label` (-1 or missing if hidden) and `split`.
+        images, table: of all rows: `id`, `label` (-1 or missing if hidden) and `split`.
         settings: of the loop, and the views over which scores are averaged.
         seed: of the weights, the order, the augmentation and the dropout.
         features: embeddings of the images by the rest of the network: the head alone is trained.
         teacher: teaches beside the labels; its views replace the augmentation.
-        steering: see `Training`.
     """
     network = build(seed)
     trained = network if features is None else network.get_submodule("head")

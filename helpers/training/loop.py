@@ -51,7 +51,6 @@ class Training:
     Args:
         model: returns raw class scores (B, K), or (scores, auxiliary scores) in training.
         train, val: labelled batches; class 1 is bad. Without `val` the last epoch has to be kept.
-        settings: epochs, optimiser, schedule, precision, ...
         seed: of the order, the augmentation and the dropout.
         loss: of the model's output and the targets of a training batch; by default cross-entropy.
         parameters: those to train; by default all that require gradients.

@@ -248,11 +248,7 @@ class FittedPatchCore:
 
 
 def fit(
-    weights: backbones.Weights,
-    images: ImageCache,
-    table: pd.DataFrame,
-    share: float,
-    seed: int,
+    weights: backbones.Weights, images: ImageCache, table: pd.DataFrame, share: float, seed: int
 ) -> FittedPatchCore:
     """Remember patches of the good rows `train`, and score the rows `val` and `test`.
 
