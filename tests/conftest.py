@@ -57,8 +57,9 @@ def _no_figure_stays_open():
 
 @pytest.fixture
 def home(tmp_path, monkeypatch) -> Path:
-    """Put data/ and submissions/ into a temporary folder, for this process and its children."""
+    """Put data/ and submissions/ into a temporary folder; work side by side has one worker."""
     monkeypatch.setenv(paths.HOME_VARIABLE, str(tmp_path))
+    monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "1")
     return tmp_path
 
 
@@ -152,6 +153,20 @@ def split_of(folder: Path) -> pd.DataFrame:
             "split": ["train", "train", "val", "test"] * 30,
         }
     )
+
+
+@pytest.fixture
+def split(parts_folder) -> pd.DataFrame:
+    """Return `split_of` the parts."""
+    return split_of(parts_folder)
+
+
+@pytest.fixture
+def images(split, tmp_path):
+    """Return the images of `split` at 16 px."""
+    from helpers.datasets.cache import open_cache  # much to import: only where it is used
+
+    return open_cache(split, 16, tmp_path / "cache")
 
 
 def folded_split(folder: Path, folds: int = 3) -> pd.DataFrame:

@@ -6,9 +6,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+from torch import nn
 
 from helpers.core import files, paths
 from helpers.core.members import Member
+from helpers.darts import network
+from helpers.darts.genotypes import PUBLISHED
+from helpers.darts.settings import NetworkSettings
 from helpers.deploy import predictor
 from helpers.deploy.description import NAME, Description, sealed
 from helpers.models import backbones
@@ -21,6 +25,7 @@ from tests.small_run import FINETUNING, run_split, train_members
 OPTIONS = {"RUN": "t", "PRECISION": "no", "CNN_EPOCHS": 2}
 BAD_RATE = 0.5
 CONTENT = {  # of a model.json, made up
+    **dict.fromkeys(("caveat", "dataset", "images_digest", "split_digest", "weights"), ""),
     "model": "net",
     "run": "t",
     "title": "net",
@@ -42,23 +47,26 @@ CONTENT = {  # of a model.json, made up
     "promised_escape_rate": 0.01,
     "held_out_bad_parts": 99,
     "val_auc": 0.9,
-    "caveat": "",
-    "dataset": "",
-    "images_digest": "",
-    "split_digest": "",
     "attribution": "mine",
-    "weights": "",
     "made_with": {"commit": None},
 }
 
 
-def small_cnns(count: int = 2, channels: int = 3) -> list[backbones.Network]:
-    """Return untrained two-layer CNNs for images of 32 px, sure of what they say."""
+def small_models(count: int = 2, kind: str = "cnn", channels: int = 3) -> list[backbones.Network]:
+    """Return untrained networks with batch statistics of their own, sure of what they say."""
     torch.manual_seed(0)
-    spec = backbones.spec_of("cnn", 2, 32, channels)
+    if kind == "derived":
+        spec = network.network_spec(PUBLISHED["DARTS_V2"], NetworkSettings(4, 3), 32, channels)
+    else:
+        more = {"in_channels": channels} if kind == "cnn" else {}
+        spec = backbones.spec_of(kind, 2, 32, **more)
     models = [backbones.build(spec).eval() for _ in range(count)]
-    for model in models:
-        torch.nn.init.normal_(model.head.weight, std=2 / 1000**0.5)
+    for module in (module for model in models for module in model.modules()):
+        if isinstance(module, nn.BatchNorm2d):  # folding them has work to do
+            nn.init.uniform_(module.running_mean, -0.5, 0.5)
+            nn.init.uniform_(module.running_var, 0.5, 2.0)
+        if isinstance(module, nn.Linear) and module.out_features == 2:
+            nn.init.normal_(module.weight, std=2 / module.in_features**0.5)
     return models
 
 

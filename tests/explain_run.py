@@ -14,22 +14,15 @@ from helpers.datasets.cache import ImageCache, open_cache
 from helpers.models import backbones
 from helpers.results import predictions
 from helpers.training.batches import normalise, to_float
+from tests.conftest import split_of
 
 SIZE_PX = 32
 SPOT = slice(10, 20)  # of 40: where a bad part of `parts_folder` is bright
 
 
-def split_of(parts_folder: Path) -> pd.DataFrame:
+def thirds_of(parts_folder: Path) -> pd.DataFrame:
     """Return the parts: every third one is for training, validation and testing."""
-    images = [f for kind in ("bad", "good") for f in sorted((parts_folder / kind).iterdir())]
-    return pd.DataFrame(
-        {
-            "id": [file.stem for file in images],
-            "path": [file.as_posix() for file in images],
-            "label": [int(file.parent.name == "bad") for file in images],
-            "split": [("train", "val", "test")[i % 3] for i in range(len(images))],
-        }
-    )
+    return split_of(parts_folder).assign(split=["train", "val", "test"] * 40)
 
 
 def write_masks(parts_folder: Path) -> None:
@@ -62,7 +55,7 @@ def trained(split: pd.DataFrame, cache: ImageCache) -> tuple[backbones.Network, 
 
 def write_run(parts_folder: Path) -> RunPaths:
     """Write run "r": a split, the CNN, its predictions, and those of a better "svm"."""
-    run_paths, split = RunPaths("r"), split_of(parts_folder)
+    run_paths, split = RunPaths("r"), thirds_of(parts_folder)
     files.save_csv(run_paths.split_csv, split)
     stages = {
         "01_data_split": {"attribution": "Images: mine"},

@@ -24,17 +24,12 @@ FINETUNING = "03_finetuning"
 OPTIONS = {"RUN": "t", "CNN_IMAGE_SIZE_PX": 16, "IMAGE_SIZE_PX": 16, "CNN_EPOCHS": 2}
 
 
-def split_command(parts: Path, *more: str) -> list[str]:
-    """Return the arguments of `helpers.run` for notebook 01."""
-    options = ["-p", "VAL_PER_CLASS=10", "-p", "IMAGE_SIZE_PX=16", *more]
-    data = ["--dataset", f"folder:{parts}", "--preset", "smoke", "--name", "t", "--only", "01"]
-    return [*data, *options]
-
-
 def run_split(parts: Path, *more: str) -> int:
     """Run notebook 01 without a kernel and return the exit code."""
+    options = ["-p", "VAL_PER_CLASS=10", "-p", "IMAGE_SIZE_PX=16", *more]
+    data = ["--dataset", f"folder:{parts}", "--preset", "smoke", "--name", "t", "--only", "01"]
     with faults.in_this_process():
-        return run.main(split_command(parts, *more))
+        return run.main([*data, *options])
 
 
 def train(run: stages.Run, seed: int = 0, before_epoch=None) -> Fitted:
@@ -59,6 +54,12 @@ def train_members(
         return networks.train(run, [job])[name]
 
 
+def untimed(history: list[dict]) -> list[dict]:
+    """Return the epochs' records without times."""
+    times = {"seconds", "total_seconds", "images_per_s"}
+    return [{k: v for k, v in record.items() if k not in times} for record in history]
+
+
 def small_cnn(channels: int, seed: int) -> backbones.TwoLayerCNN:
     """Return the network of `train`."""
     torch.manual_seed(seed)
@@ -78,24 +79,13 @@ def make_run(place: Path) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(paths.HOME_VARIABLE, str(place / "home"))
         assert run_split(place / "parts") == 0
-        make_files(stages.begin(FINETUNING, OPTIONS))
+        stage = stages.begin(FINETUNING, OPTIONS)
+        train(stage)
+        stage.once("features/net", small_features, stage.split.id.tolist())
+        cell = genotypes.PUBLISHED["DARTS_V2"]
+        stage.once("genotypes/searched", genotypes.described, cell, {"method": "none"})
+        stage.finish()
     return place
-
-
-def make_files(stage: stages.Run) -> None:
-    """Write what a stage leaves, each file by a step of its own."""
-    train(stage)
-    stage.once("features/net", small_features, stage.split.id.tolist())
-    cell = genotypes.PUBLISHED["DARTS_V2"]
-    stage.once("genotypes/searched", genotypes.described, cell, {"method": "none"})
-    stage.finish()
-
-
-def run_file(home: Path, name: str) -> Path:
-    """Return the only file of the run or its cache with this name pattern."""
-    found = sorted((home / "data").rglob(name))
-    assert len(found) == 1, found
-    return found[0]
 
 
 def change_a_byte(path: Path) -> None:

@@ -21,7 +21,7 @@ from helpers.runs.memo import read_all_predictions
 from helpers.training.loop import TrainingError
 from helpers.training.settings import FinetuneSettings
 from tests import faults
-from tests.small_run import FINETUNING, OPTIONS, run_split, train
+from tests.small_run import FINETUNING, OPTIONS, change_a_byte, run_split, train
 
 
 def test_each_stage_killed_within_and_after_its_work_continues_and_ends_as_if_left_alone():
@@ -55,6 +55,16 @@ def test_a_split_killed_while_it_replaces_another_takes_no_prediction_of_that_al
     assert run_split(finished_run / "parts", "-p", "SEED=1") == 0
     with pytest.raises(files.ArtifactError, match="holds no predictions"):
         read_all_predictions(paths.RunPaths("t"))
+
+
+def test_a_damaged_split_is_refused_by_hand_and_made_again_by_the_series(run_copy, finished_run):
+    run_paths = paths.RunPaths("t")
+    kept = {p: p.read_bytes() for p in (run_paths.split_csv, run_paths.predictions("cnn"))}
+    change_a_byte(run_paths.split_csv)
+    with pytest.raises(files.ArtifactError, match=r"split\.csv is not as it was written"):
+        stages.begin(FINETUNING, OPTIONS)
+    assert run_split(finished_run / "parts") == 0
+    assert {path: path.read_bytes() for path in kept} == kept  # nothing else is lost
 
 
 def resume_files(stage):

@@ -14,14 +14,14 @@ from helpers.commands import cli
 from helpers.deploy import lots
 from helpers.deploy.predictor import ANSWER, TrainedModel
 from helpers.runs.memo import Run
-from tests.deploy_run import describe, save_described, small_cnns
+from tests.deploy_run import describe, save_described, small_models
 
 
 @pytest.fixture
 def folder(tmp_path):
     """A described model with 24 lots behind its thresholds; `lots` has one like them, one dark."""
     model, rng = tmp_path / "net", np.random.default_rng(0)
-    opened = TrainedModel(save_described(model, small_cnns()))
+    opened = TrainedModel(save_described(model, small_models()))
 
     def lot(gray):
         noise = rng.normal(0, 20, (12, 40, 40))

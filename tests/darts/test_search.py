@@ -19,6 +19,7 @@ from helpers.runs import settings
 from helpers.training.batches import image_batches
 from helpers.training.inference import evaluate
 from helpers.training.settings import Steering
+from tests.small_run import untimed
 
 TINY = {
     "image_size_px": 16,
@@ -28,11 +29,6 @@ TINY = {
     "layers": 3,
     "alpha_lr": 0.05,
 }
-TIMES = {"seconds", "total_seconds", "images_per_s"}
-
-
-def untimed(history):
-    return [{k: v for k, v in record.items() if k not in TIMES} for record in history]
 
 
 @pytest.mark.parametrize(
@@ -82,10 +78,10 @@ def test_halves_share_groups_only_if_one_of_them_would_lack_a_class(table, capsy
     assert "share groups" in capsys.readouterr().out
 
 
-def test_a_search_finds_a_cell_and_tells_how(cache, table, monkeypatch):
+def test_a_search_finds_a_cell_and_tells_how(images, table, monkeypatch):
     given, told = SearchSettings(**TINY), []
     monkeypatch.setattr(status, "tell", told.append)
-    found = search.search(cache, table, given)
+    found = search.search(images, table, given)
     # the AUC on alpha's half, which is a half of the training images, is not validation's
     assert "epoch 3 of 3" in told[2] and not any("AUC" in line for line in told)
     assert found.genotype == search.genotype_of(found.history[-1], given.max_skips)
@@ -93,7 +89,7 @@ def test_a_search_finds_a_cell_and_tells_how(cache, table, monkeypatch):
     assert found.provenance["settings"] == dataclasses.asdict(given)
     assert [r["epoch"] for r in found.history] == [1, 2, 3]
     assert np.shape(found.history[0]["alpha_reduce"]) == (14, 8)
-    net = search.make_supernet(given, cache)
+    net = search.make_supernet(given, images)
     net.alpha_normal.data[:, 3] += 5.0  # skips are limited, and counted before that
     record = search.architecture(net)
     for limit, count in ((-1, 8), (2, 2)):
@@ -102,32 +98,32 @@ def test_a_search_finds_a_cell_and_tells_how(cache, table, monkeypatch):
         found.weights["alpha_normal"], torch.tensor(found.history[-1]["alpha_normal"])
     )
     # the AUC is that of the last supernet on alpha's half
-    net = search.make_supernet(given, cache)
+    net = search.make_supernet(given, images)
     net.load_state_dict(found.weights)
-    part = image_batches(cache, search.halves(table, 0)[1], net, 16)
+    part = image_batches(images, search.halves(table, 0)[1], net, 16)
     assert found.provenance["alpha_half_auc"] == evaluate(net, part)["val_auc"]
 
 
-def test_each_step_is_algorithm_1_alpha_on_its_half_then_w_on_the_other(cache, table):
+def test_each_step_is_algorithm_1_alpha_on_its_half_then_w_on_the_other(images, table):
     """The same search written out: Adam on alpha, SGD with a clipped gradient on w."""
     given = SearchSettings(**TINY | {"epochs": 2, "augment": "none"})
-    net = search.make_supernet(given, cache)
+    net = search.make_supernet(given, images)
     alphas, weights = net.architecture_parameters(), net.weight_parameters()
     adam = torch.optim.Adam(alphas, 0.05, (0.5, 0.999), weight_decay=1e-3)
     sgd = torch.optim.SGD(weights, 0.025, 0.9, weight_decay=3e-4)
     cosine = torch.optim.lr_scheduler.CosineAnnealingLR(sgd, 2, 0.001)
-    half_w, half_alpha = (image_batches(cache, h, net, 16) for h in search.halves(table, 0))
+    half_w, half_alpha = (image_batches(images, h, net, 16) for h in search.halves(table, 0))
     for epoch in range(2):
         other = half_alpha.shuffled(seeding.stream_seed(0, "alpha part"), epoch)
         for (_, *train), (_, *val) in zip(half_w.shuffled(0, epoch), other, strict=True):
-            for (images, targets), optimizer, own in ((val, adam, alphas), (train, sgd, weights)):
+            for (inputs, targets), optimizer, own in ((val, adam, alphas), (train, sgd, weights)):
                 net.zero_grad()
-                F.cross_entropy(net(images), targets).backward()
+                F.cross_entropy(net(inputs), targets).backward()
                 if optimizer is sgd:
                     torch.nn.utils.clip_grad_norm_(own, 5.0)
                 optimizer.step()
         cosine.step()
-    found = search.search(cache, table, given).weights
+    found = search.search(images, table, given).weights
     for name, value in net.state_dict().items():
         torch.testing.assert_close(found[name], value, rtol=1e-3, atol=1e-5)
 
@@ -141,16 +137,16 @@ def test_the_stem_leaves_maps_on_which_the_operations_differ(size_px, side):
     assert newer.shape[-1] == side and net(torch.zeros(2, 1, size_px, size_px)).shape == (2, 2)
 
 
-def test_alpha_rests_in_the_warm_up_alone(cache, table):
-    found = search.search(cache, table, SearchSettings(**TINY, alpha_warmup=2))
-    start = search.make_supernet(SearchSettings(**TINY), cache).alpha_normal.tolist()
+def test_alpha_rests_in_the_warm_up_alone(images, table):
+    found = search.search(images, table, SearchSettings(**TINY, alpha_warmup=2))
+    start = search.make_supernet(SearchSettings(**TINY), images).alpha_normal.tolist()
     assert [r["alpha_normal"] == start for r in found.history] == [True, True, False]
     assert [r["alpha_loss"] is None for r in found.history] == [True, True, False]
 
 
 @pytest.mark.parametrize("options", [{"order": 2}, {"partial": 2}])
-def test_every_kind_of_search_runs(cache, table, options):
-    found = search.search(cache, table, SearchSettings(**TINY | {"epochs": 1}, **options))
+def test_every_kind_of_search_runs(images, table, options):
+    found = search.search(images, table, SearchSettings(**TINY | {"epochs": 1}, **options))
     assert (found.history[0]["beta_normal"] is not None) == ("partial" in options)
     about = found.provenance
     assert about["method"].startswith("PC-DARTS") == ("partial" in options)
@@ -162,10 +158,10 @@ OF_EVERYTHING = {"order": 2, "partial": 2, "alpha_warmup": 1}
 
 
 def test_a_search_stopped_in_the_middle_of_an_epoch_ends_with_the_same_bits(
-    cache, table, tmp_path, monkeypatch, capsys
+    images, table, tmp_path, monkeypatch, capsys
 ):
     given, steering = SearchSettings(**TINY | OF_EVERYTHING), Steering(resume=tmp_path / "resume")
-    whole, steps, step = search.search(cache, table, given), itertools.count(1), Architect.step
+    whole, steps, step = search.search(images, table, given), itertools.count(1), Architect.step
 
     def stopped(self, *batch):
         if next(steps) == 4:  # 2 steps an epoch, none in the first: in the middle of the third
@@ -174,8 +170,8 @@ def test_a_search_stopped_in_the_middle_of_an_epoch_ends_with_the_same_bits(
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(Architect, "step", stopped)
-        search.search(cache, table, given, steering)
-    found = search.search(cache, table, given, steering)
+        search.search(images, table, given, steering)
+    found = search.search(images, table, given, steering)
     assert "continuing after epoch 2 of 3" in capsys.readouterr().out
     assert found.weights.keys() == whole.weights.keys()
     assert all(torch.equal(found.weights[k], whole.weights[k]) for k in whole.weights)

@@ -25,7 +25,7 @@ from helpers.training import patchcore
 from tests import faults
 from tests.conftest import split_of
 from tests.datasets.test_cache import noise, save, table_of
-from tests.deploy_run import small_cnns
+from tests.deploy_run import small_models
 from tests.small_run import FINETUNING, OPTIONS, run_split
 
 RING = np.hypot(*np.mgrid[-20:20, -20:20]) < 15  # a disc of 40 x 40 pixels; its box is 29 x 29
@@ -83,7 +83,7 @@ def test_a_region_that_an_image_does_not_hold_is_named_with_the_image_and_the_si
         with pytest.raises(DataError) as error:
             open_cache(table_of(image), 8, tmp_path / "cache", region=place)
         assert all(word in str(error.value) for word in (str(image), "30 x 40 pixels", words))
-        model = small_cnns(1)[0]
+        model = small_models(1)[0]
         model.facts = backbones.Facts(region=place)
         opened = predictor.Opened([model], [], model.facts, None, "")
         (reason,) = predictor.TrainedModel(opened).predict(str(image)).reason
@@ -126,7 +126,7 @@ def test_settings_that_mark_no_region_are_refused(tmp_path, mask):
 def test_a_trained_network_reads_files_arrays_and_pictures_in_its_region_alone(tmp_path, mask):
     one = noise(0, 40, 40)
     (other := one.copy())[~RING] = 0
-    model = small_cnns(1)[0]
+    model = small_models(1)[0]
     model.facts = backbones.Facts(region=region_of(given(mask=str(mask))))
     backbones.save_model(tmp_path / "seed0.safetensors", model)
     trained = predictor.TrainedModel(predictor.open_model([tmp_path / "seed0.safetensors"]))

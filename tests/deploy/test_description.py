@@ -13,7 +13,7 @@ from helpers.deploy import description as descriptions
 from helpers.deploy.description import NAME, Description, read_description, sealed
 from helpers.models.record import Model
 from helpers.results.predictions import Scored
-from tests.deploy_run import CONTENT, save_described, small_cnns
+from tests.deploy_run import CONTENT, save_described, small_models
 
 POINT = {"threshold": 0.25, "reject_threshold": 0.75, "asked": 0.01, "promised": 1 / 11}
 POINT["val_overkill_rate"] = 0.25
@@ -34,7 +34,7 @@ def scored():
 
 
 def test_a_network_is_described_with_its_point_and_how_it_reads_images(tmp_path, scored):
-    save_described(tmp_path, small_cnns(), fit="pad", views=8)
+    save_described(tmp_path, small_models(), fit="pad", views=8)
     paths = sorted(tmp_path.glob("*.safetensors"))
     point = pd.Series(POINT | {"val_bad": 10})
     origin = {name: CONTENT[name] for name in ("run", "is_smoke", "dataset", "attribution")}
@@ -78,7 +78,7 @@ def test_the_promise_names_the_rate_and_the_number_of_bad_parts(description):
 def test_thresholds_that_were_edited_by_hand_promise_nothing(tmp_path, change):
     """Their verdicts were given with the promise of the thresholds before."""
     folder = tmp_path / "net"
-    save_described(folder, small_cnns())
+    save_described(folder, small_models())
     content = files.load_json(folder / NAME)
     assert "at most 1 %" in read_description(folder).promise
     files.save_json(folder / NAME, content | change)

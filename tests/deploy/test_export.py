@@ -13,12 +13,8 @@ import pandas as pd
 import pytest
 import torch
 from PIL import Image
-from torch import nn
 
 from helpers.core import files
-from helpers.darts import network
-from helpers.darts.genotypes import PUBLISHED
-from helpers.darts.settings import NetworkSettings
 from helpers.datasets import region
 from helpers.deploy import export, predictor
 from helpers.deploy.description import NAME, read_description
@@ -27,7 +23,7 @@ from helpers.models.compiled import CompiledNetwork
 from helpers.results.calibration import apply_temperature
 from helpers.training.patchcore import MemoryBank, network_of, patch_features
 from tests.datasets.test_decoding import deep_noise, retag, save, tag, write_deep_png
-from tests.deploy_run import save_described, small_cnns
+from tests.deploy_run import save_described, small_models
 
 NEEDED = {"openvino": "openvino", "onnx": "onnxruntime", "torch": "torch"}
 # as a user's process: `helpers` cannot be imported
@@ -37,28 +33,10 @@ ALONE = (
 )
 
 
-def small_models(kind, count=2, channels=3):
-    """Return untrained networks with batch statistics of their own, sure of what they say."""
-    torch.manual_seed(0)
-    if kind == "derived":
-        spec = network.network_spec(PUBLISHED["DARTS_V2"], NetworkSettings(4, 3), 32, channels)
-    else:
-        more = {"in_channels": channels} if kind == "cnn" else {}
-        spec = backbones.spec_of(kind, 2, 32, **more)
-    models = [backbones.build(spec).eval() for _ in range(count)]
-    for module in (module for model in models for module in model.modules()):
-        if isinstance(module, nn.BatchNorm2d):
-            nn.init.uniform_(module.running_mean, -0.5, 0.5)
-            nn.init.uniform_(module.running_var, 0.5, 2.0)
-        if isinstance(module, nn.Linear) and module.out_features == 2:
-            nn.init.normal_(module.weight, std=2 / module.in_features**0.5)
-    return models
-
-
 @pytest.mark.parametrize("kind", ["cnn", "resnet18", "efficientnet_lite0", "derived"])
 @pytest.mark.parametrize("views", [1, 4, 8])
 def test_the_network_that_is_exported_gives_the_scores_of_the_package(kind, views):
-    models = small_models(kind)
+    models = small_models(2, kind)
     pixels = np.random.default_rng(0).integers(0, 256, (5, 32, 32, 3), dtype=np.uint8)
     pixels[:, :16] //= np.arange(1, 6, dtype=np.uint8)[:, None, None, None]
     facts = backbones.Facts(views=views, precision="no")
@@ -75,7 +53,7 @@ def test_the_network_that_is_exported_gives_the_scores_of_the_package(kind, view
 
 
 def test_probabilities_of_sure_scores_are_not_rounded_and_what_is_no_number_is_rejected():
-    (model,) = small_cnns(1)
+    (model,) = small_models(1)
     model.head.weight.data.zero_()
     images = torch.zeros(1, 32, 32, 3, dtype=torch.uint8)
     for logit in (-30.0, 20.0, 30.0):
@@ -129,7 +107,7 @@ def test_the_example_reads_and_scores_images_alone_as_the_package_does(
 ):
     if not find_spec(NEEDED[to]) or not all(map(find_spec, export.NEEDED[to])):
         pytest.skip(f"{NEEDED[to]} is optional")
-    opened = save_described(tmp_path / "net", small_models(kind, channels=channels), **facts)
+    opened = save_described(tmp_path / "net", small_models(2, kind, channels), **facts)
     (tmp_path / "images").mkdir()
     images = write_images(tmp_path / "images")
     export.export_model(opened, to, tmp_path / "line")
@@ -188,7 +166,7 @@ def test_patchcore_is_exported_for_any_number_of_images(tmp_path, size):
 
 
 def test_the_check_runs_the_example_and_counts_what_both_read(tmp_path):
-    opened, line = save_described(tmp_path / "net", small_cnns()), tmp_path / "line"
+    opened, line = save_described(tmp_path / "net", small_models()), tmp_path / "line"
     Image.fromarray(np.full((20, 20), 99, np.uint8)).save(tmp_path / "a.png")
     (tmp_path / "b.png").write_bytes(b"")
     pair = [str(tmp_path / "a.png"), str(tmp_path / "b.png")]
@@ -221,7 +199,7 @@ def test_the_check_runs_the_example_and_counts_what_both_read(tmp_path):
 
 
 def test_what_cannot_be_exported_is_refused_and_leaves_nothing(tmp_path, monkeypatch):
-    opened = save_described(tmp_path / "net", small_cnns(1))
+    opened = save_described(tmp_path / "net", small_models(1))
     out = tmp_path / "line"
     with pytest.raises(export.ExportError, match="no verdicts"):
         export.export_model(opened._replace(description=None, remark="no verdicts"), "torch", out)

@@ -78,18 +78,13 @@ def test_the_promise_is_checked_lot_after_lot_by_what_the_labels_keep(tmp_path):
     held = (100 - 1) / 400  # one part was cleared before the scores were shown
     expected = [(0.98 * (300 / 400) * is_bad - 0.02 * held) / 0.02 for is_bad in (1, 1, 1, 0)]
     assert gains == pytest.approx(expected)
-    csv, said = tmp_path / "labels.csv", []
-    for day, audit in enumerate([good, bad, bad, good], 1):
-        lot = pd.concat([again, audit]).assign(page=f"{day}e5", saved=f"2026-01-0{day}")
-        lot["path"] = [f"{day}/{name}" for name in lot.path]
-        for _ in range(2):  # to read a page twice changes nothing
-            labels = judgements.with_reviews(lot, csv if csv.exists() else None)
-            files.save_csv(csv, labels)
-        said.append(judgements.say_promise(labels))
-    assert "nothing speaks against it so far: 3 of 10 audited parts of 2 lot(s)" in said[1]
-    # what was lost later does not win the promise back
-    for text in said[2:]:
-        assert "NO LONGER HOLDS since 2026-01-03: 6 of 13 audited parts of 3 lot(s)" in text
+    pages = [pd.concat([again, audit]) for audit in (good, bad, bad, good)]
+    said = judgements.say_promise(lots(tmp_path, *pages[:2]))
+    assert "nothing speaks against it so far: 3 of 10 audited parts of 2 lot(s)" in said
+    for days in (3, 4):  # what was lost later does not win the promise back
+        labels = lots(tmp_path, *pages[:days])
+        said = judgements.say_promise(labels)
+        assert "NO LONGER HOLDS since 2026-01-03: 6 of 13 audited parts of 3 lot(s)" in said
     assert labels.audit_lot.dropna().unique().tolist() == ["1e5", "2e5", "3e5", "4e5"]
     assert "cannot be checked" in judgements.say_promise(labels[["path", "review"]])
 
@@ -101,8 +96,10 @@ def lots(tmp_path, *tables: pd.DataFrame) -> pd.DataFrame:
     for day, table in enumerate(tables, 1):
         page = table.assign(page=f"{day}e5", saved=f"2026-01-{day:02d}")
         page["path"] = [f"{day}/{name}" for name in page.path]
-        files.save_csv(csv, judgements.with_reviews(page, csv if csv.exists() else None))
-    return files.load_csv(csv, (), text=("review",))
+        for _ in range(2):  # to read a page twice changes nothing
+            labels = judgements.with_reviews(page, csv if csv.exists() else None)
+            files.save_csv(csv, labels)
+    return labels
 
 
 def test_lots_from_which_nothing_passed_count_for_a_promise_that_is_kept(tmp_path):

@@ -15,12 +15,12 @@ from helpers.models import backbones
 from helpers.results.calibration import apply_temperature
 from helpers.training.inference import ScoresError
 from helpers.training.patchcore import MemoryBank, network_of
-from tests.deploy_run import save_described, small_cnns
+from tests.deploy_run import save_described, small_models
 
 
 @pytest.fixture
 def opened(tmp_path):
-    return save_described(tmp_path / "net", small_cnns())
+    return save_described(tmp_path / "net", small_models())
 
 
 @pytest.fixture
@@ -98,7 +98,7 @@ def test_what_cannot_be_read_is_a_row_with_its_reason(model, parts, tmp_path):
 
 def test_deep_images_are_scaled_as_in_the_training(tmp_path):
     model = predictor.TrainedModel(
-        save_described(tmp_path / "net", small_cnns(), full_scale_bits=10)
+        save_described(tmp_path / "net", small_models(), full_scale_bits=10)
     )
     values = np.random.default_rng(0).integers(0, 256, (16, 16)) * 1023 / 255
     Image.fromarray(values.round().astype(np.uint16)).save(tmp_path / "deep.png")

@@ -13,7 +13,7 @@ from PIL import Image
 
 from helpers.core import files
 from helpers.deploy import predictor, review
-from tests.deploy_run import save_described, small_cnns
+from tests.deploy_run import save_described, small_models
 
 
 def judged(again: int, passed: int) -> pd.DataFrame:
@@ -65,7 +65,7 @@ def test_an_overlay_fits_the_image_and_has_a_line_at_half_of_its_peak(sides):
 
 
 def test_the_page_allows_its_own_script_alone_and_no_text_gets_out_of_its_data(tmp_path):
-    model = predictor.TrainedModel(save_described(tmp_path / "net", small_cnns()))
+    model = predictor.TrainedModel(save_described(tmp_path / "net", small_models()))
     name = '</script><script>alert("1")</script>$x <!-- \u2028 ü'
     Image.fromarray(np.zeros((2400, 600), np.uint8)).save(tmp_path / "a.png")
     parts = pd.DataFrame({"file": [str(tmp_path / "a.png")], "path": name, "score": 0.5})

@@ -12,7 +12,7 @@ from helpers.datasets import DataError
 from helpers.deploy import predictor, your_part
 from helpers.models.spec import Facts
 from helpers.training.patchcore import PatchCoreNetwork
-from tests.deploy_run import save_described, small_cnns
+from tests.deploy_run import save_described, small_models
 
 
 def _answered(verdicts="pprlp", groups="aabbb", probabilities=(0.01, 0.02, 0.9, 0.4, 0.07)):
@@ -36,7 +36,7 @@ def _ask(model, folder):
 
 @pytest.fixture
 def model(tmp_path):
-    return predictor.TrainedModel(save_described(tmp_path / "net", small_cnns()))
+    return predictor.TrainedModel(save_described(tmp_path / "net", small_models()))
 
 
 @pytest.fixture

@@ -8,15 +8,16 @@ from helpers.core.paths import HOME_VARIABLE
 from helpers.datasets.cache import open_cache
 from helpers.explain.subject import make_subject
 from tests.conftest import write_parts
-from tests.explain_run import SIZE_PX, split_of, trained, write_masks
+from tests.explain_run import SIZE_PX, thirds_of, trained, write_masks
 
 
 @pytest.fixture(scope="session")
 def split(tmp_path_factory):
     """120 parts with masks."""
     parts = write_parts(tmp_path_factory.mktemp("explained") / "parts")
+    split = thirds_of(parts)
     write_masks(parts)
-    return split_of(parts)
+    return split
 
 
 @pytest.fixture(scope="session")

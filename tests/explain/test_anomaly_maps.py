@@ -12,8 +12,8 @@ from torchvision.transforms.functional import gaussian_blur
 from helpers.datasets.cache import open_cache
 from helpers.explain import anomaly_maps, localisation
 from helpers.models import backbones
+from helpers.training import patchcore
 from helpers.training.batches import normalise, to_float
-from helpers.training.patchcore import MemoryBank, network_of
 
 SIZE_PX = 128  # the network of the subject sees 32
 SPOT = slice(32, 64)  # of 128: where a bad part is bright
@@ -21,20 +21,10 @@ SPOT = slice(32, 64)  # of 128: where a bad part is bright
 
 @pytest.fixture(scope="module")
 def anomalies(split, tmp_path_factory):
-    """PatchCore with the patches of twelve good parts."""
+    """PatchCore of the good parts."""
     cache = open_cache(split, SIZE_PX, tmp_path_factory.mktemp("cache"))
     weights = backbones.find_weights("efficientnet_lite0")
-    backbone = backbones.pretrained(weights, num_classes=2, image_size_px=SIZE_PX).eval()
-    good = split.id[(split.split == "train") & (split.label == 0)][:12]
-    pixels = torch.from_numpy(cache.take(cache.rows(good)))
-    images = normalise(to_float(pixels, torch.device("cpu")), backbone.spec)
-    model = network_of(backbone, MemoryBank(torch.zeros(1, 1), usual=1.0))
-    with torch.no_grad():
-        features = model.features(images)  # (B, D, u, v)
-        patches = features.flatten(2).transpose(1, 2).flatten(0, 1)[::4]
-        bank = MemoryBank(patches, usual=1.0)
-        usual = bank.distances(features)[0].amax((1, 2)).median().item()
-    return anomaly_maps.AnomalyMaps(network_of(backbone, MemoryBank(patches, usual=usual)), cache)
+    return anomaly_maps.AnomalyMaps(patchcore.fit(weights, cache, split, 0.1, 0).network, cache)
 
 
 def spots(n, size=SIZE_PX):

@@ -9,27 +9,16 @@ import torch
 from torch import nn
 
 from helpers.core import paths
-from helpers.darts import network
-from helpers.darts.genotypes import random_genotype
-from helpers.darts.settings import NetworkSettings
-from helpers.models import backbones, compiled
+from helpers.models import compiled
+from tests.deploy_run import small_models
 
 CPU = torch.device("cpu")
 
 
 def small_network(kind):
-    torch.manual_seed(0)
-    if kind == "derived":
-        spec = network.network_spec(random_genotype(0), NetworkSettings(4, 3), 32, 1)
-    else:
-        spec = backbones.spec_of(kind, 2, 32)
-    model = backbones.build(spec)
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d):  # statistics of their own: folding has work to do
-            nn.init.uniform_(module.running_mean, -0.5, 0.5)
-            nn.init.uniform_(module.running_var, 0.5, 2.0)
-    images = torch.randn(11, spec.in_channels, 32, 32).contiguous(memory_format=torch.channels_last)
-    return model.eval(), images
+    (model,) = small_models(1, kind, channels=1)
+    images = torch.randn(11, model.spec.in_channels, 32, 32)
+    return model, images.contiguous(memory_format=torch.channels_last)
 
 
 @pytest.mark.parametrize(

@@ -29,11 +29,6 @@ SMALL = {
 }
 
 
-@pytest.fixture(autouse=True)
-def _one_worker(monkeypatch):
-    monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "1")
-
-
 def open_run(split, name="05_genotype_retraining", settings=None):
     run = stages.Run(name, RunPaths("r"), "quick", settings or RetrainSettings(**SMALL), "key")
     files.save_csv(run.paths.split_csv, split)

@@ -16,11 +16,6 @@ from helpers.training.settings import BaselineSettings
 from tests.conftest import folded_split
 
 
-@pytest.fixture(autouse=True)
-def _one_worker(monkeypatch):
-    monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "1")
-
-
 @pytest.fixture
 def run(home, parts_folder):
     """A run with small images whose split has three folds."""

@@ -24,11 +24,6 @@ FIRST_SEED = (Member(0),)
 ONE_EPOCH = TrainSettings(epochs=1, precision="no", augment="none")
 
 
-@pytest.fixture(autouse=True)
-def _one_worker(monkeypatch):
-    monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "1")
-
-
 def open_run(settings, split, name="03_finetuning"):
     run = stages.Run(name, RunPaths("r"), "quick", settings, "key")
     files.save_csv(run.paths.split_csv, split)

@@ -6,8 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from helpers.datasets.cache import open_cache
-from helpers.models import backbones
 from helpers.training.batches import VIEWS, image_batches, symmetry
 from helpers.training.distillation import (
     DistillationLoss,
@@ -17,6 +15,7 @@ from helpers.training.distillation import (
 )
 from helpers.training.loop import Loss
 from tests.conftest import folded_split
+from tests.small_run import small_cnn
 from tests.training.test_batches import image_batches as gray_batches
 
 
@@ -76,19 +75,9 @@ def split(parts_folder):
     return folded_split(parts_folder)
 
 
-@pytest.fixture
-def images(split, tmp_path):
-    return open_cache(split, 16, tmp_path / "cache")
-
-
-def _network(seed):
-    torch.manual_seed(seed)
-    return backbones.TwoLayerCNN(backbones.spec_of("cnn", 2, 16, 1), hidden=20).eval()
-
-
 def _taught(split, images):
     """The networks of folds 1 and 2, and the teacher that they are."""
-    networks = {fold: _network(fold) for fold in (1, 2)}
+    networks = {fold: small_cnn(1, fold).eval() for fold in (1, 2)}
     train = split[split.split == "train"]
     parts = [score_views(net, images, train[train.fold == k], "no") for k, net in networks.items()]
     return networks, teacher_of(parts, 0.7, 2.0)

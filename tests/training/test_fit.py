@@ -3,7 +3,6 @@
 import functools
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from sklearn.metrics import roc_auc_score
@@ -15,29 +14,11 @@ from helpers.training import fit
 from helpers.training.distillation import Teacher
 from helpers.training.features import Features, embed_all
 from helpers.training.inference import predict
-from helpers.training.settings import Steering, TrainSettings
-from tests.conftest import folded_split, split_of
+from helpers.training.settings import TrainSettings
+from tests import small_run
+from tests.conftest import folded_split
 
-SETTINGS = TrainSettings(epochs=2, precision="no", batch_size=20)
-
-
-@pytest.fixture
-def split(parts_folder):
-    return split_of(parts_folder)
-
-
-@pytest.fixture
-def images(split, tmp_path):
-    return open_cache(split, 16, tmp_path / "cache")
-
-
-def small_cnn(seed, before_epoch=None):
-    """A small network; `before_epoch(epoch)` disturbs its training."""
-    torch.manual_seed(seed)
-    network = backbones.TwoLayerCNN(backbones.spec_of("cnn", 2, 16, 1), hidden=20)
-    if before_epoch:
-        network.before_epoch = lambda epoch, epochs: before_epoch(epoch)
-    return network
+small_cnn = functools.partial(small_run.small_cnn, 1)
 
 
 def labels_scores(found, split, side):
@@ -83,21 +64,6 @@ def test_the_last_layer_learns_on_train_is_judged_on_val_and_scores_val_and_test
     assert found.history[found.best_epoch]["val_auc"] == pytest.approx(val)
 
 
-def test_a_training_that_is_killed_and_continued_ends_as_if_never_killed(split, images, tmp_path):
-    def killed(epoch):
-        if epoch == 1:
-            raise KeyboardInterrupt
-
-    steering = Steering(resume=tmp_path / "resume")
-    with pytest.raises(KeyboardInterrupt):
-        build = functools.partial(small_cnn, before_epoch=killed)
-        fit.fit(build, images, split, SETTINGS, 0, steering=steering)
-    continued = fit.fit(small_cnn, images, split, SETTINGS, 0, steering=steering)
-    whole = fit.fit(small_cnn, images, split, SETTINGS, 0)
-    pd.testing.assert_frame_equal(continued.scores, whole.scores, check_exact=True)
-    assert not whole.scores.equals(fit.fit(small_cnn, images, split, SETTINGS, 1).scores)
-
-
 def test_an_image_s_score_does_not_depend_on_its_label_in_a_training_without_its_fold(
     parts_folder, tmp_path
 ):
@@ -107,12 +73,13 @@ def test_an_image_s_score_does_not_depend_on_its_label_in_a_training_without_its
     flipped = split.copy()
     flipped.loc[row, "label"] = 1 - split.label[row]
 
-    def score(table, fold):
+    def score(table, fold, seed=0):
         settings = TrainSettings(epochs=2, precision="no", keep="last")
-        found = fit.fit(small_cnn, images, sides(table, fold), settings, 0)
+        found = fit.fit(small_cnn, images, sides(table, fold), settings, seed)
         return found.scores.set_index("id").defect_score
 
     assert score(split, 1).equals(score(flipped, 1))  # bit for bit
+    assert not score(split, 1).equals(score(split, 1, seed=1))
     assert not score(split, 2).equals(score(flipped, 2))  # this training has seen the label
 
 
