@@ -278,11 +278,6 @@ def contents(home: Path) -> dict[str, Any]:
         elif file.parent.name == "metrics":
             table = pd.read_csv(file)
             found[name] = table[[c for c in table if not UNEQUAL.search(c)]].to_csv()
-        elif file.suffix == ".png":
-            found[name] = "a picture"
-        elif file.suffix == ".npz":
-            with np.load(file) as arrays:
-                found[name] = [arrays[key].tobytes() for key in arrays]
         else:
             found[name] = files.file_digest(file)
     record = json.loads((root / "run.json").read_text())

@@ -67,10 +67,7 @@ def damaged(draw, whole: bytes) -> bytes:
 @st.composite
 def csv_files(draw, table: dict[str, list]) -> bytes:
     """Draw a table as people and programs deliver it: odd cells, rows, separators, encodings."""
-    rows = [
-        list(table),
-        *([str(cell) for cell in row] for row in zip(*table.values(), strict=True)),
-    ]
+    rows = [list(table), *([*map(str, row)] for row in zip(*table.values(), strict=True))]
     for _ in range(draw(st.integers(0, 3))):
         place = draw(st.integers(0, len(rows) - 1))
         row = rows[place]

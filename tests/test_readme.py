@@ -83,21 +83,9 @@ def test_linked_files_exist(document, link):
 def test_every_parameter_that_is_named_exists(document):
     text = TEXTS[document]
     named = set(re.findall(r"-p '?([A-Z_]+)=", text)) | set(re.findall(r"`([A-Z_]{4,})`", text))
-    fields = {name.upper() for stage in settings.STAGES.values() for name in vars(stage())}
-    known = (
-        fields
-        | {*PUBLISHED}
-        | {
-            "REGISTRY",
-            "STAGES",
-            "GOOD_BAD_HOME",
-            "LOKY_MAX_CPU_COUNT",
-            "RAY_ADDRESS",
-            "HYPOTHESIS_PROFILE",
-            "NAME",
-            "PROBLEM",
-        }
-    )
+    known = {name.upper() for stage in settings.STAGES.values() for name in vars(stage())}
+    known |= {*PUBLISHED, "REGISTRY", "STAGES", "NAME", "PROBLEM"}
+    known |= {"GOOD_BAD_HOME", "LOKY_MAX_CPU_COUNT", "RAY_ADDRESS", "HYPOTHESIS_PROFILE"}
     assert named - known == set()
 
 

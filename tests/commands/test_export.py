@@ -23,16 +23,6 @@ def test_a_model_is_written_and_checked_on_images(described_run, described, tmp_
     assert "line exists already: give a new folder" in capsys.readouterr().err
 
 
-def test_a_model_without_thresholds_is_refused(described, tmp_path, capsys):
-    (described.trainings("net") / NAME).unlink()
-    arguments = ["--model", "t/net", "--to", "torch", "--out", str(tmp_path / "line")]
-    assert cli.start("export", arguments) == 1
-    said = capsys.readouterr().err
-    assert said.startswith("error: ") and said.count("\n") == 1
-    assert "model.json" in said
-    assert not (tmp_path / "line").exists()
-
-
 def test_scores_of_another_precision_are_told(described, tmp_path, monkeypatch, capsys):
     path = described.trainings("net") / NAME
     files.save_json(path, files.load_json(path) | {"precision": "bf16"})

@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from helpers.core import files
-from helpers.core.files import ArtifactError
 from helpers.darts.genotypes import (
     PUBLISHED,
     Genotype,
@@ -29,14 +28,6 @@ CELL = ((SEP, 0), (SEP, 1), (SEP, 0), (SKIP, 2), (MAX, 1), (DIL, 3), (SKIP, 0), 
 
 def cell_with(row, edge):
     return tuple(edge if i == row else old for i, old in enumerate(CELL))
-
-
-def alpha_for(edges, value=5.0):
-    """(14, 8) zeros but for `value` at the operations of 8 (operation, source) pairs."""
-    alpha = torch.zeros(14, 8)
-    for i, (operation, source) in enumerate(edges):
-        alpha[EDGES.index((source, 2 + i // 2)), PRIMITIVES.index(operation)] = value
-    return alpha
 
 
 def test_the_order_of_a_nodes_edges_does_not_matter():
@@ -66,17 +57,10 @@ def test_a_cell_without_two_inputs_of_each_node_is_refused(cell):
 
 def test_the_published_cells_hold_the_operations_of_their_papers():
     v2 = PUBLISHED["DARTS_V2"]
-    assert v2.normal == (
-        *((SEP, 0), (SEP, 1)) * 2,
-        *((SKIP, 0), (SEP, 1)),
-        *((SKIP, 0), (DIL, 2)),
-    )
-    assert v2.reduce == (
-        *((MAX, 0), (MAX, 1)),
-        *((MAX, 1), (SKIP, 2)),
-        *((MAX, 0), (SKIP, 2)),
-        *((MAX, 1), (SKIP, 2)),
-    )
+    skips = ((SKIP, 0), (SEP, 1), (SKIP, 0), (DIL, 2))
+    assert v2.normal == (*((SEP, 0), (SEP, 1)) * 2, *skips)
+    pools = ((MAX, 1), (SKIP, 2), (MAX, 0), (SKIP, 2), (MAX, 1), (SKIP, 2))
+    assert v2.reduce == ((MAX, 0), (MAX, 1), *pools)
     assert [count_skips(genotype) for genotype in PUBLISHED.values()] == [3, 2, 1, 2, 2]
 
 
@@ -121,7 +105,10 @@ def test_the_derivation_equals_the_rule_written_out(seed):
 
 
 def test_the_skip_limit_removes_the_weakest_skip_of_the_normal_cell_first():
-    alpha = alpha_for(PUBLISHED["DARTS_V1"].normal)  # skips: 0 to 3, 0 to 4, 2 to 5
+    alpha = torch.zeros(14, 8)
+    for i, (operation, source) in enumerate(PUBLISHED["DARTS_V1"].normal):
+        alpha[EDGES.index((source, 2 + i // 2)), PRIMITIVES.index(operation)] = 5.0
+    # skips: 0 to 3, 0 to 4, 2 to 5
     skip = PRIMITIVES.index(SKIP)
     alpha[EDGES.index((0, 3)), skip] = 4.0  # the weakest
     alpha[EDGES.index((2, 5)), skip] = 4.5
@@ -168,8 +155,6 @@ def test_random_cells_use_every_operation_and_every_input_pair_alike():
 
 
 def test_a_seed_always_draws_the_same_genotype():
-    assert random_genotype(3) == random_genotype(3)
-    assert random_genotype(3) != random_genotype(4)
     # Pinned, so that another Python or a rewrite cannot silently change published baselines.
     pairs = [f"{operation}.{source}" for operation, source in random_genotype(0).normal]
     assert " ".join(pairs) == (
@@ -215,10 +200,3 @@ def test_a_bad_file_is_refused_with_its_name_and_the_field(tmp_path, content, cu
     with pytest.raises(GenotypeError) as caught:
         load(path)
     assert str(path) in str(caught.value) and culprit in str(caught.value)
-
-
-def test_a_file_that_is_missing_or_not_json_is_named(tmp_path):
-    (tmp_path / "python.json").write_text("Genotype(normal=[])")
-    for name in ("none.json", "python.json"):
-        with pytest.raises(ArtifactError, match=name):
-            load(tmp_path / name)

@@ -22,11 +22,7 @@ def test_published_random_and_own_cells_are_found_by_name(tmp_path):
     names = ("PC_DARTS_IMAGENET", "random", str(tmp_path / "My Cell.json"))
     cells = named.named_cells(names, {}, 2)
     random = [Model("random_cell", number=0), Model("random_cell", number=1)]
-    assert [c.model for c in cells] == [
-        Model("pc_darts_imagenet"),
-        *random,
-        Model("cell_my_cell"),
-    ]
+    assert [c.model for c in cells] == [Model("pc_darts_imagenet"), *random, Model("cell_my_cell")]
     assert cells[2].genotype == genotypes.random_genotype(1) and cells[3].genotype == cell
     assert cells[3].search_seconds is None  # unknown, not negative
 

@@ -18,11 +18,6 @@ def photograph(part, size_px=112):
     return expose(draw_scene(part, size_px), part, np.random.default_rng(0)).astype(int)
 
 
-def part_of(package_name):
-    parts = (draw_parameters(np.random.default_rng(i)) for i in range(1000))
-    return next(part for part in parts if part.package.name == package_name)
-
-
 def test_an_image_depends_on_its_arguments_and_not_on_what_was_drawn_before():
     first = render_part(0, "train", 5, 1, 112)
     for other in ((1, "train", 5), (0, "test", 5), (0, "train", 6)):
@@ -46,7 +41,8 @@ def test_the_mask_is_where_the_same_part_with_and_without_defect_differs():
 @pytest.mark.parametrize("kind", DEFECTS)
 def test_each_defect_is_visible_on_each_package_even_when_weakest(kind):
     for package in PACKAGES:
-        part = part_of(package.name)
+        parts = (draw_parameters(np.random.default_rng(i)) for i in range(1000))
+        part = next(part for part in parts if part.package.name == package.name)
         good, changed = photograph(part), []
         for seed in range(4):
             bad = DEFECTS[kind][1](part, np.random.default_rng(seed), 0.0)

@@ -48,9 +48,7 @@ def test_the_published_groups_are_those_of_the_code(source):
     assert folds.groupby("fold").label.mean().between(0.28, 0.35).all()
 
 
-def test_all_cells_taken_twice_are_found_and_with_groups_kept_apart_no_module_is_on_two_sides(
-    source, tmp_path
-):
+def test_all_cells_taken_twice_are_found(source, tmp_path):
     rows = [*range(1680, 1800), *range(2270, 2400)]  # the cells taken twice and their neighbours
     part = Source("elpv", source.table.iloc[rows].reset_index(drop=True), "")
     cache = open_cache(part.table, 32, tmp_path)
@@ -60,17 +58,6 @@ def test_all_cells_taken_twice_are_found_and_with_groups_kept_apart_no_module_is
     published = pd.read_csv(PUBLISHED).dropna().query("id < duplicate_of")
     wanted = set(zip(published.id, published.duplicate_of, strict=True))
     assert len(wanted) == 50 and wanted <= found and remark == ""
-    place = source.table.reset_index().set_index("id")["index"]
-    linked = pd.DataFrame(
-        [(place[a], place[b], 4) for a, b in sorted(found)], columns=["first", "second", "bits"]
-    )
-    for seed in range(3):
-        settings = SplitSettings(split="groups", seed=seed, cross_fit=5 * (seed % 2))
-        table = splits.make_split(source, source.table.id, settings, linked).table
-        side = table.set_index("id").split.replace("val", "train")
-        assert side.groupby(table.set_index("id").group).nunique().max() == 1
-        assert all(side[a] == side[b] for a, b in wanted)
-        assert table.label[table.split == "test"].mean() == pytest.approx(0.31, abs=0.1)
 
 
 def test_without_a_test_set_modules_are_judged_by_the_published_folds(source):
@@ -81,3 +68,4 @@ def test_without_a_test_set_modules_are_judged_by_the_published_folds(source):
     others = SplitSettings(split="groups", test_fraction=0.0, cross_fit=4)
     drawn = splits.make_split(source, source.table.id, others).table
     assert set(drawn.fold) == {0, 1, 2, 3} and drawn.groupby("group").fold.nunique().max() == 1
+    assert drawn.groupby("fold").label.mean().between(0.21, 0.41).all()

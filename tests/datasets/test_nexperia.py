@@ -12,11 +12,7 @@ from helpers.datasets.settings import SplitSettings
 SLUG = "semi-conductor-image-classification-first"
 FIRST = ("train/good_0", "train/bad_1", "test/all_tests")
 NESTED = ("train/good_0/good_0", "train/bad_1/bad_1", "test/all_tests/all_tests")
-SECOND = (
-    "train/train_contest/good_all",
-    "train/train_contest/defect",
-    "test/test_contest/test",
-)
+SECOND = ("train/train_contest/good_all", "train/train_contest/defect", "test/test_contest/test")
 
 
 def _write(root, layout=FIRST, suffix="bmp"):

@@ -25,14 +25,11 @@ def rows_of(ax):
     return [text.get_text() for text in ax.get_yticklabels()]
 
 
-def arms_of(container, axis=0):
-    return container.lines[2][0].get_segments()[0][:, axis].tolist()
-
-
 def test_auc_bars_show_each_model_at_its_value_and_interval_the_best_above():
     (ax,) = charts.auc_bars(TWO).axes
     assert rows_of(ax) == ["FBP", "SVM"] and [t.get_text() for t in ax.texts] == ["80.0", "90.0"]
-    assert arms_of(ax.containers[0]) == [0.7, 0.9]
+    arms = ax.containers[0].lines[2][0].get_segments()[0]  # the ends of an interval, (x, y)
+    assert arms[:, 0].tolist() == [0.7, 0.9]
     folds = TWO.drop(columns=AUCS).assign(val_auc=[0.6, 0.7], judged_by="out-of-fold")
     assert charts.auc_bars(folds).axes[0].get_xlabel().startswith("out-of-fold AUC")
 

@@ -125,14 +125,10 @@ def test_folds_and_the_error_of_the_gain_are_by_groups_if_the_split_keeps_them_a
     split = split.assign(group=split.label.astype(int))
     apart = {n: dataclasses.replace(own, groups_apart=True) for n, own in three(split).items()}
     del apart["cnn"]
-    found, plain = (ensembles.stack(given, split, seed=3) for given in (apart, drop_groups(apart)))
+    alone = {n: dataclasses.replace(own, groups_apart=False) for n, own in apart.items()}
+    found, plain = (ensembles.stack(given, split, seed=3) for given in (apart, alone))
     pd.testing.assert_frame_equal(found.predictions, plain.predictions)
     assert [*found.predictions] == ["id", "split", "defect_score"]
-
-
-def drop_groups(scored):
-    """The same models, of which no groups are known."""
-    return {n: dataclasses.replace(own, groups_apart=False) for n, own in scored.items()}
 
 
 def test_one_model_references_or_a_tiny_validation_set_give_no_ensemble():

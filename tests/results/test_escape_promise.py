@@ -13,16 +13,6 @@ from helpers.results import operating_point as op
 DRAWS = 2000
 
 
-def too_high(rates, asked):
-    """True if the mean rate is above the one asked for by more than three standard errors."""
-    return rates.mean() > asked + 3 * rates.std(ddof=1) / np.sqrt(len(rates))
-
-
-def fails_too_often(rates, asked):
-    """True if more than 5 % of the draws are above `asked`, by more than three standard errors."""
-    return np.mean(rates > asked) > 0.05 + 3 * np.sqrt(0.05 * 0.95 / len(rates))
-
-
 def test_the_chance_of_escapes_is_that_of_a_threshold_that_was_drawn_too():
     rng = np.random.default_rng(0)
     thresholds = np.sort(rng.normal(size=(20_000, 2, 50)))[..., 1:2]  # k = 1 of n = 50, twice
@@ -183,8 +173,10 @@ def failed(icc, rule, by):
 @pytest.mark.parametrize("by", ["parts", "lots"])
 def test_the_deployed_average_keeps_its_promise_by_lots_and_by_independent_parts(icc, by):
     expected, confident = (deployed_rates(icc, rule, by) for rule in decision.PROMISES)
-    assert too_high(expected, LOT_RATE) == (icc > 0.2 and by == "parts")
-    assert fails_too_often(confident, LOT_RATE) == (icc > 0 and by == "parts")
+    # by more than three standard errors: the mean is too high, more than 5 % of the draws fail
+    error, share_error = np.array([expected.std(ddof=1), (0.05 * 0.95) ** 0.5]) / DRAWS**0.5
+    assert (expected.mean() > LOT_RATE + 3 * error) == (icc > 0.2 and by == "parts")
+    assert ((confident > LOT_RATE).mean() > 0.05 + 3 * share_error) == (icc > 0 and by == "parts")
 
 
 def test_the_readme_of_the_notebooks_has_the_simulated_rates():

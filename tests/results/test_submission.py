@@ -37,10 +37,7 @@ def test_a_good_file_comes_back_as_text_ids_and_float_scores(tmp_path, sample):
 @pytest.mark.parametrize(
     ("body", "message"),
     [
-        (
-            "id,defect_score\n007,0\na,0\nz9,0\n",
-            ": id 'NA' (row 3 of SAMPLE) is missing, 1 of",
-        ),
+        ("id,defect_score\n007,0\na,0\nz9,0\n", ": id 'NA' (row 3 of SAMPLE) is missing, 1 of"),
         ("id,defect_score\n007,0\na,0\nNA,0\na,1\nz9,0\n", ", line 5: id 'a' occurs twice"),
         ("id,defect_score\n007,0\na,1.2\nNA,0\n", ", line 3: defect_score 1.2 is not a number"),
         *(

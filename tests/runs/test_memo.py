@@ -135,8 +135,7 @@ def test_workers_have_one_thread_and_are_not_this_process(run, monkeypatch, tmp_
     assert len(_calls(place)) == 2
 
 
-def test_an_error_in_a_worker_arrives_and_what_was_finished_is_kept(run, monkeypatch, tmp_path):
-    monkeypatch.setenv(workers.LIMIT, "1")
+def test_an_error_in_a_worker_arrives_and_what_was_finished_is_kept(run, tmp_path):
     place = tmp_path / "calls"
     work = {
         "good": functools.partial(tasks.count_up, tasks.Place(place), 1),

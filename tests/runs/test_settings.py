@@ -101,6 +101,7 @@ def test_the_trainings_of_03_take_its_parameters():
     [
         ("01_data_split", {"val_per_class": True}, "VAL_PER_CLASS=True"),
         ("01_data_split", {"test_fraction": float("nan")}, "TEST_FRACTION=nan"),
+        ("01_data_split", {"test_fraction": 0.0}, "CROSS_FIT"),
         ("01_data_split", {"dataset": True}, "DATASET=True"),
         ("01_data_split", {"good": '["a"'}, "GOOD='[\"a\"'"),
         ("03_finetuning", {"epoch_images": 1}, "EPOCH_IMAGES=1"),
