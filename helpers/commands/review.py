@@ -12,6 +12,7 @@ lot after lot, of the promised escape rate:
 from __future__ import annotations
 
 import argparse
+import glob
 import shlex
 import sys
 from collections.abc import Sequence
@@ -106,6 +107,9 @@ def _write_page(options: argparse.Namespace) -> int:
 def _read(options: argparse.Namespace) -> int:
     """Merge judgements into a LABELS_CSV, and say what they tell."""
     judged = judgements.read_judgements(options.read)
+    print(f"{options.read}: saved at {judged.saved.iloc[0]}")
+    for newer in options.read.parent.glob(f"{glob.escape(options.read.stem)} (*).csv"):
+        print(f"note: {newer} was saved beside it later", file=sys.stderr)
     labels = judgements.with_reviews(judged, options.labels)
     files.save_csv(options.out, labels)
     print(pd.crosstab(judged.drawn, judged.judgement.fillna("not judged")).to_string())

@@ -33,8 +33,9 @@ def read_named(
 
     The CSV has some `columns`, and names images by a column `id` or `path`: paths are absolute, or
     relative to the CSV's folder or to a folder above the images. Lines about images that were
-    dropped before (`source.dropped`) are known, but say nothing. A value is missing where the CSV
-    says nothing.
+    dropped before (`source.dropped`) are known, but say nothing, as those of a review
+    (`helpers.review`) about images that are gone, if others are there: they have been audited. A
+    value is missing where the CSV says nothing.
 
     Raises:
         DataError: an unknown image, one that is named twice, or a value that is not among the
@@ -63,6 +64,10 @@ def read_named(
         folders = ", ".join(map(str, _folders(known, path.parent)))
         hint = f"write / instead of \\; a path is whole, or starts in one of {folders}"
     unknown = ~named.isin(known)
+    reviewed = frame.filter(["review", "audit_lot"]).notna().any(axis="columns")
+    gone = unknown & reviewed & frame.filter(["label"]).isna().all(axis="columns")
+    if (reviewed & ~unknown).any():
+        unknown &= ~gone
     problems = [
         (~frame[name].isin(values), name, f"{name} must be one of {list(values)}")
         for name, values in allowed.items()
@@ -79,7 +84,9 @@ def read_named(
             row = int(np.flatnonzero(wrong)[0])
             raise DataError(f"{path}, line {row + 2}: {name} {frame[name].iloc[row]!r} {problem}")
     lines = frame.drop(columns=["id", "path"], errors="ignore").set_axis(named, axis=0)
-    return lines.reindex(known[: len(source.table)]).set_axis(source.table.index)
+    lines = lines.reindex(known[: len(source.table)]).set_axis(source.table.index)
+    lines.attrs["gone"] = int(gone.sum())
+    return lines
 
 
 def with_labels(source: Source, path: Path) -> Source:
@@ -96,6 +103,7 @@ def with_labels(source: Source, path: Path) -> Source:
     """
     allowed = {name: [*LABEL_WORDS, np.nan] for name in ("label", "review")}
     lines = read_named(path, source, (), allowed)
+    gone = lines.attrs["gone"]
     lines = lines.drop(columns=["reason", *AUDITS], errors="ignore")
     if reserved := [name for name in RESERVED if name in lines]:
         raise DataError(f"{path}: rename the column {reserved[0]}; the package uses this name")
@@ -118,6 +126,7 @@ def with_labels(source: Source, path: Path) -> Source:
     unlabelled = table.filter(["label", "review"]).isna().all(axis="columns")
     hidden = unlabelled & (table.official_split != "test")
     counts = {"images without a label": int(hidden.sum()), "labels changed by LABELS_CSV": changed}
+    counts["reviewed images that are no longer there"] = gone
     notes = [f"{what}: {count:,}" for what, count in counts.items() if count]
     return dataclasses.replace(
         source,

@@ -11,7 +11,7 @@ import pandas as pd
 from helpers.core import files, metrics
 from helpers.core.style import LABEL_NAMES, with_interval
 from helpers.datasets import DataError
-from helpers.datasets.named import AUDITS, resolved
+from helpers.datasets.named import AUDITS, LABEL_WORDS, resolved
 from helpers.deploy.review import AUDIT, LOOK_AGAIN, SUSPECT
 from helpers.results import betting
 
@@ -19,6 +19,11 @@ COLUMNS = ["path", "group", "drawn", "judgement", "before_scores", "passed"]
 COLUMNS += ["held", "promised", "seal", "page", "saved"]  # the last: digest of the page, and time
 NONE_PASSED = "none passed"  # of the lot, so no part of it is audited
 LABELS = [*LABEL_NAMES.values()]  # a judgement may also be "unsure", or missing
+KNOWN_LABELS = [*LABEL_WORDS, np.nan]  # in a LABELS_CSV
+OTHER_PAGE = (
+    "{path!r} was judged on another page by the same thresholds: give each lot a folder of a name "
+    "of its own (a camera may call its files alike every day), and read one page of each lot"
+)
 
 
 def read_judgements(path: Path) -> pd.DataFrame:
@@ -66,7 +71,7 @@ def say_escapes(judged: pd.DataFrame) -> str:
 
 
 def audits_of(judged: pd.DataFrame) -> pd.DataFrame:
-    """Return what the audited parts say about the promise: `path` and `AUDITS`.
+    """Return what the audited parts say about the promise: `path`, `audit_said`, `audit_gain`.
 
     The mean of `audit_gain` over the parts of a lot is its `betting.gain`. A part that did not pass
     counts as bad unless it was judged good, an audited one only if it was judged bad, before the
@@ -84,13 +89,12 @@ def audits_of(judged: pd.DataFrame) -> pd.DataFrame:
         is_bad * number.passed / total, (number.held - cleared) / total, number.promised
     )
     said = audited.before_scores.fillna("unsure").where(audited.drawn == AUDIT, NONE_PASSED)
-    values = (said, audited.page, audited.saved, audited.seal, gains)
-    return audited[["path"]].assign(**dict(zip(AUDITS, values, strict=True)))
+    return audited[["path"]].assign(audit_said=said, audit_gain=gains)
 
 
 def say_promise(labels: pd.DataFrame) -> str:
     """Say if the promise of the newest `audit_seal` holds, by its lots in a LABELS_CSV alone."""
-    audits = labels.reindex(columns=AUDITS).dropna(subset=["audit_lot", "audit_seal"])
+    audits = labels.reindex(columns=AUDITS).dropna(subset=["audit_gain", "audit_lot", "audit_seal"])
     if audits.empty:
         return "No lot was audited under a promise, so it cannot be checked."
     audits = audits.assign(n=audits.audit_said != NONE_PASSED, bad=audits.audit_said == "bad")
@@ -119,24 +123,33 @@ def with_reviews(judged: pd.DataFrame, labels_csv: Path | None = None) -> pd.Dat
     """Return a LABELS_CSV with the judgements as its column `review`; "unsure" gives no label.
 
     The rows and labels of an older `labels_csv` stay as they are: a label of a review trains, but
-    judges nothing (`members.sides`). Audited parts have the columns `AUDITS` too, for
+    judges nothing (`members.sides`). Parts of a lot have columns of `AUDITS` too, for
     `say_promise`: no run reads them.
 
     Raises:
-        ArtifactError: the older CSV is missing or damaged.
+        ArtifactError: the older CSV is missing or damaged, has labels that are none, or has an
+            image of another page of the same thresholds (`audit_seal`): two lots must not share
+            names, and a lot counts once.
         DataError: it does not name its images by path.
     """
     decided = judged[judged.judgement.isin(LABELS)].drop_duplicates("path")
     new = decided[["path", "group"]].assign(review=decided.judgement)
     if len(audits := audits_of(judged)):
         new = new.merge(audits, on="path", how="outer")
+    lot = judged[judged.drawn != SUSPECT].set_index("path")
+    for name, column in (("audit_lot", "page"), ("audit_time", "saved"), ("audit_seal", "seal")):
+        new[name] = new.path.map(lot[column])
+    new = new.dropna(axis="columns", how="all")
     if labels_csv is None:
         return new.drop(columns="group")
     old = files.load_csv(labels_csv, (), text=("label", "review", "group", *AUDITS[:-1]))
+    said = old.filter(["label", "review"])
+    checks = {f"{name} {{{name}!r}} is unknown": ~said[name].isin(KNOWN_LABELS) for name in said}
+    files.refuse_marked(labels_csv, old, checks)
     if "path" not in old or old.path.isna().any():
         raise DataError(f"{labels_csv} names images by id alone: add a column path")
     gain = pd.to_numeric(old.get("audit_gain", pd.Series(0.0, old.index)), errors="coerce")
-    wrong = gain.isna() & old.get("audit_lot", pd.Series(None, old.index)).notna()
+    wrong = gain.isna() & old.get("audit_said", pd.Series(None, old.index)).notna()
     files.refuse_marked(labels_csv, old, {"audit_gain is not a number": wrong})
     old = old.drop(columns="id", errors="ignore")  # that of a new image is not known here
     is_whole = new.path.map(os.path.isabs)
@@ -144,6 +157,15 @@ def with_reviews(judged: pd.DataFrame, labels_csv: Path | None = None) -> pd.Dat
     known = old.path  # as the new ones are written, so that no image is named twice
     if is_whole.any():
         known = resolved(known, new.path[is_whole], labels_csv.parent)
+    lots = new.set_index("path").reindex(known, columns=["audit_lot", "audit_seal"])
+    before = old.reindex(columns=lots.columns)
+    is_page, is_seal = (before[name].eq(lots[name].to_numpy()) for name in lots)
+    slashed = known.str.replace("\\", "/")
+    checks = {
+        "path {path!r}: write / instead of \\": ~known.isin(new.path) & slashed.isin(new.path),
+        OTHER_PAGE: ~is_page & is_seal & before.audit_lot.notna(),
+    }
+    files.refuse_marked(labels_csv, old, checks)
     for name in new.columns.drop(["path", "group"]):
         said = known.map(new.set_index("path")[name])
         old[name] = said.fillna(old[name]) if name in old else said

@@ -73,6 +73,17 @@ def test_a_line_that_cannot_be_used_is_named(flat, columns, problem):
         load(flat, labels_csv=labels_csv(flat, **columns))
 
 
+def test_reviewed_images_that_are_gone_are_counted_and_their_lines_kept(flat):
+    given = {"path": ["parts/a.png", "parts/gone.png", "lot7/gone.png"], "label": ["good", "", ""]}
+    about = {"review": ["bad", "bad", ""], "audit_lot": ["", "", "e1"]}
+    source = load(flat, labels_csv=labels_csv(flat, **given, **about))
+    assert "reviewed images that are no longer there: 2" in source.left_out
+    assert source.table.id.tolist() == ["a"]
+    for wrong in ({"label": ["good", "good", ""]}, {"review": ["", "bad", ""]}):
+        with pytest.raises(DataError, match=r"line 3: path 'parts/gone\.png' is"):
+            load(flat, labels_csv=labels_csv(flat, **given | about | wrong))
+
+
 def test_a_review_needs_a_folder_of_good_parts(flat):
     csv = labels_csv(flat, id=["a", "b"], label=["good", ""], review=["", "bad"])
     assert load(flat, labels_csv=csv).table.review.dropna().tolist() == [1]

@@ -44,14 +44,18 @@ def test_judgements_become_reviews_beside_the_labels_of_an_older_csv(tmp_path):
     audited = judged("audit", ("good", "good"), ("unsure", "bad"), (None, None))
     table = pd.concat([audited, judged("again", ("bad", "good"))])
     new = judgements.with_reviews(table.assign(promised=None))
-    assert new.to_numpy().tolist() == [["lot7/audit0.png", "good"], ["lot7/again0.png", "bad"]]
+    assert new.iloc[:, :2].to_numpy().tolist() == [
+        ["lot7/audit0.png", "good"],
+        ["lot7/again0.png", "bad"],
+    ]
     old = tmp_path / "labels.csv"
     old.write_text(
         "id,path,label,group,review\n1,a.png,good,007,\n2,lot7/audit0.png,bad,,bad\n3,b.png,,,bad\n"
     )
     merged = judgements.with_reviews(table.assign(promised=None), old).fillna("")
-    assert merged.columns.tolist() == ["path", "label", "group", "review"]
-    assert merged.to_numpy().tolist() == [
+    about = ["audit_lot", "audit_time", "audit_seal"]
+    assert merged.columns.tolist() == ["path", "label", "group", "review", *about]
+    assert merged.iloc[:, :4].to_numpy().tolist() == [
         ["a.png", "good", "007", ""],
         ["lot7/audit0.png", "bad", "", "good"],
         ["b.png", "", "", "bad"],
@@ -87,6 +91,32 @@ def test_the_promise_is_checked_lot_after_lot_by_what_the_labels_keep(tmp_path):
         assert "NO LONGER HOLDS since 2026-01-03: 6 of 13 audited parts of 3 lot(s)" in said
     assert labels.audit_lot.dropna().unique().tolist() == ["1e5", "2e5", "3e5", "4e5"]
     assert "cannot be checked" in judgements.say_promise(labels[["path", "review"]])
+
+
+def test_a_second_page_of_the_same_names_is_refused_and_those_of_new_thresholds_are_not(tmp_path):
+    csv, first = tmp_path / "labels.csv", judged("look again", ("bad", "bad"))
+    for promised in ("0.02", None):
+        files.save_csv(csv, judgements.with_reviews(first.assign(promised=promised)))
+        before = csv.read_bytes()
+        with pytest.raises(
+            files.ArtifactError, match=r"line 2: 'lot7/look again0.png' was judged on"
+        ):
+            judgements.with_reviews(first.assign(page="2e5", judgement="good"), csv)
+        assert csv.read_bytes() == before
+        again = judgements.with_reviews(first.assign(page="2e5", seal="5ea2"), csv)
+        assert again.audit_lot.tolist() == ["2e5"]
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [("a.png,god", "label 'god' is unknown"), ("lot7\\audit0.png,bad", "write / instead of")],
+)
+def test_older_labels_that_no_run_would_read_are_named_before_they_are_merged(
+    tmp_path, line, problem
+):
+    (tmp_path / "labels.csv").write_text(f"path,label\nb.png,good\n{line}\n")
+    with pytest.raises(files.ArtifactError, match=f"line 3: .*{problem}"):
+        judgements.with_reviews(judged("audit", ("bad", "bad")), tmp_path / "labels.csv")
 
 
 def lots(tmp_path, *tables: pd.DataFrame) -> pd.DataFrame:
@@ -160,7 +190,7 @@ def test_a_csv_without_a_promise_gives_labels_and_escapes_but_checks_no_promise(
     read = judgements.read_judgements(csv)
     assert "1 of 2 audited parts are bad" in judgements.say_escapes(read)
     labels = judgements.with_reviews(read)
-    assert labels.columns.tolist() == ["path", "review"]
+    assert labels.columns[:2].tolist() == ["path", "review"]
     assert "cannot be checked" in judgements.say_promise(labels)
     files.save_csv(csv, table.drop(columns="passed"))
     with pytest.raises(files.ArtifactError, match="lacks the column"):
