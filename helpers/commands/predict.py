@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,12 +22,13 @@ import pandas as pd
 from helpers.commands.cli import parser_of
 from helpers.core import files, style
 from helpers.datasets import DataError, check_utf8, elpv
-from helpers.datasets.folder import SUFFIXES, image_files
+from helpers.datasets.folder import SUFFIXES, image_files, left_out
 from helpers.deploy.predictor import TrainedModel
 from helpers.runs.parts import DEMO, DEMO_FOLDER, open_model
 
 # the network has not seen them in its training
 DEMO_IMAGES = ("cell0502.png", "cell1572.png", "cell2156.png")
+LONG = re.compile(r"([^/\\]{40})[^/\\]{4,}([^/\\]{20})$")  # a name that would push all rows aside
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -43,7 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options.images = [elpv.folder() / "images" / name for name in DEMO_IMAGES]
         remark = f"By their labels: bad, good, good. {opened.description.attribution}"
     model = TrainedModel(opened)
-    given = [image_files(p) if p.is_dir() else [p] for p in map(Path, options.images)]
+    places = [*map(Path, options.images)]
+    given = [image_files(p) if p.is_dir() else [p] for p in places]
     if not (images := list(itertools.chain(*given))):
         raise DataError(f"{', '.join(options.images)} holds no image ({', '.join(SUFFIXES)})")
     for image in images:
@@ -54,7 +57,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     readable = table.reason == ""
     if readable.any():
         shown = table[readable].drop(columns="reason")
+        shown["file"] = shown.file.str.replace(LONG, r"\1...\2", regex=True)
         print(shown.to_string(index=False, float_format="{:.4f}".format, na_rep=""))
+    for line in left_out([place for place in places if place.is_dir()]):
+        print(f"left out: {line}")
     if remark:
         print(remark)
     print(model.description.promise if model.description else model.remark)

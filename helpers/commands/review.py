@@ -26,11 +26,12 @@ from helpers.commands.score import Entry, entries
 from helpers.core import files
 from helpers.core.errors import UserError
 from helpers.datasets import DataError, check_utf8
+from helpers.datasets.folder import left_out
 from helpers.deploy import judgements, lots, review
 from helpers.deploy.predictor import ANSWER, TrainedModel
 from helpers.runs.parts import open_model
 
-MOST = 400  # parts of each kind on a page: about 20 MB, and hours of work
+MOST = 400  # parts of each kind on a page: hours of work, and 100 MB if they have 1,000 pixels
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -73,6 +74,8 @@ def _write_page(options: argparse.Namespace) -> int:
     asked[[*ANSWER]] = pd.DataFrame(answers, columns=ANSWER)
     asked["verdict"] = opened.description.verdicts(asked.score)
     readable = asked[asked.reason == ""]
+    for line in left_out([place]) if place.is_dir() else ():
+        print(f"left out: {line}")
     for row in asked[asked.reason != ""].itertuples():
         print(f"error: {row.file} cannot be read: {row.reason}", file=sys.stderr)
     new = readable[readable.label.isna()]
@@ -91,12 +94,13 @@ def _write_page(options: argparse.Namespace) -> int:
     about = {"title": place.name, "described": by, "saved_as": saved_as, "unlike": unlike}
     text = review.page(model, parts, **about)
     files.write_bytes(options.out, text.encode())
-    counts = parts.drawn.value_counts()
-    each = ", ".join(f"{count} {kind}" for kind, count in counts.items())
+    each = ", ".join(f"{count} {kind}" for kind, count in parts.drawn.value_counts().items())
+    if (parts.verdict != parts.drawn)[parts.drawn == review.LOOK_AGAIN].any():
+        each += " (all parts are rejected: one stands for the lot)"
     print(f"{options.out}, {len(text) / 1e6:.1f} MB: {each}; {parts.passed.iloc[0]} passed")
-    if left_out := len(every) - len(parts):
+    if more := len(every) - len(parts):
         print(
-            f"left out: {left_out} parts above --most {most} of a kind: of a lot drawn at random, "
+            f"left out: {more} parts above --most {most} of a kind: of a lot drawn at random, "
             "of the suspects the last ones"
         )
     print(f"Judge them in a browser, then: {program('review')} --read {shlex.quote(saved_as)} ...")

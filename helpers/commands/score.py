@@ -127,12 +127,17 @@ def entries(place: Path) -> Iterator[Entry]:
             for row in (reader := csv.DictReader(handle)):
                 path = row.get("path") or ""
                 name = row.get("id", os.path.splitext(path)[0])
+                entry, wrong = Entry(path, name, os.path.join(place.parent, path)), ""
                 if not path or not name:
-                    where = f"{place}, line {reader.line_num}"
-                    raise UserError(f"{where}: {'id' if path else 'path'} is empty or missing")
-                yield Entry(path, name, os.path.join(place.parent, path))
+                    wrong = f"{'id' if path else 'path'} is empty or missing ({files.COMMAS})"
+                elif "\\" in path.replace(os.sep, "/") and not os.path.exists(entry.file):
+                    wrong = f"{path} is not there: write / instead of \\"
+                if wrong:
+                    raise UserError(f"{place}, line {reader.line_num}: {wrong}")
+                yield entry
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"--images {place} is not a folder or a readable CSV: {error}") from None
+        what = "neither a folder of images nor a CSV in UTF-8 with a column path"
+        raise UserError(f"--images {place} is {what}: {error}") from None
 
 
 def with_options(opened: Opened, options: argparse.Namespace) -> Opened:

@@ -33,6 +33,7 @@ from helpers.core import environment
 from helpers.core.errors import UserError
 
 LEFTOVER_AGE_S = 3600  # no write takes this long
+COMMAS = "commas must separate the columns"  # the way out of many a CSV
 
 
 class ArtifactError(UserError):
@@ -233,15 +234,15 @@ def load_csv(path: Path, columns: Sequence[str], text: Sequence[str] = ()) -> pd
             frame = pd.read_csv(path, **options)
         except pd.errors.ParserWarning:
             raise ArtifactError(
-                f"{path} has rows with more values than its header names (commas must separate "
-                "the columns, and a point the decimals)"
+                f"{path} has rows with more values than its header names ({COMMAS}, and a point "
+                "the decimals)"
             ) from None
         except UnicodeDecodeError:
             raise ArtifactError(f'{path} is not in UTF-8: save it as "CSV UTF-8"') from None
         except (ValueError, TypeError, OverflowError) as error:
             raise ArtifactError(f"{path} is not a readable CSV: {error}") from None
     if missing := ", ".join(name for name in columns if name not in frame.columns):
-        has = ", ".join(frame.columns)
+        has = ", ".join(frame.columns) + (f" ({COMMAS})" if len(frame.columns) == 1 else "")
         raise ArtifactError(f"{path} lacks the column(s) {missing}; it has {has}")
     return frame
 

@@ -29,7 +29,7 @@ def region_of(settings: SplitSettings) -> str:
     """Return the region that REGION or MASK of notebook 01 names.
 
     Raises:
-        DataError: the mask cannot be read, or marks nothing.
+        DataError: the mask cannot be read, or marks nothing or everything.
     """
     if not settings.mask:
         return settings.region.replace(" ", "")
@@ -37,13 +37,14 @@ def region_of(settings: SplitSettings) -> str:
     try:
         with Image.open(path) as image:
             marked = np.asarray(image.convert("L")) > BLACK
+            if image.has_transparency_data:  # what lies below a transparent pixel is not seen
+                marked &= np.asarray(image.convert("RGBA"))[..., 3] > BLACK
     except Exception as error:  # a damaged file raises one of many kinds
         raise DataError(f"MASK={path} cannot be read ({error}): give an image file") from None
-    if not marked.any():
-        size = f"{marked.shape[1]} x {marked.shape[0]} pixels"
-        raise DataError(
-            f"MASK={path} ({size}) is black: paint the pixels that count white (255, at least 128)"
-        )
+    if marked.all() or not marked.any():
+        which, size = "all" if marked.any() else "none", f"{marked.shape[1]} x {marked.shape[0]}"
+        way = "paint those that count white (255, at least 128), the others black or transparent"
+        raise DataError(f"MASK={path} marks {which} of {size} pixels: {way}")
     buffer = io.BytesIO()
     Image.fromarray(marked).save(buffer, "PNG", optimize=True)  # one bit a pixel
     return MASK + base64.b64encode(buffer.getvalue()).decode()

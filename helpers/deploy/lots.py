@@ -104,12 +104,13 @@ def read_reference(folder: Path) -> pd.DataFrame | None:
 def sentences(reference: pd.DataFrame | None, new: pd.DataFrame) -> list[str]:
     """Say which new lots (`sums`, by name) are unlike the reference, or why that is unknown."""
     known, needed = 0 if reference is None else len(reference), lots.LEAST_LOTS
-    if new.empty or reference is None:
+    if new.empty or (reference is None and new.parts.max() < lots.LEAST_PARTS):
         return []
-    if known < needed:
+    if reference is None or known < needed:
+        way = "; -p SPLIT=groups holds some out (with -p GROUP_LEVEL=1 each subfolder is one)"
         return [
-            f"Lots: not compared: {known} are known behind the thresholds, and {needed} are "
-            "needed to name one that is unlike them with 5 % of false alarms"
+            f"Lots: not compared: {known} are known behind the thresholds, and {needed} are needed "
+            f"to name one that is unlike them with 5 % of false alarms{'' if known else way}"
         ]
     large = new[new.parts >= lots.LEAST_PARTS]
     compared = {name: lots.compare(reference, lot) for name, lot in large.iterrows()}

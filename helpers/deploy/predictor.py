@@ -182,8 +182,8 @@ class TrainedModel:
         except (DataError, MemoryError):
             raise
         except BitsFound as error:
-            more = f"more than the {bits} that images are read with (helpers.score has --bits)"
-            return None, f"it uses {error.bits} bits, {more}", False
+            way = f"save it with {bits}, or see `helpers.score --bits` (no verdicts)"
+            return None, f"it uses {error.bits} bits, and the model reads {bits}: {way}", False
         except Exception as error:  # a damaged file raises one of many kinds
             return None, unreadable_reason(path, error), False
 

@@ -62,6 +62,11 @@ def test_predict_score_and_review_name_the_lot_that_is_unlike_those_before(folde
     assert model.predict([]).attrs["lots"] == []
     few = model.predict([np.zeros((40, 40), np.uint8)]).attrs["lots"]
     assert few == ["Lots: 1 too small to compare (fewer than 10 parts)"]
+    (folder / "net" / lots.NAME).unlink()  # no lots were held out
+    assert cli.start("predict", [str(folder / "lots"), *given[:2]]) == 0
+    assert cli.start("score", [*given, "--out", str(out)]) == 0
+    assert cli.start("review", [*given, "--out", str(folder / "page.html")]) == 0
+    assert capsys.readouterr().out.count("Lots: not compared: 0 are known") == 3
 
 
 def test_07_writes_the_lots_of_the_held_out_images_if_groups_are_apart(described, monkeypatch):

@@ -42,9 +42,13 @@ def test_a_folder_stands_for_its_images_and_what_cannot_be_read_is_named(parts, 
     folder.mkdir()
     for number, part in enumerate(parts):
         Image.open(part).save(folder / f"{number}.png")
-    assert cli.start("predict", [str(folder), "--model", "t"]) == 0
+    Image.open(parts[0]).rotate(90).save(folder / f"2{'long' * 50}.png")
+    (folder / "part.webp").touch()
+    assert cli.start("predict", [str(folder), parts[0], "--model", "t"]) == 0
     out = capsys.readouterr().out
     assert all(str(folder / f"{number}.png") in out for number in range(2))
+    assert f"{folder}/2longl" in out and "...longlonglonglong.png" in out and "long" * 17 not in out
+    assert "left out: other files and links to folders: 1 (.webp)\n" in out
     assert cli.start("predict", [parts[0], "gone.png", parts[1], "--model", "t"]) == 1
     said = capsys.readouterr()
     assert said.err.startswith("error: gone.png") and said.err.count("\n") == 1

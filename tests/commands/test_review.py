@@ -54,13 +54,15 @@ def test_the_command_says_what_is_on_the_page_what_is_not_and_what_cannot_be_rea
     lot, tmp_path, capsys
 ):
     (lot / "cut.png").write_bytes(b"\x89PNG")
+    (lot / "part.webp").touch()
     given = ["--model", "t", "--images", lot, "--out", tmp_path / "lot7.html"]
     assert start(*given, "--most", 10) == 1
     said = capsys.readouterr()
     assert f"error: {lot}/cut.png cannot be read" in said.err
     assert "10 look again, 1 audit; 12 passed" in said.out and "left out: 2 parts" in said.out
     assert "--read lot7.judged.csv" in said.out and "On average at most" in said.out
-    (lot / "cut.png").unlink()
+    assert "left out: other files and links to folders: 1 (.webp)\n" in said.out
+    (lot / "cut.png").unlink(), (lot / "part.webp").unlink()
     assert start(*given, "--audit-share", 1) == 0
     said = capsys.readouterr()
     assert "12 look again, 12 audit; 12 passed" in said.out and "left out" not in said.out
@@ -125,7 +127,8 @@ def test_a_lot_that_is_rejected_as_a_whole_has_a_page(lot, described, tmp_path, 
     files.save_json(model / NAME, asdict(sealed_now))
     out = tmp_path / "lot7.html"
     assert start("--model", "t", "--images", lot, "--out", out) == 0
-    assert "1 look again; 0 passed" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "1 look again (all parts are rejected: one stands for the lot); 0 passed" in said
     data = re.search(r'id="data">(.*?)</script>', out.read_text(), re.S)
     (part,) = json.loads(data[1])["parts"]
     assert (part["passed"], part["held"], part["seal"]) == (0, 24, sealed_now.seal)

@@ -231,7 +231,9 @@ def test_only_the_parts_of_replaced_images_are_scored_again_and_all_by_another_m
         (["--images", "nowhere"], "nowhere"),
         (["--images", "empty"], "empty"),
         (["--images", "other.csv"], "other.csv, line 2: path"),
-        (["--images", "m.safetensors"], "m.safetensors"),
+        (["--images", "semicolons.csv"], "commas must separate the columns"),
+        (["--images", "windows.csv"], "windows.csv, line 3: bad\\1.png is not there: write / "),
+        (["--images", "parts/bad/bad00.png"], "bad00.png is neither a folder of images nor a CSV"),
         (["--out", "parts"], "--out parts"),
         (["--out", "list.csv", "--images", "list.csv"], "--out list.csv"),
     ],
@@ -243,6 +245,8 @@ def test_what_cannot_work_is_named_before_anything_is_scored(
     (folder / "empty").mkdir()
     (folder / "list.csv").write_text("path\nparts/bad/bad00.png\n")
     (folder / "other.csv").write_text("file\nparts/bad/bad00.png\n")
+    (folder / "semicolons.csv").write_text("path;id\nparts/bad/bad00.png;1\n")
+    (folder / "windows.csv").write_text("path\ngone.png\nbad\\1.png\n")
     monkeypatch.setattr(TrainedModel, "read", None)
     assert start([*command(folder), *arguments]) == 1
     said = capsys.readouterr().err

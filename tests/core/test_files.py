@@ -201,6 +201,7 @@ def test_ids_of_a_csv_stay_text_even_if_pandas_would_take_them_for_missing(tmp_p
         (b"", " is not a readable CSV: "),
         (b"id\nM\xfcller\n", ' is not in UTF-8: save it as "CSV UTF-8"'),
         (b"x,score\n1,2\n", r" lacks the column\(s\) id; it has x, score$"),
+        (b"x;id\n1;2\n", r" lacks the column\(s\) id; it has x;id \(commas must separate"),
         (b"id,x\n1,2\n\n1,2,3,4\n", " is not a readable CSV: .*line 4"),
         # pandas used the ids as an index, and the split as ids
         (b"id,split\n\na,train,x\nb,val,y\n", " has rows with more values than its header names"),

@@ -106,6 +106,8 @@ def test_a_pixel_of_a_mask_counts_from_half_of_the_range_on(tmp_path):
     shades = np.array([[0, 1, 127, 128, 255]], np.uint8)
     text = region_of(given(mask=str(save(tmp_path / "mask.png", shades))))
     assert region.marked_by(text).tolist() == [[False, False, False, True, True]]
+    clear = np.dstack([np.full((1, 5, 3), 255, np.uint8), shades])  # white, and transparent
+    assert region_of(given(mask=str(save(tmp_path / "clear.png", clear)))) == text
 
 
 def test_settings_that_mark_no_region_are_refused(tmp_path, mask):
@@ -116,7 +118,9 @@ def test_settings_that_mark_no_region_are_refused(tmp_path, mask):
         given(region="0,0,1,1", mask=str(mask))
     black = save(tmp_path / "black.png", np.zeros((40, 30), np.uint8))
     (text := tmp_path / "text.png").write_text("no image")
-    for path, words in ((black, "30 x 40 pixels"), (text, "cannot be read")):
+    white = save(tmp_path / "white.png", np.full((40, 30), 255, np.uint8))
+    marks = {black: "marks none of 30 x 40 pixels", white: "marks all of 30 x 40 pixels"}
+    for path, words in (marks | {text: "cannot be read"}).items():
         with pytest.raises(DataError, match=words) as error:
             region_of(given(mask=str(path)))
         assert str(path) in str(error.value)

@@ -74,7 +74,7 @@ def test_a_lot_that_was_changed_is_named_with_the_reason(reference, change, scor
 def test_what_cannot_be_compared_is_said(reference):
     new = sums([part(np.random.default_rng(1), 120)] * 9, 0.2, "few")
     assert lots.sentences(reference, new) == ["Lots: 1 too small to compare (fewer than 10 parts)"]
-    assert lots.sentences(None, new) == []  # a model without lots has nothing to say
+    assert lots.sentences(None, new) == []  # single parts
     assert "18 are known" in lots.sentences(reference[:18], new)[0]
     assert lots.sentences(reference, new[:0]) == []
 
