@@ -124,6 +124,7 @@ def test_the_smoke_run_leaves_table_submission_and_executed_copies(smoke_run):
     for path in NOTEBOOKS:
         cells = _code(root / "notebooks" / path.name)
         assert not [o for c in cells for o in c.outputs if o.output_type == "error"]
+        assert "no inspection" not in str([c.outputs for c in cells])  # five bad parts: no price
         shows_a_table = path.stem in ("03_finetuning", "06_analysis")
         assert ("THE NUMBERS MEAN NOTHING" in str(cells)) >= shows_a_table
     record = json.loads((root / "run.json").read_text())
