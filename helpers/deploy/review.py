@@ -98,7 +98,11 @@ def page(model: TrainedModel, parts: pd.DataFrame, **about: Any) -> str:
 
 
 def pictures(model: TrainedModel, file: str) -> dict[str, str]:
-    """Return the data URIs of a part's `image` and `map`, "" if it is empty, and if `reduced`."""
+    """Return the data URIs of a part's `image` and `map`, and if it is `faint` and `reduced`.
+
+    A part to look at again is mostly nearer to good: a map on which nothing supports bad is `faint`
+    and shows the quarter that supports good least.
+    """
     facts = model.facts
     pixels = read_image(Path(file), facts.full_scale_bits or 8, facts.region).pixels
     image = Image.fromarray(pixels)
@@ -107,9 +111,19 @@ def pictures(model: TrainedModel, file: str) -> dict[str, str]:
     square, *_ = model.read(file)
     assert square is not None  # what has a score can be read
     heat = bad_map(model, square)
+    faint = "" if heat.max() > 0 else "faint"
+    if faint:
+        heat = bad_map(model, square, signed=True)
+        heat[heat == 0] = -math.inf  # outside of the model's mask
+        heat = (heat - heat[heat.isfinite()].quantile(0.75)).clamp(min=0)
     overlay = overlay_of(heat, image.size if facts.fit == "pad" else (1, 1))
     reduced = "" if image.size == (width, height) else f"reduced from {width} x {height} pixels"
-    shown = {"image": _uri(image, "jpeg", quality=92), "map": "", "reduced": reduced}
+    shown = {
+        "image": _uri(image, "jpeg", quality=92),
+        "map": "",
+        "reduced": reduced,
+        "faint": faint,
+    }
     return shown | ({"map": _uri(overlay, "png")} if heat.max() > 0 else {})
 
 

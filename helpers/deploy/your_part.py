@@ -74,17 +74,20 @@ def most_suspicious(answered: pd.DataFrame) -> pd.Series:
     return answered.loc[answered.score.idxmax()]
 
 
-def bad_map(model: TrainedModel, pixels: np.ndarray) -> Tensor:
+def bad_map(model: TrainedModel, pixels: np.ndarray, signed: bool = False) -> Tensor:
     """Return the map (S, S) of the model's first network for "bad".
 
     It is Grad-CAM's, except for PatchCore: how far each pixel is above the usual score of a good
     part, in units of that score, and 0 if it is below. Outside of the model's mask it is 0.
+    Values of a `signed` map are negative where a place supports good.
     """
     spec, images = model.network.spec, model.prepared([pixels])
     if isinstance(model.network, PatchCoreNetwork):
-        heat = (anomaly_map(model.network, images)[0] - 1).clamp(min=0)
+        heat = anomaly_map(model.network, images)[0] - 1
+        heat = heat if signed else heat.clamp(min=0)
     else:
-        heat = grad_cam(model.network, images, 1, spec.feature_layer, spec.feature_maps)[0].cpu()
+        of_layer = spec.feature_layer, spec.feature_maps, signed
+        heat = grad_cam(model.network, images, 1, *of_layer)[0].cpu()
     return heat * torch.from_numpy(inside(model.facts.region, spec.image_size_px, model.facts.fit))
 
 

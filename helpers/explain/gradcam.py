@@ -20,13 +20,14 @@ def grad_cam(
     target_class: int,
     layer: str,
     as_maps: Callable[[Tensor], Tensor] = lambda output: output,
+    signed: bool = False,
 ) -> Tensor:
     """Return maps L = ReLU(sum_k alpha_k A^k) of `images` (B, C, H, W): (B, H, W).
 
     A^k are the feature maps that the layer of that dotted name gives, alpha_k is the mean over the
     positions of dy/dA^k, and y is the raw score of the class before the softmax. Maps are upsampled
     bilinearly to the image and are not normalised. `as_maps` arranges the layer's output as
-    (B, K, u, v), as `ModelSpec.feature_maps` does.
+    (B, K, u, v), as `ModelSpec.feature_maps` does. `signed` maps are those before the ReLU.
     Weights, gradients, training flags and hooks of the model are left unchanged.
 
         maps = grad_cam(resnet18(), images, 1, "layer4")
@@ -65,7 +66,8 @@ def grad_cam(
             # In evaluation mode images do not mix: each row of the gradient is of its image alone.
             (gradient,) = torch.autograd.grad(y, a, signal)
             alpha = as_maps(gradient).mean(dim=(2, 3), keepdim=True)  # (B, K, 1, 1), equation 2
-            coarse = (alpha * as_maps(a.detach())).sum(dim=1).relu()  # (B, u, v), equation 3
+            coarse = (alpha * as_maps(a.detach())).sum(dim=1)  # (B, u, v), equation 3
+            coarse = coarse if signed else coarse.relu()
             maps.append(coarse if coarse.dtype == torch.float64 else coarse.float())
         size = tuple(images.shape[2:])
         fine = functional.interpolate(

@@ -113,3 +113,5 @@ def test_the_map_of_patchcore_starts_at_the_usual_score_of_a_good_part(monkeypat
     heat = torch.tensor([[[0.2, 1.0], [1.5, 3.0]]])
     monkeypatch.setattr(your_part, "anomaly_map", lambda *_: heat)
     assert your_part.bad_map(model, None).tolist() == [[0.0, 0.0], [0.5, 2.0]]
+    signed = your_part.bad_map(model, None, signed=True)
+    torch.testing.assert_close(signed, torch.tensor([[-0.8, 0.0], [0.5, 2.0]]))
