@@ -67,6 +67,8 @@ def _write_page(options: argparse.Namespace) -> int:
         lot["path"] = [Path(above, path).as_posix() for path in lot.path]
         folders = [Path(path).parent for path in lot.path]
         lot["group"] = [folder.as_posix() if folder.name else "" for folder in folders]
+        given = pd.DataFrame() if place.is_dir() else files.load_csv(place, (), ["group"])
+        lot["group"] = given.get("group", lot.group)
         asked = pd.concat([lot, asked], ignore_index=True)
     asked = asked.reindex(columns=review.COLUMNS)
     model = TrainedModel(opened, images=len(asked))

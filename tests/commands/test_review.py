@@ -63,6 +63,12 @@ def test_the_command_says_what_is_on_the_page_what_is_not_and_what_cannot_be_rea
     assert "--read lot7.judged.csv" in said.out and "On average at most" in said.out
     assert "left out: other files and links to folders: 1 (.webp)\n" in said.out
     (lot / "cut.png").unlink(), (lot / "part.webp").unlink()
+    table = pd.DataFrame({"path": [*lot.rglob("1?.png")], "group": "shift 2"})
+    files.save_csv(tmp_path / "lot.csv", table)
+    listed = ["--images", tmp_path / "lot.csv", "--audit-share", 1, *given[4:]]
+    assert start("--model", "t", *listed) == 0
+    assert '"group": "shift 2"' in (tmp_path / "lot7.html").read_text()
+    capsys.readouterr()
     assert start(*given, "--audit-share", 1) == 0
     said = capsys.readouterr()
     assert "12 look again, 12 audit; 12 passed" in said.out and "left out" not in said.out
