@@ -5,7 +5,9 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from torch.utils.data import DataLoader
 
+from helpers.core import metrics
 from helpers.darts import genotypes, sandwich
 from helpers.darts.genotypes import PUBLISHED
 from helpers.darts.sandwich import Space
@@ -30,7 +32,7 @@ def twelve(monkeypatch, tmp_path):
         return pd.Series(val.label.to_numpy() + seed / 7, val.id)
 
     monkeypatch.setattr(out_of_fold, "protocol", lambda name: table)
-    monkeypatch.setattr(out_of_fold, "folder", lambda: tmp_path)
+    monkeypatch.setattr(out_of_fold, "published_scores", lambda: tmp_path)
     monkeypatch.setattr(out_of_fold, "ROWS", {"test": score})
     return table, calls
 
@@ -85,6 +87,17 @@ def test_a_cell_is_searched_in_the_other_folds_and_kept(twelve, tmp_path, monkey
 def test_the_network_drawn_by_hand_is_as_large_as_those_of_the_cells():
     network = out_of_fold.ByHand(size_px=96, channels=1, seed=0)
     assert 127_818 < count_parameters(network) < 223_018
+
+
+def test_plain_fine_tuning_learns_from_the_files_and_scores_those_held_out(split, monkeypatch):
+    in_process = lambda rows, size, num_workers, **more: DataLoader(rows, size, **more)  # noqa: E731
+    monkeypatch.setattr(out_of_fold, "DataLoader", in_process)  # a fork of this one may crash
+    monkeypatch.setattr(out_of_fold.allocator, "keep_freed_memory", lambda: None)
+    for name, value in (("PLAIN_PX", 32), ("PLAIN_RATE", 3e-3)):
+        monkeypatch.setattr(out_of_fold, name, value)
+    found, val = out_of_fold.plainly(split, 0), split[split.split == "val"]
+    assert found.index.tolist() == val.id.tolist()
+    assert metrics.roc_auc(val.label, found) > 0.9
 
 
 def test_a_row_that_does_not_exist_is_refused(capsys):
