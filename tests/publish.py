@@ -62,7 +62,8 @@ def publish(name):
         scores = scores_by_file(report.out_of_fold_scores(run_paths, other))
         contents |= {place / file: content for file, content in scores.items()}
     contents[place / "constraints.txt"] = constraints(record["stages"][ANALYSIS]["versions"])
-    contents[root / "images" / f"{FIGURE}.png"] = run_paths.figure(FIGURE).read_bytes()
+    figure = base64.b64encode(run_paths.figure(FIGURE).read_bytes()).decode()
+    contents[root / "images" / f"{FIGURE}.png"] = base64.b64decode(smaller_png(figure))
     for path, content in contents.items():
         files.write_bytes(path, content)
     for path in {*place.glob("*/*.csv")} - contents.keys():  # of an earlier publication

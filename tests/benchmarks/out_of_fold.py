@@ -39,7 +39,6 @@ from helpers.darts.genotypes import PUBLISHED, Genotype
 from helpers.darts.settings import RetrainSettings, SearchSettings
 from helpers.datasets import near_duplicates, splits
 from helpers.datasets.cache import ImageCache, open_cache
-from helpers.datasets.group_prior import group_prior
 from helpers.datasets.settings import SplitSettings
 from helpers.datasets.split_file import keeps_groups_apart
 from helpers.models import backbones
@@ -127,11 +126,6 @@ def brightness(table: pd.DataFrame, seed: int) -> Scores:
     """Fit logistic regression on the mean gray value of each image."""
     gray = features.brightness(table.id, images(BaselineSettings().image_size_px))
     return classical("LR", table, seed, gray)
-
-
-def module_prior(table: pd.DataFrame, seed: int) -> Scores:
-    """Score an image by the bad rate of its module in the training folds: no pixel is seen."""
-    return pd.Series(group_prior(table), table.id)[table.id[table.split == "val"]]
 
 
 def good_alone(table: pd.DataFrame, seed: int) -> Scores:
@@ -259,7 +253,6 @@ class ByHand(Network):
 
 
 ROWS: Mapping[str, Callable[[pd.DataFrame, int], Scores]] = {
-    "module_prior": module_prior,
     "lr_on_brightness": brightness,
     **{name: functools.partial(classical, name.upper()) for name in ("lda", "lr", "rf", "svm")},
     "patchcore": good_alone,
