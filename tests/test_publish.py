@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import nbformat
 import numpy as np
 import pytest
+from PIL import Image
 from nbformat import v4
 
 from helpers.commands import kernel
@@ -54,7 +55,8 @@ def finished_run(home, monkeypatch):
     about["versions"] = {"python": "3.11.7", "torch": "2.13.0+cpu"}
     record = {"preset": "quick", "stages": dict.fromkeys(STAGES, about)}
     files.save_json(run_paths.run_json, record)
-    files.write_bytes(run_paths.figure(publish.FIGURE), b"a PNG")
+    run_paths.figure(publish.FIGURE).parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (8, 8)).save(run_paths.figure(publish.FIGURE))
     for stage in STAGES:
         execute(stage, said(f"{stage} speaks\n"))
     return run_paths
