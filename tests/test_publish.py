@@ -6,8 +6,8 @@ from types import SimpleNamespace
 import nbformat
 import numpy as np
 import pytest
-from PIL import Image
 from nbformat import v4
+from PIL import Image
 
 from helpers.commands import kernel
 from helpers.core import files, paths
