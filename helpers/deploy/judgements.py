@@ -21,8 +21,8 @@ NONE_PASSED = "none passed"  # of the lot, so no part of it is audited
 LABELS = [*LABEL_NAMES.values()]  # a judgement may also be "unsure", or missing
 KNOWN_LABELS = [*LABEL_WORDS, np.nan]  # in a LABELS_CSV
 OTHER_PAGE = (
-    "{path!r} was judged on another page by the same thresholds: read one page of each lot, and give "
-    "the folder of each lot its own name, in the saved CSV too (a camera may name files alike)"
+    "{path!r} was judged on another page by the same thresholds: read one page of each lot, and "
+    "give the folder of each lot its own name, in the saved CSV too (a camera may name files alike)"
 )
 
 
