@@ -56,19 +56,14 @@ CHANGES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 }
 
 
-def images_of(table: pd.DataFrame, change: str, size_px: int) -> ImageCache:
-    """Return the images of a table, each changed before it is resized."""
+def seen(table: pd.DataFrame, change: str, size_px: int) -> tuple[pd.DataFrame, np.ndarray]:
+    """Return look and embeddings of a table's images, each changed before it is resized."""
     pixels = np.empty((len(table), size_px, size_px, 1), dtype=np.uint8)
     for place, path in enumerate(table.path):
         gray = CHANGES[change](np.asarray(Image.open(path).convert("L"), dtype=np.float64))
         gray = gray.round().clip(0, 255).astype(np.uint8)
         pixels[place, ..., 0] = resize(gray, size_px, "squash")
-    return ImageCache(pixels, table[["id"]].reset_index(drop=True), "")
-
-
-def seen(table: pd.DataFrame, change: str, size_px: int) -> tuple[pd.DataFrame, np.ndarray]:
-    """Return the look of a table's images with a change, and their embeddings."""
-    images = images_of(table, change, size_px)
+    images = ImageCache(pixels, table[["id"]].reset_index(drop=True), "")
     weights = backbones.find_weights(out_of_fold.LITE.format(0), "", size_px)
     return deployed.looks_of(images, table), features.embed_all(weights, images, table)["embedding"]
 

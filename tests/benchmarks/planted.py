@@ -25,7 +25,6 @@ from helpers.core import files
 from helpers.darts import perturbation, planted, verdict
 from helpers.darts.genotypes import strengths
 from helpers.darts.planted import BLANK, SEP, SIZE_PX, WIDE, Problem, pairs
-from helpers.darts.settings import SearchSettings
 from helpers.darts.space import OPERATIONS
 
 TABLE = Path(__file__).with_name("planted.csv")
@@ -61,15 +60,6 @@ PROBLEMS = planted.PROBLEMS | {
 }
 
 
-def settings_of(seed: int, order: int = 1, partial: int = 1) -> SearchSettings:
-    """Return the settings of a method.
-
-    With partial channels w learns more slowly: its rate is higher, and the images are more.
-    """
-    given = planted.settings_of(seed)
-    return dataclasses.replace(given, order=order, partial=partial, lr=partial * given.lr)
-
-
 def is_hit(problem: Problem, worth: ArrayLike, margin: float = 0.0) -> bool:
     """Return True if a right operation leads all wrong ones on each edge that matters.
 
@@ -93,7 +83,9 @@ def log_strengths(history: Sequence[Mapping[str, Any]]) -> np.ndarray:
 def search(problem: str, order: int, partial: int, seed: int, permuted: bool) -> dict[str, Any]:
     """Search a problem; return a row of the table."""
     started = time.process_time()
-    posed, settings = PROBLEMS[problem], settings_of(seed, order, partial)
+    posed, given = PROBLEMS[problem], planted.settings_of(seed)
+    # with partial channels w learns more slowly: its rate is higher, and the images are more
+    settings = dataclasses.replace(given, order=order, partial=partial, lr=partial * given.lr)
     net, history = planted.search_planted(posed, settings, permuted)
     seconds = round(time.process_time() - started, 1)
     choices = [choice for choice in verdict.choices(history[-1]) if choice.kind == "normal"]

@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import functools
+import itertools
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -39,36 +40,24 @@ BASE = out_of_fold.LITE.format(0)
 CHOOSING_FOLD, BEST = 0, 4
 SHARE, NEAR = 0.5, 0.05  # of the whole network's multiply-adds at 192 px; of those of a best one
 SEED, DRAWS = 0, 5000
-
-
-def path() -> Path:
-    """Return the file of the search."""
-    return paths.notebooks_root() / "results" / "subnets.csv"
-
-
-def space() -> Space:
-    """Return the parts of EfficientNet-Lite0 that may be chosen."""
-    return Space(backbones.find_weights(BASE, "", max(sandwich.SIZES_PX)))
-
-
-def whole(given: Space) -> Candidate:
-    """Return the network that FBP trains."""
-    return Candidate(Subnet(given.depths), 192)
+TABLE = paths.notebooks_root() / "results" / "subnets.csv"
 
 
 def search() -> None:
     """Train all parts together, and write what the choice saw: name, pixels, multiply-adds, AUC."""
-    parts, settings = space(), FinetuneSettings(**PRESET_VALUES["full"]["03_finetuning"])
+    parts = Space(backbones.find_weights(BASE, "", max(sandwich.SIZES_PX)))
+    whole = Candidate(Subnet(parts.depths), 192)  # which FBP trains
+    settings = FinetuneSettings(**PRESET_VALUES["full"]["03_finetuning"])
     training = dataclasses.replace(settings.fbp, keep="last")
     table = sides(out_of_fold.protocol("groups"), CHOOSING_FOLD)
     images = out_of_fold.images(parts.largest.size_px)
     resume = paths.cache_root() / "subnets.safetensors"
     shared = sandwich.train(parts, images, table, training, SEED, Steering("parts", resume))
     score = functools.partial(sandwich.auc, shared, images, table, training)
-    judged = sandwich.evolve(parts, score, SHARE * parts.macs(whole(parts)), SEED)
+    judged = sandwich.evolve(parts, score, SHARE * parts.macs(whole), SEED)
     drawn = alike(parts, judged[:BEST], [one.candidate for one in judged])
     rows = [*judged, *(dataclasses.replace(one, score=score(one.candidate)) for one in drawn)]
-    files.save_csv(path(), frame(rows, len(judged)))
+    files.save_csv(TABLE, frame(rows, len(judged)))
     resume.unlink(missing_ok=True)
 
 
@@ -104,17 +93,9 @@ def frame(rows: Sequence[Judged], judged: int) -> pd.DataFrame:
 
 def row_names() -> dict[str, str]:
     """Return the kind of each part to be trained alone, by its row in `out_of_fold`."""
-    table = pd.read_csv(path())
+    table = pd.read_csv(TABLE)
     chosen = table[table.kind.isin(["best", "drawn"])]
     return {f"{one.backbone}@{one.image_size_px}": str(one.kind) for one in chosen.itertuples()}
-
-
-def alone(folds: Sequence[int], seeds: Sequence[int]) -> None:
-    """Train the best and the drawn parts alone, by the recipe of `full`."""
-    for seed in seeds:
-        for fold in folds:
-            for row in row_names():
-                out_of_fold.complete(row, "groups", seed, fold)
 
 
 def compared() -> pd.DataFrame:
@@ -170,11 +151,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given.step == "search":
         search()
     elif given.step == "alone":
-        alone(given.folds, given.seeds)
+        for seed, fold, row in itertools.product(given.seeds, given.folds, row_names()):
+            out_of_fold.complete(row, "groups", seed, fold)
     else:
         table = compared()
         print(table.round(4).to_string(index=False))
-        draw(table, path().with_suffix(".png"))
+        draw(table, TABLE.with_suffix(".png"))
     return 0
 
 

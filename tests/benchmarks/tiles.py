@@ -42,17 +42,13 @@ PROBE = TrainSettings(
 )
 
 
-def crumb(part: draw.Part, rng: np.random.Generator, unit_px: float) -> draw.Part:
-    """Put a bright crumb on the body of a part."""
-    size = rng.uniform(*CRUMB_PX) / unit_px
-    points = draw._ragged(rng.uniform(-0.45, 0.45, 2) * part.body, size, size, 0, rng)
-    return draw._with(part, points, part.level + rng.uniform(105, 205))
-
-
 def chip(number: int, is_bad: bool, size_px: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return a chip (H, W) uint8 and the mask of its defect, bool."""
+    """Return a chip (H, W) uint8 and the mask, bool, of its defect: a bright crumb on the body."""
     part = draw.draw_parameters(draw.stream(0, "part", "train", number))
-    with_crumb = crumb(part, draw.stream(0, "defect", "train", number), size_px / draw.UNITS)
+    rng = draw.stream(0, "defect", "train", number)
+    size = rng.uniform(*CRUMB_PX) / (size_px / draw.UNITS)
+    points = draw._ragged(rng.uniform(-0.45, 0.45, 2) * part.body, size, size, 0, rng)
+    with_crumb = draw._with(part, points, part.level + rng.uniform(105, 205))
     good, bad = (
         draw.expose(draw.draw_scene(p, size_px), p, draw.stream(0, "sensor", "train", number))
         for p in (part, with_crumb)

@@ -7,7 +7,6 @@ fixed); models are joined by their stored scores. Writes tries.csv.
 
 from __future__ import annotations
 
-import functools
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -78,14 +77,13 @@ def stacked(*rows: str) -> By:
     result = {}
     for name in PROTOCOLS:
         scores = np.stack([stored(row)[name] for row in rows], axis=1)
-        fit = functools.partial(_fit_stacking, scores)
+
+        def fit(rows: np.ndarray, scores: np.ndarray = scores) -> Callable:
+            model = stacking().fit(scores[rows], LABELS[rows])
+            return lambda part: model.predict_proba(part)[:, 1]
+
         result[name] = fitted(scores, fit)[name]
     return result
-
-
-def _fit_stacking(scores: np.ndarray, rows: np.ndarray) -> Callable:
-    model = stacking().fit(scores[rows], LABELS[rows])
-    return lambda part: model.predict_proba(part)[:, 1]
 
 
 def averaged(**weights: int) -> By:
