@@ -7,7 +7,6 @@ with a rebuilt copy of the model, as the public reference does it.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -24,13 +23,13 @@ def conv(c_in: int, c_out: int, kernel: int, stride: int = 1, **options) -> nn.C
 
 
 class PlainReduce(nn.Module):
-    """ReLU, two 1x1 convolutions of stride 2 shifted by a pixel, BN (`norm`)."""
+    """ReLU, two 1x1 convolutions of stride 2 shifted by a pixel, BN."""
 
-    def __init__(self, c_in: int, c_out: int, norm: Callable[[int], nn.Module] = bn) -> None:
+    def __init__(self, c_in: int, c_out: int) -> None:
         super().__init__()
         self.conv_1 = conv(c_in, c_out // 2, 1, 2)
         self.conv_2 = conv(c_in, c_out - c_out // 2, 1, 2)
-        self.bn = norm(c_out)
+        self.bn = bn(c_out)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C', ceil(H / 2), ceil(W / 2))."""
@@ -49,13 +48,11 @@ class PlainNone(nn.Module):
         return x[:, :, :: self.stride, :: self.stride] * 0.0
 
 
-def separable(
-    c: int, kernel: int, stride: int, dilation: int, norm: Callable[[int], nn.Module] = bn
-) -> list[nn.Module]:
+def separable(c: int, kernel: int, stride: int, dilation: int) -> list[nn.Module]:
     """Return ReLU, depthwise convolution, 1x1 convolution, BN."""
     padding = dilation * (kernel // 2)
     depthwise = conv(c, c, kernel, stride, padding=padding, dilation=dilation, groups=c)
-    return [nn.ReLU(), depthwise, conv(c, c, 1), norm(c)]
+    return [nn.ReLU(), depthwise, conv(c, c, 1), bn(c)]
 
 
 def operations(c: int, stride: int) -> nn.ModuleList:

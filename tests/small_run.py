@@ -6,11 +6,12 @@ import os
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 from helpers.commands import run
-from helpers.core import paths
+from helpers.core import files, paths
 from helpers.core.members import Member
 from helpers.darts import genotypes
 from helpers.datasets import cache as images
@@ -30,6 +31,13 @@ def run_split(parts: Path, *more: str) -> int:
     data = ["--dataset", f"folder:{parts}", "--preset", "smoke", "--name", "t", "--only", "01"]
     with faults.in_this_process():
         return run.main([*data, *options])
+
+
+def open_run(name: str, settings: object, split: pd.DataFrame) -> stages.Run:
+    """Open a stage of run "r", whose split this becomes."""
+    run = stages.Run(name, paths.RunPaths("r"), "quick", settings, "key")
+    files.save_csv(run.paths.split_csv, split)
+    return run
 
 
 def train(run: stages.Run, seed: int = 0, before_epoch=None) -> Fitted:

@@ -36,6 +36,7 @@ from helpers.models.record import Model
 from helpers.results import predictions, submission
 from helpers.runs import record, settings, stages
 from helpers.training.settings import FinetuneSettings
+from tests.datasets.test_cache import TURNED
 from tests.deploy_run import CONTENT
 
 ODD = st.one_of(
@@ -261,8 +262,6 @@ def _encoded(kind: str, pixels: np.ndarray, **options) -> bytes:
     return buffer.getvalue()
 
 
-_TURNED = Image.Exif()
-_TURNED[0x0112] = 6  # the orientation
 _NOISE = np.random.default_rng(0).integers(0, 256, (12, 10, 3), dtype=np.uint8)
 WHOLE = {
     "a.png": _encoded("PNG", _NOISE[..., 0]),
@@ -274,8 +273,8 @@ WHOLE = {
     "g.bmp": _encoded("BMP", _NOISE),
     "h.png": _encoded("PNG", np.dstack([_NOISE, _NOISE[..., 0]])),  # with transparency
     "i.png": _encoded("PNG", _NOISE[..., 0], transparency=7),
-    "j.jpg": _encoded("JPEG", _NOISE, exif=_TURNED),
-    "k.png": _encoded("PNG", _NOISE[..., 0].astype(np.uint16) * 16, exif=_TURNED),
+    "j.jpg": _encoded("JPEG", _NOISE, exif=TURNED),
+    "k.png": _encoded("PNG", _NOISE[..., 0].astype(np.uint16) * 16, exif=TURNED),
     "l.tif": _encoded("TIFF", _NOISE, save_all=True, append_images=[Image.fromarray(_NOISE)]),
     "m.png": _encoded("PNG", _NOISE, save_all=True, append_images=[Image.fromarray(_NOISE // 2)]),
 }

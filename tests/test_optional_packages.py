@@ -46,12 +46,6 @@ def _imported(source):
             yield node.module.partition(".")[0]
 
 
-def _declared(*extras):
-    lists = [PROJECT["dependencies"], *(PROJECT["optional-dependencies"][e] for e in extras)]
-    names = (re.match(r"[\w.-]+", text)[0] for texts in lists for text in texts)
-    return {name.lower().replace("_", "-") for name in names}
-
-
 def test_the_wheel_holds_every_folder_of_the_package_and_the_notebooks():
     folders = {file.parent.relative_to(ROOT) for file in (ROOT / "helpers").rglob("*.py")}
     named = {".".join(folder.parts) for folder in folders}
@@ -74,7 +68,9 @@ def test_every_imported_package_is_declared(folder, extras):
     modules = {name for source in sources for name in _imported(source)}
     modules -= sys.stdlib_module_names | {"helpers", "tests"}
     distributions = importlib.metadata.packages_distributions()
-    declared = _declared(*extras)
+    lists = [PROJECT["dependencies"], *(PROJECT["optional-dependencies"][e] for e in extras)]
+    names = (re.match(r"[\w.-]+", text)[0] for texts in lists for text in texts)
+    declared = {name.lower().replace("_", "-") for name in names}
     undeclared = {
         module
         for module in modules

@@ -1,6 +1,7 @@
 """The command line: everything that can be checked is checked before a notebook starts."""
 
 import importlib.util
+from unittest.mock import Mock
 
 import pandas as pd
 import papermill
@@ -164,10 +165,7 @@ def test_a_time_budget_holds_for_all_notebooks_together(monkeypatch):
 def test_a_notebook_that_is_interrupted_ends_with_the_exit_code_of_ctrl_c(
     home, monkeypatch, capsys
 ):
-    def stopped(*_, **__):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(papermill, "execute_notebook", stopped)
+    monkeypatch.setattr(papermill, "execute_notebook", Mock(side_effect=KeyboardInterrupt))
     assert _main("--preset", "smoke", "--name", "t") == 130
     said = capsys.readouterr().err
     assert "01_data_split.ipynb: interrupted\n" in said
@@ -185,22 +183,19 @@ def test_another_preset_runs_01_again_even_if_its_settings_are_the_same(home, mo
     assert ran == ["full"]
 
 
-def _write_table(run_paths, stage):
-    # the test labels are hidden, so there is no test column
-    frame = pd.DataFrame({"Model": [f"best of {stage[:2]}"], "Valid Acc": ["90.0"], "p": "-"})
-    frame[["run", "preset", "backbone"]] = run_paths.name, "quick", "none"
-    files.save_csv(run_paths.table(run.TABLES[stage]), frame)
-    with stages.edit_run(run_paths) as record:
-        done = {"status": "done", "started": f"2026-01-01 10:0{len(record.get('stages', {}))}:00"}
-        record.setdefault("stages", {})[stage] = done
-
-
 def test_the_first_table_is_shown_after_02_and_the_latest_one_at_the_end(home, monkeypatch, capsys):
     run_paths = paths.RunPaths("x")
 
     def pretend(source, *_):
-        if source.stem in run.TABLES:
-            _write_table(run_paths, source.stem)
+        if (stage := source.stem) not in run.TABLES:
+            return
+        # the test labels are hidden, so there is no test column
+        frame = pd.DataFrame({"Model": [f"best of {stage[:2]}"], "Valid Acc": ["90.0"], "p": "-"})
+        frame[["run", "preset", "backbone"]] = run_paths.name, "quick", "none"
+        files.save_csv(run_paths.table(run.TABLES[stage]), frame)
+        with stages.edit_run(run_paths) as record:
+            started = f"2026-01-01 10:0{len(record.get('stages', {}))}:00"
+            record.setdefault("stages", {})[stage] = {"status": "done", "started": started}
 
     monkeypatch.setattr(kernel, "run_notebook", pretend)
     monkeypatch.setattr(kernel, "code_digest", lambda _: "")

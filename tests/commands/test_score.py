@@ -26,8 +26,10 @@ from helpers.runs import workers
 from helpers.runs.memo import read_all_predictions
 from helpers.training import inference
 from helpers.training.batches import image_batches
+from tests.datasets.test_cache import noise, save
 
 SIZE_PX = 16
+start = functools.partial(cli.start, "score")
 
 
 def make_model(path: Path, seed: int = 0, **options) -> Path:
@@ -43,11 +45,6 @@ def command(folder: Path, *more: str, images: str = "parts") -> list[str]:
     images = str(folder / images)
     model, out = str(folder / "m.safetensors"), str(folder / "scores.csv")
     return ["--model", model, "--images", images, "--out", out, *more]
-
-
-def start(arguments: list[str]) -> int:
-    """Run the command, and return its exit code."""
-    return cli.start("score", arguments)
 
 
 def scores(folder: Path, name: str = "scores.csv") -> pd.DataFrame:
@@ -81,12 +78,6 @@ def folder(tmp_path, parts_folder, monkeypatch) -> Path:
     return tmp_path
 
 
-def save(path: Path, *shape: int, high: int = 256, dtype: type = np.uint8) -> None:
-    """Save an image of noise."""
-    pixels = np.random.default_rng(1).integers(0, high, shape).astype(dtype)
-    Image.fromarray(pixels).save(path)
-
-
 @pytest.mark.parametrize("views", [1, 8])
 def test_scores_are_those_that_the_series_predicts(folder, views):
     assert start(command(folder, "--views", str(views))) == 0
@@ -109,8 +100,9 @@ def test_many_images_are_scored_by_the_compiled_network(folder, monkeypatch):
 @pytest.mark.parametrize(("channels", "classes"), [(1, 2), (3, 4)])
 def test_colour_deep_and_wide_images_are_read_as_in_the_training(folder, channels, classes):
     make_model(folder / "m.safetensors", in_channels=channels, num_classes=classes)
-    save(folder / "parts" / "bad" / "colour.png", 30, 20, 3)
-    save(folder / "parts" / "bad" / "deep.png", 20, 20, high=1024, dtype=np.uint16)
+    save(folder / "parts" / "bad" / "colour.png", noise(1, 30, 20, 3))
+    deep = noise(1, 20, 20, high=1024, dtype=np.uint16)
+    save(folder / "parts" / "bad" / "deep.png", deep)
     assert start(command(folder, "--bits", "10")) == 0
     np.testing.assert_allclose(scores(folder).defect_score, by_the_series(folder), rtol=1e-6)
 
@@ -206,7 +198,7 @@ def test_only_the_parts_of_replaced_images_are_scored_again_and_all_by_another_m
     before = scores(folder).defect_score
     assert start(command(folder)) == 0
     assert "scores.csv: 0 new images" in capsys.readouterr().out
-    save(folder / "parts" / "bad" / "bad00.png", 40, 40)
+    save(folder / "parts" / "bad" / "bad00.png", noise(1, 40, 40))
     assert start(command(folder)) == 0
     assert "scores.csv: 16 new images" in capsys.readouterr().out
     changed = scores(folder).defect_score != before

@@ -74,6 +74,12 @@ def digests(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setattr(code, "PACKAGE", "toy")
 
+    def forget():
+        for cached in (code._digest, code._module, code._path_of):
+            cached.cache_clear()
+        for known in [module for module in sys.modules if module.partition(".")[0] == "toy"]:
+            del sys.modules[known]
+
     def digest(name="run", file="", old="", new=""):
         for place, content in FILES.items():
             text = textwrap.dedent(content).lstrip()
@@ -82,20 +88,14 @@ def digests(tmp_path, monkeypatch):
                 text = text.replace(old, new)
             (root / place).parent.mkdir(parents=True, exist_ok=True)
             (root / place).write_text(text)
-        for known in [module for module in sys.modules if module.partition(".")[0] == "toy"]:
-            del sys.modules[known]
+        forget()
         importlib.invalidate_caches()
-        for cached in (code._digest, code._module, code._path_of):
-            cached.cache_clear()
         if "import" in name:
             return code.digest_of_source(name)
         return code.digest_of(getattr(importlib.import_module("toy.rooms.work"), name))
 
     yield digest
-    for cached in (code._digest, code._module, code._path_of):
-        cached.cache_clear()
-    for known in [module for module in sys.modules if module.partition(".")[0] == "toy"]:
-        del sys.modules[known]
+    forget()
 
 
 @pytest.mark.parametrize(

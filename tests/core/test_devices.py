@@ -1,5 +1,7 @@
 """The device that computes, its name, and its precision."""
 
+import functools
+
 import pytest
 import torch
 
@@ -13,24 +15,18 @@ def test_a_device_has_a_name_and_a_precision_for_it():
     assert devices.default_device().type in ("cuda", "mps", "cpu")
 
 
-@pytest.fixture
-def card(monkeypatch):
-    """A GPU that torch sees; what it computes is computed on the CPU."""
-    ones = torch.ones
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch, "ones", lambda rows, columns, device: ones(rows, columns))
-    devices.failure.cache_clear()
-    yield
-    devices.failure.cache_clear()
-
-
-def test_a_card_that_does_not_compute_is_left_out_with_one_line(card, monkeypatch, capsys):
+def test_a_card_that_does_not_compute_is_left_out_with_one_line(monkeypatch, capsys):
     def refuse(*_, device):
         raise RuntimeError(f"no kernel image is available for execution on the {device}\nmore")
 
+    # a GPU that torch sees; what it computes is computed on the CPU
+    ones, failure = torch.ones, functools.cache(devices.failure.__wrapped__)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch, "ones", lambda rows, columns, device: ones(rows, columns))
+    monkeypatch.setattr(devices, "failure", failure)
     assert devices.default_device() == torch.device("cuda")
     assert capsys.readouterr().err == ""
-    devices.failure.cache_clear()
+    failure.cache_clear()
     monkeypatch.setattr(torch, "ones", refuse)
     for _ in range(2):
         assert devices.default_device() == torch.device("cpu")

@@ -101,9 +101,7 @@ def test_why_a_file_cannot_be_written_is_told(tmp_path, number, reason):
 
 
 def test_a_disk_without_locks_is_named(tmp_path, monkeypatch):
-    def refuse(*_):
-        raise OSError(errno.ENOLCK, "No locks available")
-
+    refuse = Mock(side_effect=OSError(errno.ENOLCK, "No locks available"))
     monkeypatch.setattr(fcntl, "flock", refuse)
     with (
         pytest.raises(ArtifactError, match=r"/lock .*No locks available"),

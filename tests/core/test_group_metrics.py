@@ -15,9 +15,6 @@ def lots(n_groups=30, each=20, seed=0, between=2.0, inside=1.0):
     return labels, scores, groups
 
 
-SIZES = np.repeat(np.arange(6), [6, 22, 22, 8, 12, 14])
-
-
 def test_within_group_auc_is_the_weighted_mean_of_the_groups_own():
     labels = np.array([0, 0, 1, 1, 0, 0, 0, 1, 1, 1, 0, 1, 1])
     scores = np.array([1, 2, 3, 0, 1, 2, 3, 2.5, 4, 5, 9, 8, 7.0])
@@ -30,7 +27,8 @@ def test_within_group_auc_is_the_weighted_mean_of_the_groups_own():
     arm = special.logit(found.high) - special.logit(mean)
     freedom = 1 / 0.52 - 1  # 0.4^2 + 0.6^2
     assert arm == pytest.approx(stats.t.ppf(0.975, freedom) * se / (mean * (1 - mean)))
-    perfect = metrics.within_group_auc(np.tile([0, 1], 42), np.tile([0, 1], 42), SIZES)
+    sizes = np.repeat(np.arange(6), [6, 22, 22, 8, 12, 14])
+    perfect = metrics.within_group_auc(np.tile([0, 1], 42), np.tile([0, 1], 42), sizes)
     # six groups; the weights may add up to more than 1
     assert perfect == pytest.approx((1, metrics.exact_interval(6, 6).low, 1))
 

@@ -6,12 +6,10 @@ from sklearn import metrics as sk
 from helpers.core import metrics
 
 
-def made_up(n=200, seed=0, shift=1.0, ties=True):
+def made_up(seed=0):
     rng = np.random.default_rng(seed)
-    labels = (rng.random(n) < 0.4).astype(int)
-    labels[:2] = 0, 1
-    scores = special.expit(rng.normal(size=n) + shift * labels)
-    return labels, scores.round(1) if ties else scores
+    labels = (rng.random(200) < 0.4).astype(int)
+    return labels, special.expit(rng.normal(size=200) + labels).round(1)  # with ties
 
 
 def test_the_auc_agrees_with_scikit_learn_and_a_tie_is_half_a_pair():

@@ -47,7 +47,6 @@ def test_cells_of_the_run_are_found_with_their_cost_and_missing_ones_are_skipped
         (("damaged.json",), ("damaged.json", "reduce")),
         ((100 * "x" + ".json",), (100 * "x",)),
         ((), ("GENOTYPES",)),
-        (("random",), ("RANDOM_CELLS=0",)),
         (("DARTS_V2", "DARTS_V2"), ("darts_v2",)),
     ],
 )

@@ -11,18 +11,13 @@ from helpers.darts.space import OPERATIONS
 from tests.benchmarks.planted import PROBLEMS, is_hit, log_strengths
 
 
-def offsets(pixels):
-    """The (row, column) steps from each dot to each other one."""
-    places = np.argwhere(pixels > 0)
-    return {tuple(b - a) for a in places for b in places}
-
-
 @pytest.mark.parametrize(("name", "distance"), [("near", 1), ("middle", 3), ("far", 6)])
 def test_pairs_lie_in_rows_if_bad_and_in_columns_if_good(name, distance):
     for label, step in ((1, (0, distance)), (0, (distance, 0))):
         pixels, blank = PROBLEMS[name].draw(np.random.default_rng(label), label)
-        assert step in offsets(pixels) and not blank.any()
-        starts = [p for p in np.argwhere(pixels > 0) if (p + step < planted.SIZE_PX).all()]
+        places = np.argwhere(pixels > 0)
+        assert step in {tuple(b - a) for a in places for b in places} and not blank.any()
+        starts = [p for p in places if (p + step < planted.SIZE_PX).all()]
         assert any(pixels[tuple(p + step)] > 0 for p in starts)
 
 

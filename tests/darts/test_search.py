@@ -154,13 +154,11 @@ def test_every_kind_of_search_runs(images, table, options):
     assert ("1/2 of the channels" in about["supernet"]) == ("partial" in options)
 
 
-OF_EVERYTHING = {"order": 2, "partial": 2, "alpha_warmup": 1}
-
-
 def test_a_search_stopped_in_the_middle_of_an_epoch_ends_with_the_same_bits(
     images, table, tmp_path, monkeypatch, capsys
 ):
-    given, steering = SearchSettings(**TINY | OF_EVERYTHING), Steering(resume=tmp_path / "resume")
+    given = SearchSettings(**TINY, order=2, partial=2, alpha_warmup=1)
+    steering = Steering(resume=tmp_path / "resume")
     whole, steps, step = search.search(images, table, given), itertools.count(1), Architect.step
 
     def stopped(self, *batch):

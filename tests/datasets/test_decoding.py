@@ -3,19 +3,16 @@ import struct
 import warnings
 import zlib
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 from PIL import Image, UnidentifiedImageError
 
 from helpers.datasets import cache
-from tests.datasets.test_cache import save
+from tests.datasets.test_cache import noise, save
 
 BILINEAR = Image.Resampling.BILINEAR
-
-
-def noise(*shape: int) -> np.ndarray:
-    return np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
 
 
 def test_the_bits_of_a_set_are_those_of_its_brightest_deep_image_wherever_it_is(tmp_path):
@@ -26,7 +23,7 @@ def test_the_bits_of_a_set_are_those_of_its_brightest_deep_image_wherever_it_is(
         paths.append(save(tmp_path / f"{number}.png", deep))
     assert cache.depth_of(paths) == 12
     assert cache.depth_of(paths[:100]) == 10
-    for shallow in ([], [save(tmp_path / "8.png", noise(4, 4))]):
+    for shallow in ([], [save(tmp_path / "8.png", noise(0, 4, 4))]):
         assert cache.depth_of(shallow) == 0
 
 
@@ -44,7 +41,7 @@ def test_deep_images_are_scaled_so_that_their_bits_fill_the_range(tmp_path, suff
 
 
 def test_an_image_is_gray_by_its_pixels_and_not_by_its_header(tmp_path):
-    gray, colour = noise(40, 30), noise(40, 30, 3)
+    gray, colour = noise(0, 40, 30), noise(0, 40, 30, 3)
     as_colour = save(tmp_path / "same.png", np.repeat(gray[..., None], 3, axis=2))
     plain = save(tmp_path / "gray.bmp", gray)
     np.testing.assert_array_equal(cache.read_image(as_colour, 0).pixels, gray)
@@ -66,16 +63,16 @@ def write_deep_png(path: Path, pixels: np.ndarray) -> Path:
     colour_type = {1: 0, 2: 4, 3: 2, 4: 6}[channels]
     header = struct.pack(">IIBBBBB", width, height, 16, colour_type, 0, 0, 0)
     chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(raw)), (b"IEND", b"")]
-    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(map(_chunk, *zip(*chunks, strict=True))))
+    content = b"\x89PNG\r\n\x1a\n"
+    for name, body in chunks:
+        check = struct.pack(">I", zlib.crc32(name + body))
+        content += struct.pack(">I", len(body)) + name + body + check
+    path.write_bytes(content)
     return path
 
 
-def _chunk(name: bytes, body: bytes) -> bytes:
-    return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
-
-
 def deep_noise(*shape: int) -> np.ndarray:
-    return np.random.default_rng(0).integers(0, 2**16, shape).astype(np.uint16)
+    return noise(0, *shape, high=2**16, dtype=np.uint16)
 
 
 def retag(path: Path, before: bytes, after: bytes) -> Path:
@@ -93,8 +90,8 @@ def test_gray_of_16_bits_is_read_whole_and_8_bits_where_0_is_white_are_turned_ro
     deep = deep_noise(5, 4, 1)
     path = write_deep_png(tmp_path / "a.png", deep)
     np.testing.assert_array_equal(cache.read_image(path, 16).original, deep[..., 0])
-    path = retag(save(tmp_path / "a.tif", noise(4, 4)), tag(262, 1), tag(262, 0))
-    np.testing.assert_array_equal(cache.read_image(path, 0).pixels, 255 - noise(4, 4))
+    path = retag(save(tmp_path / "a.tif", noise(0, 4, 4)), tag(262, 1), tag(262, 0))
+    np.testing.assert_array_equal(cache.read_image(path, 0).pixels, 255 - noise(0, 4, 4))
 
 
 def test_values_that_pillow_would_change_and_other_files_are_refused_with_the_reason(tmp_path):
@@ -106,7 +103,7 @@ def test_values_that_pillow_would_change_and_other_files_are_refused_with_the_re
         path = write_deep_png(tmp_path / f"{channels}.png", deep_noise(5, 4, channels))
         refused[path] = "several channels of more than 8 bits"
     depths = [struct.pack("<3H", *[bits] * 3) for bits in (8, 16)]
-    path = retag(save(tmp_path / "rgb.tif", noise(5, 4, 3)), *depths)
+    path = retag(save(tmp_path / "rgb.tif", noise(0, 5, 4, 3)), *depths)
     refused[path] = "several channels of more than 8 bits"
     path = retag(save(tmp_path / "white.tif", deep_noise(4, 4)), tag(262, 1), tag(262, 0))
     refused[path] = "0 is white"
@@ -137,7 +134,7 @@ TURNED = {  # how a camera stores an image that is upright with this EXIF orient
 @pytest.mark.parametrize("orientation", list(TURNED))
 @pytest.mark.parametrize("kind", ["png", "tif", "gray.tif", "webp", "deep.png", "deep.tif"])
 def test_an_image_is_turned_upright_as_its_exif_data_say(tmp_path, kind, orientation):
-    upright = noise(6, 4) if kind == "gray.tif" else noise(6, 4, 3)
+    upright = noise(0, 6, 4) if kind == "gray.tif" else noise(0, 6, 4, 3)
     if kind.startswith("deep"):
         upright = deep_noise(6, 4)
     stored = Image.fromarray(np.ascontiguousarray(TURNED[orientation](upright)))
@@ -149,7 +146,7 @@ def test_an_image_is_turned_upright_as_its_exif_data_say(tmp_path, kind, orienta
 
 
 def test_damaged_exif_data_do_not_make_an_image_unreadable(tmp_path):
-    pixels = noise(6, 4)
+    pixels = noise(0, 6, 4)
     Image.fromarray(pixels).save(tmp_path / "a.png", exif=b"Exif\0\0nothing of use")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -158,12 +155,9 @@ def test_damaged_exif_data_do_not_make_an_image_unreadable(tmp_path):
 
 
 def test_a_lack_of_memory_while_an_image_is_turned_is_not_taken_for_damage(tmp_path, monkeypatch):
-    def lacks(*_, **__):
-        raise MemoryError
-
-    monkeypatch.setattr(cache.ImageOps, "exif_transpose", lacks)
+    monkeypatch.setattr(cache.ImageOps, "exif_transpose", Mock(side_effect=MemoryError))
     with pytest.raises(MemoryError):
-        cache.read_image(save(tmp_path / "a.png", noise(6, 4)), 0)
+        cache.read_image(save(tmp_path / "a.png", noise(0, 6, 4)), 0)
 
 
 def test_transparency_is_left_out(tmp_path):
@@ -179,7 +173,7 @@ def test_the_first_of_several_frames_is_read_and_the_file_is_marked(tmp_path, ki
         frames[0].save(file, kind, save_all=True, append_images=frames[1:])
     found = cache.read_image(tmp_path / "two.png", 0)
     assert found.has_more and (found.pixels == 10).all()
-    assert not cache.read_image(save(tmp_path / "one.png", noise(4, 4)), 0).has_more
+    assert not cache.read_image(save(tmp_path / "one.png", noise(0, 4, 4)), 0).has_more
 
 
 def test_a_pipe_or_a_device_is_refused_at_once(tmp_path):
@@ -238,7 +232,7 @@ def test_padding_keeps_the_shape_and_adds_a_border_in_the_mean_colour_of_the_edg
 
 
 def test_a_square_is_the_same_either_way_and_a_line_keeps_a_pixel():
-    pixels = noise(30, 30, 3)
+    pixels = noise(0, 30, 30, 3)
     squashed, padded = (cache.resize(pixels, 16, fit) for fit in ("squash", "pad"))
     np.testing.assert_array_equal(squashed, padded)
     assert cache.resize(np.full((1, 500), 7, np.uint8), 16, "pad").shape == (16, 16)

@@ -9,7 +9,6 @@ from helpers.core import paths
 from helpers.datasets import chips
 from helpers.datasets.settings import SplitSettings
 
-SLUG = "semi-conductor-image-classification-first"
 FIRST = ("train/good_0", "train/bad_1", "test/all_tests")
 NESTED = ("train/good_0/good_0", "train/bad_1/bad_1", "test/all_tests/all_tests")
 SECOND = ("train/train_contest/good_all", "train/train_contest/defect", "test/test_contest/test")

@@ -24,7 +24,7 @@ from helpers.runs import settings, stages
 from helpers.training import patchcore
 from tests import faults
 from tests.conftest import split_of
-from tests.datasets.test_cache import noise, save, table_of
+from tests.datasets.test_cache import TURNED, noise, save, table_of
 from tests.deploy_run import small_models
 from tests.small_run import FINETUNING, OPTIONS, run_split
 
@@ -43,10 +43,8 @@ def given(**values):
 
 def test_a_rectangle_gives_the_cache_of_images_that_were_cropped_before(tmp_path):
     deep = noise(1, 30, 50, high=1000, dtype=np.uint16)
-    exif = Image.Exif()
-    exif[0x0112] = 6  # a quarter turn to the right: 30 x 50 pixels, upright
     whole = [save(tmp_path / "gray.png", noise(0, 30, 50)), save(tmp_path / "deep.png", deep)]
-    whole.append(save(tmp_path / "turned.png", noise(2, 50, 30, 3), exif=exif))
+    whole.append(save(tmp_path / "turned.png", noise(2, 50, 30, 3), exif=TURNED))  # upright 30 x 50
     (folder := tmp_path / "cropped").mkdir()
     parts = noise(0, 30, 50), deep, np.rot90(noise(2, 50, 30, 3), -1)
     cropped = [
@@ -92,11 +90,9 @@ def test_a_region_that_an_image_does_not_hold_is_named_with_the_image_and_the_si
 
 def test_pixels_outside_of_the_region_do_not_decide_how_deep_images_are_scaled(tmp_path):
     deep = noise(0, 50, 30, high=1000, dtype=np.uint16)
-    exif = Image.Exif()
-    exif[0x0112] = 6  # a quarter turn to the right: 30 x 50 pixels, upright
     glare = deep.copy()
     glare[0] = 60_000  # the last column of the upright image
-    paths = [save(tmp_path / f"{n}.png", p, exif=exif) for n, p in enumerate((deep, glare))]
+    paths = [save(tmp_path / f"{n}.png", p, exif=TURNED) for n, p in enumerate((deep, glare))]
     found = open_cache(table_of(*paths), 8, tmp_path / "cache", region="0,0,40,30")
     assert found.bits == 10 and cache.depth_of(paths) == 16
     np.testing.assert_array_equal(*found.pixels)

@@ -247,16 +247,12 @@ def grouped_source(n_groups=20, each=12, seed=0) -> Source:
     return Source("lots", table, "bad = 1")
 
 
-def pairs(*rows: tuple[int, int]) -> pd.DataFrame:
-    first, second = zip(*rows, strict=True)
-    return pd.DataFrame({"first": first, "second": second, "bits": 8})
-
-
 @pytest.mark.parametrize("kind", ["random", "groups"])
 @pytest.mark.parametrize(("cross_fit", "share"), [(0, 0.25), (4, 0.25), (4, 0.0)])
 @pytest.mark.parametrize("has_test_set", [False, True])
 def test_what_belongs_together_is_never_divided(kind, cross_fit, share, has_test_set):
-    source, near = grouped_source(), pairs((0, 239), (30, 31), (31, 100))
+    near = pd.DataFrame({"first": [0, 30, 31], "second": [239, 31, 100], "bits": 8})
+    source = grouped_source()
     digests = own_digests(source, i0050="i0200")
     together = [[0, 239], [30, 31, 100], [50, 200]]
     if kind == "groups":

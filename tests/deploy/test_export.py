@@ -22,6 +22,7 @@ from helpers.models import backbones
 from helpers.models.compiled import CompiledNetwork
 from helpers.results.calibration import apply_temperature
 from helpers.training.patchcore import MemoryBank, network_of, patch_features
+from tests.datasets.test_cache import TURNED
 from tests.datasets.test_decoding import deep_noise, retag, save, tag, write_deep_png
 from tests.deploy_run import save_described, small_models
 
@@ -85,9 +86,7 @@ def write_images(folder):
         values = rng.integers(0, 256 // (1 + number), shape, dtype=np.uint8)
         Image.fromarray(values).save(folder / f"{number}.png")
     gray = Image.fromarray(rng.integers(0, 256, (20, 50), dtype=np.uint8))
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    gray.save(folder / "turned.tif", exif=exif)
+    gray.save(folder / "turned.tif", exif=TURNED)
     Image.fromarray(rng.integers(0, 1024, (30, 50), dtype=np.uint16)).save(folder / "deep.png")
     Image.fromarray(np.full((9, 9), 4999, np.uint16)).save(folder / "x_bright.png")
     Image.fromarray(np.full((9, 9), -5, np.float32)).save(folder / "x_below.tif")

@@ -13,15 +13,8 @@ def judged(drawn: str, *rows: tuple[str | None, str | None]) -> pd.DataFrame:
     """Return parts with a judgement, and that before the scores were shown."""
     table = pd.DataFrame(rows, columns=["judgement", "before_scores"])
     table["path"] = [f"lot7/{drawn}{number}.png" for number in range(len(table))]
-    about = {
-        "passed": "300",
-        "held": "100",
-        "promised": "0.02",
-        "page": "1e5",
-        "saved": "2026-01-01",
-        "seal": "5ea1",
-    }
-    return table.assign(group="lot7", drawn=drawn, **about)
+    table = table.assign(group="lot7", drawn=drawn, passed="300", held="100", promised="0.02")
+    return table.assign(page="1e5", saved="2026-01-01", seal="5ea1")
 
 
 @pytest.mark.parametrize(("bad", "good", "unsure"), [(0, 6, 0), (2, 38, 0), (1, 3, 2), (0, 0, 2)])

@@ -15,6 +15,7 @@ from helpers.models import backbones
 from helpers.results.calibration import apply_temperature
 from helpers.training.inference import ScoresError
 from helpers.training.patchcore import MemoryBank, network_of
+from tests.datasets.test_cache import TURNED
 from tests.deploy_run import save_described, small_models
 
 
@@ -53,9 +54,7 @@ def test_a_path_an_array_and_a_picture_get_the_same_score(model, parts):
         same.append(np.repeat(array[..., None], 3, axis=2))
         scores = [model.predict(one).score.item() for one in same]
     assert np.ptp(scores) < 1e-6
-    exif = Image.Exif()
-    exif[0x0112] = 6  # a quarter to the right
-    Image.fromarray(np.rot90(array)).save(parts[1], exif=exif)
+    Image.fromarray(np.rot90(array)).save(parts[1], exif=TURNED)
     with Image.open(parts[1]) as turned:
         found = model.predict([parts[0], parts[1], turned])
         assert turned.size == (40, 30)  # the caller's picture stays
@@ -95,17 +94,6 @@ def test_what_cannot_be_read_is_a_row_with_its_reason(model, parts, tmp_path):
     assert unread[["score", "probability"]].isna().all(axis=None)
     assert found.score[[0, 4]].notna().all()
     assert model.predict("gone.png").verdict.tolist() == [""]
-
-
-def test_deep_images_are_scaled_as_in_the_training(tmp_path):
-    model = predictor.TrainedModel(
-        save_described(tmp_path / "net", small_models(), full_scale_bits=10)
-    )
-    values = np.random.default_rng(0).integers(0, 256, (16, 16)) * 1023 / 255
-    Image.fromarray(values.round().astype(np.uint16)).save(tmp_path / "deep.png")
-    shallow = (values * 255 / 1023).round().astype(np.uint8)
-    found = model.predict([tmp_path / "deep.png", shallow])
-    assert found.score[0] == pytest.approx(found.score[1], abs=1e-6)
 
 
 def test_memories_of_two_sizes_are_trainings_of_one_model_and_other_networks_are_not(tmp_path):

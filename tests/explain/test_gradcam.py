@@ -84,14 +84,6 @@ def test_maps_agree_with_pytorch_grad_cam(make, layer, target_class):
     np.testing.assert_allclose(stretched(maps), expected, rtol=0, atol=1e-5)
 
 
-def vit():
-    return timm.create_model("test_vit", num_classes=2, img_size=96)
-
-
-def vit_maps(tokens):  # 6 x 6 patches behind the class token
-    return tokens[:, 1:].reshape(len(tokens), 6, 6, -1).permute(0, 3, 1, 2)
-
-
 def swin():
     sizes = {"embed_dim": 8, "depths": [1, 1], "num_heads": [1, 2], "window_size": [4, 4]}
     return SwinTransformer(patch_size=[4, 4], num_classes=2, **sizes)
@@ -100,7 +92,11 @@ def swin():
 @pytest.mark.parametrize(
     ("make", "layer", "kind", "as_maps"),
     [
-        (vit, "blocks.5.norm1", ("tokens", 1), vit_maps),
+        (
+            lambda: timm.create_model("test_vit", num_classes=2, img_size=96),
+            *("blocks.5.norm1", ("tokens", 1)),
+            lambda tokens: tokens[:, 1:].reshape(len(tokens), 6, 6, -1).permute(0, 3, 1, 2),
+        ),
         (swin, "norm", ("maps_last",), lambda output: output.permute(0, 3, 1, 2)),
     ],
 )

@@ -18,14 +18,6 @@ def two_clouds(n=200, dimensions=60, distance=8.0, seed=0):
     return x.astype(np.float32), labels
 
 
-def mapped_split(train, val):
-    """Maps of so many parts, whose features are the same before and after fine-tuning."""
-    split = pd.DataFrame({"split": ["train"] * train + ["val"] * val})
-    split["id"], split["label"] = [f"{i:03d}" for i in split.index], split.index % 2
-    same = Features(split.id.to_numpy(dtype=str), two_clouds(n=len(split))[0])
-    return tsne.before_and_after({"pretrained": same, "fine-tuned": same}, split)
-
-
 def test_the_map_keeps_two_clouds_apart_and_neighbours_together():
     x, labels = two_clouds()
     plane = tsne.tsne(x, seed=0)
@@ -93,7 +85,10 @@ def test_separation_is_measured_before_and_after_for_training_and_validation_par
 
 def test_of_a_large_side_some_parts_are_drawn_and_a_small_one_is_left_out(monkeypatch, capsys):
     monkeypatch.setattr(tsne, "MOST_PARTS", 60)
-    mapped = mapped_split(80, 6)
+    split = pd.DataFrame({"split": ["train"] * 80 + ["val"] * 6, "label": [0, 1] * 43})
+    split["id"] = [f"{i:03d}" for i in split.index]
+    same = Features(split.id.to_numpy(dtype=str), two_clouds(n=86)[0])
+    mapped = tsne.before_and_after({"pretrained": same, "fine-tuned": same}, split)
     assert [(m.side, len(m.labels)) for m in mapped] == [("train", 60)] * 2
     said = capsys.readouterr().out
     assert "60 of the 80 training parts" in said and "no map of the validation parts" in said

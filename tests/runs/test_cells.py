@@ -8,13 +8,13 @@ import pytest
 
 from helpers.core import files
 from helpers.core.errors import UserError
-from helpers.core.paths import RunPaths
 from helpers.darts import genotypes, named, perturbation, search
 from helpers.darts.settings import RetrainSettings, SearchSettings
 from helpers.models import backbones
-from helpers.runs import cells, stages
+from helpers.runs import cells
 from tests.conftest import folded_split, split_of
 from tests.darts.test_search import TINY
+from tests.small_run import open_run
 
 DARTS_V2 = genotypes.PUBLISHED["DARTS_V2"]
 SMALL = {
@@ -29,16 +29,9 @@ SMALL = {
 }
 
 
-def open_run(split, name="05_genotype_retraining", settings=None):
-    run = stages.Run(name, RunPaths("r"), "quick", settings or RetrainSettings(**SMALL), "key")
-    files.save_csv(run.paths.split_csv, split)
-    files.save_json(run.paths.run_json, {"stages": {}})
-    return run
-
-
 @pytest.fixture
 def run(home, parts_folder):
-    return open_run(split_of(parts_folder))
+    return open_run("05_genotype_retraining", RetrainSettings(**SMALL), split_of(parts_folder))
 
 
 def change(run, **options):
@@ -55,7 +48,7 @@ def test_a_search_sees_training_images_alone_and_their_groups_if_known(parts_fol
 
 def test_a_search_is_done_once_and_writes_two_cells_that_05_finds(home, parts_folder):
     settings = SearchSettings(**TINY | {"epochs": 1}, perturbation_images=2)
-    run = open_run(split_of(parts_folder), "04_darts_search", settings)
+    run = open_run("04_darts_search", settings, split_of(parts_folder))
     images, table = run.images(16), cells.training_images(run.split)
 
     def find():

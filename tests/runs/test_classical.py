@@ -4,33 +4,22 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from helpers.core import files
-from helpers.core.paths import RunPaths
 from helpers.core.rules import SettingsError
 from helpers.models.record import Model
 from helpers.models.weights import find_weights
-from helpers.runs import classical, stages
+from helpers.runs import classical
 from helpers.training import baselines
 from helpers.training.features import Features
 from helpers.training.settings import BaselineSettings
 from tests.conftest import folded_split
+from tests.small_run import open_run
 
 
 @pytest.fixture
 def run(home, parts_folder):
     """A run with small images whose split has three folds."""
     settings = BaselineSettings(image_size_px=64, folds=2, trees=5, patchcore_share=0.1)
-    run = stages.Run("02_features_baselines", RunPaths("r"), "quick", settings, "key")
-    files.save_csv(run.paths.split_csv, folded_split(parts_folder))
-    return run
-
-
-def flipped(run, row):
-    """Return the run with the other label of one image."""
-    split = run.split.copy()
-    split.loc[row, "label"] = 1 - split.label[row]
-    files.save_csv(run.paths.split_csv, split)
-    return stages.Run(run.name, run.paths, "quick", run.settings, "key")
+    return open_run("02_features_baselines", settings, folded_split(parts_folder))
 
 
 def embedding(run):
@@ -46,8 +35,9 @@ def test_a_label_that_only_a_leaking_fold_could_know_changes_no_score_of_its_ima
     row, x = int(np.flatnonzero((run.split.fold == 1).fillna(False))[3]), embedding(run)
     x[row, 0] = 1e3
     by_fold = dict.fromkeys(range(3), Features(run.split.id.to_numpy(dtype=str), x))
-    scores = []
-    for one in (run, flipped(run, row)):
+    scores, other = [], run.split.copy()
+    other.loc[row, "label"] = 1 - other.label[row]
+    for one in (run, open_run(run.name, run.settings, other)):
         classical.fit(one, {Model(base): by_fold})
         scores.append(one.models()[base].val.set_index("id").defect_score)
     same_fold = run.split.id[(run.split.fold == 1).fillna(False)]
@@ -85,8 +75,7 @@ def test_groups_have_a_row_without_a_pixel(run):
     classical.add_group_prior(run)
     assert not run.paths.predictions("module_prior").exists()  # there are no groups
     group = pd.Series([f"g{i // 5}" for i in range(len(run.split))])
-    files.save_csv(run.paths.split_csv, run.split.assign(group=group))
-    grouped = stages.Run(run.name, run.paths, "quick", run.settings, "key")
+    grouped = open_run(run.name, run.settings, run.split.assign(group=group))
     classical.add_group_prior(grouped)
     prior = grouped.models()["module_prior"]
     assert prior.model.title == "Module prior (no pixel)"
@@ -103,7 +92,7 @@ def test_patchcore_has_a_memory_for_each_fold_and_is_left_out_without_suitable_l
     said = classical.patch_core(run, find_weights("test_vit", "random", 64))
     assert said.startswith("PatchCore is left out: ")
     side = run.split.label.map({0: "train", 1: "val"})
-    files.save_csv(run.paths.split_csv, run.split.drop(columns="fold").assign(split=side))
-    good = stages.Run(run.name, run.paths, "quick", run.settings, "key")
+    split = run.split.drop(columns="fold").assign(split=side)
+    good = open_run(run.name, run.settings, split)
     with pytest.raises(SettingsError, match=r"only model, .* stride 8.* choose another BACKBONE"):
         classical.patch_core(good, find_weights("test_vit", "random", 64))

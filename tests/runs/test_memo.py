@@ -92,12 +92,9 @@ def test_other_content_has_another_digest_and_equal_content_the_same(one, other)
     assert keys.digestible(one) != keys.digestible(other)
 
 
-def test_the_folder_of_an_image_does_not_count(tmp_path):
+def test_the_folder_of_an_image_does_not_count_and_what_has_no_digest_is_refused():
     table = pd.DataFrame({"id": ["a"], "path": ["/here/a.png"]})
     assert keys.digestible(table) == keys.digestible(table.assign(path="/there/a.png"))
-
-
-def test_an_argument_without_a_digest_is_refused(tmp_path):
     with pytest.raises(TypeError, match="object"):
         keys.digestible(object())
 

@@ -7,9 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from helpers.core import files
 from helpers.core.members import Member, cross_fitted
-from helpers.core.paths import RunPaths
 from helpers.darts.settings import RetrainSettings
 from helpers.models.record import Model
 from helpers.results import predictions
@@ -18,32 +16,19 @@ from helpers.runs.networks import Job
 from helpers.training.batches import VIEWS
 from helpers.training.settings import FinetuneSettings, TrainSettings
 from tests.conftest import folded_split, split_of
-from tests.small_run import small_cnn
+from tests.small_run import open_run, small_cnn
 
 FIRST_SEED = (Member(0),)
 ONE_EPOCH = TrainSettings(epochs=1, precision="no", augment="none")
-
-
-def open_run(settings, split, name="03_finetuning"):
-    run = stages.Run(name, RunPaths("r"), "quick", settings, "key")
-    files.save_csv(run.paths.split_csv, split)
-    return run
 
 
 @pytest.fixture
 def run(home, parts_folder):
     """A run with small images whose split has three folds."""
     small = {"image_size_px": 32, "cnn_image_size_px": 16, "cnn_epochs": 1, "ll_epochs": 1}
-    settings = FinetuneSettings(
-        **small,
-        fbp_epochs=1,
-        precision="no",
-        folds=2,
-        trees=5,
-        weights="random",
-        backbone=("test_vit", "test_resnet"),
-    )
-    return open_run(settings, folded_split(parts_folder))
+    small |= {"fbp_epochs": 1, "precision": "no", "folds": 2, "trees": 5, "weights": "random"}
+    settings = FinetuneSettings(**small, backbone=("test_vit", "test_resnet"))
+    return open_run("03_finetuning", settings, folded_split(parts_folder))
 
 
 def job(run, members=FIRST_SEED, base="fbp"):
@@ -118,7 +103,7 @@ def test_the_scores_of_several_seeds_and_folds_are_a_predictions_file(run):
 def test_the_teacher_of_an_image_has_not_seen_it_and_the_first_seed_teaches(run):
     members = cross_fitted(run.split, [3, 4])
     trained = networks.train(run, [job(run, members)])["fbp"]
-    student = open_run(RetrainSettings(precision="no"), run.split, "05_genotype_retraining")
+    student = open_run("05_genotype_retraining", RetrainSettings(precision="no"), run.split)
     teacher = networks.teachers(student)[None]
     train = run.split[run.split.split == "train"]
     assert sorted(teacher.ids) == sorted(train.id) and len(teacher.scores) == VIEWS
@@ -139,10 +124,10 @@ def test_the_teacher_of_an_image_has_not_seen_it_and_the_first_seed_teaches(run)
 def test_without_a_test_set_a_teacher_has_not_seen_the_fold_that_judges_its_network(run):
     fold = np.arange(len(run.split)) % 3
     split = run.split.assign(fold=fold, split=np.where(fold == 0, "val", "train"))
-    run = open_run(run.settings, split)
+    run = open_run(run.name, run.settings, split)
     members = cross_fitted(split, [3])
     trained = networks.train(run, [job(run, members)])["fbp"]
-    student = open_run(RetrainSettings(precision="no"), split, "05_genotype_retraining")
+    student = open_run("05_genotype_retraining", RetrainSettings(precision="no"), split)
     teachers = networks.teachers(student)
     assert [*teachers] == [0, 1, 2]
     for own, fitted in zip(teachers, trained, strict=True):
@@ -153,9 +138,9 @@ def test_without_a_test_set_a_teacher_has_not_seen_the_fold_that_judges_its_netw
 
 
 def test_without_an_fbp_of_each_fold_there_is_no_teacher(home, parts_folder):
-    run = open_run(FinetuneSettings(), split_of(parts_folder))
+    run = open_run("03_finetuning", FinetuneSettings(), split_of(parts_folder))
     networks.train(run, [job(run)])
-    student = open_run(RetrainSettings(precision="no"), run.split)
+    student = open_run(run.name, RetrainSettings(precision="no"), run.split)
     with pytest.raises(stages.StageError, match="CROSS_FIT"):
         networks.teachers(student)
 

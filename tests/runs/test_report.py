@@ -3,6 +3,7 @@
 import dataclasses
 import errno
 import os
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -197,9 +198,7 @@ def test_a_submission_has_one_row_for_each_test_image_and_is_written_whole_or_no
     assert frame.id.tolist() == scored["fbp"].test.id.tolist()
     assert frame.defect_score.tolist() == scored["fbp"].test.defect_score.tolist()
 
-    def full_disk(*_):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
+    full_disk = Mock(side_effect=OSError(errno.ENOSPC, "No space left on device"))
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full_disk)
         with pytest.raises(files.ArtifactError, match=r"toy\.csv cannot be written"):
@@ -224,9 +223,6 @@ def test_a_list_of_labels_that_a_person_may_have_edited_is_kept(run):
     assert report.write_labels_to_check(run, audited).endswith("LABELS_CSV=lots.csv")
 
 
-DEVICE = {"device": "CPU, 2 threads", "precision": "bf16"}
-
-
 @pytest.fixture
 def captioned(home):
     run_paths = planted.make_run()
@@ -237,8 +233,8 @@ def captioned(home):
         "settings": {"seed": 4, "split": "random", "split_csv": "", "cross_fit": 0},
         "caveats": "Drawn.",
     }
-    record["stages"]["03_finetuning"] = {"settings": {"seed": 2, "seeds": 3}} | DEVICE
-    record["stages"]["03_finetuning"]["backbone"] = "ResNet-18"
+    stage = {"settings": {"seed": 2, "seeds": 3}, "backbone": "ResNet-18"}
+    record["stages"]["03_finetuning"] = stage | {"device": "CPU, 2 threads", "precision": "bf16"}
     files.save_json(run_paths.run_json, record)
     return planted.decision_stage(run_paths)
 

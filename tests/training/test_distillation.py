@@ -40,17 +40,6 @@ def test_the_loss_is_that_of_a_case_computed_by_hand():
     assert float(twice) == pytest.approx(main, abs=1e-6)  # the mean over the batch
 
 
-def _pixels(n=40):
-    """Images with a pixel that differs in all views, and this pixel as the teacher's score."""
-    images = gray_batches(n=n, batch_size=7)
-    pixels = np.random.default_rng(0).integers(0, 256, (2 * n, 4, 4, 1), np.uint8)
-    images.cache = dataclasses.replace(images.cache, pixels=pixels)
-    images.labels = np.arange(n) % 2
-    inputs = torch.cat(list(images.ordered()))
-    views = [symmetry(inputs, k)[:, 0, 0, 1].numpy() for k in range(VIEWS)]
-    return DistilledBatches(**vars(images), scores=np.stack([views, views], axis=2)), inputs
-
-
 def _rows_and_views(batches, inputs, *key):
     found = {}
     for rows, images, targets in batches.shuffled(*key):
@@ -63,7 +52,14 @@ def _rows_and_views(batches, inputs, *key):
 
 
 def test_a_student_sees_the_view_that_its_teacher_has_scored_and_another_in_each_epoch():
-    batches, inputs = _pixels()
+    # images with a pixel that differs in all views, and this pixel as the teacher's score
+    images = gray_batches(n=40, batch_size=7)
+    pixels = np.random.default_rng(0).integers(0, 256, (80, 4, 4, 1), np.uint8)
+    images.cache = dataclasses.replace(images.cache, pixels=pixels)
+    images.labels = np.arange(40) % 2
+    inputs = torch.cat(list(images.ordered()))
+    views = [symmetry(inputs, k)[:, 0, 0, 1].numpy() for k in range(VIEWS)]
+    batches = DistilledBatches(**vars(images), scores=np.stack([views, views], axis=2))
     first, again, later = (_rows_and_views(batches, inputs, 0, epoch) for epoch in (0, 0, 1))
     assert first == again != later and sorted(first) == sorted(later) == list(range(40))
     assert set(first.values()) == set(range(VIEWS))

@@ -5,6 +5,7 @@ import itertools
 import os
 import re
 import time
+from unittest.mock import Mock
 
 import numpy as np
 import pandas as pd
@@ -362,11 +363,8 @@ def test_a_resume_file_of_another_network_or_without_a_training_is_damaged(tmp_p
 
 
 def test_full_memory_while_a_training_is_continued_damages_no_file(tmp_path, monkeypatch):
-    def full(*_):
-        raise RuntimeError("can't allocate memory: 3 GB")
-
-    path = _stopped(tmp_path / "resume")
-    monkeypatch.setattr(Training, "load_state", full)
+    path, full = _stopped(tmp_path / "resume"), RuntimeError("can't allocate memory: 3 GB")
+    monkeypatch.setattr(Training, "load_state", Mock(side_effect=full))
     with (
         pytest.raises(environment.MemoryFullError, match="the memory is full; lower BATCH_SIZE"),
         environment.enough_for("cnn", TrainSettings()),

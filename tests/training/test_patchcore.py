@@ -105,22 +105,17 @@ def test_without_good_images_or_suitable_stages_it_is_refused(split, images, wei
         fit(find_weights("test_vit", "random", 64), images, split)
 
 
-def _naive_core_set(patches, size, first):
-    """Algorithm 1 of the paper with all distances at once."""
-    x = patches.astype(np.float64)
-    distances = np.linalg.norm(x[:, None] - x[None], axis=2)
-    chosen = [first]
-    while len(chosen) < size:
-        rest = [i for i in range(len(x)) if i not in chosen]
-        chosen.append(max(rest, key=lambda i: distances[i, chosen].min()))
-    return chosen
-
-
 def test_the_core_set_is_that_of_a_naive_implementation():
     patches = np.random.default_rng(0).normal(3, 1, (200, 12)).astype(np.float32)
     before = patches.copy()
     found = core_set(patches, 40, seed=1)
-    assert found.tolist() == _naive_core_set(patches, 40, found[0])
+    # algorithm 1 of the paper with all distances at once
+    x, chosen = patches.astype(np.float64), [found[0]]
+    distances = np.linalg.norm(x[:, None] - x[None], axis=2)
+    while len(chosen) < 40:
+        rest = [i for i in range(len(x)) if i not in chosen]
+        chosen.append(max(rest, key=lambda i: distances[i, chosen].min()))
+    assert found.tolist() == chosen
     np.testing.assert_array_equal(patches, before)
     assert found.tolist() == core_set(patches, 40, seed=1).tolist()
     assert found.tolist() != core_set(patches, 40, seed=2).tolist()
