@@ -68,7 +68,7 @@ def _write_page(options: argparse.Namespace) -> int:
         folders = [Path(path).parent for path in lot.path]
         lot["group"] = [folder.as_posix() if folder.name else "" for folder in folders]
         given = pd.DataFrame() if place.is_dir() else files.load_csv(place, (), ["group"])
-        lot["group"] = given.get("group", lot.group)
+        lot["group"] = given.get("group", lot.group).fillna("")
         asked = pd.concat([lot, asked], ignore_index=True)
     asked = asked.reindex(columns=review.COLUMNS)
     model = TrainedModel(opened, images=len(asked))

@@ -136,7 +136,7 @@ def with_reviews(judged: pd.DataFrame, labels_csv: Path | None = None) -> pd.Dat
     new = decided[["path", "group"]].assign(review=decided.judgement)
     if len(audits := audits_of(judged)):
         new = new.merge(audits, on="path", how="outer")
-    lot = judged[judged.drawn != SUSPECT].set_index("path")
+    lot = judged[judged.drawn != SUSPECT].drop_duplicates("path").set_index("path")
     for name, column in (("audit_lot", "page"), ("audit_time", "saved"), ("audit_seal", "seal")):
         new[name] = new.path.map(lot[column])
     new = new.dropna(axis="columns", how="all")

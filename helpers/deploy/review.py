@@ -113,9 +113,10 @@ def pictures(model: TrainedModel, file: str) -> dict[str, str]:
     heat = bad_map(model, square)
     faint = "" if heat.max() > 0 else "faint"
     if faint:
-        heat = bad_map(model, square, signed=True)
-        heat[heat == 0] = -math.inf  # outside of the model's mask
-        heat = (heat - heat[heat.isfinite()].quantile(0.75)).clamp(min=0)
+        leaning = bad_map(model, square, signed=True)
+        if (inside := leaning != 0).any():  # else outside of the model's mask
+            limit = leaning[inside].quantile(0.75)
+            heat = (leaning - limit).clamp(min=0) * inside
     overlay = overlay_of(heat, image.size if facts.fit == "pad" else (1, 1))
     reduced = "" if image.size == (width, height) else f"reduced from {width} x {height} pixels"
     shown = {

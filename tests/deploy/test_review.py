@@ -85,6 +85,8 @@ def test_a_map_on_which_nothing_supports_bad_shows_the_quarter_that_supports_goo
     assert places.tolist() == [*range(776, 1024)]  # the last quarter of 992
     support = support.abs()
     assert not review.pictures(model, str(tmp_path / "a.png"))["faint"]
+    support = support * 0  # nothing supports anything
+    assert review.pictures(model, str(tmp_path / "a.png"))["map"] == ""
 
 
 def test_the_page_allows_its_own_script_alone_and_no_text_gets_out_of_its_data(tmp_path):
