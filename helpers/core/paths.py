@@ -104,10 +104,6 @@ class RunPaths:
         """Return the record of the run."""
         return self.root / "run.json"
 
-    def lock_file(self, stage: str = "") -> Path:
-        """Return the lock of one stage, or of the run if `stage` is empty."""
-        return self.root / (f".{stage}.lock" if stage else ".lock")
-
     @property
     def split_csv(self) -> Path:
         """Return the table of the images and their sides."""

@@ -42,7 +42,14 @@ from helpers.results import submission
 from helpers.results.predictions import Scored, read_predictions
 from helpers.runs import keys, settings, workers
 from helpers.runs.findings import Findings
-from helpers.runs.record import digests_of, edit_run, load_run, models_of, outputs_are_intact
+from helpers.runs.record import (
+    digests_of,
+    edit_run,
+    load_run,
+    lock_file,
+    models_of,
+    outputs_are_intact,
+)
 from helpers.training.settings import Steering
 
 if TYPE_CHECKING:
@@ -346,7 +353,7 @@ class Run:
                 "outputs": digests_of(self.paths, self.outputs),
                 **self.notes,
             }
-        if held := OPEN.pop(self.paths.lock_file(self.name), None):
+        if held := OPEN.pop(lock_file(self.paths, self.name), None):
             held.lock.release()
 
 

@@ -94,6 +94,11 @@ def edit_run(run_paths: paths.RunPaths) -> Iterator[dict[str, Any]]:
         files.save_json(run_paths.run_json, run)
 
 
+def lock_file(run_paths: paths.RunPaths, stage: str = "") -> Path:
+    """Return the lock of one stage, or of the run if `stage` is empty."""
+    return run_paths.root / (f".{stage}.lock" if stage else ".lock")
+
+
 def lock(run_paths: paths.RunPaths, stage: str = "") -> filelock.AcquireReturnProxy:
     """Hold the run, or one stage of it, for a `with` block or until this process ends.
 
@@ -101,7 +106,7 @@ def lock(run_paths: paths.RunPaths, stage: str = "") -> filelock.AcquireReturnPr
         RunError: another process holds it; two notebooks would overwrite each other's files.
     """
     try:
-        return files.held(run_paths.lock_file(stage), wait=False)
+        return files.held(lock_file(run_paths, stage), wait=False)
     except files.LockedError:
         raise RunError(
             f"another process works on run {run_paths.name!r}: wait for it (if it is an open "

@@ -61,7 +61,7 @@ def begin(name: str, names: Mapping[str, Any]) -> Run:
         ArtifactError: run.json is damaged, or a file of an earlier notebook has changed.
     """
     stage = open_stage(name, names)
-    lock = stage.paths.lock_file(name)  # a notebook's first cells may be run twice
+    lock = record.lock_file(stage.paths, name)  # a notebook's first cells may be run twice
     if not (lock in OPEN and lock.exists()):
         OPEN[lock] = record.lock(stage.paths, name)
     files.remove_leftovers(stage.paths.root, paths.submissions_root())
