@@ -20,7 +20,7 @@ ROWS = {
     "random forest": "rf",
     "LDA": "lda",
     "PatchCore, good parts only": "patchcore",
-    "published cell (DARTS_V2)": "darts_v2",
+    "published cell, from scratch": "darts_v2",
     "brightness alone": "lr_on_brightness",
     "module prior, no pixel": "module_prior",
 }
