@@ -58,6 +58,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if readable.any():
         shown = table[readable].drop(columns="reason")
         shown["file"] = shown.file.str.replace(LONG, r"\1...\2", regex=True)
+        if remark:  # the demo's images lie deep in an installed package
+            shown["file"] = shown.file.map(lambda file: Path(file).name)
         print(shown.to_string(index=False, float_format="{:.4f}".format, na_rep=""))
     for line in left_out([place for place in places if place.is_dir()]):
         print(f"left out: {line}")
