@@ -14,7 +14,7 @@ from helpers.darts.sandwich import Space
 from helpers.darts.search import Search
 from helpers.models.spec import count_parameters
 from helpers.models.weights import find_weights
-from tests.benchmarks import out_of_fold, subnets
+from tests.benchmarks import out_of_fold, population, subnets
 from tests.darts.test_sandwich import macs_by_name
 
 
@@ -125,3 +125,20 @@ def test_drawn_parts_cost_as_much_as_the_best_ones_and_are_others(monkeypatch):
         assert abs(space.macs(one.candidate) / like.macs - 1) <= 0.05
     table = subnets.frame([*best, *drawn], len(best))
     assert table.kind.tolist() == ["best"] * 4 + ["evolved"] * 4 + ["drawn"] * 2
+
+
+def test_a_searched_cell_is_ranked_among_random_ones_by_modules_drawn_anew(monkeypatch):
+    monkeypatch.setattr(population, "DRAWS", 200)
+    rng = np.random.default_rng(0)
+    folds = pd.DataFrame({"label": rng.integers(2, size=400), "group": np.arange(400) // 20})
+    by_quality = {f"random_cell_{i}": i / 10 for i in range(10)} | {"searched": 0.55, "fbp": 5.0}
+    noise = rng.normal(size=(400, 1)) + rng.normal(scale=0.05, size=(400, 12))
+    scores = pd.DataFrame(noise + np.outer(folds.label, [*by_quality.values()]), columns=by_quality)
+    table, (said,) = population.table(folds, scores)
+    row = table.set_index("training").loc["searched"]
+    assert row["rank"] == 5 and row["of"] == 11  # 6 to 9 are better
+    assert 2 <= row.rank_low <= 5 <= row.rank_high <= 8
+    assert table.training.iloc[0] == "fbp" and table.kind.iloc[0] == "fbp"
+    assert "rank 5 [" in said and "p = 0.45" in said
+    mine = metrics.roc_auc(folds.label, scores.searched)
+    assert row.across == mine

@@ -6,7 +6,8 @@ Five random folds (near duplicates together) and the five published folds of who
 image is scored by a training that has not seen its fold. A row is a recipe that is fixed
 beforehand; trainings keep their last epoch. After each fold the scores are written to
 `notebooks/results/out_of_fold/` (`folds.csv`, and `<protocol>/<row>.csv` with a column for each
-seed), and what is there is not computed again: delete a file to repeat it.
+seed; random cells: `tests/benchmarks/population/`), and what is there is not computed again: delete
+a file to repeat it.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import re
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -52,6 +54,7 @@ from helpers.training.settings import BaselineSettings, FinetuneSettings
 FOLDS = 5
 LITE = "efficientnet_lite{}"
 RANDOM_CELL = re.compile(r"random_cell_(\d+)")
+POPULATION = Path(__file__).with_name("population")  # random cells: no rows of 06
 PLAIN_PX, PLAIN_EPOCHS, PLAIN_RATE = 224, 8, 3e-4  # as many epochs as `full` trains FBP
 Scores = pd.Series  # defect score by id, of the rows `val`
 
@@ -323,7 +326,7 @@ def save_folds() -> None:
 def complete(row: str, name: str, seed: int, fold: int) -> None:
     """Score the images of a fold by a row's recipe, unless its file has them already."""
     table, column = protocol(name), f"seed{seed}"
-    path = published_scores() / name / f"{row}.csv"
+    path = (POPULATION if RANDOM_CELL.fullmatch(row) else published_scores()) / name / f"{row}.csv"
 
     def read() -> pd.DataFrame:
         return pd.read_csv(path, dtype={"id": str}) if path.exists() else table[["id"]].copy()

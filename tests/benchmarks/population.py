@@ -1,0 +1,111 @@
+"""Rank searched cells among random ones on ELPV: `python -m tests.benchmarks.population`.
+
+Judged are the scores of modules that no training has seen (`out_of_fold --protocols groups`: rows
+random_cell_0, random_cell_1, ..., searched, darts_v2, by_hand, fbp). If a search is no better than
+a random draw, all ranks are equally probable (Yang et al. 2020, arXiv 1912.12522). Writes
+population.csv and population.png beside this file.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib import pyplot as plt
+
+from helpers.core import files, metrics, paths, seeding, style
+from helpers.results.out_of_fold import UNSEEN, read_folder
+from tests.benchmarks.out_of_fold import POPULATION
+
+TABLE = Path(__file__).with_suffix(".csv")
+DRAWS = 1000  # of whole modules, for intervals of ranks and differences
+POWER = 1.96 + 0.84  # standard errors: so large a difference is seen in 80 of 100 cases
+KINDS = {"random_cell": "random", "searched": "searched", "darts_v2": "published"}
+
+
+def trained() -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return folds, and the complete scores: a row for each image, a column for each training."""
+    found, columns = read_folder(paths.published_scores()), {}
+    random = {path.stem: path for path in sorted((POPULATION / UNSEEN).glob("*.csv"))}
+    cells = {row: files.load_csv(path, ("id",)).set_index("id") for row, path in random.items()}
+    for row, seeds in (found.scores[UNSEEN] | cells).items():
+        for seed in seeds.dropna(axis="columns"):
+            columns[row if seed == "seed0" else f"{row}, {seed}"] = seeds[seed]
+    scores = pd.DataFrame({row: values.reindex(found.folds.id) for row, values in columns.items()})
+    return found.folds, scores
+
+
+def kind_of(row: str) -> str:
+    """Return what a training stands for: a kind of cell, or the row itself."""
+    return next((kind for start, kind in KINDS.items() if row.startswith(start)), row)
+
+
+def drawn_aucs(labels: np.ndarray, scores: pd.DataFrame, modules: pd.Series) -> pd.DataFrame:
+    """Return the AUC of each training (columns) on whole modules drawn with replacement (rows)."""
+    members = [np.flatnonzero(modules == name) for name in modules.unique()]
+    generator, aucs = seeding.numpy_stream(0, "modules of the population"), []
+    for _ in range(DRAWS):
+        draw = generator.integers(len(members), size=len(members))
+        rows = np.concatenate([members[i] for i in draw])
+        aucs.append([metrics.roc_auc(labels[rows], scores[one].to_numpy()[rows]) for one in scores])
+    return pd.DataFrame(aucs, columns=scores.columns)
+
+
+def table(folds: pd.DataFrame, scores: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """Return a row for each training, and a sentence for each searched cell.
+
+    A row has its kind, its AUC across and inside modules, and its rank among the random cells and
+    itself, with the 95 % interval by modules: 1 is better than all of them.
+    """
+    labels, drawn = folds.label.to_numpy(), drawn_aucs(folds.label.to_numpy(), scores, folds.group)
+    random = [one for one in scores if kind_of(one) == "random"]
+    whole = {one: metrics.roc_auc(labels, scores[one]) for one in scores}
+    rows, said = [], []
+    for one in scores:
+        others = [cell for cell in random if cell != one]
+        rank = 1 + sum(whole[cell] >= whole[one] for cell in others)
+        ranks = 1 + drawn[others].ge(drawn[one], axis=0).sum(axis=1)
+        low, high = (int(ranks.quantile(tail)) for tail in metrics.TAILS)
+        inside = metrics.within_group_auc(labels, scores[one], folds.group).estimate
+        row = {"training": one, "kind": kind_of(one), "across": whole[one], "inside": inside}
+        rows.append(row | {"rank": rank, "rank_low": low, "rank_high": high, "of": len(others) + 1})
+        if kind_of(one) == "searched":
+            gain = 100 * (whole[one] - np.mean([whole[cell] for cell in others]))
+            error = 100 * (drawn[one] - drawn[others].mean(axis=1)).std()
+            spread = 100 * np.std([whole[cell] for cell in others], ddof=1)  # cells and trainings
+            said.append(
+                f"{one}: rank {rank} [{low}, {high}] of {len(others) + 1}, by luck alone p = "
+                f"{rank / (len(others) + 1):.2f}; {gain:+.1f} points from the mean of the random "
+                f"cells (standard error by modules {error:.1f}, deviation between random cells "
+                f"{spread:.1f}: {POWER * np.hypot(error, spread):.1f} points would be seen in 80 "
+                "of 100 searches)"
+            )
+    return pd.DataFrame(rows).sort_values("across", ascending=False, ignore_index=True), said
+
+
+def draw(rows: pd.DataFrame, file: Path) -> None:
+    """Draw the AUC inside modules over that across modules."""
+    style.use_style()
+    figure, axes = plt.subplots(figsize=(7, 4.5))
+    percent = rows.assign(across=100 * rows.across, inside=100 * rows.inside)
+    sns.scatterplot(percent, x="across", y="inside", hue="kind", style="kind", s=70, ax=axes)
+    axes.set(xlabel="AUC on unseen modules, %", ylabel="AUC inside unseen modules, %")
+    axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
+    figure.savefig(file, dpi=110, bbox_inches="tight")
+    plt.close(figure)
+
+
+def main() -> int:
+    """Write the table and the picture, print both; return the exit code."""
+    rows, said = table(*trained())
+    files.save_csv(TABLE, rows.round(5))
+    draw(rows, TABLE.with_suffix(".png"))
+    print(rows.round(4).to_string(index=False), *said, sep="\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
