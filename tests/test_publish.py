@@ -17,6 +17,7 @@ from helpers.runs.settings import STAGES
 from tests import planted, publish
 
 RUN, STAGE = "elpv-quick", "03_finetuning"
+PUBLISHED = {".ipynb", ".csv", ".png", ".txt", ".md", ".jsonl"}
 NOTEBOOKS = sorted(paths.notebooks_root().glob("*.ipynb"))
 BAR = v4.new_output("display_data", data={publish.WIDGET: {"model_id": "1"}, "text/plain": "0 %"})
 WARNING = v4.new_output("stream", name="stderr", text="oh\n")
@@ -73,7 +74,8 @@ def test_a_notebook_of_the_repository_has_no_outputs_or_those_of_its_present_cod
 
 def test_all_notebooks_together_are_small_and_readme_s_picture_is_saved_by_one():
     # each publication stays in git's history
-    assert sum(path.stat().st_size for path in NOTEBOOKS) < 6_000_000
+    tracked = [p for p in paths.notebooks_root().rglob("*") if p.suffix in PUBLISHED]
+    assert sum(path.stat().st_size for path in tracked) < 6_000_000
     assert any(
         f'"{publish.FIGURE}"' in cell.source for p in NOTEBOOKS for cell in read(p.stem).cells
     )
@@ -111,6 +113,18 @@ def test_publishing_puts_outputs_and_a_stamp_into_the_sources_and_nothing_else(f
     assert publish.faults(after) == []
     after.cells[1].source += "\nx = 1"
     assert len(publish.faults(after)) == 1  # stale
+
+
+def test_a_photograph_is_published_as_jpeg_and_a_curve_as_png():
+    waves = 128 + 90 * np.sin(np.arange(90) / 9) + np.random.default_rng(0).normal(0, 4, (90, 90))
+    grain = np.uint8(waves)[:, :, None].repeat(3, 2)
+    curve = np.full((90, 90, 3), 255, np.uint8)
+    curve[np.arange(90), np.arange(90)] = 0
+    for pixels, kind in ((grain, "image/jpeg"), (curve, "image/png")):
+        picture = publish.encoded(Image.fromarray(pixels), "PNG")
+        shown = publish.cleaned(v4.new_output("display_data", data={"image/png": picture}), 1).data
+        assert [*shown] == [kind]
+        assert np.abs(np.int64(publish.opened(shown[kind])) - pixels).mean() < 8
 
 
 @pytest.mark.parametrize("url", ["https://github.com/a/b.c.git", "git@github.com:a/b.c"])
