@@ -1,12 +1,9 @@
 """The DARTS supernet edge by edge and operation by operation, written from the formulas.
 
-The oracle of `helpers.darts`: it shares no code with it. Also the second-order gradient of alpha,
-with a rebuilt copy of the model, as the public reference does it.
+The oracle of `helpers.darts`: it shares no code with it.
 """
 
 from __future__ import annotations
-
-import copy
 
 import torch
 import torch.nn.functional as F
@@ -172,34 +169,6 @@ class PlainSupernet(nn.Module):
             weights = F.softmax(getattr(self, f"alpha_{name}"), dim=-1)
             s0, s1 = s1, cell(s0, s1, weights, self.beta(name))
         return self.classifier(F.adaptive_avg_pool2d(s1, 1).flatten(1))
-
-
-def loss_of(net: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
-    return F.cross_entropy(net(batch[0]), batch[1])
-
-
-def second_order_alpha(net, train, val, xi, momentum, weight_decay, buffers) -> None:
-    """Leave the second-order gradient in alpha.grad, with a rebuilt model at w'."""
-    weights, alphas = net.weights(), net.alphas()
-    grads = torch.autograd.grad(loss_of(net, train), weights)
-    unrolled = copy.deepcopy(net)
-    with torch.no_grad():
-        for p, w, g, b in zip(unrolled.weights(), weights, grads, buffers, strict=True):
-            p.copy_(w - xi * (momentum * b + g + weight_decay * w))
-    loss_of(unrolled, val).backward()
-    v = [p.grad for p in unrolled.weights()]
-    eps = 0.01 / torch.cat([g.flatten() for g in v]).norm()
-    sides = []
-    for step in (eps, -2 * eps):
-        with torch.no_grad():
-            for w, g in zip(weights, v, strict=True):
-                w.add_(step * g)
-        sides.append(torch.autograd.grad(loss_of(net, train), alphas))
-    with torch.no_grad():
-        for w, g in zip(weights, v, strict=True):
-            w.add_(eps * g)
-    for a, u, p, n in zip(alphas, unrolled.alphas(), *sides, strict=True):
-        a.grad = u.grad - xi * (p - n) / (2 * eps)
 
 
 def operation_slots(edges_of_state: nn.Module, operations: nn.ModuleList, edge: int):
