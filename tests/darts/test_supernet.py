@@ -34,11 +34,7 @@ CASES = {
     "half of the channels, odd maps, gray": ({"partial": 2, "in_channels": 1}, 5, (7, 9)),
     "half of the channels, imagenet stem": ({"partial": 2, "stem": "imagenet"}, 4, (45, 41)),
     "odd maps, three classes": ({"num_classes": 3}, 5, (9, 7)),
-    "odd image, gray, three classes": (
-        {"stem": "imagenet", "in_channels": 1, "num_classes": 3},
-        4,
-        (75, 53),
-    ),
+    "odd image": ({"stem": "imagenet", "in_channels": 1, "num_classes": 3}, 4, (75, 53)),
     "two images": ({}, 2, (11, 8)),
     "reduction cells only": ({"layers": 2}, 4, (8, 8)),
     "six cells, two nodes": ({"layers": 6, "nodes": 2}, 4, (10, 10)),

@@ -111,6 +111,12 @@ def test_the_trainings_of_03_take_its_parameters():
         ("03_finetuning", {"backbone": []}, "BACKBONE=[]"),
         ("03_finetuning", {"backbone": "auto, vgg11"}, "BACKBONE='auto, vgg11'"),
         ("03_finetuning", {"backbone": ["vgg11", "vgg13"], "weights": "w.pth"}, "WEIGHTS='w.pth'"),
+        ("04_darts_search", {"channels": 6, "partial": 4}, "PARTIAL=4"),
+        ("04_darts_search", {"epochs": 2, "alpha_warmup": 2}, "ALPHA_WARMUP=2"),
+        ("04_darts_search", {"lr": 0.001, "lr_min": 0.01}, "LR_MIN=0.01"),
+        ("04_darts_search", {"layers": 2}, "LAYERS=2"),
+        ("04_darts_search", {"perturbation_images": 1}, "PERTURBATION_IMAGES=1"),
+        ("04_darts_search", {"lr": float("inf")}, "LR=inf"),
         ("05_genotype_retraining", {"genotypes": '["DARTS_V2"'}, "GENOTYPES='[\"DARTS_V2\"'"),
         ("07_decision", {"review_share": 1.5}, "REVIEW_SHARE=1.5"),
         ("07_decision", {"escape_cost": 0.0, "false_alarm_cost": 0.0}, "REVIEW_COST"),
@@ -118,7 +124,7 @@ def test_the_trainings_of_03_take_its_parameters():
         ("07_decision", {"false_alarm_cost": 0.0}, "ESCAPE_COST"),
     ],
 )
-def test_what_is_of_the_wrong_type_out_of_range_or_says_nothing_alone_is_refused(
+def test_a_value_of_the_wrong_type_out_of_range_or_at_odds_with_another_is_refused(
     stage, given, culprit
 ):
     assert culprit in refused(stage, **given)
