@@ -33,12 +33,6 @@ def test_within_group_auc_is_the_weighted_mean_of_the_groups_own():
     assert perfect == pytest.approx((1, metrics.exact_interval(6, 6).low, 1))
 
 
-def test_a_score_that_tells_the_groups_alone_has_a_within_group_auc_of_one_half():
-    labels, scores, groups = lots(inside=0.0, n_groups=60)
-    assert metrics.roc_auc(labels, scores) > 0.7
-    assert metrics.within_group_auc(labels, scores, groups).estimate == pytest.approx(0.5, abs=0.05)
-
-
 def test_without_a_group_of_both_classes_there_is_no_within_group_auc():
     assert np.isnan(metrics.within_group_auc([0, 1, 0, 1], [1, 2, 3, 4.0], list("abcd"))).all()
 
@@ -84,16 +78,6 @@ def test_interval_and_difference_are_obuchowski_s_with_student_s_t_or_delong_s(b
     se = np.sqrt(covariance[0, 0]) / (auc.estimate * (1 - auc.estimate))
     ends = special.logit(auc.estimate) + quantile * se * np.array([-1, 1])
     assert special.logit(auc[1:]) == pytest.approx(ends)
-
-
-def test_groups_of_one_part_and_missing_groups_are_as_parts():
-    labels, scores, groups = lots()
-    alone = metrics.auc_interval(labels, scores)
-    single = metrics.auc_interval(labels, scores, np.arange(labels.size))
-    assert single == pytest.approx(alone, abs=1e-3)  # t with 599 degrees of freedom
-    assert metrics.auc_interval(labels, scores, [None] * labels.size) == single
-    wide = metrics.auc_interval(labels, scores, groups)
-    assert wide.high - wide.low > 1.5 * (alone.high - alone.low)
 
 
 def test_a_class_in_one_group_says_nothing_about_other_groups():

@@ -31,19 +31,6 @@ def test_a_training_validates_on_its_fold_and_trains_on_all_others(split):
     assert seen == ["val", "train", "train", "test", "excluded", "val"]
 
 
-def test_labels_of_a_review_train_and_judge_nothing(split):
-    labels = pd.array([0, 0, 1, 1, pd.NA, 0], dtype="Int64")
-    reviews = pd.array([1, 1, pd.NA, 0, pd.NA, 1], dtype="Int64")
-    split = split.assign(label=labels, review=reviews)
-    split.loc[6] = ["g", "review", pd.NA, 1, 1]
-    for fold, expected in ((None, [1, 0, 1, 1, pd.NA, 1, 1]), (1, [0, 1, 1, 1, pd.NA, 0, 1])):
-        seen = sides(split, fold)
-        pd.testing.assert_series_equal(
-            seen.label, pd.Series(expected, dtype="Int64"), check_names=False
-        )
-        assert seen.split[6] == "train"
-
-
 def test_without_a_test_set_a_model_is_judged_by_a_training_for_each_fold():
     split = pd.DataFrame({"split": ["val", "train", "train"], "fold": [0, 1, 1]})
     assert judges(split, [3]) == [Member(3, 0), Member(3, 1)]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from helpers.core import metrics, paths
+from helpers.core import paths
 from helpers.results import decision
 from helpers.results import operating_point as op
 
@@ -123,19 +123,6 @@ def test_the_share_weighs_good_and_bad_parts_as_on_the_line():
     scores[10:] += 0.25
     share = op.reviewed_share(labels, scores, op.Bins(0.1, 0.3), bad_rate=0.1)
     assert share == pytest.approx(0.9 * 0.2 + 0.1 * 0.1)
-
-
-def test_a_rate_s_interval_with_groups_is_never_narrower_than_the_exact_one():
-    flags = np.repeat([True, False], [6, 54])
-    exact = metrics.exact_interval(6, 60)
-    single = metrics.rate_interval(flags, [f"g{i}" for i in range(60)])
-    assert single == pytest.approx(exact, abs=0.03)
-    clustered = metrics.rate_interval(flags, np.repeat(np.arange(10).astype(str), 6))
-    assert clustered.high > exact.high + 0.05  # all six are in one lot of ten
-    assert clustered.low < exact.low
-    for empty in ("", np.nan, None):
-        own = metrics.rate_interval(flags, np.full(60, empty, dtype=object))
-        assert own == single  # each part is a group of its own
 
 
 ICCS = (0.0, 0.2, 0.5)

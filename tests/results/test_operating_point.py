@@ -77,15 +77,6 @@ def test_escape_and_overkill_counts_and_exact_intervals():
     assert point.overkill_rate == pytest.approx((0, 0, 1 - 0.025**0.25))
 
 
-def test_expected_cost_by_hand():
-    point = op.escape_and_overkill(LABELS, SCORES, 0.55)
-    rates = point.escape_rate.estimate, point.overkill_rate.estimate  # a quarter and none
-    assert op.expected_cost(*rates, 0, op.Line(0.5, 100, 1)) == pytest.approx(12.5)
-    assert op.expected_cost(*rates, 0, op.Line(0.01, 100, 1)) == pytest.approx(0.25)
-    line = op.Line(0.01, 100, 2, review_cost=3)
-    assert op.expected_cost(0, 0.25, 0.1, line) == pytest.approx(2 * 0.99 / 4 + 0.3)
-
-
 def test_with_equal_costs_the_most_accurate_threshold_is_chosen_and_of_equals_the_lowest():
     # 0.35 overkills 1 of 4 good parts, 0.55 lets 1 of 4 bad ones escape; the rarer bad ones are,
     # the higher the threshold
