@@ -26,12 +26,10 @@ class ForkedKernel:
     def __init__(self, process):
         self.process, self.pid = process, process.pid
 
-    @property
-    def returncode(self):
-        return self.process.exitcode
-
     def poll(self):
         return self.process.exitcode
+
+    returncode = property(poll)
 
     def wait(self, timeout=None):
         self.process.join(timeout)

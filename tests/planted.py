@@ -87,16 +87,6 @@ def add_folds(run_paths: RunPaths, folds: int = 5) -> None:
     files.save_csv(run_paths.split_csv, split)
 
 
-def shuffle_test_labels(run_paths: RunPaths, seed: int = 5) -> None:
-    """Give the test parts each other's labels."""
-    split = read_split(run_paths.split_csv)
-    test = split.split == "test"
-    shuffled = np.random.default_rng(seed).permutation(split.loc[test, "label"])
-    assert (shuffled != split.loc[test, "label"]).any()
-    split.loc[test, "label"] = shuffled
-    files.save_csv(run_paths.split_csv, split)
-
-
 def hide_test_labels(run_paths: RunPaths) -> None:
     """As in a contest."""
     split = read_split(run_paths.split_csv)

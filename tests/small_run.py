@@ -1,11 +1,10 @@
-"""A small run for tests of faults: a split, a trained network, features and a cell."""
+"""A small run for tests of faults: a split and a trained network."""
 
 import dataclasses
 import functools
 import os
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -13,7 +12,6 @@ import torch
 from helpers.commands import run
 from helpers.core import files, paths
 from helpers.core.members import Member
-from helpers.darts import genotypes
 from helpers.datasets import cache as images
 from helpers.models import backbones
 from helpers.models.record import Model
@@ -75,23 +73,14 @@ def small_cnn(channels: int, seed: int) -> backbones.TwoLayerCNN:
     return backbones.build(dataclasses.replace(spec, options={"hidden": 20}))
 
 
-def small_features(ids: list[str]) -> dict[str, np.ndarray]:
-    """Return two numbers for each image."""
-    numbers = np.arange(2 * len(ids), dtype=np.float32).reshape(-1, 2)
-    return {"id": np.array(ids), "embedding": numbers}
-
-
 def make_run(place: Path) -> Path:
-    """Make a home with a split, a trained network, features and a cell; its images beside it."""
+    """Make a home with a split and a trained network; its images are beside it."""
     faults.write_images(place / "parts")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(paths.HOME_VARIABLE, str(place / "home"))
         assert run_split(place / "parts") == 0
         stage = stages.begin(FINETUNING, OPTIONS)
         train(stage)
-        stage.once("features/net", small_features, stage.split.id.tolist())
-        cell = genotypes.PUBLISHED["DARTS_V2"]
-        stage.once("genotypes/searched", genotypes.described, cell, {"method": "none"})
         stage.finish()
     return place
 

@@ -32,14 +32,9 @@ PARSERS = {
 def commands(text):
     """The calls of `PARSERS` in indented lines and in code spans: (name, arguments)."""
     code = re.findall(r"^ {4}(.+)$", text, re.M) + re.findall(r"(?<!`)`([^`]+)`", text)
-    calls = re.findall(
-        rf"-m helpers\.({'|'.join(PARSERS)})\b([^&\n]*)", "\n".join(map(joined, code))
-    )
+    lines = "\n".join(" ".join(call.split()) for call in code)
+    calls = re.findall(rf"-m helpers\.({'|'.join(PARSERS)})\b([^&\n]*)", lines)
     return [(name, shlex.split(rest.replace("...", ""))) for name, rest in calls]
-
-
-def joined(code):
-    return " ".join(code.split())
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)

@@ -153,10 +153,3 @@ def test_the_random_cells_are_those_nearest_in_size_to_the_searched_ones():
     assert [cell.name for cell in by_kind["random"]] == ["random_cell_0", "random_cell_1"]
     assert [*by_kind] == ["published", "random"]
     assert len(by_kind["published"]) == len(genotypes.PUBLISHED)
-
-
-def test_the_size_of_a_cell_is_that_of_its_network_without_the_auxiliary_head():
-    genotype = genotypes.random_genotype(0)
-    model = network.DerivedNetwork(genotype, SIZE)
-    head = sum(p.numel() for p in model.auxiliary_head.parameters())
-    assert size_of(genotype) == sum(p.numel() for p in model.parameters()) - head > 0

@@ -1,13 +1,12 @@
 """The contest's layouts, on toy images."""
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from helpers import datasets
 from helpers.core import paths
 from helpers.datasets import chips
 from helpers.datasets.settings import SplitSettings
+from tests.datasets.test_folder import fill
 
 FIRST = ("train/good_0", "train/bad_1", "test/all_tests")
 NESTED = ("train/good_0/good_0", "train/bad_1/bad_1", "test/all_tests/all_tests")
@@ -16,10 +15,7 @@ SECOND = ("train/train_contest/good_all", "train/train_contest/defect", "test/te
 
 def _write(root, layout=FIRST, suffix="bmp"):
     for side, folder in zip(("g", "b", "t"), layout, strict=True):
-        (root / folder).mkdir(parents=True)
-        for i in range(4):
-            pixels = np.full((8, 8), 10 * i, np.uint8)
-            Image.fromarray(pixels).save(root / folder / f"{side}{i}.{suffix}")
+        fill(root / folder, *(f"{side}{i}.{suffix}" for i in range(4)))
 
 
 def _load(root):
@@ -40,8 +36,7 @@ def test_both_stages_are_read_nested_or_not(tmp_path, layout, suffix):
 def test_hidden_folders_are_skipped_and_images_of_no_class_are_listed(tmp_path):
     _write(tmp_path, SECOND)
     for name in ("train/.old/good_all", "train/train_contest/defect/.thumbnails", "train/other"):
-        (tmp_path / name).mkdir(parents=True)
-        Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / name / "x.bmp")
+        fill(tmp_path / name, "x.bmp")
     source = _load(tmp_path)
     assert len(source.table) == 12
     assert source.left_out == ("images in no class folder: 1",)

@@ -15,7 +15,7 @@ from helpers.models import backbones
 from helpers.results.calibration import apply_temperature
 from helpers.training.inference import ScoresError
 from helpers.training.patchcore import MemoryBank, network_of
-from tests.datasets.test_cache import TURNED
+from tests.datasets.test_cache import TURNED, noise, save
 from tests.deploy_run import save_described, small_models
 
 
@@ -31,11 +31,7 @@ def model(opened):
 
 @pytest.fixture
 def parts(tmp_path):
-    rng = np.random.default_rng(0)
-    files = [tmp_path / f"{number}.png" for number in range(3)]
-    for file in files:
-        Image.fromarray(rng.integers(0, 256, (40, 30), dtype=np.uint8)).save(file)
-    return files
+    return [save(tmp_path / f"{number}.png", noise(number, 40, 30)) for number in range(3)]
 
 
 def test_probability_and_verdict_follow_the_score(model, parts):

@@ -61,13 +61,6 @@ def test_a_training_keeps_its_best_epoch_and_one_without_a_fold_its_last(run):
     assert keeps == {None: "best", 0: "last", 1: "last"}
 
 
-def test_candidates_are_no_rows_and_have_a_folder_of_their_own(run):
-    place = "checkpoints/halving/5_epochs"
-    found = networks.train(run, [job(run)], folder=place, add=False)
-    assert (run.paths.root / place / "fbp" / "seed0.safetensors").is_file()
-    assert len(found["fbp"]) == 1 and not run.paths.predictions("fbp").exists()
-
-
 def test_notebook_03_trains_the_cnn_once_and_the_others_on_each_backbone_and_fold(run):
     found = networks.weights_of(run)
     assert run.notes["backbone"] == "test_vit, test_resnet"
@@ -85,19 +78,6 @@ def test_notebook_03_trains_the_cnn_once_and_the_others_on_each_backbone_and_fol
     assert kept.history == once[0].history
     curves = networks.curves(trained)
     assert curves.groupby("model").size().to_dict() == {"fbp": 3, "ll": 3}
-
-
-def test_the_scores_of_several_seeds_and_folds_are_a_predictions_file(run):
-    members = cross_fitted(run.split, [0, 1])
-    rng, scores = np.random.default_rng(0), {}
-    for member in members:
-        table = networks.sides(run.split, member.fold)
-        own = table.loc[table.split.isin(["val", "test"]), ["id", "split"]]
-        scores[member] = own.assign(defect_score=rng.random(len(own)))
-    run.add_model(Model("own", members=tuple(members)), networks.joined(scores))
-    scored = run.models()["own"]
-    assert scored.model.members == tuple(members) and len(scored.members) == len(members)
-    assert scored.model.averaged == "2 seeds x 3 folds"
 
 
 def test_the_teacher_of_an_image_has_not_seen_it_and_the_first_seed_teaches(run):

@@ -71,15 +71,6 @@ def test_probabilities_are_the_softmax_averaged_over_the_views(images):
     )
 
 
-def test_validation_numbers_are_those_of_scikit_learn(images):
-    model = _LeftMinusRight()
-    probability = inference.predict(model, images, "no")
-    found = inference.evaluate(model, images, "no")
-    assert found["val_auc"] == pytest.approx(roc_auc_score(images.labels, probability))
-    assert found["val_loss"] == pytest.approx(log_loss(images.labels, probability), abs=1e-6)
-    assert found["val_accuracy"] == np.mean((probability > 0.5) == images.labels)
-
-
 def test_images_without_a_finite_score_are_named(images):
     images.images[[0, 1, 3, 4]] = torch.nan
     with pytest.raises(inference.ScoresError, match=r"4 image\(s\).* a, b, d$"):

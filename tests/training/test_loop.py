@@ -8,21 +8,19 @@ import time
 from unittest.mock import Mock
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from torch import nn
 
 from helpers.core import environment, files, seeding, status, tensors
 from helpers.core.errors import OutOfTime
-from helpers.datasets.cache import ImageCache
-from helpers.models.spec import ModelSpec
 from helpers.training import loop
-from helpers.training.batches import EmbeddingBatches, ImageBatches, epoch_order
+from helpers.training.batches import EmbeddingBatches, epoch_order
 from helpers.training.inference import evaluate
 from helpers.training.loop import Loss, Training, TrainingError, make_optimizer, make_scheduler
 from helpers.training.settings import Steering, TrainSettings
 from tests.small_run import untimed
+from tests.training.test_batches import image_batches
 
 
 def _problem(n=96, d=6, seed=0):
@@ -246,12 +244,8 @@ def test_the_rate_of_each_epoch_is_that_of_the_schedule_s_formula(options, expec
 @pytest.mark.parametrize("n", [33, 39, 40, 41, 48])
 def test_one_cycle_has_as_many_steps_as_batches_are_drawn(n):
     """The last batch of 1 or 7 images is dropped, that of 8 or 9 is not."""
-    values = np.arange(n, dtype=np.uint8)
-    pixels = np.broadcast_to(values[:, None, None, None], (n, 4, 4, 1))
-    spec = ModelSpec("toy", "cnn", 2, 4, 1, (0.5,), (0.25,), 8, "")
-    cache = ImageCache(pixels, pd.DataFrame({"id": values.astype(str)}), "toy")
-    labels, ids = np.arange(n) % 2, values.astype(str)
-    images = ImageBatches(cache, np.arange(n), labels, ids, spec, batch_size=16)
+    images = image_batches(n, batch_size=16)
+    images.labels = np.arange(n) % 2
     model = nn.Sequential(nn.Flatten(), nn.Linear(16, 2))
     settings = TrainSettings(epochs=3, precision="no")
     fit = Training(model, images, images, settings, seed=0).run()
