@@ -175,16 +175,6 @@ def test_a_line_that_no_page_has_saved_is_named(tmp_path, column, value):
     files.save_csv(csv, table)
     with pytest.raises(files.ArtifactError, match=f"line 3: .*{column} '?{value or 'nan'}"):
         judgements.read_judgements(csv)
-
-
-def test_a_csv_without_a_promise_gives_labels_and_escapes_but_checks_no_promise(tmp_path):
-    table, csv = judged("audit", ("good", "good"), ("bad", "bad")), tmp_path / "saved.csv"
-    files.save_csv(csv, table.assign(promised=None))
-    read = judgements.read_judgements(csv)
-    assert "1 of 2 audited parts are bad" in judgements.say_escapes(read)
-    labels = judgements.with_reviews(read)
-    assert labels.columns[:2].tolist() == ["path", "review"]
-    assert "cannot be checked" in judgements.say_promise(labels)
     files.save_csv(csv, table.drop(columns="passed"))
     with pytest.raises(files.ArtifactError, match="lacks the column"):
         judgements.read_judgements(csv)

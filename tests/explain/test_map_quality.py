@@ -59,19 +59,10 @@ def test_pixels_of_equal_importance_do_not_go_from_the_top_left():
     assert map_quality._importance_rank(maps, seed=0).tolist() == [[[3, 0], [1, 2]]]
 
 
-def test_a_true_map_beats_random_ones_and_a_random_one_does_not():
-    bright = torch.rand(40, 1, 28, 28)
-    truth = torch.zeros(40, 28, 28)
-    truth[:, -2:, -2:] = 1
-    noise, others = (map_quality.random_maps(truth, seed) for seed in (1, 2))
-    curves = [
-        map_quality.insertion_deletion(BrightSpot(), bright, ZERO, m, 1, 10)
-        for m in (truth, noise, others)
-    ]
-    for kind, sign in (("insertion", 1), ("deletion", -1)):
-        good, random, other = (sign * map_quality.area(c[kind]) for c in curves)
-        assert stats.ttest_1samp(good - random, 0).statistic > 5
-        assert abs(stats.ttest_1samp(random - other, 0).statistic) < 3
+def test_random_maps_are_as_coarse_as_those_of_a_network_and_depend_on_the_seed():
+    first, other = (map_quality.random_maps(torch.zeros(9, 28, 28), seed) for seed in (1, 2))
+    assert first.diff(dim=2).abs().max() <= 0.25  # of 7 cells each has four pixels
+    assert (first - other).abs().max() > 0.5
 
 
 def test_the_table_holds_means_chance_and_intervals_over_the_parts(subject):

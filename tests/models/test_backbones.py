@@ -25,18 +25,6 @@ def test_the_two_layer_cnn_has_the_parameters_counted_by_hand():
     assert sum(p.numel() for p in model.parameters()) == first + second + hidden + head
 
 
-def test_a_saved_model_gives_the_same_scores_when_loaded(tmp_path):
-    model = backbones.build(backbones.spec_of("cnn", 2, 16)).eval()
-    images = torch.randn(3, 3, 16, 16)
-    assert model.embed(images).shape == (3, model.spec.embedding_size) == (3, 1000)
-    backbones.save_model(tmp_path / "m.safetensors", model, full_scale_bits=12, fit="pad")
-    loaded = backbones.load_model(tmp_path / "m.safetensors")
-    assert loaded.spec == model.spec and not loaded.training
-    facts = loaded.facts
-    assert (facts.full_scale_bits, facts.fit, facts.views) == (12, "pad", 1)
-    np.testing.assert_array_equal(loaded(images).detach(), model(images).detach())
-
-
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_backbone_scores_from_its_embedding_and_its_checkpoint_needs_nothing_else(
     tmp_path, monkeypatch, kind

@@ -12,8 +12,6 @@ from helpers.results import claims, findings, results_table
 from helpers.runs.memo import read_all_predictions
 from tests import planted
 
-NOT_MEASURED = Interval(np.nan, np.nan, np.nan)
-
 
 @pytest.fixture
 def run(home):
@@ -83,7 +81,7 @@ def test_gains_are_paired_differences_and_judged_beside_the_reported_ones(run):
         (0.01, Interval(-0.1, -0.2, -0.05), "reversed"),
         (np.nan, Interval(0.1, 0.05, 0.2), "holds"),
         (np.nan, Interval(0.0, -0.1, 0.1), "undecided"),
-        (0.4, NOT_MEASURED, "untested"),
+        (0.4, Interval(np.nan, np.nan, np.nan), "untested"),
     ],
 )
 def test_a_verdict_compares_the_interval_with_zero_and_with_the_reported_number(
