@@ -155,40 +155,52 @@ def _inside(
     return difference(np.ones(len(groups), dtype=bool)), float(error), n - 1
 
 
-def main() -> int:
-    """Write and print the table; return the exit code."""
+def stored_pairs() -> list[tuple[str, str, By, By]]:
+    """Return name, what is replaced, and the scores of both, for tries that need no features."""
+    fbp = stored("fbp")
+    joined = {
+        "stacking of FBP and LL": stacked("fbp", "ll"),
+        "stacking of FBP, LL, RF and PatchCore": stacked("fbp", "ll", "rf", "patchcore"),
+        "FBP and LL, logits 1 : 1": averaged(fbp=1, ll=1),
+        "FBP, LL and PatchCore, logits 1 : 1 : 1": averaged(fbp=1, ll=1, patchcore=1),
+        "FBP, LL and PatchCore, logits 3 : 1 : 1": averaged(fbp=3, ll=1, patchcore=1),
+    }
+    large, plain = stored("efficientnet_lite0@256"), stored("plain")
+    return [
+        *((f"joined: {name}", "FBP", scores, fbp) for name, scores in joined.items()),
+        ("FBP, 256 px", "FBP, 192 px", large, fbp),
+        ("FBP, the presets' recipe", "plain fine-tuning", fbp, plain),
+        ("FBP, 256 px", "plain fine-tuning", large, plain),
+    ]
+
+
+def frozen_pairs() -> list[tuple[str, str, By, By]]:
+    """Return the same for tries with logistic regression on frozen features (ten minutes)."""
     table = datasets.load(SplitSettings(cross_fit=out_of_fold.FOLDS)).table.set_index("id")
     levels = table.probability[FOLDS.id].to_numpy(dtype=float)
-    fbp = stored("fbp")
-    pairs: list[tuple[str, str, By, By]] = [
-        (f"joined: {name}", "FBP", scores, fbp)
-        for name, scores in {
-            "stacking of FBP and LL": stacked("fbp", "ll"),
-            "stacking of FBP, LL, RF and PatchCore": stacked("fbp", "ll", "rf", "patchcore"),
-            "FBP and LL, logits 1 : 1": averaged(fbp=1, ll=1),
-            "FBP, LL and PatchCore, logits 1 : 1 : 1": averaged(fbp=1, ll=1, patchcore=1),
-            "FBP, LL and PatchCore, logits 3 : 1 : 1": averaged(fbp=3, ll=1, patchcore=1),
-        }.items()
-    ]
     mean, gem = maps(192)
     large, large_gem = maps(300)
     base = regression(mean)
-    pairs += [
-        (f"frozen: {name}", "the mean, 192 px", scores, base)
-        for name, scores in {
-            "GeM (p = 3), 192 px": regression(gem),
-            "mean and GeM, 192 px": regression(np.hstack([mean, gem])),
-            "mean, 300 px": regression(large),
-            "GeM, 300 px": regression(large_gem),
-            "mean, both sizes": regression(np.hstack([mean, large])),
-            "mean, 192 px, the annotators' four levels": regression(mean, levels),
-        }.items()
-    ]
-    if "plain" in STORED.scores[UNSEEN]:
-        pairs.append(("FBP, the presets' recipe", "plain fine-tuning", fbp, stored("plain")))
+    frozen = {
+        "GeM (p = 3), 192 px": regression(gem),
+        "mean and GeM, 192 px": regression(np.hstack([mean, gem])),
+        "mean, 300 px": regression(large),
+        "GeM, 300 px": regression(large_gem),
+        "mean, both sizes": regression(np.hstack([mean, large])),
+        "mean, 192 px, the annotators' four levels": regression(mean, levels),
+    }
+    return [(f"frozen: {n}", "the mean, 192 px", scores, base) for n, scores in frozen.items()]
+
+
+def main() -> int:
+    """Write and print the table; return the exit code. What is there of frozen features stays."""
+    kept = pd.read_csv(TABLE) if TABLE.exists() else pd.DataFrame(columns=["try"])
+    kept = kept[kept["try"].str.startswith("frozen: ")]
+    pairs = stored_pairs() + ([] if len(kept) else frozen_pairs())
     rows = [{"try": t, "replaces": r} | gain(scores, other) for t, r, scores, other in pairs]
-    files.save_csv(TABLE, pd.DataFrame(rows).round(2))
-    print(pd.DataFrame(rows).round(2).to_string(index=False))
+    table = pd.concat([pd.DataFrame(rows).round(2), kept], ignore_index=True)
+    files.save_csv(TABLE, table)
+    print(table.to_string(index=False))
     return 0
 
 
