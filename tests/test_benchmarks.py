@@ -2,8 +2,13 @@
 
 import numpy as np
 import pandas as pd
+import pytest
+import torch
+import torch.nn.functional as F
 
-from tests.benchmarks import planted, tiles
+from helpers.darts.architect import Architect
+from tests.benchmarks import planted, search_step, tiles
+from tests.toy_search import TRAIN, VAL, error, flat, plain_of, search
 
 
 def test_the_table_of_tiles_has_a_row_for_each_model_size_and_kind_of_tiles(tmp_path):
@@ -38,3 +43,18 @@ def test_the_table_of_planted_problems_continues_after_its_last_row(tmp_path, mo
     assert len(searched) == len({*searched}) == 2 * len(planted.METHODS) * len(planted.PROBLEMS) * 2
     last = capsys.readouterr().out.splitlines()[-1]
     assert last.split()[1:4] == ["2", "of", "2"] and "0 of 2" in last
+
+
+def test_the_plain_step_that_the_search_is_timed_against_has_the_same_gradient_of_alpha():
+    net, options = search()[0], {"lr": 0.03, "weight_decay": 0.1}
+    plain = plain_of(net)
+    search_step.plain_second_order(plain, VAL, TRAIN, torch.optim.SGD(plain.weights(), **options))
+    sgd = torch.optim.SGD(net.weight_parameters(), **options)
+    expected = Architect(net, F.cross_entropy, order=2).gradient(VAL, TRAIN, sgd)[1]
+    assert error(flat([alpha.grad for alpha in plain.alphas()]), flat(expected)) < 1e-9
+
+
+@pytest.mark.parametrize("kind", search_step.KINDS)
+def test_a_step_of_each_kind_is_timed(kind, monkeypatch):
+    monkeypatch.setattr(search_step.allocator, "keep_freed_memory", lambda: None)
+    assert search_step.seconds(kind, 2, channels=4, layers=3, batch=2, steps=1) > 0

@@ -86,13 +86,13 @@ def table(folds: pd.DataFrame, scores: pd.DataFrame) -> tuple[pd.DataFrame, list
     return pd.DataFrame(rows).sort_values("across", ascending=False, ignore_index=True), said
 
 
-def draw(rows: pd.DataFrame, file: Path) -> None:
-    """Draw the AUC inside modules over that across modules."""
+def draw(rows: pd.DataFrame, labels: dict[str, str], file: Path) -> None:
+    """Draw two columns, the keys of `labels`, against each other; colours are kinds."""
     style.use_style()
     figure, axes = plt.subplots(figsize=(7, 4.5))
-    percent = rows.assign(across=100 * rows.across, inside=100 * rows.inside)
-    sns.scatterplot(percent, x="across", y="inside", hue="kind", style="kind", s=70, ax=axes)
-    axes.set(xlabel="AUC on unseen modules, %", ylabel="AUC inside unseen modules, %")
+    x, y = labels
+    sns.scatterplot(rows, x=x, y=y, hue="kind", style="kind", s=70, ax=axes)
+    axes.set(xlabel=labels[x], ylabel=labels[y])
     axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
     figure.savefig(file, dpi=110, bbox_inches="tight")
     plt.close(figure)
@@ -102,7 +102,8 @@ def main() -> int:
     """Write the table and the picture, print both; return the exit code."""
     rows, said = table(*trained())
     files.save_csv(TABLE, rows.round(5))
-    draw(rows, TABLE.with_suffix(".png"))
+    labels = {"across": "AUC on unseen modules", "inside": "AUC inside unseen modules"}
+    draw(rows, labels, TABLE.with_suffix(".png"))
     print(rows.round(4).to_string(index=False), *said, sep="\n")
     return 0
 

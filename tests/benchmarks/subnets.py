@@ -18,11 +18,8 @@ import functools
 import itertools
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 import pandas as pd
-import seaborn as sns
-from matplotlib import pyplot as plt
 
 from helpers.core import files, metrics, paths, seeding
 from helpers.core.members import sides
@@ -34,7 +31,7 @@ from helpers.results.out_of_fold import read_folder
 from helpers.runs.presets import PRESET_VALUES
 from helpers.training.inference import milliseconds_per_image
 from helpers.training.settings import FinetuneSettings, Steering
-from tests.benchmarks import out_of_fold
+from tests.benchmarks import out_of_fold, population
 
 BASE = out_of_fold.LITE.format(0)
 CHOOSING_FOLD, BEST = 0, 4
@@ -132,15 +129,6 @@ def compared() -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def draw(table: pd.DataFrame, file: Path) -> None:
-    """Draw AUC over milliseconds for one part on one core."""
-    figure, axes = plt.subplots(figsize=(7, 4.5))
-    sns.scatterplot(table, x="ms", y="auc", hue="kind", style="kind", s=80, ax=axes)
-    axes.set(xlabel="milliseconds for one part on one core", ylabel="AUC, unseen modules")
-    figure.savefig(file, dpi=110, bbox_inches="tight")
-    plt.close(figure)
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Do one step; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.subnets")
@@ -156,7 +144,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     else:
         table = compared()
         print(table.round(4).to_string(index=False))
-        draw(table, TABLE.with_suffix(".png"))
+        labels = {"ms": "milliseconds for one part on one core", "auc": "AUC, unseen modules"}
+        population.draw(table, labels, TABLE.with_suffix(".png"))
     return 0
 
 
