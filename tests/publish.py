@@ -31,7 +31,6 @@ ABSOLUTE_PATH = re.compile(r"(?<![\w./<~])/[\w.+@~-]+/[\w.+@~/-]+|file://\S+|\b[
 TABLES = ("06_results", "06_three_columns", "07_operating_points")
 PICTURE = re.compile(r"base64,[\w+/=]+")  # its letters mean nothing
 OPEN_IN_KAGGLE = re.compile(r"\n\n\[Open in Kaggle\]\(.*\Z", re.DOTALL)
-NO_DITHER = Image.Dither.NONE
 FIGURE = "08_journey"  # README's
 WIDGET = "application/vnd.jupyter.widget-view+json"  # a progress bar, dead without a kernel
 
@@ -190,8 +189,8 @@ def faults(notebook):
 
 def smaller_png(content):
     """Return a PNG (base64) in at most 256 colours: a third of the bytes."""
-    small = opened(content).quantize(256, Image.Quantize.MAXCOVERAGE, kmeans=1, dither=NO_DITHER)
-    return min(content, encoded(small, "PNG", optimize=True), key=len)
+    few = {"method": Image.Quantize.MAXCOVERAGE, "kmeans": 1, "dither": Image.Dither.NONE}
+    return min(content, encoded(opened(content).quantize(**few), "PNG", optimize=True), key=len)
 
 
 def as_jpeg(content):

@@ -266,7 +266,6 @@ ROWS: Mapping[str, Callable[[pd.DataFrame, int], Scores]] = {
     "searched": searched,
     "plain": plainly,
     "fbp": fine_tuned,
-    "fbp_lite2": functools.partial(fine_tuned, backbone=LITE.format(2)),
     "fbp_300px": functools.partial(
         fine_tuned, image_size_px=300, fbp_epochs=16, fbp_ema_decay=0.99
     ),

@@ -60,8 +60,10 @@ def table(folds: pd.DataFrame, scores: pd.DataFrame) -> tuple[pd.DataFrame, list
     A row has its kind, its AUC across and inside modules, and its rank among the random cells and
     itself, with the 95 % interval by modules: 1 is better than all of them.
     """
-    labels, drawn = folds.label.to_numpy(), drawn_aucs(folds.label.to_numpy(), scores, folds.group)
     random = [one for one in scores if kind_of(one) == "random"]
+    if len(random) < 2:
+        raise SystemExit("too few random cells: `out_of_fold random_cell_0 ... --protocols groups`")
+    drawn = drawn_aucs(labels := folds.label.to_numpy(), scores, folds.group)
     whole = {one: metrics.roc_auc(labels, scores[one]) for one in scores}
     rows, said = [], []
     for one in scores:
