@@ -8,7 +8,7 @@ import pytest
 
 from helpers.core import metrics, paths
 from helpers.core.tables import fill
-from helpers.results.out_of_fold import PROTOCOLS, read_folder, three_columns
+from helpers.results.out_of_fold import PROTOCOLS, lead, read_folder, three_columns
 from helpers.runs.findings import TITLE
 
 RESULTS = paths.project_root() / "notebooks" / "results" / "elpv-quick"
@@ -44,10 +44,8 @@ def out_of_fold():
     scores = read_folder(paths.published_scores())
     leads = []
     for protocol in PROTOCOLS:
-        pair = [scores.scores[protocol][name].seed0 for name in ("fbp", "ll")]
-        gain = metrics.auc_difference(scores.folds.label, *pair, scores.folds.group)
-        low, high = 100 * gain.low, 100 * gain.high
-        leads.append(f"{100 * gain.difference:.1f} [{low:.1f}, {high:.1f}] points on")
+        points = [100 * end for end in lead(scores, protocol, "fbp", "ll")[:3]]
+        leads.append("{:.1f} [{:.1f}, {:.1f}] points on".format(*points))
     return leads, three_columns(scores).set_index("model").loc["fbp"]
 
 

@@ -8,6 +8,7 @@ import pytest
 from torch.utils.data import DataLoader
 
 from helpers.core import metrics
+from helpers.core.members import sides
 from helpers.darts import genotypes, sandwich
 from helpers.darts.genotypes import PUBLISHED
 from helpers.darts.sandwich import Space
@@ -85,7 +86,7 @@ def test_a_cell_is_searched_in_the_other_folds_and_kept(twelve, tmp_path, monkey
 
 
 def test_the_network_drawn_by_hand_is_as_large_as_those_of_the_cells():
-    network = out_of_fold.ByHand(size_px=96, channels=1, seed=0)
+    network = out_of_fold.HandDesigned(size_px=96, channels=1, seed=0)
     assert 127_818 < count_parameters(network) < 223_018
 
 
@@ -105,6 +106,17 @@ def test_a_row_that_does_not_exist_is_refused(capsys):
         with pytest.raises(SystemExit):
             out_of_fold.main([row])
         assert f"{row!r} is none of the rows" in capsys.readouterr().err
+
+
+def test_each_fold_of_a_random_row_has_a_cell_of_its_own(twelve, monkeypatch):
+    cells = []
+    score = out_of_fold.ROWS["test"]
+    keep = lambda cell, *given: cells.append(cell) or score(*given)  # noqa: E731
+    monkeypatch.setattr(out_of_fold, "from_scratch", keep)
+    for row in (0, 1):
+        for fold in (0, 1, 2):
+            out_of_fold.recipe(f"random_cell_{row}")(sides(twelve[0], fold), 0)
+    assert len({str(cell) for cell in cells}) == 6
 
 
 def test_a_part_of_a_network_is_a_row_by_name_and_pixels(monkeypatch):

@@ -6,6 +6,8 @@ import numpy as np
 import pandas as pd
 
 from helpers.core import paths
+from helpers.core.metrics import rate_interval
+from helpers.core.style import percent
 from helpers.core.tables import fill
 from helpers.results.operating_point import threshold_for_escape_rate
 from helpers.results.out_of_fold import PROTOCOLS, read_folder, three_columns
@@ -80,13 +82,16 @@ def test_what_passes_untouched_is_that_of_the_scores_out_of_fold_and_of_the_oper
             promise = threshold_for_escape_rate(labels[held_out], fbp[held_out], 0.01)
             passed[here] = fbp[here] < promise.threshold
         good = pd.Series(passed[labels == 0]).groupby(folds[labels == 0].to_numpy()).mean()
-        share = passed[labels == 0].mean(), good.min(), good.max(), passed[labels == 1].mean()
-        said.append([f"{100 * value:.0f}" for value in share[:3]] + [f"{100 * share[3]:.1f}"])
+        share = passed[labels == 0].mean(), good.min(), good.max()
+        escaped = rate_interval(passed[labels == 1], scores.folds.group[labels == 1])
+        ends = f"[{percent(escaped.low)}, {percent(escaped.high)}]"
+        said.append([f"{100 * value:.0f}" for value in share])
+        said[-1].append(f"{percent(escaped.estimate)} % {ends}".replace("0.", "."))
     seen, unseen = said
     assert (
         f"lets {seen[0]} % of the good cells pass untouched (by fold {seen[1]} to {seen[2]} %; "
         f"whole modules {unseen[0]} %, {unseen[1]} to {unseen[2]} %), and "
-        f"{seen[3].removeprefix('0')} % of the bad ones (whole modules {unseen[3]} %)"
+        f"{seen[3]} of the bad ones (whole modules {unseen[3]})"
     ) in TEXT
     quick = QUICK["07_operating_points"].loc["fbp"].iloc[0]
     assert f"test set of {quick.test_bad + quick.test_good:.0f} images" in TEXT

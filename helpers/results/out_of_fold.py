@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from helpers.core import files, metrics, tables
+from helpers.core import files, metrics, paths, tables
 from helpers.datasets.group_prior import group_prior
 from helpers.models.record import BASES, Model
 from helpers.results.comparison import holm, with_ends
@@ -95,7 +95,7 @@ def read_folder(folder: Path) -> OutOfFold:
         table = files.load_csv(path, ("id",)).set_index("id")
         with files.reading(path):
             scores[path.parent.name][path.stem] = table.astype(np.float64).reindex(folds.id)
-    slugs = {slug for models in scores.values() for slug in models}
+    slugs = sorted({slug for models in scores.values() for slug in models})
     return OutOfFold(folds, scores, {slug: _model_of(slug) for slug in slugs})
 
 
@@ -108,6 +108,30 @@ def _model_of(slug: str) -> Model:
         return Model(slug)
     number = None if parts[2] is None else int(parts[2])
     return Model(parts[1], "", parts[3] or "", "fbp" if parts[4] else "", number)
+
+
+def published(split: pd.DataFrame) -> OutOfFold | None:
+    """Return the published scores if they are of a split's images, with the same labels."""
+    folder = paths.published_scores()
+    if "group" not in split or not folder.is_dir():
+        return None
+    found = read_folder(folder)
+    here = split.dropna(subset="label").set_index("id").label.astype(int)
+    there = found.folds.set_index("id").label.reindex(here.index)
+    return found if there.eq(here).all() else None
+
+
+def lead(found: OutOfFold, protocol: str, model: str, other: str) -> metrics.Comparison:
+    """Return by how much a model's AUC is above another's, by the seeds that both have."""
+    whole = _complete(found, protocol)
+    return _paired(found.folds, whole[model], whole[other])
+
+
+def _paired(folds: pd.DataFrame, first: pd.DataFrame, second: pd.DataFrame) -> metrics.Comparison:
+    """Compare scores (a column for each seed) by the seeds that both have."""
+    seeds = first.columns.intersection(second.columns)
+    a, b = (scores[seeds].mean(axis=1) for scores in (first, second))
+    return metrics.auc_difference(folds.label, a, b, folds.group)
 
 
 def three_columns(found: OutOfFold) -> pd.DataFrame:
@@ -140,9 +164,8 @@ def three_columns(found: OutOfFold) -> pd.DataFrame:
                 alone = pd.Series([measure(labels, scores[s], groups).estimate for s in scores])
                 row |= with_ends(column, measure(labels, scores.mean(axis=1), groups))
                 row |= {f"{column}_mean": alone.mean(), f"{column}_std": alone.std()}
-        if len(seeds := seen.columns.intersection(unseen.columns)):
-            first, second = (scores[seeds].mean(axis=1) for scores in (seen, unseen))
-            *ends, p_value, error = metrics.auc_difference(labels, first, second, groups)
+        if len(seen.columns.intersection(unseen.columns)):
+            *ends, p_value, error = _paired(found.folds, seen, unseen)
             row |= with_ends("difference", metrics.Interval(*ends))
             row |= {"standard_error": error, "p_value": p_value}
         rows.append(row)

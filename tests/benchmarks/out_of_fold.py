@@ -144,12 +144,18 @@ def from_scratch(cell: Genotype | None, table: pd.DataFrame, seed: int) -> Score
     settings = RetrainSettings(**PRESET_VALUES["full"]["05_genotype_retraining"])
     cache = images(settings.retrain_image_size_px)
     shape = (cache.size_px, cache.channels)
-    build: fit.Build = functools.partial(ByHand, *shape)
+    build: fit.Build = functools.partial(HandDesigned, *shape)
     if cell is not None:
         spec = network.network_spec(cell, settings.network, *shape)
         build = functools.partial(network.build_network, spec)
     training = dataclasses.replace(settings.training, keep="last")
     return _by_id(fit.fit(build, cache, table, training, seed).scores)
+
+
+def random_cell(number: int, table: pd.DataFrame, seed: int) -> Scores:
+    """Train a random cell: another one in each fold, as `searched` searches one in each."""
+    fold = int(table.fold[table.split == "val"].iloc[0])
+    return from_scratch(named.random_cell(FOLDS * number + fold).genotype, table, seed)
 
 
 def searched(table: pd.DataFrame, seed: int) -> Scores:
@@ -224,7 +230,7 @@ class Block(nn.Module):
         return x + self.layers(x)
 
 
-class ByHand(Network):
+class HandDesigned(Network):
     """A network drawn by hand with as many weights as those of the cells: 32, 64, 128 channels."""
 
     def __init__(self, size_px: int, channels: int, seed: int) -> None:
@@ -277,7 +283,7 @@ def recipe(row: str) -> Callable[[pd.DataFrame, int], Scores]:
     if row in ROWS:
         return ROWS[row]
     if drawn := RANDOM_CELL.fullmatch(row):
-        return functools.partial(from_scratch, named.random_cell(int(drawn[1])).genotype)
+        return functools.partial(random_cell, int(drawn[1]))
     backbone, _, size_px = row.partition("@")
     return functools.partial(fine_tuned, backbone=backbone, image_size_px=int(size_px))
 
@@ -337,15 +343,15 @@ def complete(row: str, name: str, seed: int, fold: int) -> None:
     started = time.monotonic()
     found = recipe(row)(sides(table, fold), seed)
     with files.held(path.with_name(f".{row}.lock")):  # other processes train other folds
+        if found.attrs:  # a cell that was searched in the other folds
+            with (published_scores() / "searched_cells.jsonl").open("a", encoding="utf-8") as cells:
+                about = {"protocol": name, "seed": seed, "fold": fold} | found.attrs
+                cells.write(json.dumps(about) + "\n")
         scores = read()
         values = scores.get(column, pd.Series(np.nan, scores.index)).to_numpy(float, copy=True)
         values[rows] = found[table.id[rows]]
         scores[column] = [float(f"{value:.5g}") for value in values]
         files.save_csv(path, scores)
-        if found.attrs:  # a cell that was searched in the other folds
-            with (published_scores() / "searched_cells.jsonl").open("a", encoding="utf-8") as cells:
-                about = {"protocol": name, "seed": seed, "fold": fold} | found.attrs
-                cells.write(json.dumps(about) + "\n")
     auc = metrics.roc_auc(table.label[rows].astype(int), values[rows])
     print(
         f"{row}, {name}, seed {seed}, fold {fold}: AUC {100 * auc:.1f}, "

@@ -1,9 +1,10 @@
 """Rank searched cells among random ones on ELPV: `python -m tests.benchmarks.population`.
 
 Judged are the scores of modules that no training has seen (`out_of_fold --protocols groups`: rows
-random_cell_0, random_cell_1, ..., searched, darts_v2, by_hand, fbp). If a search is no better than
-a random draw, all ranks are equally probable (Yang et al. 2020, arXiv 1912.12522). Writes
-population.csv and population.png beside this file.
+random_cell_0, random_cell_1, ..., searched, darts_v2, by_hand, fbp). The row searched has a cell
+for each fold, and so have the random ones: if a search is no better than a random draw, all ranks
+are equally probable (Yang et al. 2020, arXiv 1912.12522). Writes population.csv and population.png
+beside this file.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ def trained() -> tuple[pd.DataFrame, pd.DataFrame]:
     random = {path.stem: path for path in sorted((POPULATION / UNSEEN).glob("*.csv"))}
     cells = {row: files.load_csv(path, ("id",)).set_index("id") for row, path in random.items()}
     for row, seeds in (found.scores[UNSEEN] | cells).items():
-        for seed in seeds.dropna(axis="columns"):
+        for seed in seeds.dropna(axis="columns").iloc[:, : 1 if row in cells else None]:
             columns[row if seed == "seed0" else f"{row}, {seed}"] = seeds[seed]
     scores = pd.DataFrame({row: values.reindex(found.folds.id) for row, values in columns.items()})
     return found.folds, scores

@@ -38,10 +38,15 @@ FOLDS = STORED.folds
 LABELS = FOLDS.label.to_numpy(np.int64)
 
 
-def stored(row: str) -> By:
-    """Return the scores of a row's first seed."""
-    empty = pd.DataFrame({"none": np.full(len(FOLDS), np.nan)})
-    return {name: STORED.scores[name].get(row, empty).iloc[:, 0].to_numpy() for name in PROTOCOLS}
+def stored(row: str, seeds: int = 1) -> By:
+    """Return the mean score of a row's first seeds; NaN where one of them has none."""
+    columns = [f"seed{seed}" for seed in range(seeds)]
+    none = pd.DataFrame(index=FOLDS.index)
+    tables = {name: STORED.scores[name].get(row, none) for name in PROTOCOLS}
+    return {
+        name: table.reindex(columns=columns).mean(axis=1, skipna=False).to_numpy()
+        for name, table in tables.items()
+    }
 
 
 def fitted(features: np.ndarray, fit: Callable[[np.ndarray], Callable]) -> By:
@@ -168,6 +173,7 @@ def stored_pairs() -> list[tuple[str, str, By, By]]:
     large, plain = stored("efficientnet_lite0@256"), stored("plain")
     return [
         *((f"joined: {name}", "FBP", scores, fbp) for name, scores in joined.items()),
+        ("two trainings of FBP, averaged", "FBP", stored("fbp", 2), fbp),
         ("FBP, 256 px", "FBP, 192 px", large, fbp),
         ("FBP, the presets' recipe", "plain fine-tuning", fbp, plain),
         ("FBP, 256 px", "plain fine-tuning", large, plain),
@@ -193,12 +199,18 @@ def frozen_pairs() -> list[tuple[str, str, By, By]]:
 
 
 def main() -> int:
-    """Write and print the table; return the exit code. What is there of frozen features stays."""
-    kept = pd.read_csv(TABLE) if TABLE.exists() else pd.DataFrame(columns=["try"])
+    """Write and print the table; return the exit code.
+
+    The rows of frozen features are computed with `--frozen` alone, and kept otherwise.
+    """
+    kept = pd.read_csv(TABLE)
     kept = kept[kept["try"].str.startswith("frozen: ")]
-    pairs = stored_pairs() + ([] if len(kept) else frozen_pairs())
+    pairs = stored_pairs()
+    if "--frozen" in sys.argv[1:]:
+        pairs, kept = pairs + frozen_pairs(), kept[:0]
     rows = [{"try": t, "replaces": r} | gain(scores, other) for t, r, scores, other in pairs]
-    table = pd.concat([pd.DataFrame(rows).round(2), kept], ignore_index=True)
+    known = pd.DataFrame(rows).round(2).dropna(subset="inside")
+    table = pd.concat([known, kept], ignore_index=True)
     files.save_csv(TABLE, table)
     print(table.to_string(index=False))
     return 0

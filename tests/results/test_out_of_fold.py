@@ -8,7 +8,7 @@ import pytest
 from scipy import special
 from sklearn.metrics import roc_auc_score
 
-from helpers.core import files, metrics
+from helpers.core import files, metrics, paths
 from helpers.datasets.group_prior import group_prior
 from helpers.models.record import Model
 from helpers.results import comparison, out_of_fold
@@ -134,6 +134,24 @@ def test_a_folder_of_scores_gives_the_same_table(found, tmp_path):
     (tmp_path / "random" / "lda.csv").write_text("id,seed0\n0000,high\n")
     with pytest.raises(files.ArtifactError, match=r"lda\.csv is damaged"):
         out_of_fold.read_folder(tmp_path)
+
+
+def test_published_scores_are_shown_beside_the_same_images_with_the_same_labels(
+    found, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(paths, "published_scores", lambda: tmp_path / "scores")
+    split = found.folds.assign(label=found.folds.label.astype("Int64"))
+    assert out_of_fold.published(split) is None  # there are none
+    for name, content in scores_by_file(found).items():
+        files.write_bytes(tmp_path / "scores" / name, content)
+    scores = out_of_fold.published(split.iloc[5:])
+    assert {"fbp", "lda"} <= {*scores.models}
+    auc = roc_auc_score(found.folds.label, found.scores["groups"]["fbp"].seed0)
+    more = out_of_fold.lead(scores, "groups", "fbp", "module_prior")  # which has one seed
+    assert more.difference == pytest.approx(auc - 0.5, abs=1e-3)
+    others = (split.drop(columns="group"), split.assign(id="x" + split.id))
+    for other in (*others, split.assign(label=1 - split.label)):
+        assert out_of_fold.published(other) is None
 
 
 def test_the_table_for_the_eye_says_what_was_chosen_on_the_scores_and_how_many_seeds_there_are(
