@@ -145,14 +145,9 @@ def described(described_run, tmp_path, monkeypatch) -> paths.RunPaths:
 def split_of(folder: Path) -> pd.DataFrame:
     """Return the images of `parts_folder`: half train, a quarter each to validate and test."""
     files = sorted(folder.rglob("*.*"))
-    return pd.DataFrame(
-        {
-            "id": [p.stem for p in files],
-            "path": [str(p) for p in files],
-            "label": [int(p.parent.name == "bad") for p in files],
-            "split": ["train", "train", "val", "test"] * 30,
-        }
-    )
+    table = pd.DataFrame({"id": [p.stem for p in files], "path": [str(p) for p in files]})
+    table["label"] = [int(p.parent.name == "bad") for p in files]
+    return table.assign(split=["train", "train", "val", "test"] * 30)
 
 
 @pytest.fixture

@@ -24,32 +24,14 @@ from tests.small_run import FINETUNING, run_split, train_members
 
 OPTIONS = {"RUN": "t", "PRECISION": "no", "CNN_EPOCHS": 2}
 BAD_RATE = 0.5
-CONTENT = {  # of a model.json, made up
-    **dict.fromkeys(("caveat", "dataset", "images_digest", "split_digest", "weights"), ""),
-    "model": "net",
-    "run": "t",
-    "title": "net",
-    "is_smoke": False,
-    "checkpoints": {},
-    "calibration_fold": None,
-    "classes": ["good", "bad"],
-    "image_size_px": 32,
-    "channels": 3,
-    "fit": "squash",
-    "full_scale_bits": 0,
-    "views": 4,
-    "precision": "no",
-    "temperature": 1.7,
-    "pass_below": 0.4,
-    "reject_from": 0.6,
-    "rule": "expected",
-    "asked_escape_rate": 0.01,
-    "promised_escape_rate": 0.01,
-    "held_out_bad_parts": 99,
-    "val_auc": 0.9,
-    "attribution": "mine",
-    "made_with": {"commit": None},
-}
+# the content of a model.json, made up: what it is, how it reads images, what it promises
+CONTENT = {"model": "net", "title": "net", "run": "t", "is_smoke": False, "checkpoints": {}}
+CONTENT |= {"attribution": "mine", "made_with": {"commit": None}, "val_auc": 0.9}
+CONTENT |= dict.fromkeys(("caveat", "dataset", "images_digest", "split_digest", "weights"), "")
+CONTENT |= {"classes": ["good", "bad"], "image_size_px": 32, "channels": 3, "fit": "squash"}
+CONTENT |= {"full_scale_bits": 0, "views": 4, "precision": "no", "calibration_fold": None}
+CONTENT |= {"temperature": 1.7, "pass_below": 0.4, "reject_from": 0.6, "rule": "expected"}
+CONTENT |= {"asked_escape_rate": 0.01, "promised_escape_rate": 0.01, "held_out_bad_parts": 99}
 
 
 def small_models(count: int = 2, kind: str = "cnn", channels: int = 3) -> list[backbones.Network]:

@@ -19,14 +19,8 @@ def make_run(n=200, name="toy", seed=0) -> RunPaths:
     rng = np.random.default_rng(seed)
     sides = {"train": 0.3, "val": 0.5, "test": 0.3}
     labels = [rng.permutation((np.arange(n) < share * n).astype(int)) for share in sides.values()]
-    split = pd.DataFrame(
-        {
-            "id": [f"{i:04d}" for i in range(3 * n)],
-            "path": "x.png",
-            "label": np.concatenate(labels),
-            "split": np.repeat(list(sides), n),
-        }
-    )
+    split = pd.DataFrame({"id": [f"{i:04d}" for i in range(3 * n)], "path": "x.png"})
+    split = split.assign(label=np.concatenate(labels), split=np.repeat(list(sides), n))
     run_paths = RunPaths(name)
     files.save_csv(run_paths.split_csv, split)
     files.save_json(run_paths.run_json, {"run": name, "preset": "quick", "stages": {}})

@@ -19,14 +19,8 @@ LINKS = [
     for link in re.findall(r"\]\((?!https?:)([^)#]+)\)", text)
 ]
 
-PARSERS = {
-    "run": cli.run_parser,
-    "predict": predict._parser,
-    "score": score._parser,
-    "review": review._parser,
-    "export": export._parser,
-    "kaggle": kaggle.parser,
-}
+PARSERS = {"run": cli.run_parser, "predict": predict._parser, "score": score._parser}
+PARSERS |= {"review": review._parser, "export": export._parser, "kaggle": kaggle.parser}
 
 
 def commands(text):

@@ -6,7 +6,6 @@ import torch.nn.functional as F
 from helpers.darts.supernet import Supernet
 from tests.plain_darts import PlainSupernet, copy_to_plain
 
-MOMENTUM, WEIGHT_DECAY = 0.9, 0.03
 SMALL = (8, (8, 7))  # images of a batch and their size in pixels
 
 
@@ -26,7 +25,7 @@ def search(dtype=torch.float64, xi=0.025, nodes=1, **options):
         for alpha in net.architecture_parameters():
             alpha.copy_(torch.randn_like(alpha))
     weights = net.weight_parameters()
-    sgd = torch.optim.SGD(weights, lr=0.1, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY)
+    sgd = torch.optim.SGD(weights, lr=0.1, momentum=0.9, weight_decay=0.03)
     F.cross_entropy(net(EARLIER[0].to(dtype)), EARLIER[1]).backward()
     sgd.step()
     sgd.param_groups[0]["lr"] = xi

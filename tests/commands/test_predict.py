@@ -27,12 +27,8 @@ def test_it_prints_a_line_for_each_image_and_the_promise(parts, capsys):
     expected = model.predict(parts)
     assert out[0].split() == ["file", "score", "probability", "verdict"]
     for line, row in zip(out[1:3], expected.itertuples(), strict=True):
-        assert line.split(maxsplit=3) == [
-            row.file,
-            f"{row.score:.4f}",
-            f"{row.probability:.4f}",
-            row.verdict,
-        ]
+        numbers = [f"{row.score:.4f}", f"{row.probability:.4f}"]
+        assert line.split(maxsplit=3) == [row.file, *numbers, row.verdict]
     assert out[3] == model.description.promise
     assert "the numbers mean nothing" in out[4]  # of a smoke run
 

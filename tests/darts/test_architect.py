@@ -10,17 +10,7 @@ from torch.func import functional_call
 from helpers.darts import architect
 from helpers.darts.architect import Architect, GradientError
 from helpers.darts.supernet import Supernet
-from tests.toy_search import (
-    MOMENTUM,
-    TRAIN,
-    VAL,
-    WEIGHT_DECAY,
-    batch,
-    error,
-    flat,
-    plain_of,
-    search,
-)
+from tests.toy_search import TRAIN, VAL, batch, error, flat, plain_of, search
 
 MORE_TRAIN, MORE_VAL = batch(1), batch(2)
 
@@ -49,8 +39,9 @@ def oracles(net, sgd, xi):
 
     w = [parameters[name] for name in weights]
     grads = torch.autograd.grad(loss({}, MORE_TRAIN), w, create_graph=True)
+    mu, wd = (sgd.param_groups[0][name] for name in ("momentum", "weight_decay"))
     inner = {
-        name: p - xi * (MOMENTUM * buffers[name] + g + WEIGHT_DECAY * p)
+        name: p - xi * (mu * buffers[name] + g + wd * p)
         for name, p, g in zip(weights, w, grads, strict=True)
     }
     exact = torch.autograd.grad(loss(inner, MORE_VAL), alphas, retain_graph=True)

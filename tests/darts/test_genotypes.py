@@ -7,19 +7,8 @@ import pytest
 import torch
 
 from helpers.core import files
-from helpers.darts.genotypes import (
-    PUBLISHED,
-    Genotype,
-    count_skips,
-    derive_genotype,
-    described,
-    from_json,
-    load,
-    new_edges,
-    random_genotype,
-    strongest_edges,
-    to_json,
-)
+from helpers.darts import genotypes
+from helpers.darts.genotypes import PUBLISHED, Genotype, count_skips, derive_genotype
 from helpers.darts.space import EDGES, OPERATIONS, PRIMITIVES, GenotypeError
 
 SEP, DIL, SKIP, MAX = "sep_conv_3x3", "dil_conv_3x3", "skip_connect", "max_pool_3x3"
@@ -34,9 +23,10 @@ def test_the_order_of_a_nodes_edges_does_not_matter():
     swapped = tuple(CELL[i ^ 1] for i in range(8))
     one, other = Genotype(CELL, CELL), Genotype(swapped, swapped)
     assert one == other and len({one, other}) == 1
-    assert to_json(one) == to_json(other) and new_edges(one, other) == 0
+    assert genotypes.to_json(one) == genotypes.to_json(other)
+    assert genotypes.new_edges(one, other) == 0
     # counted by hand
-    assert new_edges(PUBLISHED["DARTS_V1"], PUBLISHED["DARTS_V2"]) == 3 + 2
+    assert genotypes.new_edges(PUBLISHED["DARTS_V1"], PUBLISHED["DARTS_V2"]) == 3 + 2
 
 
 @pytest.mark.parametrize(
@@ -85,8 +75,8 @@ def test_edges_may_be_ranked_by_weights_of_their_own_and_ties_go_to_the_lower_in
     weights = [[0.0, 0.0, 0.0, 0.1, 0.0, 0.0, 0.0] for _ in EDGES]
     weights[2][5] = 0.9  # the strongest operation of all, on an edge that is worth nothing
     edges = [-1.0 if row == 2 else 14.0 - row for row in range(14)]
-    assert strongest_edges(weights, edges)[2:4] == (("sep_conv_3x3", 1), ("sep_conv_3x3", 2))
-    assert strongest_edges(weights)[2] == ("dil_conv_3x3", 0)
+    assert genotypes.strongest_edges(weights, edges)[2:4] == ((SEP, 1), (SEP, 2))
+    assert genotypes.strongest_edges(weights)[2] == (DIL, 0)
     genotype = derive_genotype(torch.zeros(14, 8), torch.zeros(14, 8))
     assert genotype.normal == ((MAX, 0), (MAX, 1)) * 4
 
@@ -136,7 +126,7 @@ def test_the_skip_limit_holds_even_when_skips_dominate_every_edge(limit):
 
 def test_random_cells_use_every_operation_and_every_input_pair_alike():
     operations, pairs = Counter(), Counter()
-    draws = [random_genotype(seed) for seed in range(1500)]
+    draws = [genotypes.random_genotype(seed) for seed in range(1500)]
     for genotype in draws:
         for kind in ("normal", "reduce"):
             edges = genotype.edges(kind)
@@ -156,7 +146,7 @@ def test_random_cells_use_every_operation_and_every_input_pair_alike():
 
 def test_a_seed_always_draws_the_same_genotype():
     # Pinned, so that another Python or a rewrite cannot silently change published baselines.
-    pairs = [f"{operation}.{source}" for operation, source in random_genotype(0).normal]
+    pairs = [f"{operation}.{source}" for operation, source in genotypes.random_genotype(0).normal]
     assert " ".join(pairs) == (
         "dil_conv_3x3.0 sep_conv_5x5.1 dil_conv_5x5.0 sep_conv_5x5.1 skip_connect.1 "
         "avg_pool_3x3.3 max_pool_3x3.2 dil_conv_3x3.3"
@@ -167,18 +157,18 @@ def test_a_genotype_survives_a_file_with_its_provenance(tmp_path):
     provenance = {"seed": 3, "epochs": 50, "guard": {"max_skips": 2, "removed": [[0, 3]]}}
     path = tmp_path / "genotypes" / "found.json"
     for genotype in PUBLISHED.values():  # the second write replaces the first
-        files.save_json(path, described(genotype, provenance))
-        assert load(path) == (genotype, provenance)
+        files.save_json(path, genotypes.described(genotype, provenance))
+        assert genotypes.load(path) == (genotype, provenance)
     assert [file.name for file in path.parent.iterdir()] == ["found.json"]
     content = json.loads(path.read_text())["genotype"]
     assert content["normal"][0] == ["skip_connect", 0]
-    assert from_json(content) == genotype and content == to_json(genotype)
+    assert genotypes.from_json(content) == genotype and content == genotypes.to_json(genotype)
     path.write_text(json.dumps(content))  # a genotype alone
-    assert load(path) == (genotype, {})
+    assert genotypes.load(path) == (genotype, {})
 
 
 def _file_content(change):
-    genotype = to_json(PUBLISHED["DARTS_V2"])
+    genotype = genotypes.to_json(PUBLISHED["DARTS_V2"])
     change(genotype)
     return json.dumps({"genotype": genotype, "provenance": {}})
 
@@ -198,5 +188,5 @@ def test_a_bad_file_is_refused_with_its_name_and_the_field(tmp_path, content, cu
     path = tmp_path / "bad.json"
     path.write_text(content)
     with pytest.raises(GenotypeError) as caught:
-        load(path)
+        genotypes.load(path)
     assert str(path) in str(caught.value) and culprit in str(caught.value)

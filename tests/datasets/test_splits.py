@@ -16,15 +16,10 @@ def toy_source(good=120, bad=80, test=0) -> Source:
     ids = [f"g{i:03d}" for i in range(good)] + [f"b{i:03d}" for i in range(bad)]
     ids += [f"t{i:03d}" for i in range(test)]
     folders = {"g": "good", "b": "bad", "t": "test"}
-    table = pd.DataFrame(
-        {
-            "id": ids,
-            "path": [f"/data/{folders[i[0]]}/{i}.png" for i in ids],
-            "label": pd.array([0] * good + [1] * bad + [pd.NA] * test, dtype="Int64"),
-            "official_split": [""] * len(ids),
-            "cell_type": ["poly" if int(i[1:]) % 3 == 0 else "mono" for i in ids],
-        }
-    )
+    paths = [f"/data/{folders[i[0]]}/{i}.png" for i in ids]
+    labels = pd.array([0] * good + [1] * bad + [pd.NA] * test, dtype="Int64")
+    table = pd.DataFrame({"id": ids, "path": paths, "label": labels, "official_split": ""})
+    table["cell_type"] = ["poly" if int(i[1:]) % 3 == 0 else "mono" for i in ids]
     if test:
         table["official_split"] = ["train"] * (good + bad) + ["test"] * test
     return Source("toy", table, "bad = b", stratify=("cell_type",))
@@ -234,16 +229,11 @@ def grouped_source(n_groups=20, each=12, seed=0) -> Source:
     """Groups with between 0 and all of their images bad, as solar modules have."""
     rng = np.random.default_rng(seed)
     rates = np.repeat(rng.random(n_groups), each)
-    n = len(rates)
-    table = pd.DataFrame(
-        {
-            "id": [f"i{i:04d}" for i in range(n)],
-            "path": [f"/data/i{i:04d}.png" for i in range(n)],
-            "label": pd.array((rng.random(n) < rates).astype(int), dtype="Int64"),
-            "official_split": "",
-            "group": np.repeat([f"lot{i:02d}" for i in range(n_groups)], each),
-        }
-    )
+    ids = pd.Series([f"i{i:04d}" for i in range(len(rates))])
+    labels = pd.array((rng.random(len(rates)) < rates).astype(int), dtype="Int64")
+    table = pd.DataFrame({"id": ids, "path": "/data/" + ids + ".png", "label": labels})
+    table["official_split"] = ""
+    table["group"] = np.repeat([f"lot{i:02d}" for i in range(n_groups)], each)
     return Source("lots", table, "bad = 1")
 
 
@@ -413,9 +403,8 @@ def test_a_review_moves_no_image_and_its_labels_judge_nothing(settings):
         seen = members.sides(split, fold).set_index("id")
         trains, judged = seen.split == "train", seen.split.isin(["val", "test"])
         assert seen.label[trains].equals(table.review[trains].fillna(table.label[trains]))
-        assert (
-            seen.label[judged].equals(table.label[judged]) and not table.label[judged].isna().any()
-        )
+        assert seen.label[judged].equals(table.label[judged])
+        assert not table.label[judged].isna().any()
         assert not table.index[judged].str.startswith("r").any()
 
 

@@ -28,16 +28,10 @@ def test_an_overlay_is_as_opaque_as_its_map_is_high_and_outlined_at_half():
     assert not ax.images[1].get_alpha().any() and not ax.collections
 
 
-PARTS = judged(
-    pd.DataFrame(
-        {
-            "id": ["g1", "g2", "g3", "g4", "b1", "b2", "b3", "b4"],
-            "label": [0] * 4 + [1] * 4,
-            "defect_score": [0.1, 0.2, 0.3, 0.9, 0.95, 0.8, 0.45, 0.05],
-        }
-    ),
-    0.5,
-)
+IDS = ["g1", "g2", "g3", "g4", "b1", "b2", "b3", "b4"]
+SCORES = [0.1, 0.2, 0.3, 0.9, 0.95, 0.8, 0.45, 0.05]
+PARTS = pd.DataFrame({"id": IDS, "label": [0] * 4 + [1] * 4, "defect_score": SCORES})
+PARTS = judged(PARTS, 0.5)
 
 
 class Planted(Subject):

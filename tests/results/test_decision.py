@@ -136,10 +136,8 @@ def test_a_rule_for_new_groups_is_added_if_the_split_keeps_groups_apart():
     own = scored()
     group = [f"g{i // 4}" for i in range(20)]  # the bad parts are in three
     own = dataclasses.replace(own, val=own.val.assign(group=group))
-    assert [*decision.decisions(own, DecisionSettings(**UNKNOWN), 0.3)] == [
-        *decision.PROMISES,
-        "most accurate",
-    ]
+    rules = [*decision.decisions(own, DecisionSettings(**UNKNOWN), 0.3)]
+    assert rules == [*decision.PROMISES, "most accurate"]
     apart = {"m": dataclasses.replace(own, groups_apart=True)}
     table = decision.operating_table(apart, DecisionSettings(max_escape_rate=0.1), 0.3)
     row = table.set_index("rule").loc["expected by groups"]

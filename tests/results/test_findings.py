@@ -39,9 +39,8 @@ def test_the_best_model_is_named_with_its_aucs_and_how_many_it_is_the_best_of(ru
     said = findings.best(table)
     assert said.startswith(f"FBP has the best validation AUC of 5 models: {100 * row.val_auc:.1f}")
     assert said.endswith(" on test.")
-    assert "best out-of-fold AUC of 5 models" in findings.best(
-        table.assign(judged_by="out-of-fold")
-    )
+    folds = table.assign(judged_by="out-of-fold")
+    assert "best out-of-fold AUC of 5 models" in findings.best(folds)
 
 
 def test_a_gain_has_its_interval_and_p_value_and_a_chance_difference_is_not_called_one(run, scored):
@@ -74,15 +73,12 @@ def test_the_next_model_is_named_with_what_is_significant(scored):
     compared = comparison.compare_with(scored, "fbp")
     said = findings.next_best(compared, "test")
     worse = int(((compared.p_holm < 0.05) & (compared.difference < 0)).sum())
-    start = (
-        f"{worse} of 4 other models are significantly worse. The next best, LDA on FBP features,"
-    )
-    assert said.startswith(f"{start} is too: -")
+    start = f"{worse} of 4 other models are significantly worse. The next best, "
+    assert said.startswith(f"{start}LDA on FBP features, is too: -")
     unclear = findings.next_best(compared.assign(p_holm=0.2), "test")
     assert unclear.startswith("None of 4 other models is") and " is not: -" in unclear
-    assert " is significantly better: +" in findings.next_best(
-        compared.assign(difference=0.1), "test"
-    )
+    better = compared.assign(difference=0.1)
+    assert " is significantly better: +" in findings.next_best(better, "test")
     references = compared.assign(p_holm=np.nan)
     assert findings.next_best(references, "test") == ""
 
@@ -205,15 +201,9 @@ def test_the_check_without_a_test_set_says_whether_it_contradicts_the_promise():
 
 
 def test_three_columns_say_what_a_model_loses_how_many_lose_and_what_groups_tell_alone():
-    row = {
-        "model": "fbp",
-        "title": "FBP",
-        "kind": "fine-tuned",
-        "difference": 0.07,
-        "p_holm": 0.002,
-    }
+    row = {"model": "fbp", "title": "FBP", "kind": "fine-tuned"}
     row |= {"seen_auc": 0.95, "unseen_auc": 0.88, "inside_auc": 0.86, "standard_error": 0.01}
-    row |= {"difference_low": 0.05, "difference_high": 0.09}
+    row |= {"difference": 0.07, "difference_low": 0.05, "difference_high": 0.09, "p_holm": 0.002}
     other = row | {"title": "SVM", "model": "svm", "difference": 0.02, "p_holm": 0.4}
     prior = row | {"title": "Prior", "model": "module_prior", "kind": "reference"}
     prior |= {"seen_auc": 0.84, "seen_auc_low": 0.8, "seen_auc_high": 0.88, "unseen_auc": 0.5}

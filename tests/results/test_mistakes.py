@@ -8,16 +8,10 @@ from helpers.datasets.split_file import read_split
 from helpers.results import mistakes, predictions
 from tests import planted
 
-JUDGED = pd.DataFrame(
-    {
-        "id": list("abcdef"),
-        "label": [1, 1, 1, 0, 0, 0],
-        "defect_score": [0.1, 0.4, 0.9, 0.5, 0.8, 0.2],
-        "group": ["x", "x", "y", "y", "y", None],
-        "probability": [1, 2 / 3, 1, 0, 1 / 3, 0],
-        "cell_type": "mono",
-    }
-)
+JUDGED = pd.DataFrame({"id": [*"abcdef"], "label": [1, 1, 1, 0, 0, 0], "cell_type": "mono"})
+JUDGED["defect_score"] = [0.1, 0.4, 0.9, 0.5, 0.8, 0.2]
+JUDGED["group"] = ["x", "x", "y", "y", "y", None]
+JUDGED["probability"] = [1, 2 / 3, 1, 0, 1 / 3, 0]
 
 
 def test_escapes_come_first_and_the_worst_of_each_kind_above():

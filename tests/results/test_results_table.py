@@ -33,9 +33,8 @@ def whole(home):
 
 
 def table_of(run_paths):
-    return results_table.results_table(
-        read_all_predictions(run_paths), read_split(run_paths.split_csv)
-    )
+    scored, split = read_all_predictions(run_paths), read_split(run_paths.split_csv)
+    return results_table.results_table(scored, split)
 
 
 def with_tests(run_paths):
@@ -160,9 +159,8 @@ def test_without_a_test_set_the_columns_are_those_out_of_fold(home):
     table = with_tests(run_paths)
     shape = results_table.paper_table(table)
     assert shape.columns[:3].tolist() == ["Model", "AUC out of fold", "Acc out of fold"]
-    assert (
-        shape.Model[0] == "FBP \N{LEFTWARDS ARROW} best on held-out images"
-    )  # no mean of five folds
+    # no mean of five folds
+    assert shape.Model[0] == "FBP \N{LEFTWARDS ARROW} best on held-out images"
     html = results_table.shown(table).to_html()
     assert "sorted by out-of-fold AUC" in html and "a little too good" in html
     beside = claims.beside_report(table).set_index("Model")

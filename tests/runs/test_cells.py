@@ -17,16 +17,9 @@ from tests.darts.test_search import TINY
 from tests.small_run import open_run
 
 DARTS_V2 = genotypes.PUBLISHED["DARTS_V2"]
-SMALL = {
-    "genotypes": ("DARTS_V2", "random"),
-    "halving_cells": 2,
-    "retrain_channels": 4,
-    "retrain_layers": 3,
-    "retrain_epochs": 1,
-    "retrain_image_size_px": 32,
-    "retrain_batch_size": 30,
-    "precision": "no",
-}
+SMALL = {"genotypes": ("DARTS_V2", "random"), "halving_cells": 2, "precision": "no"}
+SMALL |= {"retrain_channels": 4, "retrain_layers": 3, "retrain_epochs": 1}
+SMALL |= {"retrain_image_size_px": 32, "retrain_batch_size": 30}
 
 
 @pytest.fixture
@@ -82,10 +75,8 @@ def test_a_search_is_done_once_and_writes_two_cells_that_05_finds(home, parts_fo
 def test_cells_are_compared_once_apart_from_the_results_and_the_winner_has_a_name(run, monkeypatch):
     for module in (genotypes, named):  # with two random ones three cells are compared
         monkeypatch.setattr(module, "PUBLISHED", {"DARTS_V2": DARTS_V2})
-    about = {"method": "a search", "seconds": 100.0}
-    files.save_json(
-        run.paths.genotype("searched"), genotypes.described(genotypes.random_genotype(90), about)
-    )
+    cell, about = genotypes.random_genotype(90), {"method": "a search", "seconds": 100.0}
+    files.save_json(run.paths.genotype("searched"), genotypes.described(cell, about))
     change(run, halving_epochs=1)
     trials = cells.halve(run)
     assert trials.model.iloc[:2].tolist() == ["darts_searched", "darts_v2"]
@@ -119,10 +110,8 @@ def test_wrong_names_and_missing_teachers_stop_before_the_first_training(run):
 def test_each_cell_is_a_row_trained_once_for_each_seed(run):
     change(run, seeds=2)
     trained = cells.train(run, cells.named_cells(run))
-    assert {slug: len(fits) for slug, fits in trained.items()} == {
-        "darts_v2": 2,
-        "random_cell_0": 2,
-    }
+    counts = {slug: len(fits) for slug, fits in trained.items()}
+    assert counts == {"darts_v2": 2, "random_cell_0": 2}
     scored = run.models()
     assert scored["random_cell_0"].model.title == "Random cell 0"
     assert scored["darts_v2"].model.averaged == "2 seeds"

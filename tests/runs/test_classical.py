@@ -94,5 +94,6 @@ def test_patchcore_has_a_memory_for_each_fold_and_is_left_out_without_suitable_l
     side = run.split.label.map({0: "train", 1: "val"})
     split = run.split.drop(columns="fold").assign(split=side)
     good = open_run(run.name, run.settings, split)
-    with pytest.raises(SettingsError, match=r"only model, .* stride 8.* choose another BACKBONE"):
+    words = r"only model, .* stride 8, .* 16; choose another BACKBONE"
+    with pytest.raises(SettingsError, match=words):
         classical.patch_core(good, find_weights("test_vit", "random", 64))

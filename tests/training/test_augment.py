@@ -64,8 +64,3 @@ def test_full_augmentation_resamples_about_half_of_the_images_and_turns_by_90_de
     rows = torch.arange(16.0)[:, None].expand(16, 16) / 32  # brighter from row to row
     views = drawn("full", rows.expand(64, 1, 16, 16))
     assert ((views[:, 0, :, -1] - views[:, 0, :, 0]).abs().sum(dim=1) > 2).any()
-
-
-def test_no_augmentation_changes_nothing():
-    images = torch.rand(4, 1, 16, 16)
-    assert torch.equal(augment.augmentation("none")(images), images)

@@ -6,13 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from helpers.training import distillation
 from helpers.training.batches import VIEWS, image_batches, symmetry
-from helpers.training.distillation import (
-    DistillationLoss,
-    DistilledBatches,
-    score_views,
-    teacher_of,
-)
+from helpers.training.distillation import DistillationLoss, DistilledBatches, score_views
 from helpers.training.loop import Loss
 from tests.conftest import folded_split
 from tests.small_run import small_cnn
@@ -76,7 +72,7 @@ def _taught(split, images):
     networks = {fold: small_cnn(1, fold).eval() for fold in (1, 2)}
     train = split[split.split == "train"]
     parts = [score_views(net, images, train[train.fold == k], "no") for k, net in networks.items()]
-    return networks, teacher_of(parts, 0.7, 2.0)
+    return networks, distillation.teacher_of(parts, 0.7, 2.0)
 
 
 def test_a_teacher_s_scores_of_a_view_are_the_model_s_output_on_the_turned_image(split, images):
