@@ -65,7 +65,8 @@ def test_random_maps_are_as_coarse_as_those_of_a_network_and_depend_on_the_seed(
     assert (first - other).abs().max() > 0.5
 
 
-def test_the_table_holds_means_chance_and_intervals_over_the_parts(subject):
+def test_the_table_holds_means_chance_and_intervals_over_the_parts(subject, monkeypatch):
+    monkeypatch.setattr(map_quality, "judging_precision", lambda *_: "no")  # as below
     model = copy.deepcopy(subject.model)
     model.head.weight.data /= 10  # the trained one is so sure that nothing varies
     subject = replace(subject, model=model)
