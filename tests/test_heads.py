@@ -39,14 +39,14 @@ def span(models, column="test_auc"):
     return f"{values.min():.1f} to {values.max():.1f}"
 
 
-def out_of_fold():
-    """Return how far FBP is ahead of LL by both protocols, and what FBP has in three columns."""
-    scores = read_folder(paths.published_scores())
-    leads = []
-    for protocol in PROTOCOLS:
-        points = [100 * end for end in lead(scores, protocol, "fbp", "ll")[:3]]
-        leads.append("{:.1f} [{:.1f}, {:.1f}] points on".format(*points))
-    return leads, three_columns(scores).set_index("model").loc["fbp"]
+SCORES = read_folder(paths.published_scores())
+COLUMNS = three_columns(SCORES).set_index("model")
+
+
+def ahead(protocol, model, other):
+    """Return by how many points a model is ahead of another in the published scores."""
+    points = [100 * end for end in lead(SCORES, protocol, model, other)[:3]]
+    return "{:.1f} [{:.1f}, {:.1f}] points".format(*points)
 
 
 def sentences():
@@ -61,14 +61,15 @@ def sentences():
     yield "02", last
     yield "03", f"(LL): test AUC {auc('fbp')} against {auc('ll')} ("
     yield "03", f"(LL): test AUC {auc('cnn')} against {auc('ll')} ("
-    (seen, unseen), fbp = out_of_fold()
-    yield "03", f"fine-tuning leads by {seen} seen modules and {unseen} unseen modules."
+    seen, unseen = (ahead(protocol, "fbp", "ll") for protocol in PROTOCOLS)
+    yield "03", f"fine-tuning leads by {seen} on seen modules and {unseen} on unseen modules."
     more = 100 * (RUN.test_auc[CELLS].max() - RUN.test_auc["module_prior"])
     yield "05", f"test AUC {span(CELLS)}, at most {more:.1f} points more than the module alone"
-    yield (
-        "05",
-        f"Inside a module they have {span(CELLS, INSIDE)}, fine-tuning {auc('fbp', INSIDE)}.",
-    )
+    inside = auc("fbp", INSIDE)
+    yield "05", f"Inside a module they have {span(CELLS, INSIDE)}, fine-tuning {inside}."
+    more = f"{ahead('random', 'darts_v2', 'module_prior')} more than the module alone; on new"
+    known = "{seen_auc:%} on seen modules, " + more + " modules it has {unseen_auc:%} ("
+    yield "05", fill(known, COLUMNS.loc["darts_v2"])
     yield "05", f"one: test AUC {auc('darts_searched')} against {auc('random_cell_0')} ("
     inside = auc("fbp", INSIDE, "%[]")
     yield (
@@ -77,7 +78,7 @@ def sentences():
     )
     yield "06", f"inside a module FBP has {inside}."
     columns = "{seen_auc:%} on seen modules, {unseen_auc:%} on new ones and {inside_auc:%} inside"
-    yield "06", f"FBP has AUC {fill(columns, fbp)} a new module"
+    yield "06", f"FBP has AUC {fill(columns, COLUMNS.loc['fbp'])} a new module"
     cells = (
         f"the published cell ({auc('darts_v2')}) and the searched cell ({auc('darts_searched')})"
     )
