@@ -64,7 +64,7 @@ class Problem:
 SEP, WIDE = ("sep_conv_3x3", "sep_conv_5x5"), ("sep_conv_5x5", "dil_conv_5x5")
 PROBLEMS = {
     "near": Problem(lambda rng, label: (pairs(rng, label, 1), BLANK), {0: SEP}),
-    # from as few images as the others w sometimes learns nothing, and alpha then has no say
+    # with fewer images w sometimes learns nothing, so alpha cannot learn either
     "far": Problem(lambda rng, label: (pairs(rng, label, 6), BLANK), {0: WIDE}, 2 * IMAGES),
     "texture": Problem(lambda rng, label: (stripes(rng, label), BLANK), {0: SEP}),
 }

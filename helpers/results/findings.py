@@ -177,7 +177,7 @@ def promise(points: pd.DataFrame, scored: Scored, bad_rate: float) -> list[str]:
             limit += " if parts are independent, to {escape_rate_high:%} % if only their "
             limit += f"{_count(n_groups, 'group')} are"
     after, on = percent(looked[labels == 0].mean()), f"{SIDES[side]} part"
-    kept, rates = (row["promised"], row["overkill_rate_high"]), dict.fromkeys([bad_rate, *LINES])
+    kept, rates = (row["promised"], row["overkill_rate"]), dict.fromkeys([bad_rate, *LINES])
     most = [f"{outgoing_ppm(*kept, rate):,.0f} ppm with {100 * rate:.3g} %" for rate in rates]
     missed = f" If the person misses {'it' if n_found == 1 else 'them'}, the escapes are "
     missed += f"{escapes + n_found} of {n_bad}."
@@ -185,9 +185,8 @@ def promise(points: pd.DataFrame, scored: Scored, bad_rate: float) -> list[str]:
         f"{{good_passed:%}} % of the good parts pass without a look, {after} % after a look, "
         f"{{overkill_rate:%}} % are rejected; {escapes or 'none'} of {_count(n_bad, f'bad {on}')} "
         f"escaped ({limit}){seen}.",
-        "By the promise, and the upper limit of the overkill, at most so many of the parts that "
-        "leave a line are bad on average: "
-        f"{', '.join(most)} bad parts on the line.",
+        "If as many bad parts escape as promised, about this many of the parts that leave a line "
+        f"are bad: {', '.join(most)} bad parts on the line.",
         f"{looked.sum()} of {_count(len(labels), on)} are looked at again, and "
         f"{n_found or 'none'} of them {'is' if n_found < 2 else 'are'} bad."
         f"{missed if n_found else ''} On a line with {100 * bad_rate:.3g} % bad parts that is "

@@ -122,7 +122,7 @@ def published(split: pd.DataFrame) -> OutOfFold | None:
 
 
 def lead(found: OutOfFold, protocol: str, model: str, other: str) -> metrics.Comparison:
-    """Return by how much a model's AUC is above another's, by the seeds that both have."""
+    """Return a model's AUC minus another's (fractions), by the seeds that both have."""
     whole = _complete(found, protocol)
     return _paired(found.folds, whole[model], whole[other])
 

@@ -31,9 +31,9 @@ TABLE = Path(__file__).with_name("planted.csv")
 METHODS = ((1, 1), (2, 1), (1, 2))  # order, K of the partial channels
 IMAGES = 128  # of alpha's half, by which perturbation chooses
 KEY = ["problem", "order", "partial", "seed", "permuted"]
-# Of the pixels of two channels so many have the same sign. With .7 a network is sure of each label,
-# and permuted labels punish it for that: alpha then turns away from skip connections, by more than
-# noise in 7 of 16 searches.
+# Of the pixels of two channels so many have the same sign. With .7 a network can be sure of each
+# label, which permuted labels punish: 7 of 16 null searches (first order, all channels) decided
+# something, and kept operations that mix the pixels.
 AGREEING = 0.6
 
 

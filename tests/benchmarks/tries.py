@@ -177,6 +177,7 @@ def stored_pairs() -> list[tuple[str, str, By, By]]:
         ("FBP, 256 px", "FBP, 192 px", large, fbp),
         ("FBP, the presets' recipe", "plain fine-tuning", fbp, plain),
         ("FBP, 256 px", "plain fine-tuning", large, plain),
+        ("DARTS_V2, from scratch", "drawn by hand", stored("darts_v2"), stored("by_hand")),
     ]
 
 
