@@ -25,6 +25,7 @@ TABLE = Path(__file__).with_suffix(".csv")
 DRAWS = 1000  # of whole modules, for intervals of ranks and differences
 POWER = 1.96 + 0.84  # standard errors: so large a difference is seen in 80 of 100 cases
 KINDS = {"random_cell": "random", "searched": "searched", "darts_v2": "published"}
+SHOWN = (*KINDS, "by_hand", "fbp")
 
 
 def trained() -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -32,7 +33,8 @@ def trained() -> tuple[pd.DataFrame, pd.DataFrame]:
     found, columns = read_folder(paths.published_scores()), {}
     random = {path.stem: path for path in sorted((POPULATION / UNSEEN).glob("*.csv"))}
     cells = {row: files.load_csv(path, ("id",)).set_index("id") for row, path in random.items()}
-    for row, seeds in (found.scores[UNSEEN] | cells).items():
+    rows = {n: found.scores[UNSEEN][n] for n in found.scores[UNSEEN] if n.startswith(SHOWN)} | cells
+    for row, seeds in rows.items():
         for seed in seeds.dropna(axis="columns").iloc[:, : 1 if row in cells else None]:
             columns[row if seed == "seed0" else f"{row}, {seed}"] = seeds[seed]
     scores = pd.DataFrame({row: values.reindex(found.folds.id) for row, values in columns.items()})
@@ -41,7 +43,8 @@ def trained() -> tuple[pd.DataFrame, pd.DataFrame]:
 
 def kind_of(row: str) -> str:
     """Return what a training stands for: a kind of cell, or the row itself."""
-    return next((kind for start, kind in KINDS.items() if row.startswith(start)), row)
+    known = (kind for start, kind in KINDS.items() if row.startswith(start))
+    return next(known, row.partition(",")[0])
 
 
 def drawn_aucs(labels: np.ndarray, scores: pd.DataFrame, modules: pd.Series) -> pd.DataFrame:
@@ -72,7 +75,8 @@ def table(folds: pd.DataFrame, scores: pd.DataFrame) -> tuple[pd.DataFrame, list
         rank = 1 + sum(whole[cell] >= whole[one] for cell in others)
         ranks = 1 + drawn[others].ge(drawn[one], axis=0).sum(axis=1)
         low, high = (int(ranks.quantile(tail)) for tail in metrics.TAILS)
-        inside = metrics.within_group_auc(labels, scores[one], folds.group).estimate
+        values, groups = scores[one].to_numpy(), folds.group.to_numpy()
+        inside = metrics.within_group_auc(labels, values, groups).estimate
         row = {"training": one, "kind": kind_of(one), "across": whole[one], "inside": inside}
         rows.append(row | {"rank": rank, "rank_low": low, "rank_high": high, "of": len(others) + 1})
         if kind_of(one) == "searched":
