@@ -102,10 +102,8 @@ def verdict(history: History, settings: SearchSettings) -> str:
     if 2 * len(sure) >= len(made):
         result = "the cells"
     a, b = (sum(choice.edge is not None for choice in some) for some in (sure, made))
-    what = "the rest of what the cells keep" if 0 < len(sure) < len(made) else "what the cells keep"
     return (
-        f"The search decided {result} ({a} of {b} operations, {len(sure) - a or 'none'} of "
-        f"{len(made) - b} choices of inputs): {what} leads the next best by "
-        f"{'more' if len(sure) == len(made) else 'no more'} than it would if all gradients were "
-        "noise."
+        f"The search decided {result}: {a or 'none'} of {b} operations and "
+        f"{len(sure) - a or 'none'} of {len(made) - b} choices of inputs lead the next best by "
+        "more than they would if all gradients were noise."
     )

@@ -146,9 +146,8 @@ def _draw_scores(ax: Any, model: TrainedModel, scores: np.ndarray, names: list[s
             ax.axvspan(low, high, color=COLOURS[verdict], alpha=0.5, lw=0, label=verdict + words)
     for place, name in zip(places, names, strict=True):
         ax.axvline(place, color="black", lw=3)
-        ax.annotate(
-            f" {name}", (place, 0.5), xycoords=("data", "axes fraction"), fontsize=14, va="center"
-        )
+        look = {"fontsize": 14, "ha": "right", "va": "center"}
+        ax.annotate(f"{name} ", (place, 0.5), xycoords=("data", "axes fraction"), **look)
     # thresholds are often near 0, where a linear scale would show none
     ax.set(xscale="logit", yticks=[], xlabel="score (logit scale)")
     ax.set_xticks(TICKS, [f"{tick:g}" for tick in TICKS], fontsize=11)

@@ -59,8 +59,8 @@ def shares(table: pd.DataFrame, unit: str = "group") -> str:
     if not has:
         return ""
     text = fill(f"{{title}} has AUC {{{side}_auc:%}}, {' and '.join(has)}", row)
-    within = fill(f"{{{side}_within_auc:%[]}}", row)
-    return text + (f"; inside a {unit} {row['title']} has {within}." if within != MISSING else ".")
+    within = fill(f"; inside {{groups_are}} {unit}s {{title}} has {{{side}_within_auc:%[]}}.", row)
+    return text + (within if within != MISSING else ".")
 
 
 def next_best(compared: pd.DataFrame, judged_by: str) -> str:
@@ -178,15 +178,16 @@ def promise(points: pd.DataFrame, scored: Scored, bad_rate: float) -> list[str]:
             limit += f"{_count(n_groups, 'group')} are"
     after, on = percent(looked[labels == 0].mean()), f"{SIDES[side]} part"
     kept, rates = (row["promised"], row["overkill_rate"]), dict.fromkeys([bad_rate, *LINES])
-    most = [f"{outgoing_ppm(*kept, rate):,.0f} ppm with {100 * rate:.3g} %" for rate in rates]
+    ppm = [float(f"{outgoing_ppm(*kept, rate):.2g}") for rate in rates]
+    most = [f"{n:,.0f} ppm with {100 * rate:.3g} %" for n, rate in zip(ppm, rates, strict=True)]
     missed = f" If the person misses {'it' if n_found == 1 else 'them'}, the escapes are "
     missed += f"{escapes + n_found} of {n_bad}."
     said = (
-        f"{{good_passed:%}} % of the good parts pass without a look, {after} % after a look, "
-        f"{{overkill_rate:%}} % are rejected; {escapes or 'none'} of {_count(n_bad, f'bad {on}')} "
-        f"escaped ({limit}){seen}.",
-        "If as many bad parts escape as promised, about this many of the parts that leave a line "
-        f"are bad: {', '.join(most)} bad parts on the line.",
+        f"{scored.model.title}, {{promised:up}} % escapes promised: {{good_passed:%[]}} % of the "
+        f"good parts pass without a look, {after} % after a look, {{overkill_rate:%}} % are "
+        f"rejected; {escapes or 'none'} of {_count(n_bad, f'bad {on}')} escaped ({limit}){seen}.",
+        "If the promise is just kept, about so much of what leaves a line is bad: "
+        f"{', '.join(most)} bad parts on the line.",
         f"{looked.sum()} of {_count(len(labels), on)} are looked at again, and "
         f"{n_found or 'none'} of them {'is' if n_found < 2 else 'are'} bad."
         f"{missed if n_found else ''} On a line with {100 * bad_rate:.3g} % bad parts that is "
@@ -318,7 +319,7 @@ def three_columns(table: pd.DataFrame, model: str, unit: str = "group") -> list[
     the word for a group.
     """
     rows = table.set_index("model", drop=False)
-    prior = f"{{title}} has AUC {{seen_auc:%[]}} on seen {unit}s and {{unseen_auc:%}} on new ones."
+    prior = f"{{title}} has AUC {{seen_auc:%[]}} on seen {unit}s, {{unseen_auc:%}} on unseen ones."
     said = [fill(prior, rows.loc[PRIOR.slug])]
     compared = rows[rows.difference.notna() & (rows.kind != "reference")]
     if compared.empty:
@@ -326,11 +327,11 @@ def three_columns(table: pd.DataFrame, model: str, unit: str = "group") -> list[
     row = compared.loc[model] if model in compared.index else compared.iloc[0]
     loses = compared.difference > 0
     clear = int((loses & (compared.p_holm < SIGNIFICANT)).sum())
-    columns = f"{{seen_auc:%}} on seen {unit}s, {{unseen_auc:%}} on new ones and {{inside_auc:%}}"
+    columns = f"{{seen_auc:%}} on seen {unit}s, {{unseen_auc:%}} on unseen ones"
     lost = fill("{difference:%[]} points (standard error {standard_error:%}", row)
     return [
-        fill(f"{{title}} has AUC {columns} inside a new {unit}", row),
-        f"It loses {lost}, {p_value(row.p_holm)} by Holm) on new {unit}s. Of "
+        fill(f"{{title}} has AUC {columns}, and {{inside_auc:%}} inside these", row),
+        f"It loses {lost}, {p_value(row.p_holm)} by Holm) on unseen {unit}s. Of "
         f"{_count(len(compared), 'model')} {loses.sum()} lose AUC, {clear} significantly.",
         *said,
     ]

@@ -31,7 +31,7 @@ def results_table(scored: Mapping[str, Scored], split: pd.DataFrame) -> pd.DataF
     """Return one row per model (see `evaluate`), and the majority baseline at the end.
 
     The baseline calls every part by the training set's larger class. The column `judged_by` names
-    the scores that judge the models, see `Scored`.
+    the scores that judge the models, see `Scored`; `groups_are` "seen" or "unseen" in training.
 
     Example:
         table = results_table(run.models(), run.split)
@@ -45,8 +45,10 @@ def results_table(scored: Mapping[str, Scored], split: pd.DataFrame) -> pd.DataF
     majority["val_accuracy"] = float((labels["val"] == call).mean())
     if "test" in labels and (test := labels["test"]).nunique() == 2:
         majority |= {"test_auc": 0.5, "test_accuracy": float((test == call).mean())}
-    judged_by = next(iter(scored.values())).judged_by
-    return pd.DataFrame([*rows, majority]).assign(judged_by=judged_by)
+    first = next(iter(scored.values()))
+    groups_are = "unseen" if first.groups_apart else "seen"
+    facts = {"judged_by": first.judged_by, "groups_are": groups_are}
+    return pd.DataFrame([*rows, majority]).assign(**facts)
 
 
 def with_tests(
@@ -159,7 +161,7 @@ def paper_table(table: pd.DataFrame, units: str = "groups") -> pd.DataFrame:
         columns[head.format("AUC")] = "{val_auc:%[]}{star}"
         columns[head.format("Acc")] = "{val_accuracy:%}{star}"
     if f"{side}_within_auc" in table:
-        columns[f"inside {units}"] = f"{{{side}_within_auc:%[]}}"
+        columns[f"inside {table.groups_are.iloc[0]} {units}"] = f"{{{side}_within_auc:%[]}}"
     if side == "test":
         columns["Test Acc"] = "{test_accuracy:%}"
     if "p_holm" in table:

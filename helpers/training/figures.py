@@ -14,8 +14,7 @@ from matplotlib.figure import Figure
 from helpers.core.style import percent_axis
 from helpers.models.record import Model, colours
 
-TITLES = {"train_loss": "training loss", "val_loss": "validation loss"}
-TITLES |= {"val_auc": "validation AUC, %, one view"}
+TITLES = {"train_loss": "training loss", "val_auc": "validation AUC, %, one view"}
 MARKERS = "P<>p*h^osDvX"  # by the order of names: a model keeps its own in 03 and 05
 SMOOTHED = 0.1  # share of the epochs whose mean is a point of a learning curve
 
@@ -23,16 +22,16 @@ SMOOTHED = 0.1  # share of the epochs whose mean is a point of a learning curve
 def learning_curves(
     curves: pd.DataFrame, models: Sequence[Model], title: str = "", pale: Sequence[str] = ()
 ) -> Figure:
-    """Draw loss and validation AUC over epochs, one line per model, dashed if distilled.
+    """Draw training loss and validation AUC over epochs, one line per model, dashed if distilled.
 
     A point is the mean over a tenth of the epochs around it: single epochs of many models would
     hide each other. Trainings of different lengths share an axis from 0 to 100 % of their epochs.
     Models whose slugs are in `pale` are gray.
 
-    `curves` has a row per epoch: `model` (its slug), `epoch, train_loss, val_loss, val_auc`, and
+    `curves` has a row per epoch: `model` (its slug), `epoch, train_loss, val_auc`, and
     `seed` or `fold` if models were trained several times: a band is one standard deviation.
     """
-    size = (13, max(3.6, 0.3 * curves.model.nunique()))  # space for the legend
+    size = (10, max(3.6, 0.3 * curves.model.nunique()))  # space for the legend
     figure, axes = plt.subplots(1, len(TITLES), figsize=size)
     shown_models = {model.slug: model for model in models if model.slug in {*curves.model}}
     hues = colours(shown_models.values()) | dict.fromkeys(pale, "0.65")

@@ -84,13 +84,13 @@ def test_the_next_model_is_named_with_what_is_significant(scored):
 
 def test_the_share_of_groups_and_brightness_in_the_best_auc_is_said_if_known():
     row = {"model": "fbp", "title": "FBP", "kind": "fine-tuned", "n_val": 30, "val_auc": 0.9}
-    row |= {"test_auc": 0.915, "test_within_auc": 0.823, "judged_by": "test"}
+    row |= {"test_auc": 0.915, "test_within_auc": 0.823, "judged_by": "test", "groups_are": "seen"}
     row |= {"test_within_auc_low": 0.733, "test_within_auc_high": 0.888}
     prior = row | {"model": "module_prior", "kind": "reference", "test_auc": 0.864}
     table = pd.DataFrame([row, prior, prior | {"model": "lr_on_brightness", "test_auc": 0.744}])
     assert findings.shares(table, "module") == (
         "FBP has AUC 91.5, the module alone, without a pixel, has 86.4 and brightness has 74.4; "
-        "inside a module FBP has 82.3 [73.3, 88.8]."
+        "inside seen modules FBP has 82.3 [73.3, 88.8]."
     )
     without = table.drop(columns=["test_within_auc"])[[True, False, True]]
     assert findings.shares(without) == "FBP has AUC 91.5, brightness has 74.4."
@@ -119,11 +119,12 @@ def test_a_promise_says_what_escaped_what_it_cost_and_what_leaves_the_line():
 
     passed, leaving, looks = promise(toy())
     assert passed == (
-        "33.3 % of the good parts pass without a look, 33.3 % after a look, 33.3 % are rejected; "
-        "1 of 2 bad test parts escaped (50.0 [1.3, 98.7] %)."
+        "m, 9.1 % escapes promised: 33.3 [0.8, 90.6] % of the good parts pass without a look, "
+        "33.3 % after a look, 33.3 % are rejected; 1 of 2 bad test parts escaped "
+        "(50.0 [1.3, 98.7] %)."
     )
     ppm = 1e6 * 0.05 / 11 / (0.05 / 11 + 0.95 * 2 / 3)  # a promise of 1 / 11
-    assert f"are bad: {ppm:,.0f} ppm with 5 %, " in leaving and "ppm with 0.05 % bad" in leaving
+    assert f"is bad: {round(ppm, -2):,.0f} ppm with 5 %, " in leaving
     assert looks.startswith("1 of 5 test parts are looked at again, and none of them is bad. On a")
     found = toy(test=([0, 0, 0, 1, 1], [0.1, 0.25, 0.6, 0.31, 0.9]))
     groups = found.test.assign(group=[*"abcde"])
@@ -208,10 +209,10 @@ def test_three_columns_say_what_a_model_loses_how_many_lose_and_what_groups_tell
     table = pd.DataFrame([row, other, prior])
     said = findings.three_columns(table, "fbp")
     assert said == [
-        "FBP has AUC 95.0 on seen groups, 88.0 on new ones and 86.0 inside a new group",
-        "It loses 7.0 [5.0, 9.0] points (standard error 1.0, p = .002 by Holm) on new groups. Of 2 "
-        "models 2 lose AUC, 1 significantly.",
-        "Prior has AUC 84.0 [80.0, 88.0] on seen groups and 50.0 on new ones.",
+        "FBP has AUC 95.0 on seen groups, 88.0 on unseen ones, and 86.0 inside these",
+        "It loses 7.0 [5.0, 9.0] points (standard error 1.0, p = .002 by Holm) on unseen groups. "
+        "Of 2 models 2 lose AUC, 1 significantly.",
+        "Prior has AUC 84.0 [80.0, 88.0] on seen groups, 50.0 on unseen ones.",
     ]
     assert findings.three_columns(table, "stacking") == said  # in one run alone
     assert findings.three_columns(table[2:], "fbp") == said[2:]

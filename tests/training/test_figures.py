@@ -22,15 +22,15 @@ def test_a_point_of_a_long_training_is_the_mean_over_a_tenth_of_its_epochs():
         )
         for fold in (0, 1)
     ]
-    curves = pd.concat(folds).assign(train_loss=1.0, val_loss=1.0)
-    drawn = learning_curves(curves).axes[2].lines[0].get_ydata()
+    curves = pd.concat(folds).assign(train_loss=1.0)
+    drawn = learning_curves(curves).axes[1].lines[0].get_ydata()
     aucs = np.array([own.val_auc for own in folds])  # (2, 30)
     assert drawn[14] == pytest.approx(aucs[:, 13:16].mean())
     assert drawn[0] == pytest.approx(aucs[:, :2].mean())
 
 
 def test_a_model_has_the_same_colour_and_marker_beside_other_models():
-    one = pd.DataFrame({"epoch": [1, 2], "train_loss": 1.0, "val_loss": 1.0, "val_auc": [0.5, 0.6]})
+    one = pd.DataFrame({"epoch": [1, 2], "train_loss": 1.0, "val_auc": [0.5, 0.6]})
 
     def looks(*names):
         figure = learning_curves(pd.concat([one.assign(model=name) for name in names]))
