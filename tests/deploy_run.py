@@ -16,6 +16,7 @@ from helpers.darts.settings import NetworkSettings
 from helpers.deploy import predictor
 from helpers.deploy.description import NAME, Description, sealed
 from helpers.models import backbones
+from helpers.models.spec import Network
 from helpers.results import decision
 from helpers.runs import stages
 from helpers.runs.parts import describe_models
@@ -34,7 +35,7 @@ CONTENT |= {"temperature": 1.7, "pass_below": 0.4, "reject_from": 0.6, "rule": "
 CONTENT |= {"asked_escape_rate": 0.01, "promised_escape_rate": 0.01, "held_out_bad_parts": 99}
 
 
-def small_models(count: int = 2, kind: str = "cnn", channels: int = 3) -> list[backbones.Network]:
+def small_models(count: int = 2, kind: str = "cnn", channels: int = 3) -> list[Network]:
     """Return untrained networks with batch statistics of their own, sure of what they say."""
     torch.manual_seed(0)
     if kind == "derived":
@@ -52,7 +53,7 @@ def small_models(count: int = 2, kind: str = "cnn", channels: int = 3) -> list[b
     return models
 
 
-def save_described(folder: Path, models: list[backbones.Network], **facts) -> predictor.Opened:
+def save_described(folder: Path, models: list[Network], **facts) -> predictor.Opened:
     """Save networks with a model.json; return what the folder stands for."""
     facts = {"full_scale_bits": 0, "fit": "squash", "views": 4, "precision": "no", **facts}
     paths = [folder / f"seed{number}.safetensors" for number in range(len(models))]

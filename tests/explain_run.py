@@ -12,6 +12,7 @@ from helpers.core import files
 from helpers.core.paths import RunPaths
 from helpers.datasets.cache import ImageCache, open_cache
 from helpers.models import backbones
+from helpers.models.spec import Network
 from helpers.results import predictions
 from helpers.training.batches import normalise, to_float
 from tests.conftest import split_of
@@ -35,7 +36,7 @@ def write_masks(parts_folder: Path) -> None:
         Image.fromarray(mask).save(folder / f"{file.stem}.png")
 
 
-def trained(split: pd.DataFrame, cache: ImageCache) -> tuple[backbones.Network, np.ndarray]:
+def trained(split: pd.DataFrame, cache: ImageCache) -> tuple[Network, np.ndarray]:
     """Return a two-layer CNN that was trained on the side `train`, and its scores of all parts."""
     torch.manual_seed(0)
     spec = backbones.spec_of("cnn", 2, SIZE_PX, cache.channels)

@@ -63,6 +63,9 @@ def start(command: str, arguments: Sequence[str] | None = None) -> int:
         module = importlib.import_module(f"helpers.commands.{command}")
         try:
             return module.main(arguments)
+        except BrokenPipeError:  # `| head` has read enough; what is left goes nowhere
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 1
         except (errors.UserError, OSError) as error:
             code = getattr(error, "exit_code", 1)  # others than 1: nothing is wrong
             print(f"error: {error}" if code == 1 else error, file=sys.stderr)

@@ -96,7 +96,7 @@ def _remaining(plan: Plan, stage: str, started_s: float) -> dict[str, float]:
         reason = f"the time budget is used up before {stage}"
         raise RunOutOfTime(f"{reason}\nTo continue: {plan.command}")
     has_trainings = "TIME_BUDGET_MIN" in plan.parameters[stage]
-    return {"TIME_BUDGET_MIN": round(left_min, 3)} if has_trainings else {}
+    return {"TIME_BUDGET_MIN": max(0.001, round(left_min, 3))} if has_trainings else {}
 
 
 def _show_table(run_paths: paths.RunPaths) -> None:

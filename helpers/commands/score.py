@@ -8,7 +8,8 @@ scored as in the model's own run, unless options say something else.
 
 scores.csv.parts/ has a file for each 512 images. Its name is a digest of what its scores depend on:
 the model, the options, and the names, sizes and times of the images. A part that exists is not
-scored again: after a kill the same command continues, and it scores only what is new or changed.
+scored again: after a kill the same command continues. A new image changes its
+part and those after it.
 """
 
 from __future__ import annotations
@@ -183,6 +184,7 @@ def join(parts: Sequence[Path], out: Path, opened: Opened) -> int:
     description, seen = opened.description, pd.DataFrame()  # sums over the parts of each lot
     bad = out.with_name(f"{out.stem}.unreadable{out.suffix}")
     scored = unreadable = several = 0
+    mode = "wb"  # not what a killed process of this number has left
     with files.atomic_path(out) as to_out, files.atomic_path(bad) as to_bad:
         for path in parts:
             part = files.load_csv(path, COLUMNS, text=("id", "path", "defect_score", "reason"))
@@ -199,8 +201,9 @@ def join(parts: Sequence[Path], out: Path, opened: Opened) -> int:
                 seen = new.add(seen, fill_value=0)
             for file, table in ((to_out, scores), (to_bad, rest[["path", "reason"]])):
                 lines = files.csv_bytes(table)
-                with file.open("ab") as handle:
-                    handle.write(lines[lines.index(b"\n") + 1 if handle.tell() else 0 :])
+                with file.open(mode) as handle:
+                    handle.write(lines[0 if mode == "wb" else lines.index(b"\n") + 1 :])
+            mode = "ab"
             scored, unreadable = scored + len(good), unreadable + len(rest)
             several += int(part.has_more.sum())
     if not unreadable:

@@ -252,8 +252,11 @@ def exact_interval(count: int, total: int) -> Interval:
     return Interval(count / total, float(low), float(high))
 
 
-def mean_interval(values: ArrayLike, groups: ArrayLike | None = None) -> Interval:
-    """Return the mean of values (N,) between 0 and 1 with its interval; see `auc_interval`."""
+def mean_interval(values: ArrayLike, groups: ArrayLike | None = None, least: float = 0) -> Interval:
+    """Return the mean of values (N,) from `least` to 1 with its interval; see `auc_interval`."""
+    if least < 0:
+        shares = mean_interval((np.asarray(values) - least) / (1 - least), groups)
+        return Interval(*(least + (1 - least) * share for share in shares))
     values = np.asarray(values, dtype=np.float64)
     deviations = (values - values.mean()) / values.size
     variance, n = _unbiased((deviations**2).sum(), values.size), values.size

@@ -111,7 +111,7 @@ class RunPaths:
 
     def features(self, model: str) -> Path:
         """Return the file of the embeddings of every image of the split."""
-        return self.root / "features" / f"{model.replace('/', '_')}.npz"  # torchvision/resnet50
+        return self.root / "features" / f"{model}.npz"
 
     def trainings(self, model: str) -> Path:
         """Return the folder of a model's trainings: checkpoint, curve and scores of each."""

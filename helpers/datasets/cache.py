@@ -19,9 +19,10 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import imagehash
+import joblib
 import numpy as np
 import pandas as pd
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from tqdm.auto import tqdm
 
 from helpers.core import code, files
@@ -167,7 +168,7 @@ def source_key(table: pd.DataFrame) -> str:
             return error.strerror or str(error)
 
     bar: dict[str, Any] = {"desc": "read files", "unit": "img", "leave": False, "delay": 2}
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(joblib.cpu_count()) as pool:
         digests = list(tqdm(pool.map(digest, table.path), total=len(table), **bar))
     names = [os.path.basename(path) for path in table.path]
     return files.fingerprint([table.id.tolist(), names, digests])
@@ -230,7 +231,7 @@ def _decode_all(
     kept, failed = [], []
     # Pillow frees the interpreter lock while it decodes and resizes, so threads are enough.
     with (
-        ThreadPoolExecutor(os.cpu_count()) as pool,
+        ThreadPoolExecutor(joblib.cpu_count()) as pool,
         pixels_file.open("wb") as file,
         tqdm(total=len(table), desc=f"decode to {read[0]} px", unit="img", leave=False) as bar,
     ):
@@ -329,7 +330,7 @@ def depth_of(paths: Sequence[Path], region: str = "") -> int:
                 return int(picture_of(image, max(CAMERA_BITS), region).original.max())
         return 0
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(joblib.cpu_count()) as pool:
         brightest = max(pool.map(largest, paths), default=0)
     return bits_for(brightest) if brightest else 0
 
@@ -349,7 +350,11 @@ def choose_fit(paths: Sequence[Path]) -> Fit:
     ratios = [1.0]
     for path in paths[:: max(1, len(paths) // SHAPES_READ)]:
         with contextlib.suppress(Exception), _opened(path) as image:
-            ratios.append(image.width / image.height)
+            # Pillow says a TIFF's size upright, others' as stored
+            is_turned = (
+                image.format != "TIFF" and image.getexif().get(ExifTags.Base.Orientation, 1) >= 5
+            )
+            ratios.append((image.width / image.height) ** (-1 if is_turned else 1))
     low, high = np.quantile(ratios[1:] or ratios, (0.01, 0.99))
     return "squash" if high <= ONE_SHAPE * low else "pad"
 

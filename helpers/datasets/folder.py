@@ -144,6 +144,8 @@ def _class_folders(root: Path, settings: SplitSettings) -> dict[Path, int]:
         if name not in places:
             word = "GOOD" if name in settings.good else "BAD"
             raise DataError(f"{word}={name}: {root} has {listed}")
+    if both := {*settings.good} & {*settings.bad}:
+        raise DataError(f"{_listed(sorted(both))} is in GOOD and in BAD")
     named = {word: label for label, words in enumerate(CLASS_FOLDERS) for word in words}
     given = dict.fromkeys(settings.bad, 1) | dict.fromkeys(settings.good, 0)
     classes = {}

@@ -14,7 +14,7 @@ import pandas as pd
 from helpers.core import files
 from helpers.datasets import DROPPED, DataError, Source
 
-LABEL_WORDS = {"0": 0, "good": 0, "1": 1, "bad": 1}
+LABEL_WORDS = {"0": 0, "0.0": 0, "good": 0, "1": 1, "1.0": 1, "bad": 1}
 # columns of the package
 RESERVED = (
     *("split", "fold", "official_split", "official_fold", "digest", "together", "label_before"),
@@ -69,7 +69,7 @@ def read_named(
     if (reviewed & ~unknown).any():
         unknown &= ~gone
     problems = [
-        (~frame[name].isin(values), name, f"{name} must be one of {list(values)}")
+        (~frame[name].isin(values), name, f"must be one of {[*filter(pd.notna, values)]}")
         for name, values in allowed.items()
         if name in frame
     ]

@@ -57,8 +57,8 @@ def hashes(cache: ImageCache) -> np.ndarray:
 def near_pairs(hashes: np.ndarray, most_bits: int) -> tuple[pd.DataFrame, np.ndarray]:
     """Return the pairs of images whose hashes (N, bits) bool differ in at most `most_bits` bits.
 
-    An image with more than `LARGEST_CLUSTER` such neighbours is in no pair: among many images that
-    look alike, the number of pairs would grow with the square.
+    An image with more than `LARGEST_CLUSTER` such neighbours is the first of no pair: among many
+    images that look alike, the number of pairs would grow with the square.
 
     Returns:
         `first, second` (row numbers, first < second) and `bits`, in this order; and (N,) True for

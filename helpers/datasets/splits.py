@@ -7,6 +7,7 @@ duplicates, and with `SPLIT="groups"` all images of one group (a module, a lot, 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -121,8 +122,7 @@ def make_split(
         beside = (table.split == "review") & table.together.isin(table.together[pool])
         left_out["a review labelled them and a near duplicate or their group has a fold"] = beside
         table["split"] = table.split.mask(beside, "excluded")
-    if not has_few_bad:
-        _check_sides(table, settings)
+    _check_sides(table, settings, LABEL_NAMES if not has_few_bad else [0])
     names = ["id", "path", "label", "split", *(["fold"] if "fold" in table else [])]
     source_s = [name for name in ("official_split", "official_fold") if name in table]
     more = table.columns.drop([*names, *source_s, "together"])
@@ -208,7 +208,8 @@ def _hold_out_good(table: pd.DataFrame, settings: SplitSettings) -> pd.Series:
     """
     by_groups = settings.split == "groups"
     side = table.official_split.where(table.official_split == "test", "train")
-    drawable = (side != "test") & (table.group.notna() if by_groups else True)
+    drawable = ~table.together.isin(table.together[side == "test"])  # others are left out
+    drawable &= table.group.notna() if by_groups else True
     bad = drawable & table.label.eq(1).fillna(False)
     good = table.together[drawable & table.label.eq(0).fillna(False)]
     if (count := good.nunique()) < GOOD_PARTS:
@@ -301,20 +302,26 @@ def _folds(
         strata, groups, what = _strata(drawn, stratify, n), None, "different images"
     counts = drawn.groupby("label").together.nunique().reindex([0, 1]).fillna(0).astype(int)
     if (least := counts.min()) < n:
-        way = f"TEST_FRACTION=0 and CROSS_FIT={least}" if least > 1 else "SPLIT=random"
+        way = f", or set TEST_FRACTION=0 and CROSS_FIT={least}" if least > 1 else ""
+        way = way or (", or set SPLIT=random" if settings.split == "groups" else "")
         raise DataError(
             f"{n} parts for {purpose} need {n} {what} with good and {n} with bad images; there are "
-            f"{counts[0]} and {counts[1]} {JOINED}. Add images, or set {way}"
+            f"{counts[0]} and {counts[1]} {JOINED}. Add images{way}"
         )
     fold = pd.Series(stratified_folds(strata, n, random_state, groups), drawn.together)
     return pool.together.map(fold.groupby(level=0).first())
 
 
 def _strata(table: pd.DataFrame, stratify: tuple[str, ...], least: int) -> pd.Series:
-    """Return the stratum of each row; rows of one with fewer than `least` go by their label."""
-    labels = table.label.astype(str)
+    """Return the stratum of each row.
+
+    Rows of one with fewer than `least` go by their label, and if they are too few then, join the
+    label's largest stratum.
+    """
     strata = table[["label", *stratify]].astype(str).agg("/".join, axis=1)
-    return strata.where(strata.map(strata.value_counts()) >= least, labels)
+    strata = strata.mask(strata.map(strata.value_counts()) < least, table.label.astype(str))
+    largest = strata.groupby(table.label).agg(lambda same: same.value_counts().idxmax())
+    return strata.mask(strata.map(strata.value_counts()) < least, table.label.map(largest))
 
 
 def _draw(
@@ -325,7 +332,7 @@ def _draw(
     n = size if isinstance(size, int) else int(np.ceil(size * len(table)))
     if strata.value_counts().min() < 2 or min(n, len(table) - n) < strata.nunique():
         strata = table.label.astype(str)
-    if n < 1 or min(n, len(table) - n) < strata.nunique():
+    if n < 1 or strata.value_counts().min() < 2 or min(n, len(table) - n) < strata.nunique():
         raise DataError(f"{len(table)} images are too few to draw {n} of them for {purpose}")
     random_state = seeding.stream_seed(seed, f"split {purpose}") % 2**32
     _, drawn = train_test_split(
@@ -334,16 +341,21 @@ def _draw(
     return pd.Index(drawn)
 
 
-def _check_sides(table: pd.DataFrame, settings: SplitSettings) -> None:
-    """Raise DataError if a set is empty, or one for the training lacks a class or a label."""
-    if settings.test_fraction and not (table.split == "test").any():
+def _check_sides(table: pd.DataFrame, settings: SplitSettings, labels: Iterable[int]) -> None:
+    """Raise DataError if a set is empty, or one for the training lacks a class or a label.
+
+    With good parts alone (`labels` is [0]) there are no folds, and test is the source's own.
+    """
+    has_bad = 1 in labels
+    if has_bad and settings.test_fraction and not (table.split == "test").any():
         raise DataError("the split leaves no image in test")
     sets = {side: table[table.split == side] for side in ("train", "val")}
-    for fold in range(settings.cross_fit):
+    for fold in range(settings.cross_fit if has_bad else 0):
         sets[f"fold {fold}"] = table[(table.fold == fold).fillna(False)]
     for name, images in sets.items():
-        for label, word in LABEL_NAMES.items():
+        for label in labels:
             if not (images.label == label).any():
+                word = LABEL_NAMES[label]
                 advice = "SPLIT_CSV" if settings.split_csv else "SEED or CROSS_FIT, or add images"
                 raise DataError(f"the split leaves no {word} image in {name}: change {advice}")
         if (hidden := images[images.label.isna()]).size:

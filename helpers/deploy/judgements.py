@@ -45,6 +45,8 @@ def read_judgements(path: Path) -> pd.DataFrame:
     again = frame.path.isna() | frame.duplicated(["path", "drawn"])
     checks["path {path!r} is missing or named again"] = again
     files.refuse_marked(path, frame, checks, "; give the CSV as the page saved it")
+    if frame.empty:
+        raise files.ArtifactError(f"{path} names no part")
     return frame
 
 
@@ -108,8 +110,9 @@ def say_promise(labels: pd.DataFrame) -> str:
     seen = lots.iloc[: last + 1]
     what = (
         f"{seen.bad.sum()} of {seen.n.sum()} audited parts of {len(seen)} lot(s) are bad, and a "
-        f"bet against the promise has made {capital[last]:.3g} of 1. A kept promise lets it reach "
-        f"{betting.BROKEN_FROM:.0f} on at most 5 of 100 lines, however often one looks"
+        f"bet against the promise has made {capital[last]:.3g} of 1. It reaches "
+        f"{betting.BROKEN_FROM:.0f} on at most 5 of 100 lines on which no more than promised pass, "
+        "however often one looks"
     )
     if not is_broken.any():
         return f"The promise: nothing speaks against it so far: {what}."
@@ -139,7 +142,7 @@ def with_reviews(judged: pd.DataFrame, labels_csv: Path | None = None) -> pd.Dat
     lot = judged[judged.drawn != SUSPECT].drop_duplicates("path").set_index("path")
     for name, column in (("audit_lot", "page"), ("audit_time", "saved"), ("audit_seal", "seal")):
         new[name] = new.path.map(lot[column])
-    new = new.dropna(axis="columns", how="all")
+    new = new.drop(columns=[name for name in AUDITS if name in new and new[name].isna().all()])
     if labels_csv is None:
         return new.drop(columns="group")
     old = files.load_csv(labels_csv, (), text=("label", "review", "group", *AUDITS[:-1]))
@@ -167,7 +170,7 @@ def with_reviews(judged: pd.DataFrame, labels_csv: Path | None = None) -> pd.Dat
     }
     files.refuse_marked(labels_csv, old, checks)
     for name in new.columns.drop(["path", "group"]):
-        said = known.map(new.set_index("path")[name])
+        said = known.map(new.set_index("path")[name]).astype(object)
         old[name] = said.fillna(old[name]) if name in old else said
     added = new[~new.path.isin(known)].reindex(columns=old.columns)
     return pd.concat([old, added], ignore_index=True)

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import joblib
 import numpy as np
 import pandas as pd
 import torch
@@ -32,7 +33,7 @@ from helpers.datasets.region import cut
 from helpers.deploy import lots
 from helpers.deploy.description import NAME, Description, read_description
 from helpers.models import backbones
-from helpers.models.spec import Network, at_once
+from helpers.models.spec import Facts, Network, at_once
 from helpers.training.batches import normalise, to_float
 from helpers.training.inference import Scorer, ScoresError, probability_of_bad
 
@@ -47,7 +48,7 @@ class Opened(NamedTuple):
 
     models: list[Network]
     checkpoints: list[Path]
-    facts: backbones.Facts
+    facts: Facts
     description: Description | None  # None if there are no thresholds for these checkpoints
     remark: str  # why there is no description; "" if there is one
     reference: pd.DataFrame | None = None  # the lots behind the thresholds; see `lots.sums`
@@ -117,7 +118,7 @@ class TrainedModel:
         """
         given, ahead = iter(images), deque[tuple[list[OneImage], Iterator]]()
         size = at_once(self.network.spec.image_size_px)
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
+        with ThreadPoolExecutor(joblib.cpu_count()) as pool:
             while batch := list(itertools.islice(given, size)):
                 ahead.append((batch, pool.map(self._seen, batch)))  # while the last one is scored
                 if len(ahead) > 1:

@@ -11,11 +11,10 @@ import numpy as np
 import pandas as pd
 import torch
 from PIL import Image, ImageOps
-from scipy import stats
 from torch import Tensor
 
 from helpers.core import seeding
-from helpers.core.metrics import roc_auc
+from helpers.core.metrics import mean_interval, roc_auc
 from helpers.datasets import DataError
 from helpers.datasets.cache import Fit, ImageCache
 from helpers.datasets.region import window
@@ -61,9 +60,9 @@ def localisation(
             values["difference"] = values["patchcore"] - values["gradcam"]
         row: dict[str, object] = {"measure": name, "images": len(parts), "chance": chance}
         for kind, each in values.items():
-            half = stats.t.ppf(0.975, len(each) - 1) * stats.sem(each)
-            mean = each.mean()
-            row |= {kind: mean, f"{kind}_low": mean - half, f"{kind}_high": mean + half}
+            least = -1.0 if kind == "difference" else 0.0
+            interval = mean_interval(each, parts.get("group"), least)
+            row |= zip((kind, f"{kind}_low", f"{kind}_high"), interval, strict=True)
         rows.append(row)
     return pd.DataFrame(rows)
 

@@ -18,12 +18,17 @@ from torch import nn
 
 from helpers.core import files, tensors
 from helpers.core.errors import UserError
-from helpers.models.spec import Facts as Facts
-from helpers.models.spec import ModelSpec as ModelSpec
-from helpers.models.spec import Network as Network
-from helpers.models.weights import BackboneError as BackboneError
+from helpers.models.spec import Facts, ModelSpec, Network
+from helpers.models.weights import (
+    BackboneError,
+    anatomy,
+    canonical,
+    normalisation,
+    size_options,
+    title,
+    trunk,
+)
 from helpers.models.weights import Weights as Weights
-from helpers.models.weights import anatomy, canonical, normalisation, size_options, title, trunk
 from helpers.models.weights import find_weights as find_weights
 
 # function that builds a kind of network which a later room defines; imported only when asked for
@@ -86,7 +91,7 @@ class TwoLayerCNN(Network):
     after the second; two fully connected layers of 1000; the scores.
     """
 
-    def __init__(self, spec: ModelSpec, hidden: int = 1000) -> None:
+    def __init__(self, spec: ModelSpec) -> None:
         super().__init__()
         self.spec = spec
         self.features = nn.Sequential(
@@ -101,12 +106,12 @@ class TwoLayerCNN(Network):
         side = spec.image_size_px // 4  # two poolings
         self.hidden = nn.Sequential(
             nn.Flatten(),
-            nn.Linear(32 * side * side, hidden),
+            nn.Linear(32 * side * side, 1000),
             nn.ReLU(),
-            nn.Linear(hidden, hidden),
+            nn.Linear(1000, 1000),
             nn.ReLU(),
         )
-        self.head = nn.Linear(hidden, spec.num_classes)
+        self.head = nn.Linear(1000, spec.num_classes)
 
     def embed(self, images: torch.Tensor) -> torch.Tensor:
         """Return the penultimate embeddings (B, D)."""
@@ -168,7 +173,7 @@ def spec_of(
 def build(spec: ModelSpec) -> Network:
     """Build the untrained network of a specification; nothing is downloaded."""
     if spec.kind == "cnn":
-        return TwoLayerCNN(spec, **spec.options)
+        return TwoLayerCNN(spec)
     if spec.kind in BUILDERS:
         module, function = BUILDERS[spec.kind].rsplit(".", 1)
         return getattr(importlib.import_module(module), function)(spec)

@@ -66,7 +66,7 @@ class Model:
     def slug(self) -> str:
         """The name of its files, such as "svm_on_fbp"."""
         parts = [self.base, "" if self.number is None else str(self.number)]
-        parts += [self.backbone.replace("/", "_"), f"on_{self.features}" if self.features else ""]
+        parts += [self.backbone, f"on_{self.features}" if self.features else ""]
         parts += ["distilled" if self.teacher else ""]
         return "_".join(filter(None, parts))
 

@@ -14,6 +14,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+import timm
 from torch import nn
 
 _NAME = re.compile(r"(?P<base>.+)_d(?P<depths>[1-9]+)(?P<stride>_s16)?")
@@ -39,7 +40,7 @@ class Subnet:
 
 def divided(backbone: str) -> tuple[str, Subnet | None]:
     """Return the whole backbone of a name, and what is kept of it: None is all."""
-    if (match := _NAME.fullmatch(backbone)) is None:
+    if timm.is_model(backbone) or (match := _NAME.fullmatch(backbone)) is None:
         return backbone, None
     depths = tuple(map(int, match["depths"]))
     return match["base"], Subnet(depths, STRIDES[1] if match["stride"] else STRIDES[0])

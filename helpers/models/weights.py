@@ -26,7 +26,6 @@ from typing import Any
 
 import timm
 import torch
-from safetensors.torch import load_file
 from timm.models import PretrainedCfg
 from torch import Tensor, nn
 
@@ -364,17 +363,14 @@ def _cached(backbone: str) -> Path | None:
 
 def _read(backbone: str, file: Path, origin: str, image_size_px: int) -> Weights:
     try:
-        if file.suffix == ".safetensors":
-            state = load_file(file)
-        else:
-            state = torch.load(file, map_location="cpu", weights_only=True)
+        state = timm.models.load_state_dict(str(file), weights_only=True)
         if origin.startswith("package "):
             # The package names layers in its own way, timm in another; both list them in the same
             # order, the package has a head besides.
             names = trunk(backbone).state_dict()
             state = dict(zip(names, state.values(), strict=False))
         state = fitted(backbone, state, image_size_px)
-    except Exception as error:  # torch.load raises many kinds on a damaged file
+    except Exception as error:  # timm raises many kinds on a damaged file
         reason = f"{file} cannot be used as {title(backbone)} weights: {error}"
         raise WeightsError(reason) from None
     return Weights(backbone, state, origin)

@@ -132,9 +132,7 @@ def _gain(scored: Mapping[str, Scored], claim: Claim) -> Interval:
         called = scores >= most_accurate_threshold(labels, scores, float(labels.mean()))
         is_right[name] = (called == labels).astype(float)
     better, worse = (np.mean([is_right[name] for name in names], axis=0) for names in claim[2:])
-    # from -1 to 1; `mean_interval` takes values from 0 to 1
-    shares = metrics.mean_interval((better - worse + 1) / 2, model.blocks("val"))
-    return Interval(*(2 * share - 1 for share in shares))
+    return metrics.mean_interval(better - worse, model.blocks("val"), -1)
 
 
 def beside_report(table: pd.DataFrame) -> pd.DataFrame:

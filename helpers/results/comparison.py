@@ -28,7 +28,7 @@ def compare_with(scored: Mapping[str, Scored], reference: str) -> pd.DataFrame:
 
     Returns:
         One row per model: `model, title`, the fields of `paired`: `difference, difference_low,
-        difference_high, p_value, standard_error`, and Holm's `p_holm` over all rows.
+        difference_high, p_value, standard_error`, and Holm's `p_holm` (not of references).
     """
     scored = common(scored)
     rows = [
@@ -38,27 +38,25 @@ def compare_with(scored: Mapping[str, Scored], reference: str) -> pd.DataFrame:
     ]
     fields = ["difference", "difference_low", "difference_high", "p_value", "standard_error"]
     table = pd.DataFrame(rows, columns=["model", "title", *fields])
-    return table.assign(p_holm=holm(table.p_value))
+    tested = table.p_value[[scored[name].model.kind != "reference" for name in table.model]]
+    return table.assign(p_holm=pd.Series(holm(tested), tested.index))
 
 
-def paired(
-    one: Scored, other: Scored, side: str = ""
-) -> tuple[metrics.Comparison, tuple[float, float]]:
+def paired(one: Scored, other: Scored) -> tuple[metrics.Comparison, tuple[float, float]]:
     """Return the AUC of one model minus that of another, and both AUCs.
 
-    The `side` is "val", "test", or "": test, or validation if the test labels are hidden. On
-    validation the scores of cross-fitted models are pooled over the folds as if one model had
-    given them. There the models may be those of two runs with the same images, labels and folds,
-    such as one recipe with two settings; images that only one of both has scored are left out.
+    They are those on test, or on validation if the test labels are hidden: there the scores of
+    cross-fitted models are pooled over the folds as if one model had given them. Images that only
+    one of both has scored are left out.
 
     Raises:
         ValueError: an image has two labels, so the runs do not judge the same.
     """
     first, second = common({"one": one, "other": other}).values()
-    (labels, scores), (others, other_scores) = (m.labels_scores(side) for m in (first, second))
+    (labels, scores), (others, other_scores) = (m.labels_scores() for m in (first, second))
     if not np.array_equal(labels, others):
         raise ValueError(f"{one.name} and {other.name} were judged by different labels")
-    difference = metrics.auc_difference(labels, scores, other_scores, first.blocks(side))
+    difference = metrics.auc_difference(labels, scores, other_scores, first.blocks())
     aucs = metrics.roc_auc(labels, scores), metrics.roc_auc(labels, other_scores)
     return difference, aucs
 

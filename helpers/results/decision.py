@@ -7,7 +7,7 @@ deployed (`Scored.deployed`), or their promises are not exact.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -181,9 +181,15 @@ def rule_text(row: Mapping[str, Any]) -> str:
     where, units = ("", "bad parts") if rule == row["rule"] else (NEW_GROUP, "groups")
     if row["is_kept"]:
         return f"{asked} promised{where} {PROMISES[rule]}"
-    needed = operating_point.units_needed(row["asked"], rule)
-    enough = f"needs {needed:,.0f} {units}" if np.isfinite(needed) else "cannot be promised"
+    enough = what_promises(row["asked"], [rule], f" {units}")
     return f"{percent_up(row['promised'])} % promised{where} {PROMISES[rule]} ({asked} {enough})"
+
+
+def what_promises(rate: float, rules: Iterable[operating_point.Rule], units: str) -> str:
+    """Return how many held-out units promise a rate by each of the rules, in words."""
+    needed = [operating_point.units_needed(rate, rule) for rule in rules]
+    numbers = " and ".join(f"{n:,.0f}" for n in needed)
+    return f"needs {numbers}{units}" if np.isfinite(needed).all() else "cannot be promised"
 
 
 def calibration_table(scored: Mapping[str, Scored], bad_rate: float) -> pd.DataFrame:

@@ -20,7 +20,7 @@ from helpers.core.tables import MISSING, fill
 from helpers.datasets.split_file import FEWEST_BAD
 from helpers.results.claims import AUC, CLAIMS
 from helpers.results.comparison import holm, paired
-from helpers.results.decision import PROMISES
+from helpers.results.decision import PROMISES, what_promises
 from helpers.results.operating_point import (
     chance_of_escapes,
     outgoing_ppm,
@@ -272,10 +272,9 @@ def held_out(scored: Scored, asked: float) -> list[str]:
 
     def best(n: int, units: str) -> str:
         rates = [percent_up(float(promised_rate(n, 0, rule))) for rule in PROMISES]
-        needed = " and ".join(f"{units_needed(asked, rule):,.0f}" for rule in PROMISES)
         return (
             f"can promise {rates[0]} % on average at best, {rates[1]} % at 95 % confidence "
-            f"({100 * asked:g} % needs {needed} {units})."
+            f"({100 * asked:g} % {what_promises(asked, PROMISES, f' {units}')})."
         )
 
     n_bad = int(bad.sum())
@@ -296,8 +295,8 @@ def good_alone(point: pd.Series, split: pd.DataFrame) -> list[str]:
     labels = split.label[split.split.isin(list(SIDES))]
     n_good, n_bad = (int((labels == label).sum()) for label in (0, 1))
     counts = f"{_count(n_good, 'good part')}, {_count(n_bad, 'bad one') if n_bad else 'no bad one'}"
-    needed = units_needed(point.overkill_asked, "expected")  # the rule is the same
-    few = "" if point.is_kept else f"; {100 * point.overkill_asked:g} % needs {needed:,.0f}"
+    needed = what_promises(point.overkill_asked, ["expected"], "")  # the rule is the same
+    few = "" if point.is_kept else f"; {100 * point.overkill_asked:g} % {needed}"
     said = [
         f"{counts}: PatchCore alone. On average at most {percent_up(point.overkill_promised)} % of "
         f"the good parts do not pass (score from {point.threshold:.3g}: {point.val_good_stopped} "

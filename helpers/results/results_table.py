@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from helpers.core import metrics, style, tables
+from helpers.core.members import folds_of
 from helpers.core.style import OUT_OF_FOLD
 from helpers.models.record import Model
 from helpers.results import comparison, operating_point
@@ -42,7 +43,8 @@ def results_table(scored: Mapping[str, Scored], split: pd.DataFrame) -> pd.DataF
     labels = {side: column.dropna().astype(int) for side, column in split.groupby("split").label}
     call = int(labels["train"].mode().iloc[0])
     majority = _names(Model("majority")) | {"val_auc": 0.5}
-    majority["val_accuracy"] = float((labels["val"] == call).mean())
+    held = split.label[split.fold.notna()].dropna() if folds_of(split) else labels["val"]
+    majority["val_accuracy"] = float((held == call).mean())
     if "test" in labels and (test := labels["test"]).nunique() == 2:
         majority |= {"test_auc": 0.5, "test_accuracy": float((test == call).mean())}
     first = next(iter(scored.values()))

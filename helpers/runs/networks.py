@@ -74,7 +74,7 @@ def on_backbone(run: Run, weights: backbones.Weights, base: str, features: str =
 def embeddings(run: Run, weights: backbones.Weights) -> Features:
     """Return the embeddings of all images by a pretrained backbone, computed once."""
     images, ids = run.images(run.settings.image_size_px), run.split[["id"]]
-    name = f"features/{weights.backbone.replace('/', '_')}"
+    name = f"features/{weights.backbone}"
     arrays = run.once(name, features.embed_all, weights, images, ids, tiles=run.settings.tiles)
     return Features.of_arrays(arrays)
 

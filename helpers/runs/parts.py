@@ -74,7 +74,7 @@ def checkpoints(folder: Path) -> list[Path]:
     Raises:
         ArtifactError: the record is damaged.
     """
-    models = load_run(RunPaths(os.fspath(folder.absolute().parents[1]))).get("models", {})
+    models = load_run(RunPaths(os.fspath(folder.absolute().parent.parent))).get("models", {})
     if folder.name in models:
         members = Model.from_json(models[folder.name]["model"]).members
         deployed = [member for member in members if member.fold in DEPLOYED]
@@ -152,7 +152,7 @@ def network_for(run_paths: RunPaths, wanted: str = "", but: str = "") -> tuple[s
 
 
 def _rank(scored: Scored) -> tuple[int, float]:
-    """Return a sort key: the best model first, as `results_table.best_model` chooses."""
+    """Return a sort key: the longest validation first, then the best AUC."""
     labels, scores = scored.labels_scores("val")
     return -len(labels), -metrics.roc_auc(labels, scores) if labels.any() else 0
 
@@ -195,9 +195,9 @@ def open_anomaly_maps(run_paths: RunPaths) -> AnomalyMaps | None:
     return AnomalyMaps(model, images)
 
 
-def features_before_and_after(run_paths: RunPaths, backbone: str) -> dict[str, Features]:
+def features_before_and_after(run_paths: RunPaths, backbone: str | None) -> dict[str, Features]:
     """Return the embeddings of a backbone (the first, if several are named) and of FBP, if any."""
-    names = {"pretrained": backbone.partition(",")[0], "fine-tuned": "fbp"}
+    names = {"pretrained": (backbone or "").partition(",")[0], "fine-tuned": "fbp"}
     places = {kind: run_paths.features(name) for kind, name in names.items()}
     if not all(place.is_file() for place in places.values()):
         return {}
@@ -221,7 +221,8 @@ def describe_models(
         reject from, Escapes promised`.
     """
     points = points[points.rule == RULE].set_index("model")
-    temperature = calibrated.set_index("model").temperature
+    # a usual good part has logit 0 by PatchCore: no temperature makes its scores probabilities
+    temperature = calibrated.set_index("model").temperature.drop(PATCHCORE, errors="ignore")
     judged = run.split.loc[run.split.split != "test", ["id"]]
     rows = []
     for name in sorted(scored, key=lambda name: _rank(scored[name])):

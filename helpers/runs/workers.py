@@ -147,7 +147,7 @@ def one_thread() -> Iterator[None]:
 def _call(
     name: str, call: Callable[[], Any], parent: int, line: str | None, place: Path | None, home: str
 ) -> tuple[str, Any]:
-    """Do a call in a worker process, on a GPU that no other worker uses.
+    """Do a call in a worker process, on a GPU that no other worker of the run uses.
 
     Without a `place` for locks, Ray has given this process its GPU.
     """

@@ -2,7 +2,7 @@
 
     fitted = fit(partial(two_layer_cnn, 64, 1), images, split, TrainSettings(epochs=3), seed=0)
     fitted.scores  # id, split, defect_score of the validation and test images
-    fitted.history[fitted.best_epoch]["val_auc"]
+    fitted.history[-1]["val_auc"]
 
 The networks of notebook 03 are below, each a function of a seed for `functools.partial`.
 """
@@ -39,7 +39,6 @@ class Fitted:
     network: Network  # its `facts` say how images have to be read and scored
     scores: pd.DataFrame  # id, split, defect_score of the rows "val" and "test"
     history: list[dict[str, Any]]  # a record of each epoch
-    best_epoch: int  # counted from 0
     seconds: float
     parameters: int  # trained ones
     device: str  # where it was trained, and in which precision
@@ -106,10 +105,9 @@ def fit(
         network=network,
         scores=rows.assign(defect_score=scores),
         history=training.history,
-        best_epoch=training.best_epoch,
         seconds=training.seconds,
         parameters=count_parameters(trained),
-        device=f"{devices.device_name(device)}, {training.precision.replace('no', 'float32')}",
+        device=f"{devices.device_name(device)}, {devices.precision_name(training.precision)}",
     )
 
 

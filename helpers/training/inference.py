@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from helpers.core import devices
+from helpers.core import devices, metrics
 from helpers.core.errors import UserError
 from helpers.models.compiled import WORTH_IT_FROM, CompiledNetwork, is_worth_it
 from helpers.models.spec import Network
@@ -107,7 +107,7 @@ class Scorer:
                 return self._compiled[function](images)
             except (ImportError, RuntimeError, ValueError, TypeError) as error:
                 self._compile = False  # torch does it from now on
-                reason = str(error).splitlines()[0]
+                reason = str(error).partition("\n")[0] or type(error).__name__
                 print(f"OpenVINO cannot run this network, torch does: {reason}")
         with autocast(self.device, self.precision):
             return function(images).float()
@@ -138,14 +138,12 @@ def evaluate(model: nn.Module, batches: Batches, precision: str = "auto") -> dic
     Raises:
         ScoresError: scores are not finite.
     """
-    from sklearn.metrics import roc_auc_score  # takes a second: predicting does without it
-
     scores = torch.from_numpy(Scorer(model, precision=precision).scores(batches)[0]).double()
     labels = torch.tensor(batches.labels)
     bad = 1 - scores.softmax(dim=1)[:, 0]
     return {
         "val_loss": float(F.cross_entropy(scores, labels)),
-        "val_auc": float(roc_auc_score(batches.labels > 0, bad)),
+        "val_auc": metrics.roc_auc(batches.labels > 0, bad),
         "val_accuracy": float((scores.argmax(dim=1) == labels).double().mean()),
     }
 

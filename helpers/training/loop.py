@@ -84,8 +84,7 @@ class Training:
         self.optimizer = make_optimizer(self.parameters, settings)
         steps = max(1, math.ceil(train.epoch_size / train.batch_size)) * settings.epochs
         self.scheduler = make_scheduler(self.optimizer, settings, steps)
-        fp16 = device.type == "cuda" and self.precision == "fp16"
-        self.scaler = torch.amp.GradScaler(enabled=fp16)
+        self.scaler = torch.amp.GradScaler(device.type, enabled=self.precision == "fp16")
         self.ema: AveragedModel | None = None
         if settings.ema_decay:
             average = get_ema_multi_avg_fn(settings.ema_decay)

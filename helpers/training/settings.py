@@ -58,18 +58,18 @@ Precision = Literal["auto", "bf16", "fp16", "no"]  # "no": float32
 TestViews = Literal[1, 4, 8]
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class TrainSettings:
     """One run of the training loop, for any model."""
 
     epochs: int = 10
     epoch_images: int = 0  # an epoch draws at most so many images, each epoch others; 0: all
     batch_size: int = 32
-    optimizer: str = "adamw"  # or "sgd"
+    optimizer: Literal["adamw", "sgd"] = "adamw"
     lr: float = 6e-4
     momentum: float = 0.9  # SGD only
     weight_decay: float = 0.01
-    schedule: str = "one_cycle"  # "one_cycle", "cosine", "exponential" or "constant"
+    schedule: Literal["one_cycle", "cosine", "exponential", "constant"] = "one_cycle"
     lr_min: float = 0.0  # cosine: the rate at the end
     gamma: float = 0.97  # exponential: the factor per epoch
     label_smoothing: float = 0.1
@@ -77,7 +77,7 @@ class TrainSettings:
     augment: str = "full"  # see `training.augment`
     ema_decay: float = 0.0  # 0 keeps no average of the weights
     precision: str = "auto"  # "auto", "bf16", "fp16" or "no" (float32)
-    keep: str = "best"  # the weights of the "best" epoch on validation, or of the "last"
+    keep: Literal["best", "last"] = "best"  # the weights of the best epoch on validation
     test_views: int = 1  # symmetries of each image over which its scores are averaged
 
 

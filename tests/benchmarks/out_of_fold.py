@@ -45,6 +45,7 @@ from helpers.datasets.settings import SplitSettings
 from helpers.datasets.split_file import keeps_groups_apart
 from helpers.models import backbones
 from helpers.models.spec import ModelSpec, Network
+from helpers.models.weights import BackboneError
 from helpers.results.out_of_fold import PROTOCOLS
 from helpers.runs.cells import training_images
 from helpers.runs.presets import PRESET_VALUES
@@ -295,7 +296,7 @@ def _known(row: str) -> str:
         return row
     try:
         return f"{backbones.canonical(backbone)}@{int(size_px)}"
-    except (backbones.BackboneError, ValueError):
+    except (BackboneError, ValueError):
         raise argparse.ArgumentTypeError(f"{row!r} is none of the rows: see --help") from None
 
 

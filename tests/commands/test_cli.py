@@ -113,6 +113,13 @@ def test_an_error_is_one_line_and_says_the_exit_code(command, capsys, error, cod
     assert said.endswith(told) and said.count("\n") == 1
 
 
+def test_a_reader_that_has_enough_is_no_error(tmp_path):
+    call = "from helpers.commands import cli; cli.start('doctor', [])"
+    reader = subprocess.Popen([sys.executable, "-c", call], stdout=subprocess.PIPE, stderr=-1)
+    reader.stdout.close()
+    assert b"error" not in reader.stderr.read()
+
+
 def test_a_command_gets_its_arguments_and_its_exit_code_is_returned(command):
     given = []
     assert command("doctor", lambda arguments: given.append(arguments) or 1)("--x", "y") == 1

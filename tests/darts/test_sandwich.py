@@ -9,7 +9,7 @@ from helpers.darts import sandwich
 from helpers.darts.sandwich import Candidate, SandwichLoss, Shared, Space
 from helpers.datasets.cache import open_cache
 from helpers.models import backbones
-from helpers.models.spec import count_macs
+from helpers.models.spec import Network, count_macs
 from helpers.models.subnets import Subnet
 from helpers.models.weights import find_weights
 from helpers.training.loop import Loss
@@ -31,7 +31,7 @@ def macs_by_name(name: str, size_px: int) -> int:
     return sum(map(int, depths)) * size_px**2 * (2000 if stride else 1000)
 
 
-def alone(shared: Shared, candidate: Candidate) -> backbones.Network:
+def alone(shared: Shared, candidate: Candidate) -> Network:
     """Return the part as a network of its own, built by its name, with the shared weights."""
     name = candidate.kept.of(BASE)
     network = backbones.build(backbones.spec_of(name, 2, candidate.size_px))

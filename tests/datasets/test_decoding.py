@@ -10,6 +10,7 @@ import pytest
 from PIL import Image, UnidentifiedImageError
 
 from helpers.datasets import cache
+from tests.datasets import test_cache
 from tests.datasets.test_cache import noise, save
 
 BILINEAR = Image.Resampling.BILINEAR
@@ -214,6 +215,8 @@ def test_images_are_squashed_if_they_have_about_one_shape(tmp_path, shapes, fit)
     paths = []
     for number, (width, height) in enumerate(shapes):
         paths.append(save(tmp_path / f"{number}.png", np.zeros((height, width), np.uint8)))
+        lying = np.zeros((width, height), np.uint8)  # as its EXIF data turn it
+        paths.append(save(tmp_path / f"{number}.jpg", lying, exif=test_cache.TURNED))
     assert cache.choose_fit(paths) == fit
 
 

@@ -105,6 +105,7 @@ def test_given_names_are_exact_and_decide_over_the_words(tmp_path):
     assert labels(load(tmp_path, bad=("Not_OK",), good=("bad",)))["c"] == 0
     for wrong in ("unsur", "not_ok"):
         assert f"GOOD={wrong}" in refused(tmp_path, good=(wrong,))
+    assert "ok is in GOOD and in BAD" in refused(tmp_path, good=("ok",), bad=("ok",))
     fill(tmp_path / "didn't pass", "d.png")
     assert labels(load(tmp_path, bad=("didn't pass", "Not_OK")))["d"] == 1
 

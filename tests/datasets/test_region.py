@@ -19,6 +19,7 @@ from helpers.explain import localisation
 from helpers.explain.anomaly_maps import AnomalyMaps
 from helpers.explain.subject import make_subject
 from helpers.models import backbones
+from helpers.models.spec import Facts
 from helpers.models.weights import find_weights
 from helpers.runs import settings, stages
 from helpers.training import patchcore
@@ -82,7 +83,7 @@ def test_a_region_that_an_image_does_not_hold_is_named_with_the_image_and_the_si
             open_cache(table_of(image), 8, tmp_path / "cache", region=place)
         assert all(word in str(error.value) for word in (str(image), "30 x 40 pixels", words))
         model = small_models(1)[0]
-        model.facts = backbones.Facts(region=place)
+        model.facts = Facts(region=place)
         opened = predictor.Opened([model], [], model.facts, None, "")
         (reason,) = predictor.TrainedModel(opened).predict(str(image)).reason
         assert "30 x 40 pixels" in reason and words in reason
@@ -127,7 +128,7 @@ def test_a_trained_network_reads_files_arrays_and_pictures_in_its_region_alone(t
     one = noise(0, 40, 40)
     (other := one.copy())[~RING] = 0
     model = small_models(1)[0]
-    model.facts = backbones.Facts(region=region_of(given(mask=str(mask))))
+    model.facts = Facts(region=region_of(given(mask=str(mask))))
     backbones.save_model(tmp_path / "seed0.safetensors", model)
     trained = predictor.TrainedModel(predictor.open_model([tmp_path / "seed0.safetensors"]))
     found = trained.predict([str(save(tmp_path / "a.png", one)), Image.fromarray(one), other])

@@ -80,6 +80,7 @@ def test_a_part_is_drawn_by_strata_and_by_label_where_a_stratum_is_too_small():
 
     assert all(kinds.count("b") == 1 for kinds in drawn("aaaaaaaabb", 5) + drawn("aaaabbbb", 2))
     assert all(kinds.count("a") == 4 for kinds in drawn("aaaaaaaabc", 0.5))  # b and c: a stratum
+    assert all(kinds.count("b") == 4 for kinds in drawn("aaaaaaaabbbbbbbbc", 8))  # c joins a
     for kinds, size in (("aaaaaaab", 4), ("aabbccdd", 1)):
         assert all(len(kinds) == size for kinds in drawn(kinds, size))
     for size in (0, 4):
@@ -203,6 +204,8 @@ def test_by_groups_good_parts_alone_are_held_out_by_groups_and_so_are_few_bad_on
     assert ((bad.split == "val") == bad.group.isin(held)).all()
     assert (used.split == "val").mean() == pytest.approx(1 / 3, abs=0.02)
     assert "3 groups of good images are needed" in refused(grouped_source(2, 3), split="groups")
+    source.table["official_split"] = ["train", "test"] * 72  # what is beside them is left out
+    assert "are needed; there are 0" in refused(source, split="groups")
 
 
 def test_subsample_keeps_classes_and_test_images_in_proportion_and_the_order():
@@ -289,6 +292,12 @@ def test_a_split_by_groups_needs_groups_and_enough_of_them():
         assert "TEST_FRACTION" in refused(grouped_source(), split="groups", test_fraction=fraction)
     official.table["official_split"] = ["train", "test"] * 120  # no group is left for training
     assert "there are 0 and 0" in refused(official, split="groups")
+
+
+def test_a_single_good_image_is_too_few_for_any_split():
+    assert "images are too few to draw" in refused(toy_source(1, 20))
+    alone = refused(toy_source(1, 20), cross_fit=5, test_fraction=0.0)
+    assert "there are 1 and 20" in alone and alone.endswith("Add images")
 
 
 def test_a_fold_without_one_class_is_refused_before_anything_is_fitted():

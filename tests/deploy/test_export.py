@@ -20,6 +20,7 @@ from helpers.deploy import export, predictor
 from helpers.deploy.description import NAME, read_description
 from helpers.models import backbones
 from helpers.models.compiled import CompiledNetwork
+from helpers.models.spec import Facts
 from helpers.results.calibration import apply_temperature
 from helpers.training.patchcore import MemoryBank, network_of, patch_features
 from tests.datasets.test_cache import TURNED
@@ -40,7 +41,7 @@ def test_the_network_that_is_exported_gives_the_scores_of_the_package(kind, view
     models = small_models(2, kind)
     pixels = np.random.default_rng(0).integers(0, 256, (5, 32, 32, 3), dtype=np.uint8)
     pixels[:, :16] //= np.arange(1, 6, dtype=np.uint8)[:, None, None, None]
-    facts = backbones.Facts(views=views, precision="no")
+    facts = Facts(views=views, precision="no")
     opened = predictor.Opened(models, [], facts, None, "")
     expected = predictor.TrainedModel(opened, torch.device("cpu")).scores(pixels)
     with torch.no_grad():

@@ -54,6 +54,9 @@ def test_judgements_become_reviews_beside_the_labels_of_an_older_csv(tmp_path):
         ["b.png", "", "", "bad"],
         ["lot7/again0.png", "", "lot7", "bad"],
     ]
+    nobody = table.assign(judgement="unsure", group=None, promised=None)  # and no lot
+    assert judgements.with_reviews(nobody).path.empty
+    assert judgements.with_reviews(nobody, old).review.tolist()[1:] == ["bad", "bad"]
     (tmp_path / "parts").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "parts")
     suspect = judged("suspect label", ("bad", "bad"), ("good", "good"))

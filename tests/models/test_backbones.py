@@ -12,6 +12,7 @@ from helpers.core import files, tensors
 from helpers.explain.gradcam import grad_cam
 from helpers.models import backbones
 from helpers.models.spec import at_once
+from helpers.models.weights import BackboneError
 
 KINDS = ["resnet18", "efficientnet_lite0", "convnext_atto", "regnetx_002"]
 KINDS += ["mobilenetv3_small_050", "vit_tiny_patch16_224"]
@@ -134,7 +135,7 @@ def test_the_embedding_of_tiles_is_the_largest_of_each_feature_over_pooled_tiles
 
 def test_backbones_without_maps_and_too_many_tiles_are_refused():
     for kind, tiles, words in (("vit_tiny_patch16_224", 2, "tokens"), ("resnet18", 3, "2 x 2")):
-        with pytest.raises(backbones.BackboneError, match=f"TILES={tiles}.* {words}"):
+        with pytest.raises(BackboneError, match=f"TILES={tiles}.* {words}"):
             backbones.spec_of(kind, 2, 64, tiles=tiles)
 
 

@@ -14,7 +14,8 @@ BASE = "efficientnet_lite0"
 def test_a_name_says_what_is_kept(stride):
     kept = Subnet((1, 1, 2, 2, 3, 4, 1), stride)
     assert divided(kept.of(BASE)) == (BASE, kept)
-    assert divided(BASE) == (BASE, None)
+    for whole in (BASE, "regnetz_d8"):  # the last is timm's own name
+        assert divided(whole) == (whole, None)
     assert weights.canonical(kept.of(BASE)) == kept.of(BASE)
     maps = "" if stride == 32 else ", maps of 1/16"
     assert weights.title(kept.of(BASE)) == f"EfficientNet-Lite0 with 1-1-2-2-3-4-1 blocks{maps}"

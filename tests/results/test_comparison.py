@@ -45,22 +45,22 @@ def test_each_row_is_delong_s_test_of_a_model_against_the_reference():
     assert table.p_holm.tolist() == comparison.holm(table.p_value).tolist()
     assert (table.p_holm > table.p_value).any()
     assert table.columns.tolist() == ["title", *ENDS, "p_holm"]
+    given["copy"] = replace(given["copy"], model=Model("module_prior"))  # a reference
+    two = comparison.compare_with(given, "best").set_index("model").loc[["worse", "random"]]
+    assert two.p_holm.tolist() == comparison.holm(two.p_value).tolist()
     alone = comparison.compare_with({"best": given["best"]}, "best")
     assert alone.empty and "p_holm" in alone
 
 
 def test_two_recipes_are_compared_by_delong_s_test_on_the_images_that_both_have_held_out():
-    labels, scores, given = models()
+    labels, scores, given = models(hidden=True)
     other = replace(given["worse"], val=given["worse"].val.iloc[::-1][:60])  # in another order
-    found, aucs = comparison.paired(given["best"], other, "val")
+    found, aucs = comparison.paired(given["best"], other)
     assert found == metrics.auc_difference(labels[20:], scores["best"][20:], scores["worse"][20:])
     assert found.difference == pytest.approx(aucs[0] - aucs[1]) and aucs[0] > aucs[1]
-    assert comparison.paired(given["best"], other) == comparison.paired(
-        given["best"], other, "test"
-    )
     swapped = other.val.assign(label=1 - other.val.label)
     with pytest.raises(ValueError, match="best and worse were judged by different labels"):
-        comparison.paired(given["best"], replace(other, val=swapped), "val")
+        comparison.paired(given["best"], replace(other, val=swapped))
 
 
 def test_hidden_test_labels_leave_the_images_that_all_models_have_held_out_to_compare():

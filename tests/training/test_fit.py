@@ -30,7 +30,7 @@ def test_the_two_layer_cnn_finds_the_bright_spot_and_says_how_its_images_were_re
     build = functools.partial(fit.two_layer_cnn, 16, 1)
     settings = TrainSettings(epochs=3, lr=1e-3, precision="no", test_views=4)
     found = fit.fit(build, images, split, settings, seed=0)
-    assert found.history[found.best_epoch]["val_auc"] > 0.95
+    assert max(epoch["val_auc"] for epoch in found.history) > 0.95
     assert {*found.scores.split} == {"val", "test"} and len(found.scores) == 60
     assert found.parameters == sum(p.numel() for p in found.network.parameters())
     assert found.device.endswith(", float32") and found.seconds > 0
@@ -61,7 +61,7 @@ def test_the_last_layer_learns_on_train_is_judged_on_val_and_scores_val_and_test
     np.testing.assert_allclose(found.scores.defect_score, raw.softmax(dim=1)[:, 1], atol=1e-6)
     val, test = (roc_auc_score(*labels_scores(found, split, side)) for side in ("val", "test"))
     assert val > 0.9 and test < 0.1
-    assert found.history[found.best_epoch]["val_auc"] == pytest.approx(val)
+    assert max(epoch["val_auc"] for epoch in found.history) == pytest.approx(val)
 
 
 def test_an_image_s_score_does_not_depend_on_its_label_in_a_training_without_its_fold(

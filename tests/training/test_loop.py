@@ -238,6 +238,8 @@ def test_the_rate_of_each_epoch_is_that_of_the_schedule_s_formula(options, expec
     settings = TrainSettings(epochs=4, optimizer="sgd", lr=0.1, precision="no", **options)
     lrs = [record["lr"] for record in _fit(_model(), settings).history]
     np.testing.assert_allclose(lrs, expected, rtol=1e-9)
+    with pytest.raises(ValueError, match="schedule"):  # no other one by a slip
+        TrainSettings(schedule=options["schedule"][:-1])
 
 
 @pytest.mark.parametrize("n", [33, 39, 40, 41, 48])

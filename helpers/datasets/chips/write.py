@@ -12,11 +12,11 @@ The images are drawn by a program; none is a photograph. They stand in for the c
 
 from __future__ import annotations
 
-import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import joblib
 import numpy as np
 import pandas as pd
 from PIL import Image
@@ -114,7 +114,7 @@ def _draw_images(folder: Path, settings: dict[str, Any]) -> pd.DataFrame:
         for name in (*FOLDERS[split], f"masks/{split}"):
             (folder / name).mkdir(parents=True, exist_ok=True)
     parts = list(list_parts(settings).itertuples(index=False, name=None))
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(joblib.cpu_count()) as pool:
         try:
             rows = list(tqdm(pool.map(draw, parts), total=len(parts), unit="image", desc="chips"))
         finally:
