@@ -285,10 +285,8 @@ def check_exported(folder: Path, images: Sequence[str], opened: Opened) -> tuple
     assert description  # without thresholds nothing was exported
     wrong = exported.verdict.to_numpy() != description.verdicts(exported.score)
     # a score at a threshold may be rounded to its other side
-    near = description.verdicts(exported.score - TOLERANCE) != description.verdicts(
-        exported.score + TOLERANCE
-    )
-    if difference > TOLERANCE or (wrong & ~near).any():
+    low, high = (description.verdicts(exported.score + d) for d in (-TOLERANCE, TOLERANCE))
+    if difference > TOLERANCE or (wrong & (low == high)).any():
         shutil.rmtree(folder)
         raise ExportError(
             f"the exported model gives other scores (by up to {difference:.1e}) or verdicts: "

@@ -87,9 +87,8 @@ def audits_of(judged: pd.DataFrame) -> pd.DataFrame:
     number = audited[["passed", "held", "promised"]].astype(np.float64)
     cleared = (again.before_scores == "good").sum()
     total, is_bad = number.passed + number.held, audited.before_scores == "bad"
-    gains = betting.gain(
-        is_bad * number.passed / total, (number.held - cleared) / total, number.promised
-    )
+    held_bad_share = (number.held - cleared) / total
+    gains = betting.gain(is_bad * number.passed / total, held_bad_share, number.promised)
     said = audited.before_scores.fillna("unsure").where(audited.drawn == AUDIT, NONE_PASSED)
     return audited[["path"]].assign(audit_said=said, audit_gain=gains)
 

@@ -104,8 +104,7 @@ def pictures(model: TrainedModel, file: str) -> dict[str, str]:
     and shows the quarter that supports good least.
     """
     facts = model.facts
-    pixels = read_image(Path(file), facts.full_scale_bits or 8, facts.region).pixels
-    image = Image.fromarray(pixels)
+    image = Image.fromarray(read_image(Path(file), facts.full_scale_bits or 8, facts.region).pixels)
     width, height = image.size
     image.thumbnail((LARGEST_PX, LARGEST_PX), Image.Resampling.LANCZOS)
     square, *_ = model.read(file)
@@ -119,13 +118,9 @@ def pictures(model: TrainedModel, file: str) -> dict[str, str]:
             heat = (leaning - limit).clamp(min=0) * inside
     overlay = overlay_of(heat, image.size if facts.fit == "pad" else (1, 1))
     reduced = "" if image.size == (width, height) else f"reduced from {width} x {height} pixels"
-    shown = {
-        "image": _uri(image, "jpeg", quality=92),
-        "map": "",
-        "reduced": reduced,
-        "faint": faint,
-    }
-    return shown | ({"map": _uri(overlay, "png")} if heat.max() > 0 else {})
+    drawn = _uri(overlay, "png") if heat.max() > 0 else ""
+    shown = {"image": _uri(image, "jpeg", quality=92), "map": drawn}
+    return shown | {"reduced": reduced, "faint": faint}
 
 
 def overlay_of(heat: Tensor, sides: tuple[int, int]) -> Image.Image:

@@ -49,13 +49,9 @@ def parts_to_ask(split: pd.DataFrame, folder: str) -> pd.DataFrame:
             count = f"{len(images)} of {len(there):,}"
             print(f"{count} images of {folder} are asked about, evenly taken")
         below = [path.relative_to(root) for path in images]
-        return pd.DataFrame(
-            {
-                "id": [path.with_suffix("").as_posix() for path in below],
-                "path": [path.as_posix() for path in images],
-                "group": [path.parts[0] if len(path.parts) > 1 else None for path in below],
-            }
-        )
+        ids = [path.with_suffix("").as_posix() for path in below]
+        groups = [path.parts[0] if len(path.parts) > 1 else None for path in below]
+        return pd.DataFrame({"id": ids, "path": [*map(Path.as_posix, images)], "group": groups})
     test = split[split.split == "test"]
     test = test if len(test) else split[split.split == "val"]
     chosen = test.iloc[evenly(len(test), FROM_THE_RUN)]
@@ -181,11 +177,8 @@ def by_group(answered: pd.DataFrame) -> pd.DataFrame:
         columns["Bad"] = bad & (answered.verdict != "")
         columns["Bad that passed (labels)"] = bad & passed
         columns["Good that were rejected"] = ~bad & rejected
-    table = (
-        pd.DataFrame(columns)
-        .groupby(answered.group.astype(object).fillna(NO_GROUP).to_numpy())
-        .sum()
-    )
+    groups = answered.group.astype(object).fillna(NO_GROUP).to_numpy()
+    table = pd.DataFrame(columns).groupby(groups).sum()
     held = (table["Look again"] + table["Reject"]) / table["Parts"]
     table = table.loc[held.sort_values(ascending=False, kind="stable").index]
     if len(table) > 1:
