@@ -166,11 +166,8 @@ def successive_halving(
     """
     rungs = []
     while len(names) > 1:
-        rows = [
-            (epochs, name, *result)
-            for name, result in zip(names, train_rung(names, epochs), strict=True)
-        ]
-        rung = pd.DataFrame(rows, columns=["epochs", "model", "val_auc", "seconds"])
+        results = pd.DataFrame(train_rung(names, epochs), columns=["val_auc", "seconds"])
+        rung = pd.DataFrame({"epochs": epochs, "model": names}).join(results)
         best = rung.sort_values("val_auc", ascending=False, kind="stable").model
         kept = len(best) // ETA if ETA * epochs <= most else 1
         names = best.iloc[: max(1, kept)].tolist()

@@ -88,7 +88,6 @@ def growing_cell(history: Sequence[Record], settings: SearchSettings) -> HTML:
 
 
 def _draw_cell(ax: Axes, edges: Sequence[Edge], pale: Sequence[Edge] = ()) -> None:
-    """Draw the states and the edges of a cell."""
     into = [[edge for edge in edges if edge[2] == state] for state in range(OUTPUT)]
     heights = SLOT * np.array([max(1, len(enter)) for enter in into])
     bottoms = -np.cumsum(heights + GAP)

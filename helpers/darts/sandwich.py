@@ -60,8 +60,7 @@ class Space:
     @functools.cached_property
     def depths(self) -> tuple[int, ...]:
         """Blocks of each stage of the whole network."""
-        network = fit.pretrained(self.weights, max(self.sizes_px), 0)
-        return subnets.depths_of(network.trunk)
+        return subnets.depths_of(fit.pretrained(self.weights, max(self.sizes_px), 0).trunk)
 
     @property
     def largest(self) -> Candidate:
@@ -75,8 +74,7 @@ class Space:
 
     def draw(self, draw: Callable[[int], int]) -> Candidate:
         """Draw a candidate; `draw(n)` is a number from 0 to n - 1."""
-        depths = tuple(1 + draw(n) for n in self.depths)
-        kept = Subnet(depths, STRIDES[draw(len(STRIDES))])
+        kept = Subnet(tuple(1 + draw(n) for n in self.depths), STRIDES[draw(len(STRIDES))])
         return Candidate(kept, self.sizes_px[draw(len(self.sizes_px))])
 
     def changed(self, candidate: Candidate, draw: Callable[[int], int]) -> Candidate:

@@ -19,8 +19,6 @@ from helpers.darts.settings import SearchSettings
 from helpers.darts.space import EDGES, KINDS, OPERATIONS
 
 SEARCHES, QUANTILE = 100, 0.95  # of noise: how many, and how many of them stay below the limit
-
-
 History = Sequence[Mapping[str, Any]]  # of `search.alternate`
 
 

@@ -58,9 +58,6 @@ REGISTRY = {
 def load(settings: SplitSettings) -> Source:
     """Load the source that `settings.dataset` names: "elpv", "folder:PATH", ...
 
-        source = datasets.load(SplitSettings(dataset="folder:parts"))
-        source.table  # id, path, label, official_split
-
     Raises:
         DataError: unknown source, a table that breaks the rules above, or an unusable MASK.
     """

@@ -13,10 +13,6 @@ def group_prior(split: pd.DataFrame) -> np.ndarray:
 
     An image does not count for itself: it is left out, and with folds so is its whole fold. If no
     other training image has its group, the score is the bad rate of all training images.
-
-        scores = group_prior(split)
-        test = split.split == "test"
-        metrics.roc_auc(split.label[test].astype(int), scores[test])
     """
     has_folds = "fold" in split
     is_training = split.fold.notna() if has_folds else split.split == "train"
@@ -31,5 +27,4 @@ def group_prior(split: pd.DataFrame) -> np.ndarray:
         - values.groupby([split.group, apart]).transform("sum")
         for values in (bad, is_training.astype(float))
     )
-    scores = (n_bad + PSEUDO_IMAGES * rate) / (n + PSEUDO_IMAGES)
-    return scores.fillna(rate).to_numpy()
+    return ((n_bad + PSEUDO_IMAGES * rate) / (n + PSEUDO_IMAGES)).fillna(rate).to_numpy()

@@ -49,8 +49,7 @@ def hashes(cache: ImageCache) -> np.ndarray:
     It keeps the signs of the lowest frequencies of the original pixels, so blur, brightness and
     size change few bits, and the size that the models see changes none.
     """
-    digits = "".join(cache.table.hash)
-    bits = np.unpackbits(np.frombuffer(bytes.fromhex(digits), dtype=np.uint8))
+    bits = np.unpackbits(np.frombuffer(bytes.fromhex("".join(cache.table.hash)), dtype=np.uint8))
     return bits.reshape(len(cache.table), -1).astype(bool)
 
 

@@ -30,8 +30,6 @@ def grad_cam(
     (B, K, u, v), as `ModelSpec.feature_maps` does. `signed` maps are those before the ReLU.
     Weights, gradients, training flags and hooks of the model are left unchanged.
 
-        maps = grad_cam(resnet18(), images, 1, "layer4")
-
     Raises:
         AttributeError: the model has no such layer.
         ValueError: the layer does not run exactly once, or gives no feature maps.
@@ -69,8 +67,7 @@ def grad_cam(
             coarse = (alpha * as_maps(a.detach())).sum(dim=1)  # (B, u, v), equation 3
             coarse = coarse if signed else coarse.relu()
             maps.append(coarse if coarse.dtype == torch.float64 else coarse.float())
-        size = tuple(images.shape[2:])
         fine = functional.interpolate(
-            torch.cat(maps)[:, None], size, mode="bilinear", align_corners=False
+            torch.cat(maps)[:, None], images.shape[2:], mode="bilinear", align_corners=False
         )
         return fine[:, 0]

@@ -49,10 +49,9 @@ def localisation(
     pairs = {"gradcam": (subject.maps(parts.id, 1), masks_of(parts, subject.cache))}
     if anomalies:
         pairs["patchcore"] = (anomalies.maps(parts.id), masks_of(parts, anomalies.cache))
-    covered = pairs["gradcam"][1].double().mean().item()
     rows = []
     for name, function, chance in (
-        ("pointing game", pointing_game, covered),
+        ("pointing game", pointing_game, pairs["gradcam"][1].double().mean().item()),
         ("pixel AUROC", pixel_auroc, 0.5),
     ):
         values = {kind: function(*pair).double().numpy() for kind, pair in pairs.items()}
@@ -131,6 +130,5 @@ def read_mask(path: Path, size_px: int, fit: Fit, region: str = "") -> np.ndarra
         defect = defect[rows, columns] & (True if inside is None else inside)
     marked = Image.fromarray(defect.astype(np.uint8) * 255)
     if fit == "pad":
-        longest = max(marked.size)
-        marked = ImageOps.pad(marked, (longest, longest))
+        marked = ImageOps.pad(marked, (max(marked.size),) * 2)
     return np.asarray(marked.resize((size_px, size_px), Image.Resampling.BOX)) > 0

@@ -40,8 +40,7 @@ class Subject:
     def images(self, ids: pd.Series) -> Tensor:
         """Return images as the model wants them, on its device: (B, C, H, W), in the ids' order."""
         table = pd.DataFrame({"id": np.asarray(ids), "label": 0})
-        batches = image_batches(self.cache, table, self.model, len(table))
-        return torch.cat(list(batches.ordered()))
+        return torch.cat([*image_batches(self.cache, table, self.model, len(table)).ordered()])
 
     def maps(self, ids: pd.Series, target_class: int) -> Tensor:
         """Return Grad-CAM maps for one class: (B, H, W) on the CPU.

@@ -215,8 +215,7 @@ def empty_pocket(part: Part, rng: np.random.Generator, strength: float) -> Part:
 def overexposed_pocket(part: Part, rng: np.random.Generator, strength: float) -> Part:
     """Leave the pocket empty, with light from below that saturates the sensor."""
     w, h = 0.65 * part.body[0], rng.uniform(70, 92)
-    light = ((-w, -h), (w, -h), (w, h), (-w, h))
-    return replace(_with(part, light, 255), present=False)
+    return replace(_with(part, ((-w, -h), (w, -h), (w, h), (-w, h)), 255), present=False)
 
 
 # name: (fraction of the bad parts, function)

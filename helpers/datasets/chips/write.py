@@ -63,8 +63,6 @@ def write_dataset(
 ) -> Path:
     """Write a data set in the contest's layout, unless it is there, and return the folder `out`.
 
-        write_dataset("data/raw/chips", train=6000, test=1000)
-
     `out` is new, empty, or has a set of the same settings, which stays as it is. The images depend
     on the settings alone.
 
