@@ -40,7 +40,6 @@ BUILDERS = {
 # what `load_model` expects, in the words of its errors
 CHECKPOINT = "checkpoint of this series, such as data/runs/RUN/checkpoints/fbp/seed0.safetensors"
 
-
 OVERLAP = 0.25  # of two neighbouring tiles, as a share of their side
 
 

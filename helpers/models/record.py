@@ -84,11 +84,8 @@ class Model:
     @property
     def averaged(self) -> str:
         """Name what its scores average, such as "2 seeds x 5 folds"; "" for one training."""
-        counts = {
-            "seeds": len({member.seed for member in self.members}),
-            "folds": len({member.fold for member in self.members}),
-        }
-        return " x ".join(f"{count} {name}" for name, count in counts.items() if count > 1)
+        counts = {name: len({getattr(m, name) for m in self.members}) for name in Member._fields}
+        return " x ".join(f"{count} {name}s" for name, count in counts.items() if count > 1)
 
     @property
     def kind(self) -> str:
@@ -118,9 +115,8 @@ class Model:
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values, see `from_json`."""
-        return dataclasses.asdict(dataclasses.replace(self, members=())) | {
-            "members": [member._asdict() for member in self.members]
-        }
+        members = [member._asdict() for member in self.members]
+        return dataclasses.asdict(self) | {"members": members}
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Model:
@@ -145,11 +141,7 @@ def colours(models: Iterable[Model]) -> dict[str, str]:
     bases = [*dict.fromkeys([*BASES, *(model.base for model in models)])]
     place: dict[str, int] = {}
     for base in sorted({model.base for model in models}, key=bases.index):
-        number = FIRST_COLOUR + bases.index(base)
-        free = [
-            n
-            for n in range(number, number + len(palette))
-            if n % len(palette) not in place.values()
-        ]
-        place[base] = (free or [number])[0] % len(palette)
+        first = FIRST_COLOUR + bases.index(base)
+        wished = [n % len(palette) for n in range(first, first + len(palette))]
+        place[base] = next((n for n in wished if n not in place.values()), wished[0])
     return {model.slug: palette[place[model.base]] for model in models}

@@ -123,8 +123,7 @@ def canonical(name: str) -> str:
         pass
     network = bare.rpartition("/")[2]  # torchvision's networks are in timm too
     tagged = timm.list_pretrained(f"{network.partition('.')[0]}.*") if network else []
-    names = {*TITLES, *timm.list_models(), *tagged}
-    near = difflib.get_close_matches(network, sorted(names), n=3)
+    near = difflib.get_close_matches(network, sorted({*TITLES, *timm.list_models(), *tagged}), n=3)
     hint = f"did you mean {' or '.join(near)}?" if near else "timm.list_models() lists them"
     raise BackboneError(f"{name!r} is not a backbone of timm: {hint}")
 
@@ -249,9 +248,6 @@ def fitted(backbone: str, state: Mapping[str, Tensor], image_size_px: int) -> di
 def find_weights(backbone: str, given: str = "", image_size_px: int = 224) -> Weights:
     """Find pretrained weights; look in the order that notebooks/README.md gives.
 
-        weights = find_weights("convnext_tiny", image_size_px=192)
-        model = backbones.pretrained(weights, num_classes=2, image_size_px=192)
-
     Args:
         backbone: a name of timm; or "auto", the first of `AUTO_ORDER` whose weights are available.
         given: a file with the backbone's weights ("auto": ResNet-18's), which comes before all
@@ -284,8 +280,7 @@ def _weights_of(name: str, given: str, image_size_px: int) -> Weights:
         return Weights(backbone, state, whole.origin)
     if given == RANDOM:
         with seeding.torch_stream(0, "random weights"):
-            options = size_options(backbone, image_size_px)
-            state = trunk(backbone, **options).state_dict()
+            state = trunk(backbone, **size_options(backbone, image_size_px)).state_dict()
         return Weights(backbone, state, "random weights")
     if given:
         file = Path(given).expanduser()
@@ -371,8 +366,7 @@ def _read(backbone: str, file: Path, origin: str, image_size_px: int) -> Weights
             state = dict(zip(names, state.values(), strict=False))
         state = fitted(backbone, state, image_size_px)
     except Exception as error:  # timm raises many kinds on a damaged file
-        reason = f"{file} cannot be used as {title(backbone)} weights: {error}"
-        raise WeightsError(reason) from None
+        raise WeightsError(f"{file} cannot be used as {title(backbone)} weights: {error}") from None
     return Weights(backbone, state, origin)
 
 
