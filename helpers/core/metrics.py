@@ -69,8 +69,8 @@ def roc_auc(labels: ArrayLike, scores: ArrayLike) -> float:
 
 
 def _placements(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    # DeLong's structural components from midranks (Sun and Xu 2014, algorithm 2): for each bad part
-    # the fraction of good ones below it, for each good part the fraction of bad ones above it
+    # structural components (DeLong et al. 1988) from midranks (Sun and Xu 2014, algorithm 2): for
+    # each bad part the fraction of good ones below it, for each good part that of bad ones above it
     bad, good = scores[labels == 1], scores[labels == 0]
     ranks = stats.rankdata(np.concatenate([bad, good]))
     v_bad = (ranks[: bad.size] - stats.rankdata(bad)) / good.size

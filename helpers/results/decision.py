@@ -25,7 +25,6 @@ from helpers.results.settings import DecisionSettings
 
 PER_PARTS = 1000  # costs are given per so many parts
 BY_GROUPS = " by groups"  # ends the name of a rule that promises for a new group (lot, module)
-NEW_GROUP = " for a new group"
 PROMISES: dict[operating_point.Rule, str] = {
     "expected": "on average",
     "confident": "at 95 % confidence",
@@ -161,12 +160,11 @@ def good_alone(scored: Scored, settings: DecisionSettings) -> pd.DataFrame:
     labels, scores = scored.labels_scores("val")
     groups, asked = scored.blocks("val"), settings.max_overkill_rate
     promise = operating_point.threshold_for_overkill_rate(scores[labels == 0], asked)
-    stopped = scores >= promise.threshold
     row = {"model": scored.name, "rule": "expected", "asked": settings.max_escape_rate}
     row |= {"promised": 1.0, "threshold": promise.threshold, "reject_threshold": NEVER}
     row |= {"overkill_asked": asked, "overkill_promised": promise.rate, "is_kept": promise.is_kept}
     for label, word in LABEL_NAMES.items():
-        of_class = stopped[labels == label]
+        of_class = (scores >= promise.threshold)[labels == label]
         row |= {f"val_{word}": of_class.size, f"val_{word}_stopped": int(of_class.sum())}
     # one promise for all good parts: none for those of a new group
     row["val_good_groups"] = 0 if groups is None else pd.Series(groups[labels == 0]).nunique()
@@ -178,7 +176,7 @@ def rule_text(row: Mapping[str, Any]) -> str:
     rule, asked = row["rule"].removesuffix(BY_GROUPS), f"{100 * row['asked']:g} %"
     if rule not in PROMISES:
         return rule
-    where, units = ("", "bad parts") if rule == row["rule"] else (NEW_GROUP, "groups")
+    where, units = ("", "bad parts") if rule == row["rule"] else (" for a new group", "groups")
     if row["is_kept"]:
         return f"{asked} promised{where} {PROMISES[rule]}"
     enough = what_promises(row["asked"], [rule], f" {units}")

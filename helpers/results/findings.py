@@ -73,8 +73,7 @@ def next_best(compared: pd.DataFrame, judged_by: str) -> str:
     if tested.empty:
         return ""
     rival = tested.loc[tested.difference.idxmax()]
-    clear = tested.p_holm < SIGNIFICANT
-    worse = int((clear & (tested.difference < 0)).sum())
+    worse = int(((tested.p_holm < SIGNIFICANT) & (tested.difference < 0)).sum())
     verb = "is not"
     if rival.p_holm < SIGNIFICANT:
         verb = "is too" if rival.difference < 0 else "is significantly better"

@@ -30,8 +30,7 @@ def mistakes(judged: pd.DataFrame, threshold: float) -> pd.DataFrame:
     `judged` is `judged_parts`; a part is called bad from the threshold on. The added columns are
     `kind`, one of `KINDS`, and `distance` of the score from the threshold.
     """
-    called = judged.defect_score >= threshold
-    wrong = judged[called != (judged.label == 1)]
+    wrong = judged[(judged.defect_score >= threshold) != (judged.label == 1)]
     wrong = wrong.assign(
         kind=np.where(wrong.label == 1, *KINDS), distance=(wrong.defect_score - threshold).abs()
     )

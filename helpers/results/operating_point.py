@@ -7,9 +7,6 @@ what they do on test. Labels, scores and rates are those of `helpers.core.metric
     promise = threshold_for_escape_rate(labels, scores, 0.01)  # on held-out scores
     bins = Bins(promise.threshold, reject_threshold(labels, scores, promise.threshold, line))
     escape_and_overkill(test_labels, test_scores, *bins)
-
-A promised escape rate holds for bad parts that are drawn like the held-out ones: of the same line,
-and of the same groups (lots, modules) if the split is random.
 """
 
 from typing import Literal, NamedTuple
@@ -164,8 +161,7 @@ def threshold_for_escape_rate(
     if lots is not None and rule == "expected" and len(kept):  # k need not be a whole number
         rate, most = max_escape_rate, (n + 1) * max_escape_rate - 1
     overkill = np.where(k <= min(most, n - 1) + 1e-9, sweep.n_overkilled, np.inf)
-    threshold = float(sweep.thresholds[np.argmin(overkill)])
-    return Promise(threshold, float(rate), len(kept) > 0)
+    return Promise(float(sweep.thresholds[np.argmin(overkill)]), float(rate), len(kept) > 0)
 
 
 def _weights(labels: ArrayLike, rule: Rule, lots: ArrayLike | None) -> np.ndarray:
@@ -257,8 +253,7 @@ def _reject_places(sweep: Sweep, line: Line) -> np.ndarray:
     last = np.maximum(last, places)
     if not line.review_cost:
         return last
-    overkill_rate = sweep.n_overkilled / sweep.n_overkilled[0]
-    cost = expected_cost(0.0, overkill_rate, below, line).round(12)
+    cost = expected_cost(0.0, sweep.n_overkilled / sweep.n_overkilled[0], below, line).round(12)
     windows = zip(places, last, strict=True)
     return places + np.array([np.argmin(cost[first : end + 1]) for first, end in windows])
 

@@ -87,9 +87,8 @@ def read_folder(folder: Path) -> OutOfFold:
     Raises:
         ArtifactError: a file is missing or damaged, or lacks a column.
     """
-    folds = files.load_csv(
-        folder / "folds.csv", ("id", "label", "group", *PROTOCOLS), text=["group"]
-    )
+    columns = ("id", "label", "group", *PROTOCOLS)
+    folds = files.load_csv(folder / "folds.csv", columns, text=["group"])
     scores: dict[str, dict[str, pd.DataFrame]] = {protocol: {} for protocol in PROTOCOLS}
     for path in sorted(path for name in PROTOCOLS for path in (folder / name).glob("*.csv")):
         table = files.load_csv(path, ("id",)).set_index("id")

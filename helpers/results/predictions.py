@@ -22,16 +22,12 @@ from helpers.core.rules import SettingsError
 from helpers.core.style import OUT_OF_FOLD, SIDES
 from helpers.datasets.split_file import keeps_groups_apart
 from helpers.models.record import Model
+from helpers.results.submission import NO_SCORE
 
 
 @dataclass(frozen=True)
 class Scored:
-    """The scores of one model, with the labels beside them.
-
-    Example:
-        scored = read_predictions(run_paths.predictions("fbp"), split, Model("fbp"))
-        labels, scores = scored.labels_scores("val")
-    """
+    """The scores of one model, with the labels beside them."""
 
     model: Model  # with the trainings that are averaged
     # Images that the model was not trained on, in the split's order: id, label, defect_score, and
@@ -200,17 +196,14 @@ def read_predictions(path: Path, split: pd.DataFrame, model: Model | None = None
         side[rows] = frame.id[rows].map(sides(split, fold).set_index("id").split)
     again = "; make the predictions again"
     checks = {
-        "defect_score {defect_score} is not a number from 0 to 1; write a probability of bad": (
-            ~values.defect_score.between(0, 1)
-        ),
+        NO_SCORE: ~values.defect_score.between(0, 1),
         "id {id!r} occurs twice; keep one row for each image, seed and fold": (
             values.duplicated(["id", *named])
         ),
     }
     if "seed" in named:
-        checks["the seed is not a whole number from 0; write one, or leave the column out"] = ~(
-            values.seed >= 0
-        ) | (values.seed % 1 != 0)
+        bad = ~((values.seed >= 0) & (values.seed % 1 == 0))
+        checks["the seed is not a whole number from 0; write one, or leave the column out"] = bad
     if "fold" in named:
         checks[f"fold {{fold}} is not in split.csv{again}"] = ~values.fold.isin(folds_of(split))
     seen = "fold {fold}" if "fold" in named else "this split"
@@ -256,7 +249,6 @@ def scored_of(rows: pd.DataFrame, split: pd.DataFrame, model: Model) -> Scored:
 
 
 def _blocks(rows: pd.DataFrame) -> dict[Member, pd.DataFrame]:
-    """Return the rows of each training."""
     by = rows.assign(seed=rows.get("seed", 0), fold=rows.get("fold", np.nan))
     return {
         Member(int(seed), None if pd.isna(fold) else int(fold)): own

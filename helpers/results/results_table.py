@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 CHOSEN = "best on held-out images"
 _LEADING = r"^(\d+\.\d+)(?!\*)"  # the number of a cell, unless it is starred
-NEVER_BEST = ["p", "Parameters", "Time"]
 
 
 def results_table(scored: Mapping[str, Scored], split: pd.DataFrame) -> pd.DataFrame:
@@ -33,10 +32,6 @@ def results_table(scored: Mapping[str, Scored], split: pd.DataFrame) -> pd.DataF
 
     The baseline calls every part by the training set's larger class. The column `judged_by` names
     the scores that judge the models, see `Scored`; `groups_are` "seen" or "unseen" in training.
-
-    Example:
-        table = results_table(run.models(), run.split)
-        table.set_index("model").test_auc["fbp"]
     """
     bad_rate = training_bad_rate(split)
     rows = [evaluate(model, bad_rate) for model in scored.values()]
@@ -63,9 +58,8 @@ def with_tests(
     """
     compared = comparison.compare_with(scored, best_model(table))
     columns = ["model", "difference", "p_value", "p_holm"]
-    return table.merge(costs, on="model", how="left").merge(
-        compared[columns], on="model", how="left"
-    )
+    table = table.merge(costs, on="model", how="left")
+    return table.merge(compared[columns], on="model", how="left")
 
 
 def evaluate(scored: Scored, bad_rate: float) -> dict[str, Any]:
@@ -181,7 +175,7 @@ def shown(
     text = paper_table(table, units)
     numbers = text.apply(lambda column: pd.to_numeric(column.str.extract(_LEADING)[0]))
     best = (numbers == numbers.max()) & (text != tables.MISSING)
-    best[best.columns.intersection(NEVER_BEST)] = False
+    best[best.columns.intersection(["p", "Parameters", "Time"])] = False
     best["Model"] = text.Model.str.endswith(CHOSEN)
     caption = " ".join(filter(None, [caption, table_legend(table)]))
     return style.bold(style.styled(text, caption, smoke, wrap=True), best)

@@ -14,6 +14,7 @@ import pandas as pd
 from helpers.core.files import ArtifactError, load_csv, refuse_marked
 
 COLUMNS = ["id", "defect_score"]
+NO_SCORE = "defect_score {defect_score} is not a number from 0 to 1; write a probability of bad"
 
 
 def validate_submission(path: str | os.PathLike, sample: str | os.PathLike) -> pd.DataFrame:
@@ -35,9 +36,7 @@ def validate_submission(path: str | os.PathLike, sample: str | os.PathLike) -> p
     scores = pd.to_numeric(frame.defect_score, errors="coerce")
     checks = {
         "id {id!r} occurs twice; keep one row for each test image": frame.id.duplicated(),
-        "defect_score {defect_score} is not a number from 0 to 1; write a probability of bad": (
-            ~scores.between(0, 1)
-        ),
+        NO_SCORE: ~scores.between(0, 1),
         "id {id!r} is not in the test set; an id is a file's name without folder and extension": (
             ~frame.id.isin(expected)
         ),
