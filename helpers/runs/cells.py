@@ -31,15 +31,13 @@ def training_images(split: pd.DataFrame) -> pd.DataFrame:
     The halves of a search share no group however the split was drawn: alpha would be rewarded for
     operations that recognise a group that w has seen.
     """
-    columns = split.columns.intersection(["id", "label", "group"])
-    return split.loc[split.split == "train", columns]
+    return split.loc[split.split == "train", split.columns.intersection(["id", "label", "group"])]
 
 
 def decisive(settings: SearchSettings, **others: Any) -> SearchSettings:
     """Return settings that differ only if the search's result may differ."""
     default = SearchSettings()
-    names = ("time_budget_min", "perturbation_images")
-    values = {name: getattr(default, name) for name in names}
+    values = {name: getattr(default, name) for name in ("time_budget_min", "perturbation_images")}
     return dataclasses.replace(settings, **values | others)
 
 
@@ -138,8 +136,7 @@ def halve(run: Run) -> pd.DataFrame:
     def train_rung(names: Sequence[str], epochs: int) -> list[tuple[float, float]]:
         short = dataclasses.replace(settings, retrain_epochs=epochs, test_views=1)
         jobs = [job(short, cells[name], images, [Member(settings.seed)], {}) for name in names]
-        folder = f"checkpoints/halving/{epochs}_epochs"
-        fits = networks.train(run, jobs, folder=folder, add=False)
+        fits = networks.train(run, jobs, folder=f"checkpoints/halving/{epochs}_epochs", add=False)
         return [(fits[name][0].history[-1]["val_auc"], fits[name][0].seconds) for name in names]
 
     given = [name for name in settings.genotypes if name.endswith(".json")]

@@ -65,12 +65,8 @@ def fit(run: Run, models: Mapping[Model, Features | ByFold]) -> dict[Model, list
     }
     fitted = networks.each(run, calls, "classical models", FOLDER)
     for model, fits in fitted.items():
-        networks.add_model(run, model, fits, device=_device())
+        networks.add_model(run, model, fits, device=devices.device_name(devices.default_device()))
     return {model: [*fits.values()] for model, fits in fitted.items()}
-
-
-def _device() -> str:
-    return devices.device_name(devices.default_device())
 
 
 def add_group_prior(run: Run) -> None:
@@ -127,7 +123,7 @@ def patch_core(run: Run, weights: backbones.Weights) -> str:
                 "choose another BACKBONE"
             ) from None
         return f"PatchCore is left out: {error}."
-    networks.add_model(run, model, fits, device=_device())
+    networks.add_model(run, model, fits, device=devices.device_name(devices.default_device()))
     return patchcore.about(list(fits.values()))
 
 
@@ -136,8 +132,7 @@ def scores_by_size(run: Run) -> pd.DataFrame:
 
     Without rows if the run has no such features.
     """
-    backbone = (run.notes.get("backbone") or "").partition(",")[0]
-    path = run.paths.features(backbone)
+    path = run.paths.features((run.notes.get("backbone") or "").partition(",")[0])
     if not path.is_file():
         return pd.DataFrame(columns=baselines.COLUMNS)
     embedded = Features.of_arrays(files.load_arrays(path, "id", "embedding"))

@@ -5,8 +5,7 @@
     run.save_figure(figures.learning_curves(curve), "03_curve")
     run.finish()
 
-Finished work is not done again: a call is recognised by its function's code and its arguments (see
-`keys`), and its result is saved by its kind, each field of a dataclass on its own.
+Finished work is not done again, see `Run.once`; `keys` says which calls are the same.
 """
 
 from __future__ import annotations
@@ -393,11 +392,10 @@ def places_of(stored: Mapping[str, Any], place: Path) -> dict[str, Path]:
     """Return the file of each field; the plain fields share one, as does a kind's only field."""
     kinds = stored["kinds"]
     often = [kind for kind in SUFFIXES if [*kinds.values()].count(kind) > 1 and kind != "plain"]
-    places = {}
-    for name, kind in kinds.items():
-        field = f"_{name}" if kind in often else ""
-        places[name] = place.with_name(place.name + field + SUFFIXES[kind])
-    return places
+    return {
+        name: place.with_name(place.name + (f"_{name}" if kind in often else "") + SUFFIXES[kind])
+        for name, kind in kinds.items()
+    }
 
 
 def files_of(stored: Mapping[str, Any], place: Path) -> list[Path]:
@@ -462,5 +460,4 @@ def load(stored: Mapping[str, Any], place: Path, function: Callable[..., Any]) -
                 values[name] = content[name] if name else content
     if "" in values:
         return values[""]
-    kind = function.__annotations__["return"]
-    return getattr(sys.modules[function.__module__], kind)(**values)
+    return getattr(sys.modules[function.__module__], function.__annotations__["return"])(**values)

@@ -1,9 +1,4 @@
-"""The trained networks of a run: to look into them (06), describe them (07), and use them (08).
-
-A name is RUN/MODEL, a run, a model's folder or a checkpoint:
-
-    open_model("elpv-quick/fbp")
-"""
+"""The trained networks of a run: to look into them (06), describe them (07), and use them (08)."""
 
 from __future__ import annotations
 
@@ -85,7 +80,6 @@ def checkpoints(folder: Path) -> list[Path]:
 
 
 def _find(name: str | Path) -> Path:
-    """Return a checkpoint or a model's folder."""
     run, _, model = os.fspath(name).partition("/")
     root = RunPaths(run).root
     if name == DEMO and not root.exists():
@@ -286,9 +280,8 @@ def export(run: Run, name: str, to: Format, images: list[str]) -> tuple[pd.DataF
     opened = predictor.open_model(checkpoints(run.paths.trainings(name)))
     export_model(opened, to, out)
     _, difference = check_exported(out, images, opened)
-    written = [run.output(path) for path in sorted(out.iterdir())]
     rows = [
         (path.relative_to(run.paths.root).as_posix(), f"{path.stat().st_size / 1e3:,.0f}")
-        for path in written
+        for path in map(run.output, sorted(out.iterdir()))
     ]
     return pd.DataFrame(rows, columns=["File in the run's folder", "kB"]), difference

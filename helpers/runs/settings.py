@@ -51,8 +51,6 @@ _TEXTS = {
     for field, kind in get_type_hints(stage).items()
     if kind in (str, tuple[str, ...])
 }
-
-
 # what `json.loads` and `ast.literal_eval` raise for a text that is neither
 _NOT_READ = (ValueError, SyntaxError, TypeError, MemoryError, RecursionError)
 

@@ -101,8 +101,7 @@ def open_stage(name: str, names: Mapping[str, Any]) -> Run:
     run = load_run(run_paths)
     if name != FIRST:
         preset = run.get("preset") or default_preset()
-    values = {parameter.lower(): value for parameter, value in given.items()}
-    resolved = settings.resolve(name, preset, values)
+    resolved = settings.resolve(name, preset, {n.lower(): v for n, v in given.items()})
     if name != FIRST:
         require_earlier(name, run_paths, run)
         if name in settings.BOTH_CLASSES and (what := waits_for(name, run_paths)):
@@ -185,8 +184,7 @@ def stage_key(stage: str, resolved: Any, run: Mapping[str, Any]) -> str:
     order = list(settings.STAGES)
     before = order[: order.index(stage)]
     content: dict[str, Any] = {"settings": settings.decisive(resolved)}
-    content["earlier"] = _earlier(run, before)
-    content["named"] = _named_files(resolved)
+    content |= {"earlier": _earlier(run, before), "named": _named_files(resolved)}
     if stage in (ANALYSIS, DECISION):
         # all predictions, a user's own too, except the ensembles made from them
         tables = sorted(paths.RunPaths(run["run"]).predictions_root.glob("*.csv"))

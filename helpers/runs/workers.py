@@ -39,8 +39,7 @@ def count(tasks: int) -> int:
     """Return how many workers do so many tasks on this machine: one a core or GPU at most."""
     gpus = {"cuda": torch.cuda.device_count(), "mps": 1}
     places = gpus.get(default_device().type) or joblib.cpu_count()
-    room = int(psutil.virtual_memory().available // BYTES_EACH)
-    return max(1, min(tasks, places, room))
+    return max(1, min(tasks, places, int(psutil.virtual_memory().available // BYTES_EACH)))
 
 
 def side_by_side(
