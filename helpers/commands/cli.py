@@ -27,11 +27,7 @@ _INTERRUPTED = "\ninterrupted"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the subcommand that is named first, and return its exit code.
-
-    `good-bad run --preset smoke` does the same as `python -m helpers.run --preset smoke`. Only the
-    named subcommand is imported.
-    """
+    """Run the subcommand that is named first, the only one to be imported; return its exit code."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     listed = "\n".join(f"  {name:<8} {text}" for name, text in COMMANDS.items())
     parser = argparse.ArgumentParser(
@@ -104,17 +100,16 @@ def run_parser() -> argparse.ArgumentParser:
     """Return the parser of the command `run`."""
     description = "Run the notebooks in order; those that are done with equal settings are skipped."
     parser = parser_of("run", description)
+    add = parser.add_argument
     data_sets = f"{DEFAULT_DATASET} (default), folder:PATH, nexperia[:PATH], chips"
-    parser.add_argument("--dataset", help=data_sets)
-    parser.add_argument("--preset", choices=PRESETS, help="default: quick on a CPU, full on a GPU")
-    parser.add_argument("--name", help="name of the run; default <dataset>-<preset>")
+    add("--dataset", help=data_sets)
+    add("--preset", choices=PRESETS, help="default: quick on a CPU, full on a GPU")
+    add("--name", help="name of the run; default <dataset>-<preset>")
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--from", dest="start", metavar="NN", help="first stage to look at")
     which.add_argument("--only", metavar="NN", help="the one stage to run")
     text = "a notebook's parameter; may be given several times"
-    parser.add_argument(
-        "-p", dest="parameter", action="append", default=[], metavar="NAME=VALUE", help=text
-    )
+    add("-p", dest="parameter", action="append", default=[], metavar="NAME=VALUE", help=text)
     return parser
 
 

@@ -157,11 +157,10 @@ def prepare(owner: str, arguments: Sequence[str] = (), datasets: Sequence[str] =
         "competition_sources": [COMPETITION] if dataset == "nexperia" else [],
     }
     run = _RUN.format(arguments=list(plan.arguments), run=plan.run)
+    cells = [_INSTALL.format(owner=owner, name=name), run]
     folder = paths.home() / "data" / "kaggle" / SLUG
     with files.atomic_folder(folder) as place:
-        _write_notebook(
-            place / "notebook", metadata, [_INSTALL.format(owner=owner, name=name), run]
-        )
+        _write_notebook(place / "notebook", metadata, cells)
         (place / "files").mkdir()
         pack([*BACKBONES, *(["elpv-dataset"] if dataset == "elpv" else [])], place / "files")
         for file in weights.local_files("resnet18")[:1]:

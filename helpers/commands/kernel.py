@@ -43,10 +43,8 @@ def code_digest(notebook: Path) -> str:
     """
     cells = files.load_json(notebook)["cells"]
     sources = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
-    lines = "\n".join(sources).splitlines()
-    return code.digest_of_source(
-        "\n".join(line for line in lines if not line.startswith(("%", "!")))
-    )
+    lines = [n for n in "\n".join(sources).splitlines() if not n.startswith(("%", "!"))]
+    return code.digest_of_source("\n".join(lines))
 
 
 def run_notebook(

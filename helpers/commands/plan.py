@@ -148,9 +148,8 @@ def check_places(plan: Plan) -> None:
                 weights.anatomy(backbone, settings.image_size_px)
             except weights.BackboneError as error:
                 raise SettingsError(str(error)) from None
-    run_paths = paths.RunPaths(plan.run)
     if CELLS in plan.chosen and plan.settings[CELLS].distill:
-        done = stages.load_run(run_paths).get("stages", {}).get(stages.FIRST, {})
+        done = stages.load_run(paths.RunPaths(plan.run)).get("stages", {}).get(stages.FIRST, {})
         folds = done.get("settings", {}).get("cross_fit", "unknown")
         if not (plan.settings[stages.FIRST].cross_fit if stages.FIRST in plan.chosen else folds):
             raise SettingsError(

@@ -88,8 +88,7 @@ def _write_maps(model: TrainedModel, table: pd.DataFrame, folder: Path) -> None:
         assert pixels is not None
         heat = bad_map(model, pixels)
         stem = Path(str(row.file)).stem
-        title = f"{stem}: {row.verdict or 'no verdict'}"
-        figure, axes = maps.grid(1, 2, (7.5, 3.6), title)
+        figure, axes = maps.grid(1, 2, (7.5, 3.6), f"{stem}: {row.verdict or 'no verdict'}")
         style.draw_image(axes[0, 0], pixels, f"score {row.score:.3f}")
         maps.draw_overlay(axes[0, 1], pixels, heat, maps.map_title(1, heat))
         with files.atomic_path(folder / f"{number:03d}_{stem}.png") as temporary:

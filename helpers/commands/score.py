@@ -147,15 +147,11 @@ def with_options(opened: Opened, options: argparse.Namespace) -> Opened:
     if options.views not in (None, 1) and opened.models[0].spec.options.get("grid"):
         raise UserError(f"--views {options.views}: PatchCore with a MASK takes --views 1")
     bits = trained.full_scale_bits or 8  # 0: the training had no images of more bits
-    trained = replace(
-        trained, precision=precision_of(device, trained.precision), full_scale_bits=bits
-    )
-    facts = replace(
-        trained,
-        precision=precision_of(device, options.precision or trained.precision),
-        views=options.views or trained.views,
-        full_scale_bits=options.bits or bits,
-    )
+    precision = precision_of(device, trained.precision)
+    trained = replace(trained, precision=precision, full_scale_bits=bits)
+    precision = precision_of(device, options.precision or precision)
+    views = options.views or trained.views
+    facts = replace(trained, precision=precision, views=views, full_scale_bits=options.bits or bits)
     if facts != trained:
         remark = "no verdicts: the thresholds are for other views, precision or bits than these"
         opened = opened._replace(description=None, remark=remark)

@@ -35,9 +35,8 @@ def learning_curves(
     figure, axes = plt.subplots(1, len(TITLES), figsize=size)
     shown_models = {model.slug: model for model in models if model.slug in {*curves.model}}
     hues = colours(shown_models.values()) | dict.fromkeys(pale, "0.65")
-    columns = list(TITLES)
     trainings = curves.groupby(["model", *({"seed", "fold"} & {*curves})], dropna=False)
-    smooth = curves.assign(**trainings[columns].transform(_running_mean))
+    smooth = curves.assign(**trainings[[*TITLES]].transform(_running_mean))
     smooth["epoch"] = 100 * smooth.epoch / smooth.groupby("model").epoch.transform("max")
     looks: dict[str, Any] = {
         "hue": "model",
