@@ -30,6 +30,8 @@ def grad_cam(
     (B, K, u, v), as `ModelSpec.feature_maps` does. `signed` maps are those before the ReLU.
     Weights, gradients, training flags and hooks of the model are left unchanged.
 
+        maps = grad_cam(resnet18(), images, 1, "layer4")
+
     Raises:
         AttributeError: the model has no such layer.
         ValueError: the layer does not run exactly once, or gives no feature maps.

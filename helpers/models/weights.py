@@ -248,6 +248,9 @@ def fitted(backbone: str, state: Mapping[str, Tensor], image_size_px: int) -> di
 def find_weights(backbone: str, given: str = "", image_size_px: int = 224) -> Weights:
     """Find pretrained weights; look in the order that notebooks/README.md gives.
 
+        weights = find_weights("convnext_tiny", image_size_px=192)
+        model = backbones.pretrained(weights, num_classes=2, image_size_px=192)
+
     Args:
         backbone: a name of timm; or "auto", the first of `AUTO_ORDER` whose weights are available.
         given: a file with the backbone's weights ("auto": ResNet-18's), which comes before all

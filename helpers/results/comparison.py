@@ -1,7 +1,8 @@
 """Comparisons of models on the same parts, and among kinds of parts.
 
-Models are compared on parts that all of them have scored, so every comparison is paired: by
-`metrics.auc_difference`, with groups as the units if the split keeps them apart.
+Models are compared on parts that all of them have scored, so every comparison is paired: DeLong's
+test (DeLong, DeLong and Clarke-Pearson 1988, with Sun and Xu's fast ranks 2014), or Obuchowski's
+(1997) for parts in groups if the split keeps them apart. Both are in `helpers.core.metrics`.
 """
 
 from __future__ import annotations

@@ -7,6 +7,9 @@ what they do on test. Labels, scores and rates are those of `helpers.core.metric
     promise = threshold_for_escape_rate(labels, scores, 0.01)  # on held-out scores
     bins = Bins(promise.threshold, reject_threshold(labels, scores, promise.threshold, line))
     escape_and_overkill(test_labels, test_scores, *bins)
+
+A promised escape rate holds for bad parts that are drawn like the held-out ones: of the same line,
+and of the same groups (lots, modules) if the split is random.
 """
 
 from typing import Literal, NamedTuple

@@ -27,7 +27,12 @@ from helpers.results.submission import NO_SCORE
 
 @dataclass(frozen=True)
 class Scored:
-    """The scores of one model, with the labels beside them."""
+    """The scores of one model, with the labels beside them.
+
+    Example:
+        scored = read_predictions(run_paths.predictions("fbp"), split, Model("fbp"))
+        labels, scores = scored.labels_scores("val")
+    """
 
     model: Model  # with the trainings that are averaged
     # Images that the model was not trained on, in the split's order: id, label, defect_score, and

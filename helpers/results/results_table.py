@@ -32,6 +32,10 @@ def results_table(scored: Mapping[str, Scored], split: pd.DataFrame) -> pd.DataF
 
     The baseline calls every part by the training set's larger class. The column `judged_by` names
     the scores that judge the models, see `Scored`; `groups_are` "seen" or "unseen" in training.
+
+    Example:
+        table = results_table(run.models(), run.split)
+        table.set_index("model").test_auc["fbp"]
     """
     bad_rate = training_bad_rate(split)
     rows = [evaluate(model, bad_rate) for model in scored.values()]

@@ -23,7 +23,15 @@ BESIDE = "display: flex; flex-wrap: wrap; align-items: center; gap: 1em"
 
 
 class Findings:
-    """The findings of a notebook; a program without notebook prints them."""
+    """The findings of a notebook; a program without notebook prints them.
+
+    Example::
+
+        findings = Findings()
+        findings.open()  # in one of the first cells: makes a place at the head
+        findings.add("FBP has the best validation AUC, .951.")  # under the table that shows it
+        findings.close()  # in the last cell: writes all of them into the head
+    """
 
     def __init__(self) -> None:
         self.sentences: list[str] = []

@@ -5,7 +5,8 @@
     run.save_figure(figures.learning_curves(curve), "03_curve")
     run.finish()
 
-Finished work is not done again, see `Run.once`; `keys` says which calls are the same.
+Finished work is not done again: a call is recognised by its function's code and its arguments (see
+`keys`), and its result is saved by its kind, each field of a dataclass on its own.
 """
 
 from __future__ import annotations

@@ -1,4 +1,9 @@
-"""The trained networks of a run: to look into them (06), describe them (07), and use them (08)."""
+"""The trained networks of a run: to look into them (06), describe them (07), and use them (08).
+
+A name is RUN/MODEL, a run, a model's folder or a checkpoint:
+
+    open_model("elpv-quick/fbp")
+"""
 
 from __future__ import annotations
 

@@ -63,6 +63,10 @@ class ImageBatches(Batches):
     Gray images stay one channel until they are augmented, which costs a third of the time. A small
     last batch of an epoch is dropped, since each epoch leaves out other images: it would count as a
     whole step, and as a tenth of the statistics of batch norm.
+
+        batches = ImageBatches(cache, cache.rows(ids), labels, ids, model.spec, batch_size=32)
+        for rows, images, targets in batches.shuffled(seed=0, epoch=3):
+            loss = F.cross_entropy(model(images), targets)
     """
 
     cache: ImageCache

@@ -80,7 +80,12 @@ def patch_features(model: backbones.PretrainedClassifier, images: Tensor) -> Ten
 
 @dataclass(frozen=True)
 class MemoryBank:
-    """Patches of good images, M of the paper, and the score that is usual for a good image."""
+    """Patches of good images, M of the paper, and the score that is usual for a good image.
+
+    Example:
+        bank = MemoryBank(torch.from_numpy(patches[core_set(patches, 1000, seed=0)]))
+        raw = bank.scores(features)  # (B,), from 0 on
+    """
 
     patches: Tensor  # (M, D) float32
     usual: float = 1.0  # the median score of good images that the memory does not hold
