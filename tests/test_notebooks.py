@@ -174,6 +174,7 @@ def test_every_network_answers_for_new_images_as_it_did_in_the_run(smoke_run):
         tolerance = 1e-6 if model.scorers[0].precision == "no" else 2e-2
         assert abs(found.score.to_numpy() - test.defect_score.to_numpy()).max() < tolerance, name
         assert set(found.verdict) <= {"pass", "look again", "reject"}
+        assert found.probability.isna().all() == (name == "patchcore")
 
 
 def test_a_second_call_does_nothing_again(smoke_run, capsys):

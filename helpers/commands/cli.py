@@ -59,16 +59,25 @@ def start(command: str, arguments: Sequence[str] | None = None) -> int:
         module = importlib.import_module(f"helpers.commands.{command}")
         try:
             return module.main(arguments)
-        except BrokenPipeError:  # `| head` has read enough; what is left goes nowhere
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return 1
         except (errors.UserError, OSError) as error:
+            if isinstance(error, BrokenPipeError) and _nobody_reads():
+                return 1
             code = getattr(error, "exit_code", 1)  # others than 1: nothing is wrong
             print(f"error: {error}" if code == 1 else error, file=sys.stderr)
             return code
     except KeyboardInterrupt:
         print(_INTERRUPTED, file=sys.stderr)
         return 130
+
+
+def _nobody_reads() -> bool:
+    """Return whether what reads the output has ended, such as `| head`; the rest goes nowhere."""
+    try:
+        print(flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return True
+    return False
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

@@ -43,7 +43,8 @@ def code_digest(notebook: Path) -> str:
     """
     cells = files.load_json(notebook)["cells"]
     sources = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
-    lines = [n for n in "\n".join(sources).splitlines() if not n.startswith(("%", "!"))]
+    every = "\n".join(sources).splitlines()
+    lines = [line for line in every if not line.startswith(("%", "!"))]
     return code.digest_of_source("\n".join(lines))
 
 

@@ -167,7 +167,7 @@ def successive_halving(
     rungs = []
     while len(names) > 1:
         results = pd.DataFrame(train_rung(names, epochs), columns=["val_auc", "seconds"])
-        rung = pd.DataFrame({"epochs": epochs, "model": names}).join(results)
+        rung = results.assign(epochs=epochs, model=names)[["epochs", "model", *results]]
         best = rung.sort_values("val_auc", ascending=False, kind="stable").model
         kept = len(best) // ETA if ETA * epochs <= most else 1
         names = best.iloc[: max(1, kept)].tolist()

@@ -350,11 +350,10 @@ def choose_fit(paths: Sequence[Path]) -> Fit:
     ratios = [1.0]
     for path in paths[:: max(1, len(paths) // SHAPES_READ)]:
         with contextlib.suppress(Exception), _opened(path) as image:
-            # Pillow says a TIFF's size upright, others' as stored
-            is_turned = (
-                image.format != "TIFF" and image.getexif().get(ExifTags.Base.Orientation, 1) >= 5
-            )
-            ratios.append((image.width / image.height) ** (-1 if is_turned else 1))
+            exif = Image.Image.getexif(image)  # that of a PNG would decode the file
+            turned = exif.get(ExifTags.Base.Orientation, 1) >= 5
+            turned &= image.format != "TIFF"  # Pillow says its size upright, others' as stored
+            ratios.append((image.width / image.height) ** (-1 if turned else 1))
     low, high = np.quantile(ratios[1:] or ratios, (0.01, 0.99))
     return "squash" if high <= ONE_SHAPE * low else "pad"
 

@@ -7,7 +7,7 @@ duplicates, and with `SPLIT="groups"` all images of one group (a module, a lot, 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -341,7 +341,7 @@ def _draw(
     return pd.Index(drawn)
 
 
-def _check_sides(table: pd.DataFrame, settings: SplitSettings, labels: Iterable[int]) -> None:
+def _check_sides(table: pd.DataFrame, settings: SplitSettings, labels: Collection[int]) -> None:
     """Raise DataError if a set is empty, or one for the training lacks a class or a label.
 
     With good parts alone (`labels` is [0]) there are no folds, and test is the source's own.

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import glob
 import inspect
 import math
 import os
@@ -261,9 +260,7 @@ class Run:
             step["outputs"] = digests_of(self.paths, files_of(step, place_of[name]))
             with edit_run(self.paths) as run:
                 run.setdefault("steps", {})[name] = steps[name] = step
-            place = place_of[name]  # not before the step is on record, and those of other arguments
-            for resume in place.parent.glob(f"{glob.escape(place.name)}.*.resume"):
-                resume.unlink(missing_ok=True)
+            resume_of[name].unlink(missing_ok=True)  # not before the step is on record
         for name in calls:
             self.outputs += files_of(steps[name], place_of[name])
         return {name: load(steps[name], place_of[name], calls[name].func) for name in calls}

@@ -76,7 +76,7 @@ class TrainSettings:
     grad_clip: float = 5.0
     augment: str = "full"  # see `training.augment`
     ema_decay: float = 0.0  # 0 keeps no average of the weights
-    precision: str = "auto"  # "auto", "bf16", "fp16" or "no" (float32)
+    precision: Precision = "auto"
     keep: Literal["best", "last"] = "best"  # the weights of the best epoch on validation
     test_views: int = 1  # symmetries of each image over which its scores are averaged
 

@@ -158,6 +158,8 @@ def test_a_time_budget_holds_for_all_notebooks_together(monkeypatch):
     assert run._remaining(plan, "03_finetuning", started_s=400.0) == {"TIME_BUDGET_MIN": 20.0}
     assert run._remaining(plan, "02_features_baselines", started_s=400.0) == {}
     assert run._remaining(_plan("--name", "t"), "03_finetuning", started_s=400.0) == {}
+    a_moment = run._remaining(plan, "03_finetuning", started_s=-799.999)  # 0 would be no limit
+    assert a_moment == {"TIME_BUDGET_MIN": 0.001}
     with pytest.raises(kernel.RunOutOfTime, match=r"run --name t -p TIME_BUDGET_MIN=30"):
         run._remaining(plan, "02_features_baselines", started_s=-1000.0)
 

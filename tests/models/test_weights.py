@@ -48,6 +48,9 @@ def test_a_given_file_serves_any_backbone(tmp_path, backbone):
     assert (found.backbone, found.origin) == (name, "w.safetensors")
     weights.trunk(name).load_state_dict(found.state)  # all of it, and nothing else
     assert all(torch.equal(value, state[name]) for name, value in found.state.items())
+    torch.save({"epoch": 3, "state_dict": state}, tmp_path / "training.pth")  # a checkpoint
+    again = find_weights(backbone, str(tmp_path / "training.pth"), 64)
+    assert all(torch.equal(value, again.state[name]) for name, value in found.state.items())
 
 
 def test_weights_that_do_not_fit_are_refused_and_a_pickle_s_code_is_not_executed(tmp_path):

@@ -158,7 +158,13 @@ def test_without_a_test_set_the_columns_are_those_out_of_fold(home):
         planted.plant(run_paths, name, 1.0 + seed, seed)
     table = with_tests(run_paths)
     shape = results_table.paper_table(table)
-    assert shape.columns[:3].tolist() == ["Model", "AUC out of fold", "Acc out of fold"]
+    heads = ["Model", "AUC out of fold", "Acc out of fold", "inside seen groups"]
+    assert shape.columns[:4].tolist() == heads
+    of_all = read_split(run_paths.split_csv).label.mean()  # of all folds; most are of one class
+    assert table.set_index("model").val_accuracy["majority"] == max(of_all, 1 - of_all)
+    apart = planted.make_run_without_test("apart", by_groups=True)
+    planted.plant(apart, "svm", 1.0, 0)
+    assert "inside unseen groups" in results_table.paper_table(table_of(apart))
     # no mean of five folds
     assert shape.Model[0] == "FBP \N{LEFTWARDS ARROW} best on held-out images"
     html = results_table.shown(table).to_html()
