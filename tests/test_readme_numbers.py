@@ -18,9 +18,9 @@ RESULTS = paths.project_root() / "notebooks" / "results"
 # README's name of a row, and its model
 ROWS = {
     "fine-tuned (FBP)": "fbp",
+    "plain fine-tuning, 224 px": "plain",
     "last layer (LL)": "ll",
     "random forest": "rf",
-    "LDA": "lda",
     "PatchCore, good parts only": "patchcore",
     "published cell, from scratch": "darts_v2",
     "brightness alone": "lr_on_brightness",
@@ -43,6 +43,12 @@ def test_the_table_is_computed_from_the_published_scores():
         columns = ("seen_auc", "unseen_auc", "inside_auc")
         assert cells == [fill(f"{{{column}:%[]}}", row) for column in columns], name
     lost = OUT_OF_FOLD.loc["fbp"]
+    assert lost.random_seeds == lost.groups_seeds == 3
+    once = [
+        fill(f"{{{c}_mean:%}} ± {{{c}_std:%}}", lost)
+        for c in ("seen_auc", "unseen_auc", "inside_auc")
+    ]
+    assert "One training of FBP has {}, {} and {}.".format(*once) in TEXT
     assert f"FBP loses {100 * lost.difference:.1f} points [" in TEXT
     assert f"(Holm: p = {lost.p_holm:.3f}".replace("0.", ".", 1) in TEXT
     brightness, prior = OUT_OF_FOLD.seen_auc[["lr_on_brightness", "module_prior"]]
@@ -89,9 +95,9 @@ def test_what_passes_untouched_is_that_of_the_scores_out_of_fold_and_of_the_oper
         said[-1].append(f"{percent(escaped.estimate)} % {ends}".replace("0.", "."))
     seen, unseen = said
     assert (
-        f"lets {seen[0]} % of the good cells pass untouched (by fold {seen[1]} to {seen[2]} %; "
-        f"whole modules {unseen[0]} %, {unseen[1]} to {unseen[2]} %), and "
-        f"{seen[3]} of the bad ones (whole modules {unseen[3]})"
+        f"one training of FBP lets {seen[0]} % of the good cells pass untouched (by fold "
+        f"{seen[1]} to {seen[2]} %; whole modules {unseen[0]} %, {unseen[1]} to {unseen[2]} %), "
+        f"and {seen[3]} of the bad ones (whole modules {unseen[3]})"
     ) in TEXT
     quick = QUICK["07_operating_points"].loc["fbp"].iloc[0]
     assert f"test set of {quick.test_bad + quick.test_good:.0f} images" in TEXT
@@ -102,3 +108,15 @@ def test_so_many_bad_parts_are_needed_for_a_promise_of_one_per_cent():
     confident = next(n for n in range(1000) if 0.99**n <= 0.05)
     assert f"of 1 % needs {average} that no training has seen" in TEXT
     assert f"at 95 % confidence {confident}" in TEXT
+
+
+def test_the_table_of_tries_is_that_of_the_benchmark():
+    benchmarks = paths.project_root() / "tests" / "benchmarks"
+    text = (benchmarks / "README.md").read_text(encoding="utf-8")
+    tries = pd.read_csv(benchmarks / "tries.csv")
+    rows = tries[tries["try"].str.contains("joined|frozen|trainings")]
+    assert len(rows) == 12
+    for _, row in rows.iterrows():
+        columns = ("seen", "unseen", "inside")
+        cells = [f"{row[c]:+.1f} ± {row[f'{c}_error']:.1f}" for c in columns]
+        assert f"| {' | '.join(cells)} |" in text, row["try"]
