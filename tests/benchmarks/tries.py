@@ -212,7 +212,7 @@ def main() -> int:
     if "--frozen" in sys.argv[1:]:
         pairs, kept = pairs + frozen_pairs(), kept[:0]
     rows = [{"try": t, "replaces": r} | gain(scores, other) for t, r, scores, other in pairs]
-    known = pd.DataFrame(rows).round(2).dropna(subset="inside")
+    known = pd.DataFrame(rows).round(3).dropna(subset="inside")
     table = pd.concat([known, kept], ignore_index=True)
     files.save_csv(TABLE, table)
     print(table.to_string(index=False))
