@@ -1,5 +1,6 @@
 """Scores out of fold are collected fold by fold, and no image is scored by what has seen it."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -154,3 +155,11 @@ def test_a_searched_cell_is_ranked_among_random_ones_by_modules_drawn_anew(monke
     assert "rank 5 [" in said and "p = 0.45" in said
     mine = metrics.roc_auc(folds.label, scores.searched)
     assert row.across == mine
+
+
+def test_cells_agree_in_the_edges_that_they_share():
+    one, other = PUBLISHED["DARTS_V2"], PUBLISHED["DARTS_V1"]
+    mixed = dataclasses.replace(one, normal=other.normal)
+    shared = len({*one.edges("normal")} & {*other.edges("normal")})
+    said = population.agreement([one, mixed])
+    assert f"the 2 searched cells share {shared + 8:.1f} of 16 edges" in said

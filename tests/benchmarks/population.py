@@ -9,7 +9,10 @@ beside this file.
 
 from __future__ import annotations
 
+import itertools
+import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +21,8 @@ import seaborn as sns
 from matplotlib import pyplot as plt
 
 from helpers.core import files, metrics, paths, seeding, style
+from helpers.darts import genotypes, named
+from helpers.darts.genotypes import Genotype
 from helpers.results.out_of_fold import UNSEEN, read_folder
 from tests.benchmarks.out_of_fold import POPULATION
 
@@ -93,6 +98,19 @@ def table(folds: pd.DataFrame, scores: pd.DataFrame) -> tuple[pd.DataFrame, list
     return pd.DataFrame(rows).sort_values("across", ascending=False, ignore_index=True), said
 
 
+def agreement(cells: Sequence[Genotype]) -> str:
+    """Say how many edges two of the cells share, and how many two cells drawn at random do."""
+    drawn = [named.random_cell(number).genotype for number in range(40)]
+    means = [
+        np.mean([16 - genotypes.new_edges(*pair) for pair in itertools.combinations(some, 2)])
+        for some in (cells, drawn)
+    ]
+    return (
+        f"Two of the {len(cells)} searched cells share {means[0]:.1f} of 16 edges with their "
+        f"operations on average, two random cells {means[1]:.1f}."
+    )
+
+
 def draw(rows: pd.DataFrame, labels: dict[str, str], file: Path) -> None:
     """Draw two columns, the keys of `labels`, against each other; colours are kinds."""
     style.use_style()
@@ -112,6 +130,8 @@ def main() -> int:
     labels = {"across": "AUC on unseen modules", "inside": "AUC inside unseen modules"}
     draw(rows, labels, TABLE.with_suffix(".png"))
     print(rows.round(4).to_string(index=False), *said, sep="\n")
+    searched = (paths.published_scores() / "searched_cells.jsonl").read_text().splitlines()
+    print(agreement([genotypes.from_json(json.loads(line)["cell"]) for line in searched]))
     return 0
 
 
