@@ -69,8 +69,7 @@ def untimed(history: list[dict]) -> list[dict]:
 def small_cnn(channels: int, seed: int) -> backbones.TwoLayerCNN:
     """Return the network of `train`."""
     torch.manual_seed(seed)
-    spec = backbones.spec_of("cnn", 2, 16, channels)
-    return backbones.build(dataclasses.replace(spec, options={"hidden": 20}))
+    return backbones.build(backbones.spec_of("cnn", 2, 16, channels))
 
 
 def make_run(place: Path) -> Path:

@@ -80,6 +80,7 @@ def test_localisation_compares_both_maps_on_the_same_bad_parts(subject, anomalie
     assert alone.gradcam.tolist() == table.gradcam.tolist() and "patchcore" not in alone
     two = replace(subject, parts=subject.parts.assign(group=np.arange(len(subject.parts)) % 2))
     grouped = localisation.localisation(two).set_index("measure")
-    assert grouped.gradcam_high.iloc[0] > alone.gradcam_high.iloc[0]  # parts of a group are alike
+    width = grouped.gradcam_high - grouped.gradcam_low  # parts of a group are alike
+    assert width.iloc[0] > (alone.gradcam_high - alone.gradcam_low).iloc[0]
     elsewhere = replace(subject, parts=subject.parts.assign(path="elsewhere.png"))  # no masks
     assert localisation.localisation(elsewhere).empty

@@ -44,13 +44,13 @@ def test_the_two_layer_cnn_finds_the_bright_spot_and_says_how_its_images_were_re
 
 
 def test_the_last_layer_learns_on_train_is_judged_on_val_and_scores_val_and_test(split, images):
-    planted = np.random.default_rng(0).normal(0, 0.05, (len(split), 20)).astype(np.float32)
+    planted = np.random.default_rng(0).normal(0, 0.05, (len(split), 1000)).astype(np.float32)
     sign = split.split.map({"train": 3, "val": 3, "test": -3})  # test shows the opposite label
     planted[:, 0] += sign * (2 * split.label - 1)
     stored = Features(split.id.to_numpy(dtype=str), planted)
     settings = TrainSettings(epochs=20, lr=0.05, augment="none", precision="no")
     found = fit.fit(small_cnn, images, split, settings, seed=0, features=stored)
-    assert found.parameters == 20 * 2 + 2
+    assert found.parameters == 1000 * 2 + 2
     assert all(
         torch.equal(value, found.network.state_dict()[name])
         for name, value in small_cnn(0).state_dict().items()
