@@ -185,7 +185,7 @@ def promise(points: pd.DataFrame, scored: Scored, bad_rate: float) -> list[str]:
         f"{scored.model.title}, {{promised:up}} % escapes promised: {{good_passed:%[]}} % of the "
         f"good parts pass without a look, {after} % after a look, {{overkill_rate:%}} % are "
         f"rejected; {escapes or 'none'} of {_count(n_bad, f'bad {on}')} escaped ({limit}){seen}.",
-        "If the promise is just kept, about so much of what leaves a line is bad: "
+        "If the promise is just kept, about this much of what leaves a line is bad: "
         f"{', '.join(most)} bad parts on the line.",
         f"{looked.sum()} of {_count(len(labels), on)} are looked at again, and "
         f"{n_found or 'none'} of them {'is' if n_found < 2 else 'are'} bad."
