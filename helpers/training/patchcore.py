@@ -161,7 +161,7 @@ class PatchCoreNetwork(Network):
         self.backbone = backbone
         self.register_buffer("memory", torch.zeros(spec.options["size"]))
         self.register_buffer("usual", torch.ones(()))
-        grid = spec.options.get("grid")  # without a mask there is none
+        grid = spec.options.get("grid")  # None without a mask
         self.register_buffer("inside", torch.ones(grid) if grid else None)
 
     @property
