@@ -155,11 +155,13 @@ def mistakes(wrong: pd.DataFrame, judged: pd.DataFrame) -> str:
     return f"{' and '.join(texts)}." if texts else ""
 
 
-def promise(points: pd.DataFrame, scored: Scored, bad_rate: float) -> list[str]:
+def promise(
+    points: pd.DataFrame, scored: Scored, bad_rate: float, unit: str = "group"
+) -> list[str]:
     """Say what happened at the promised escape rate, what leaves the line, and what looks find.
 
     `points` is `decision.operating_table` on a line where the fraction `bad_rate` is bad, `scored`
-    the model as it is deployed.
+    the model as it is deployed, `unit` the word for a group, such as "module".
     """
     side = scored.judged_on
     row = points[(points.model == scored.name) & (points.rule == "expected")].iloc[0]
@@ -174,7 +176,7 @@ def promise(points: pd.DataFrame, scored: Scored, bad_rate: float) -> list[str]:
         if groups is not None:
             n_groups = len(np.unique(group_numbers(groups, len(groups))[labels == 1]))
             limit += " if parts are independent, to {escape_rate_high:%} % if only their "
-            limit += f"{_count(n_groups, 'group')} are"
+            limit += f"{_count(n_groups, unit)} are"
     after, on = percent(looked[labels == 0].mean()), f"{SIDES[side]} part"
     kept, rates = (row["promised"], row["overkill_rate"]), dict.fromkeys([bad_rate, *LINES])
     ppm = [float(f"{outgoing_ppm(*kept, rate):.2g}") for rate in rates]
