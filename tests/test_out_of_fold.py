@@ -10,14 +10,13 @@ from torch.utils.data import DataLoader
 
 from helpers.core import metrics
 from helpers.core.members import sides
-from helpers.darts import genotypes, sandwich
+from helpers.darts import genotypes
 from helpers.darts.genotypes import PUBLISHED
 from helpers.darts.sandwich import Space
 from helpers.darts.search import Search
 from helpers.models.spec import count_parameters
 from helpers.models.weights import find_weights
 from tests.benchmarks import out_of_fold, population, subnets
-from tests.darts.test_sandwich import macs_by_name
 
 
 @pytest.fixture
@@ -127,17 +126,37 @@ def test_a_part_of_a_network_is_a_row_by_name_and_pixels(monkeypatch):
     assert calls == [{"backbone": "efficientnet_lite0_d1122231", "image_size_px": 160}]
 
 
-def test_drawn_parts_cost_as_much_as_the_best_ones_and_are_others(monkeypatch):
-    monkeypatch.setattr(sandwich, "_macs", macs_by_name)
+def test_drawn_parts_cost_as_much_as_the_best_ones():
     space = Space(find_weights("efficientnet_lite0", "random", 64), sizes_px=(32, 48, 64))
-    best = sandwich.evolve(space, lambda one: one.size_px, 1e8, 0, population=8, generations=1)
-    taken = [one.candidate for one in best]
-    drawn = subnets.alike(space, best[:2], taken)
-    for one, like in zip(drawn, best, strict=False):
-        assert one.candidate not in taken
-        assert abs(space.macs(one.candidate) / like.macs - 1) <= 0.05
-    table = subnets.frame([*best, *drawn], len(best))
-    assert table.kind.tolist() == ["best"] * 4 + ["evolved"] * 4 + ["drawn"] * 2
+    limit = 0.4 * max(space.macs.values())
+    table = subnets.choose(space, lambda one: one.size_px, limit).set_index("pair")
+    macs = {subnets.row_of(one): macs for one, macs in space.macs.items()}
+    assert [macs[row] for row in table.row] == table.macs.tolist()
+    for pair in range(4):
+        best, drawn = table.loc[pair].itertuples()
+        assert (best.kind, drawn.kind) == ("best", "drawn")
+        assert abs(drawn.macs / best.macs - 1) <= 0.05 and best.row.endswith("@64")
+    assert table.row.loc[range(4)].is_unique
+    smaller = table.row[table.kind == "smaller images"]
+    assert smaller.tolist() == ["efficientnet_lite0_d1223341@48"]
+
+
+def test_parts_are_compared_with_fbp_and_in_pairs_by_modules():
+    rng = np.random.default_rng(0)
+    folds = pd.DataFrame({"label": rng.integers(2, size=300), "group": np.arange(300) // 30})
+    noise, columns = rng.normal(size=300), {"fbp": 2.0, "a": 1.8, "b": 1.5, "c": 1.0, "d": 0.9}
+    scores = {
+        row: pd.DataFrame({f"seed{i}": noise + by * folds.label + i for i in range(2)})
+        for row, by in columns.items()
+    }
+    chosen = pd.DataFrame({"row": ["a", "b", "c", "d"], "pair": [0, 1, 0, 1]})
+    rows, said = subnets.compared(scores, folds, chosen)
+    rows = rows.set_index("row")
+    assert rows.auc.a == metrics.roc_auc(folds.label, scores["a"].seed0)
+    assert rows.less_fbp.b == rows.auc.fbp - rows.auc.b and rows.standard_error.fbp == 0
+    gain = 100 * (rows.auc.a + rows.auc.b - rows.auc.c - rows.auc.d) / 2
+    assert f"{gain:+.1f} points ahead" in said and 0 < rows.standard_error.c < 0.1
+    assert subnets.agreement([0.2, 0.5, 0.8], [0.1, 0.4, 0.6]) > 0.9
 
 
 def test_a_searched_cell_is_ranked_among_random_ones_by_modules_drawn_anew(monkeypatch):
@@ -155,6 +174,13 @@ def test_a_searched_cell_is_ranked_among_random_ones_by_modules_drawn_anew(monke
     assert "rank 5 [" in said and "p = 0.45" in said
     mine = metrics.roc_auc(folds.label, scores.searched)
     assert row.across == mine
+    others = [100 * metrics.roc_auc(folds.label, scores[f"random_cell_{i}"]) for i in range(10)]
+    assert f"{100 * mine - np.mean(others):+.1f} points from the mean" in said
+    assert f"{population.power(np.std(others, ddof=1), 10):.1f} points would be seen" in said
+    draws = rng.normal(size=(4000, 11))  # t tests of the last against the mean of the others
+    error = draws[:, :10].std(axis=1, ddof=1) * np.sqrt(1 + 1 / 10)
+    t = (draws[:, 10] + population.power(1, 10) - draws[:, :10].mean(axis=1)) / error
+    assert np.mean(np.abs(t) > 2.262) == pytest.approx(0.8, abs=0.05)  # t of 9 degrees
 
 
 def test_cells_agree_in_the_edges_that_they_share():

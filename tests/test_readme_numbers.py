@@ -106,7 +106,9 @@ def test_what_passes_untouched_is_that_of_the_scores_out_of_fold_and_of_the_oper
     ) in TEXT
     quick = QUICK["07_operating_points"].loc["fbp"].iloc[0]
     passed = f"{100 * quick.test_good_passed:.0f} % of the good cells pass untouched"
-    assert f"{passed} in the notebooks' run, whose threshold is chosen on {quick.val_bad:.0f}" in TEXT
+    assert (
+        f"{passed} in the notebooks' run, whose threshold is chosen on {quick.val_bad:.0f}" in TEXT
+    )
     assert f"test set of {quick.test_bad + quick.test_good:.0f} images" in TEXT
 
 

@@ -40,7 +40,8 @@ Draw = Callable[[np.random.Generator, int], tuple[np.ndarray, np.ndarray]]  # la
 def pairs(rng: np.random.Generator, label: int, distance: int) -> np.ndarray:
     """Draw pairs of dots so far apart, in rows (label 1) or in columns (0)."""
     pixels = np.zeros((SIZE_PX, SIZE_PX))
-    rows, columns = rng.integers(0, (SIZE_PX, SIZE_PX - distance), size=(DOTS, 2)).T
+    rows, columns = rng.integers(0, SIZE_PX - distance, size=(2, DOTS))
+    rows += distance * rng.integers(2, size=DOTS)  # drawn as the columns are: a dot tells nothing
     pixels[rows, columns] = pixels[rows, columns + distance] = DOT
     return pixels if label else pixels.T
 

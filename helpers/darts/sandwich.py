@@ -1,35 +1,37 @@
 """Search inside a pretrained network: one training for all its parts, then a choice of the best.
 
-In each step the whole network learns the labels, and the smallest part and one drawn at random
-learn what the whole one says about the same images: the sandwich rule with distillation in place
+In each step the largest part learns the labels, and the smallest part and one drawn at random
+learn what the largest one says about the same images: the sandwich rule with distillation in place
 (Yu & Huang 2019, arXiv 1903.05134). All share their weights, so that a part can be judged without a
 training of its own, once its batch norms have seen images (there, section 3.3). Parts differ in
 the blocks of their stages, the stride of the last maps, and the size of the images.
 
     shared = train(space, images, table, settings, seed=0)
-    best = evolve(space, functools.partial(auc, shared, ...), limit=150e6, seed=0)
-    best[0].candidate.kept.of("efficientnet_lite0")  # a backbone's name; train it alone
+    best, *_ = evolve(space, score, limit=150e6, seed=0)  # by held_out_scores(shared, ...)
+    best.kept.of("efficientnet_lite0")  # a backbone's name; train it alone
 """
 
 from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.optim.swa_utils import update_bn
 
-from helpers.core import metrics, seeding
+from helpers.core import seeding
 from helpers.datasets.cache import ImageCache
 from helpers.models import backbones, subnets
-from helpers.models.spec import Network, count_macs
+from helpers.models.spec import Network, macs_by_module
 from helpers.models.subnets import STRIDES, Subnet
 from helpers.training import fit
 from helpers.training.augment import augmentation
@@ -38,7 +40,7 @@ from helpers.training.inference import predict
 from helpers.training.loop import Loss, Training
 from helpers.training.settings import ALONE, Steering, TrainSettings
 
-SIZES_PX = (96, 128, 160, 192)
+SIZES_PX = (96, 112, 128, 160, 192)
 RECALIBRATION = 16  # batches that set the statistics of a part's batch norms
 
 
@@ -48,6 +50,11 @@ class Candidate:
 
     kept: Subnet
     size_px: int
+
+    def differs(self, other: Candidate) -> int:
+        """Return in how many choices two candidates differ: blocks of a stage, stride, size."""
+        ours, theirs = ((*c.kept.depths, c.kept.stride, c.size_px) for c in (self, other))
+        return sum(a != b for a, b in zip(ours, theirs, strict=True))
 
 
 @dataclass(frozen=True)
@@ -62,42 +69,31 @@ class Space:
         """Blocks of each stage of the whole network."""
         return subnets.depths_of(fit.pretrained(self.weights, max(self.sizes_px), 0).trunk)
 
-    @property
-    def largest(self) -> Candidate:
-        """The whole network, with the largest images."""
-        return Candidate(Subnet(self.depths, min(STRIDES)), max(self.sizes_px))
+    @functools.cached_property
+    def candidates(self) -> list[Candidate]:
+        """All parts; the first is the smallest, the last the largest."""
+        depths = itertools.product(*(range(1, n + 1) for n in self.depths))
+        choices = itertools.product(depths, STRIDES, sorted(self.sizes_px))
+        return [Candidate(Subnet(kept, stride), size_px) for kept, stride, size_px in choices]
 
-    @property
-    def smallest(self) -> Candidate:
-        """One block a stage, with the smallest images."""
-        return Candidate(Subnet((1,) * len(self.depths), max(STRIDES)), min(self.sizes_px))
+    @functools.cached_property
+    def macs(self) -> dict[Candidate, int]:
+        """The multiply-adds of each candidate for one image: of the whole without some blocks."""
+        found = {}
+        for stride, size_px in itertools.product(STRIDES, self.sizes_px):
+            whole = Subnet(self.depths, stride).of(self.weights.backbone)
+            network = backbones.build(backbones.spec_of(whole, fit.NUM_CLASSES, size_px))
+            found[stride, size_px] = macs_by_module(network, size_px)
 
-    def draw(self, draw: Callable[[int], int]) -> Candidate:
-        """Draw a candidate; `draw(n)` is a number from 0 to n - 1."""
-        kept = Subnet(tuple(1 + draw(n) for n in self.depths), STRIDES[draw(len(STRIDES))])
-        return Candidate(kept, self.sizes_px[draw(len(self.sizes_px))])
+        def of(candidate: Candidate) -> int:
+            macs = found[candidate.kept.stride, candidate.size_px]
+            return macs[""] - sum(
+                macs[f"trunk.blocks.{stage}.{block}"]
+                for stage, kept in enumerate(candidate.kept.depths)
+                for block in range(kept, self.depths[stage])
+            )
 
-    def changed(self, candidate: Candidate, draw: Callable[[int], int]) -> Candidate:
-        """Return a candidate of which one choice, drawn at random, is drawn again."""
-        other, place = self.draw(draw), draw(len(self.depths) + 2)
-        depths, stride, size_px = [*candidate.kept.depths], candidate.kept.stride, candidate.size_px
-        if place < len(depths):
-            depths[place] = other.kept.depths[place]
-        elif place == len(depths):
-            stride = other.kept.stride
-        else:
-            size_px = other.size_px
-        return Candidate(Subnet(tuple(depths), stride), size_px)
-
-    def macs(self, candidate: Candidate) -> int:
-        """Count the multiply-adds of a candidate for one image."""
-        return _macs(candidate.kept.of(self.weights.backbone), candidate.size_px)
-
-
-@functools.cache
-def _macs(backbone: str, size_px: int) -> int:
-    network = backbones.build(backbones.spec_of(backbone, fit.NUM_CLASSES, size_px))
-    return count_macs(network, size_px)
+        return {candidate: of(candidate) for candidate in self.candidates}
 
 
 class Shared(Network):
@@ -111,7 +107,7 @@ class Shared(Network):
         super().__init__()
         self.space = space
         self.active: Candidate | None = None
-        self.whole = fit.pretrained(space.weights, space.largest.size_px, seed)
+        self.whole = fit.pretrained(space.weights, max(space.sizes_px), seed)
         self.spec = self.whole.spec
 
     @contextlib.contextmanager
@@ -140,8 +136,9 @@ class Shared(Network):
         """Return raw scores (B, K) of the active part, or of three parts if there is none."""
         if self.active:
             return self.scores(self.active, images)
-        drawn = self.space.draw(lambda n: int(torch.randint(n, ())))
-        parts = (self.space.largest, self.space.smallest, drawn)
+        candidates = self.space.candidates
+        drawn = candidates[int(torch.randint(len(candidates), ()))]
+        parts = (candidates[-1], candidates[0], drawn)
         return tuple(self.scores(candidate, images) for candidate in parts)
 
 
@@ -189,14 +186,14 @@ def _training_batches(
     return image_batches(images, rows, shared, settings.batch_size, augment=augment)
 
 
-def auc(
+def held_out_scores(
     shared: Shared,
     images: ImageCache,
     table: pd.DataFrame,
     settings: TrainSettings,
     candidate: Candidate,
-) -> float:
-    """Return a candidate's AUC on the rows `val`, after its batch norms have seen training images.
+) -> np.ndarray:
+    """Score the rows `val` by a candidate, after its batch norms have seen training images.
 
     The shared statistics belong to no part alone. A mean over batches, the same ones for each
     candidate, replaces them for good.
@@ -207,19 +204,9 @@ def auc(
         with seeding.torch_stream(0, "recalibration"):
             update_bn((inputs for _, inputs, _ in islice(batches, RECALIBRATION)), shared)
         rows = table[table.split == "val"]
-        scores = predict(shared, image_batches(images, rows, shared, settings.batch_size))
-        return metrics.roc_auc(rows.label.to_numpy(dtype=int), scores)
+        return predict(shared, image_batches(images, rows, shared, settings.batch_size))
     finally:
         shared.active = None
-
-
-@dataclass(frozen=True)
-class Judged:
-    """A candidate, its multiply-adds and its score."""
-
-    candidate: Candidate
-    macs: int
-    score: float
 
 
 def evolve(
@@ -230,33 +217,27 @@ def evolve(
     *,
     population: int = 24,
     generations: int = 4,
-) -> list[Judged]:
-    """Look for the best candidates within a limit of multiply-adds; return all, the best first.
+) -> dict[Candidate, float]:
+    """Look for the best candidates within a limit of multiply-adds; return scores, the best first.
 
-    The first generation is drawn at random. Each later one are changes of the best quarter of all
-    before, one choice at a time (regularised evolution without ageing: Real et al. 2019, arXiv
+    The first generation is drawn at random. Those of a later one differ in one choice from one of
+    the best quarter of all before (regularised evolution without ageing: Real et al. 2019, arXiv
     1802.01548, drops the oldest; so few generations need none dropped).
 
     Raises:
         ValueError: even the smallest candidate is above the limit.
     """
-    if space.macs(space.smallest) > limit:
+    if not (within := [one for one, macs in space.macs.items() if macs <= limit]):
         raise ValueError(f"the smallest part has more than {limit:,.0f} multiply-adds")
-    generator = seeding.numpy_stream(seed, "evolution")
-    first = space.smallest  # fits when hardly anything else does
-    judged = {first: Judged(first, space.macs(first), score(first))}
-
-    def draw(n: int) -> int:
-        return int(generator.integers(n))
-
-    for generation in range(generations):
-        parents = sorted(judged.values(), key=lambda candidate: -candidate.score)
-        parents = parents[: max(1, population // 4)]
-        tried, wanted = 0, (generation + 1) * population
-        while len(judged) < wanted and (tried := tried + 1) < 100 * population:
-            candidate = space.draw(draw)
-            if generation:
-                candidate = space.changed(parents[draw(len(parents))].candidate, draw)
-            if candidate not in judged and (macs := space.macs(candidate)) <= limit:
-                judged[candidate] = Judged(candidate, macs, score(candidate))
-    return sorted(judged.values(), key=lambda candidate: -candidate.score)
+    generator, judged = seeding.numpy_stream(seed, "evolution"), dict[Candidate, float]()
+    for _generation in range(generations):
+        parents = sorted(judged, key=lambda one: -judged[one])[: max(1, population // 4)]
+        near = [
+            one
+            for one in within
+            if one not in judged
+            and (not parents or any(one.differs(parent) == 1 for parent in parents))
+        ]
+        for index in generator.permutation(len(near))[:population]:
+            judged[near[index]] = score(near[index])
+    return dict(sorted(judged.items(), key=lambda item: -item[1]))

@@ -40,7 +40,8 @@ class Subnet:
 
 def divided(backbone: str) -> tuple[str, Subnet | None]:
     """Return the whole backbone of a name, and what is kept of it: None is all."""
-    if timm.is_model(backbone) or (match := _NAME.fullmatch(backbone)) is None:
+    bare = backbone.removeprefix("hf-hub:").removeprefix("timm/")
+    if timm.is_model(bare) or (match := _NAME.fullmatch(backbone)) is None:
         return backbone, None
     depths = tuple(map(int, match["depths"]))
     return match["base"], Subnet(depths, STRIDES[1] if match["stride"] else STRIDES[0])

@@ -6,8 +6,8 @@ Five random folds (near duplicates together) and the five published folds of who
 image is scored by a training that has not seen its fold. A row is a recipe that is fixed
 beforehand; trainings keep their last epoch. After each fold the scores are written to
 `notebooks/results/out_of_fold/` (`folds.csv`, and `<protocol>/<row>.csv` with a column for each
-seed; random cells: `tests/benchmarks/population/`), and what is there is not computed again: delete
-a file to repeat it.
+seed; those of random cells and of parts of a backbone to `population/` and `subnets/` beside this
+file), and what is there is not computed again: delete a file to repeat it.
 """
 
 from __future__ import annotations
@@ -45,6 +45,7 @@ from helpers.datasets.settings import SplitSettings
 from helpers.datasets.split_file import keeps_groups_apart
 from helpers.models import backbones
 from helpers.models.spec import ModelSpec, Network
+from helpers.models.subnets import divided
 from helpers.models.weights import BackboneError
 from helpers.results.out_of_fold import PROTOCOLS
 from helpers.runs.cells import training_images
@@ -55,7 +56,7 @@ from helpers.training.settings import BaselineSettings, FinetuneSettings
 FOLDS = 5
 LITE = "efficientnet_lite{}"
 RANDOM_CELL = re.compile(r"random_cell_(\d+)")
-POPULATION = Path(__file__).with_name("population")  # random cells: no rows of 06
+POPULATION, PARTS = (Path(__file__).with_name(name) for name in ("population", "subnets"))
 PLAIN_PX, PLAIN_EPOCHS, PLAIN_RATE = 224, 8, 3e-4  # as many epochs as `full` trains FBP
 Scores = pd.Series  # defect score by id, of the rows `val`
 
@@ -269,7 +270,7 @@ ROWS: Mapping[str, Callable[[pd.DataFrame, int], Scores]] = {
     "ll": functools.partial(fine_tuned, layers="ll"),
     "cnn": cnn,
     "by_hand": functools.partial(from_scratch, None),
-    "darts_v2": functools.partial(from_scratch, PUBLISHED["DARTS_V2"]),
+    **{name.lower(): functools.partial(from_scratch, PUBLISHED[name]) for name in PUBLISHED},
     "searched": searched,
     "plain": plainly,
     "fbp": fine_tuned,
@@ -329,10 +330,20 @@ def save_folds() -> None:
     files.save_csv(path, table)
 
 
+def scores_of(row: str, name: str) -> Path:
+    """Return the file of a row's scores: the population and parts are no rows of notebook 06."""
+    folder = published_scores()
+    if RANDOM_CELL.fullmatch(row):
+        folder = POPULATION
+    elif divided(row.partition("@")[0])[1]:
+        folder = PARTS
+    return folder / name / f"{row}.csv"
+
+
 def complete(row: str, name: str, seed: int, fold: int) -> None:
     """Score the images of a fold by a row's recipe, unless its file has them already."""
     table, column = protocol(name), f"seed{seed}"
-    path = (POPULATION if RANDOM_CELL.fullmatch(row) else published_scores()) / name / f"{row}.csv"
+    path = scores_of(row, name)
 
     def read() -> pd.DataFrame:
         return pd.read_csv(path, dtype={"id": str}) if path.exists() else table[["id"]].copy()
@@ -344,14 +355,18 @@ def complete(row: str, name: str, seed: int, fold: int) -> None:
     started = time.monotonic()
     found = recipe(row)(sides(table, fold), seed)
     with files.held(path.with_name(f".{row}.lock")):  # other processes train other folds
-        if found.attrs:  # a cell that was searched in the other folds
-            with (published_scores() / "searched_cells.jsonl").open("a", encoding="utf-8") as cells:
-                about = {"protocol": name, "seed": seed, "fold": fold} | found.attrs
-                cells.write(json.dumps(about) + "\n")
         scores = read()
         values = scores.get(column, pd.Series(np.nan, scores.index)).to_numpy(float, copy=True)
         values[rows] = found[table.id[rows]]
         scores[column] = [float(f"{value:.5g}") for value in values]
+        if found.attrs:  # a cell that was searched in the other folds
+            cells = published_scores() / "searched_cells.jsonl"
+            about = {"protocol": name, "seed": seed, "fold": fold} | found.attrs
+            lines = cells.read_text("utf-8").splitlines() if cells.exists() else []
+            kept = sorted(
+                {*lines, json.dumps(about)}
+            )  # a training that was killed repeats its line
+            cells.write_text("\n".join([*kept, ""]), "utf-8")
         files.save_csv(path, scores)
     auc = metrics.roc_auc(table.label[rows].astype(int), values[rows])
     print(

@@ -1,16 +1,17 @@
 """Rank searched cells among random ones on ELPV: `python -m tests.benchmarks.population`.
 
 Judged are the scores of modules that no training has seen (`out_of_fold --protocols groups`: rows
-random_cell_0, random_cell_1, ..., searched, darts_v2, by_hand, fbp). The row searched has a cell
-for each fold, and so have the random ones: if a search is no better than a random draw, all ranks
-are equally probable (Yang et al. 2020, arXiv 1912.12522). Writes population.csv and population.png
-beside this file.
+random_cell_0, random_cell_1, ..., searched, published cells, by_hand, fbp). The row searched has a
+cell for each fold, and so have the random ones: if a search is no better than a random draw, all
+ranks are equally probable (Yang et al. 2020, arXiv 1912.12522). Writes population.csv and
+population.png beside this file.
 """
 
 from __future__ import annotations
 
 import itertools
 import json
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,17 +20,18 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib import pyplot as plt
+from scipy import stats
 
 from helpers.core import files, metrics, paths, seeding, style
 from helpers.darts import genotypes, named
-from helpers.darts.genotypes import Genotype
+from helpers.darts.genotypes import PUBLISHED, Genotype
 from helpers.results.out_of_fold import UNSEEN, read_folder
 from tests.benchmarks.out_of_fold import POPULATION
 
 TABLE = Path(__file__).with_suffix(".csv")
 DRAWS = 1000  # of whole modules, for intervals of ranks and differences
-POWER = 1.96 + 0.84  # standard errors: so large a difference is seen in 80 of 100 cases
-KINDS = {"random_cell": "random", "searched": "searched", "darts_v2": "published"}
+KINDS = {"random_cell": "random", "searched": "searched"}
+KINDS |= {name.lower(): "published" for name in PUBLISHED}
 SHOWN = (*KINDS, "by_hand", "fbp")
 
 
@@ -79,23 +81,31 @@ def table(folds: pd.DataFrame, scores: pd.DataFrame) -> tuple[pd.DataFrame, list
         others = [cell for cell in random if cell != one]
         rank = 1 + sum(whole[cell] >= whole[one] for cell in others)
         ranks = 1 + drawn[others].ge(drawn[one], axis=0).sum(axis=1)
-        low, high = (int(ranks.quantile(tail)) for tail in metrics.TAILS)
+        ends = ranks.quantile([*metrics.TAILS])
+        low, high = math.floor(ends.iloc[0]), math.ceil(ends.iloc[1])
         values, groups = scores[one].to_numpy(), folds.group.to_numpy()
         inside = metrics.within_group_auc(labels, values, groups).estimate
         row = {"training": one, "kind": kind_of(one), "across": whole[one], "inside": inside}
         rows.append(row | {"rank": rank, "rank_low": low, "rank_high": high, "of": len(others) + 1})
         if kind_of(one) == "searched":
-            gain = 100 * (whole[one] - np.mean([whole[cell] for cell in others]))
-            error = 100 * (drawn[one] - drawn[others].mean(axis=1)).std()
-            spread = 100 * np.std([whole[cell] for cell in others], ddof=1)  # cells and trainings
+            aucs = 100 * np.array([whole[cell] for cell in others])
+            seen = power(spread := aucs.std(ddof=1), n := len(others))
             said.append(
-                f"{one}: rank {rank} [{low}, {high}] of {len(others) + 1}, by luck alone p = "
-                f"{rank / (len(others) + 1):.2f}; {gain:+.1f} points from the mean of the random "
-                f"cells (standard error by modules {error:.1f}, deviation between random cells "
-                f"{spread:.1f}: {POWER * np.hypot(error, spread):.1f} points would be seen in 80 "
-                "of 100 searches)"
+                f"{one}: rank {rank} [{low}, {high}] of {n + 1}, by luck alone p = "
+                f"{rank / (n + 1):.2f}; {100 * whole[one] - aucs.mean():+.1f} points from the mean "
+                f"of the random cells (deviation between these {spread:.1f}: {seen:.1f} points "
+                "would be seen in 80 of 100 searches)"
             )
     return pd.DataFrame(rows).sort_values("across", ascending=False, ignore_index=True), said
+
+
+def power(deviation: float, n: int) -> float:
+    """Return the difference of one value from the mean of n that is seen in 80 of 100 cases.
+
+    `deviation` is the standard deviation of the n values; the test is a t test at 5 %. The sum of
+    two quantiles stands for the noncentral t distribution.
+    """
+    return sum(stats.t.ppf([0.975, 0.8], n - 1)) * deviation * np.sqrt(1 + 1 / n)
 
 
 def agreement(cells: Sequence[Genotype]) -> str:
@@ -130,8 +140,9 @@ def main() -> int:
     labels = {"across": "AUC on unseen modules", "inside": "AUC inside unseen modules"}
     draw(rows, labels, TABLE.with_suffix(".png"))
     print(rows.round(4).to_string(index=False), *said, sep="\n")
-    searched = (paths.published_scores() / "searched_cells.jsonl").read_text().splitlines()
-    print(agreement([genotypes.from_json(json.loads(line)["cell"]) for line in searched]))
+    lines = (paths.published_scores() / "searched_cells.jsonl").read_text("utf-8").splitlines()
+    searched = [found for line in lines if (found := json.loads(line))["protocol"] == UNSEEN]
+    print(agreement([genotypes.from_json(found["cell"]) for found in searched]))
     return 0
 
 

@@ -5,6 +5,8 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
 
 from helpers.darts import planted, verdict
 from helpers.darts.space import OPERATIONS
@@ -33,14 +35,12 @@ def test_signs_agree_more_often_if_bad_and_neighbours_say_nothing():
 
 
 @pytest.mark.parametrize("name", PROBLEMS)
-def test_no_pixel_alone_tells_the_classes_apart(name):
-    half = planted.halves_of(PROBLEMS[name], planted.settings_of(seed=0))[0]
-    images, labels = half.embeddings, half.labels
-    half_of = PROBLEMS[name].images // 2
-    assert images.shape == (half_of, 2, planted.SIZE_PX, planted.SIZE_PX) and labels.mean() == 0.5
-    shares = [0.001, 0.01, 0.1, 0.3, 0.7, 0.9, 0.99, 0.999]
-    bad, good = (np.quantile(images[labels == label], shares) for label in (1, 0))
-    np.testing.assert_allclose(bad, good, atol=0.15)  # the same values, in other places
+def test_no_sum_of_pixels_tells_the_classes_apart(name):
+    halves = planted.halves_of(PROBLEMS[name], planted.settings_of(seed=0))
+    x = [half.embeddings.reshape(PROBLEMS[name].images // 2, -1) for half in halves]
+    fitted = LogisticRegression(C=0.01, max_iter=1000).fit(x[0], halves[0].labels)
+    assert halves[0].labels.mean() == 0.5
+    assert 0.4 < roc_auc_score(halves[1].labels, fitted.decision_function(x[1])) < 0.6
 
 
 def test_permuted_labels_are_those_of_alphas_half_alone():
@@ -68,7 +68,7 @@ def test_each_input_of_the_cell_sees_its_own_channel_pixel_by_pixel():
 
 @pytest.mark.parametrize("permuted", [False, True])
 def test_the_search_finds_what_was_planted_and_with_permuted_labels_nothing(permuted):
-    settings = dataclasses.replace(planted.settings_of(seed=0), epochs=4)
+    settings = dataclasses.replace(planted.settings_of(seed=1), epochs=4)
     _, history = planted.search_planted(PROBLEMS["near"], settings, permuted)
     limit = verdict.noise_limit(history, settings)
     assert is_hit(PROBLEMS["near"], log_strengths(history), limit) != permuted

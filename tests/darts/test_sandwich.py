@@ -1,5 +1,6 @@
 """All parts of a pretrained network in one training, and the choice of the best."""
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -25,12 +26,6 @@ def space():
     return Space(find_weights(BASE, "random", 64), sizes_px=(32, 48, 64))
 
 
-def macs_by_name(name: str, size_px: int) -> int:
-    """Count about as many multiply-adds as a part has, without building it."""
-    depths, _, stride = name.partition("_d")[2].partition("_s")
-    return sum(map(int, depths)) * size_px**2 * (2000 if stride else 1000)
-
-
 def alone(shared: Shared, candidate: Candidate) -> Network:
     """Return the part as a network of its own, built by its name, with the shared weights."""
     name = candidate.kept.of(BASE)
@@ -42,10 +37,10 @@ def alone(shared: Shared, candidate: Candidate) -> Network:
 
 def test_a_part_scores_as_the_network_of_its_name_does(space):
     shared, images = Shared(space, seed=0).eval(), torch.randn(2, 3, 48, 48)
-    assert space.macs(PART) == count_macs(alone(shared, PART), PART.size_px)
+    assert space.macs[PART] == count_macs(alone(shared, PART), PART.size_px)
     with torch.no_grad():
         torch.testing.assert_close(shared.scores(PART, images), alone(shared, PART)(images))
-        whole = shared.scores(space.largest, torch.randn(2, 3, 64, 64))
+        whole = shared.scores(space.candidates[-1], torch.randn(2, 3, 64, 64))
     assert whole.shape == (2, 2)
     assert [len(stage) for stage in shared.whole.trunk.blocks] == [1, 2, 2, 3, 3, 4, 1]
     strides = [stage[0].conv_dw.stride[0] for stage in shared.whole.trunk.blocks]
@@ -58,7 +53,8 @@ def test_a_step_computes_the_largest_the_smallest_and_a_drawn_part(space):
     shared.scores = lambda candidate, images: seen.append(candidate) or torch.zeros(2, 2)
     for _ in range(20):
         shared(images)
-    assert set(seen[0::3]) == {space.largest} and set(seen[1::3]) == {space.smallest}
+    smallest, *_, largest = space.candidates
+    assert set(seen[0::3]) == {largest} and set(seen[1::3]) == {smallest}
     drawn = set(seen[2::3])
     assert len(drawn) > 10
     assert {candidate.size_px for candidate in drawn} == {32, 48, 64}
@@ -87,12 +83,15 @@ def test_a_part_is_judged_with_statistics_of_the_training_images_through_itself(
     settings = TrainSettings(epochs=1, batch_size=30, augment="none", keep="last")
     shared = sandwich.train(space, images, split, settings, seed=0)
     before = {key: value.clone() for key, value in shared.state_dict().items()}
-    first = sandwich.auc(shared, images, split, settings, PART)
+    first = sandwich.held_out_scores(shared, images, split, settings, PART)
     seen = {key for key, value in shared.state_dict().items() if not value.equal(before[key])}
     assert seen and all("running" in key or "num_batches" in key for key in seen)
-    assert sandwich.auc(shared, images, split, settings, space.smallest) != first
+    smallest, *_ = space.candidates
+    other = sandwich.held_out_scores(shared, images, split, settings, smallest)
+    assert not np.array_equal(other, first)
     # whatever was judged before
-    assert sandwich.auc(shared, images, split, settings, PART) == first
+    again = sandwich.held_out_scores(shared, images, split, settings, PART)
+    np.testing.assert_array_equal(again, first)
     # the mean over the batches of the first convolution's output, computed here
     sums = []
     shared.train()
@@ -125,27 +124,21 @@ def test_a_killed_training_continues_to_the_same_weights(home, parts_folder, spa
         assert value.equal(continued.state_dict()[key]), key
 
 
-def test_evolution_finds_the_best_part_within_the_limit(space, monkeypatch):
-    monkeypatch.setattr(sandwich, "_macs", macs_by_name)
-
+def test_evolution_finds_the_best_part_within_the_limit(space):
     def score(candidate: Candidate) -> float:  # deep late stages are good, large images are not
         return sum(candidate.kept.depths[4:6]) - candidate.size_px / 64
 
-    limit = 0.6 * space.macs(space.largest)
+    limit = 0.6 * max(space.macs.values())
     judged = sandwich.evolve(space, score, limit, seed=0, population=8, generations=3)
-    assert all(one.macs <= limit and one.macs == space.macs(one.candidate) for one in judged[:5])
-    assert [one.score for one in judged] == sorted((one.score for one in judged), reverse=True)
-    assert len({one.candidate for one in judged}) == len(judged) == 24
+    assert all(space.macs[one] <= limit for one in judged)
+    assert [*judged.values()] == sorted(map(score, judged), reverse=True) and len(judged) == 24
     drawn = sandwich.evolve(space, score, limit, seed=0, population=24, generations=1)
-    means = [sum(one.score for one in found) / len(found) for found in (judged, drawn)]
+    means = [sum(found.values()) / len(found) for found in (judged, drawn)]
     assert means[0] > means[1] + 0.25  # as many draws without selection are worse
-    again = sandwich.evolve(space, score, limit, seed=0, population=8, generations=3)
-    assert again == judged
+    assert sandwich.evolve(space, score, limit, seed=0, population=8, generations=3) == judged
     # hardly anything else fits
-    low = space.macs(space.smallest)
-    with monkeypatch.context() as patch:
-        patch.setattr(Space, "macs", lambda space, one: low + (one != space.smallest))
-        few = sandwich.evolve(space, score, low, seed=0, population=2)
-    assert [one.candidate for one in few] == [space.smallest]
+    smallest, *_ = space.candidates
+    few = sandwich.evolve(space, score, space.macs[smallest], seed=0, population=2)
+    assert [*few] == [smallest]
     with pytest.raises(ValueError, match="the smallest part has more than 1,000"):
         sandwich.evolve(space, score, 1000, seed=0)

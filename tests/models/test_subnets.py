@@ -14,7 +14,7 @@ BASE = "efficientnet_lite0"
 def test_a_name_says_what_is_kept(stride):
     kept = Subnet((1, 1, 2, 2, 3, 4, 1), stride)
     assert divided(kept.of(BASE)) == (BASE, kept)
-    for whole in (BASE, "regnetz_d8"):  # the last is timm's own name
+    for whole in (BASE, "regnetz_d8", "timm/regnetz_d8"):  # the last are timm's own names
         assert divided(whole) == (whole, None)
     assert weights.canonical(kept.of(BASE)) == kept.of(BASE)
     maps = "" if stride == 32 else ", maps of 1/16"
