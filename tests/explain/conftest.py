@@ -2,22 +2,52 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
+import torch
+from PIL import Image
+from torch import nn
 
 from helpers.core.paths import HOME_VARIABLE
 from helpers.datasets.cache import open_cache
 from helpers.explain.subject import make_subject
-from tests.conftest import write_parts
-from tests.explain_run import SIZE_PX, thirds_of, trained, write_masks
+from helpers.models import backbones
+from helpers.training.batches import normalise, to_float
+from tests.conftest import split_of, write_parts
+
+SIZE_PX = 32
+SPOT = slice(10, 20)  # of 40: where a bad part of `write_parts` is bright
 
 
 @pytest.fixture(scope="session")
 def split(tmp_path_factory):
-    """120 parts with masks."""
+    """120 parts, a third on each side, with masks of the bright spots of the bad ones."""
     parts = write_parts(tmp_path_factory.mktemp("explained") / "parts")
-    split = thirds_of(parts)
-    write_masks(parts)
+    split = split_of(parts).assign(split=["train", "val", "test"] * 40)
+    mask = np.zeros((40, 40), np.uint8)
+    mask[SPOT, SPOT] = 255
+    (parts / "masks").mkdir()
+    for file in (parts / "bad").iterdir():
+        Image.fromarray(mask).save(parts / "masks" / f"{file.stem}.png")
     return split
+
+
+def trained(split, cache):
+    """Return a two-layer CNN that was trained on the side `train`, and its scores of all parts."""
+    torch.manual_seed(0)
+    spec = backbones.spec_of("cnn", 2, SIZE_PX, cache.channels)
+    model = backbones.build(spec)
+    pixels = cache.take(cache.rows(split.id))
+    images = normalise(to_float(torch.from_numpy(pixels), torch.device("cpu")), spec)
+    labels = torch.tensor(split.label.to_numpy(dtype=np.int64))
+    train = np.flatnonzero(split.split == "train")
+    optimiser = torch.optim.Adam(model.parameters(), lr=1e-3)
+    for _ in range(8):
+        optimiser.zero_grad()
+        nn.functional.cross_entropy(model(images[train]), labels[train]).backward()
+        optimiser.step()
+    with torch.no_grad():
+        return model.eval(), model.eval()(images).softmax(dim=1)[:, 1].double().numpy()
 
 
 @pytest.fixture(scope="session")

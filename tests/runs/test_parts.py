@@ -2,21 +2,19 @@
 
 import shutil
 
+import numpy as np
 import pandas as pd
 import pytest
 
 import helpers
 from helpers.core import files
-from helpers.core.paths import HOME_VARIABLE, RunPaths
 from helpers.core.rules import SettingsError
 from helpers.datasets.split_file import read_split
 from helpers.deploy.description import NAME, read_description
 from helpers.results import calibration, decision
 from helpers.runs import parts, record, stages
 from helpers.runs.memo import read_all_predictions
-from tests import deploy_run
-from tests.conftest import write_parts
-from tests.explain_run import write_run
+from tests import deploy_run, planted
 
 
 def test_a_model_has_several_names(described, monkeypatch, tmp_path):
@@ -121,65 +119,41 @@ def test_a_network_is_exported_again_into_the_run_s_folder(described):
     assert [path.name for path in run.outputs] == ["example.py", "model.json", "model.pt2"]
 
 
-@pytest.fixture(scope="session")
-def explained_home(tmp_path_factory):
-    """The home folder of run "r"; tests must not change it."""
-    home = tmp_path_factory.mktemp("explained")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(HOME_VARIABLE, str(home))
-        write_run(write_parts(home / "parts"))
-    return home
+def test_a_chosen_network_is_shown_on_the_labelled_test_parts(described):
+    split, scores = read_split(described.split_csv), pd.read_csv(described.predictions("net"))
+    first = scores[scores.seed == 0].drop(columns="seed").set_index("id")
+    for title in ("net, first of 2 seeds", "net"):
+        subject = parts.open_subject(described, "net")
+        assert set(subject.parts.id) == set(split.id[split.split == "test"])
+        own = first.defect_score[subject.parts.id]
+        assert subject.parts.defect_score.tolist() == own.tolist()
+        assert subject.title == title
+        files.save_csv(described.predictions("net"), first.reset_index())  # of one training
 
 
-@pytest.fixture
-def run_paths(explained_home, tmp_path, monkeypatch):
-    """A copy of run "r"."""
-    shutil.copytree(explained_home / "data", tmp_path / "data")
-    monkeypatch.setenv(HOME_VARIABLE, str(tmp_path))
-    return RunPaths("r")
-
-
-def test_a_chosen_network_is_shown_on_the_labelled_test_parts(run_paths):
-    split, subject = read_split(run_paths.split_csv), parts.open_subject(run_paths, "cnn")
-    assert set(subject.parts.id) == set(split.id[split.split == "test"])
-    predicted = pd.read_csv(run_paths.predictions("cnn")).set_index("id").defect_score
-    assert subject.parts.defect_score.tolist() == predicted[subject.parts.id].tolist()
-    assert subject.title == "Two-layer CNN"
-
-
-def test_a_model_without_maps_is_replaced_and_a_line_says_so(run_paths, capsys):
+def test_a_model_without_maps_is_replaced_and_a_line_says_so(described, capsys):
+    planted.plant(described, "svm", np.inf, 0)  # the best
     for wanted in ("", "SVM"):
-        assert parts.open_subject(run_paths, wanted).title == "Two-layer CNN"
-    assert "SVM is no network here: Two-layer CNN" in capsys.readouterr().out
+        assert parts.open_subject(described, wanted).title == "net, first of 2 seeds"
+    assert "SVM is no network here: net" in capsys.readouterr().out
     with pytest.raises(SettingsError, match="'cn'"):
-        parts.open_subject(run_paths, "cn")
-    (run_paths.trainings("cnn") / "seed0.safetensors").unlink()
-    assert parts.open_subject(run_paths) is None
-    assert parts.open_anomaly_maps(run_paths) is None
-    assert parts.features_before_and_after(run_paths, "resnet18, other") == {}
+        parts.open_subject(described, "cn")
+    (described.trainings("net") / "seed0.safetensors").unlink()
+    assert parts.open_subject(described) is None
+    assert parts.open_anomaly_maps(described) is None
+    assert parts.features_before_and_after(described, "resnet18, other") == {}
     said = capsys.readouterr().out
     assert "no network" in said and "no PatchCore" in said
 
 
-def test_the_first_of_several_seeds_is_shown_with_its_own_scores(run_paths):
-    path = run_paths.predictions("cnn")
-    one = files.load_csv(path, ("id", "split"))
-    other = one.assign(defect_score=1 - one.defect_score)
-    files.save_csv(path, pd.concat([one.assign(seed=0), other.assign(seed=1)]))
-    first = parts.open_subject(run_paths, "cnn")
-    own = one.set_index("id").defect_score
-    assert first.parts.defect_score.tolist() == own[first.parts.id].tolist()
-    assert first.title == "Two-layer CNN, first of 2 seeds"
-
-
-def test_the_threshold_comes_from_validation_whatever_the_test_labels_say(run_paths):
-    split = read_split(run_paths.split_csv)
-    expected = parts.open_subject(run_paths, "cnn").threshold
+def test_the_threshold_comes_from_validation_whatever_the_test_labels_say(described):
+    split = read_split(described.split_csv)
+    expected = parts.open_subject(described, "net").threshold
     test = split.split == "test"
     split.loc[test, "label"] = 1 - split.label[test]
-    files.save_csv(run_paths.split_csv, split)
-    assert parts.open_subject(run_paths, "cnn").threshold == expected
+    files.save_csv(described.split_csv, split)
+    assert parts.open_subject(described, "net").threshold == expected
     split.loc[test, "label"] = pd.NA  # validation parts are shown if test labels are hidden
-    files.save_csv(run_paths.split_csv, split)
-    subject = parts.open_subject(run_paths, "cnn")
+    files.save_csv(described.split_csv, split)
+    subject = parts.open_subject(described, "net")
     assert set(subject.parts.id) == set(split.id[split.split == "val"])
