@@ -69,13 +69,6 @@ def test_a_perfect_and_a_constant_model_differ_by_what_few_pairs_can_tell():
     assert metrics.auc_difference(many, many, other).low < -0.2
 
 
-def test_exact_interval_agrees_with_scipy():
-    for count, total in [(0, 40), (1, 40), (3, 40), (40, 40)]:
-        expected = stats.binomtest(count, total).proportion_ci(0.95, method="exact")
-        got = metrics.exact_interval(count, total)
-        assert got == pytest.approx((count / total, expected.low, expected.high))
-
-
 @pytest.mark.parametrize(
     ("labels", "scores", "culprit"),
     [
