@@ -36,6 +36,10 @@ CASES = {
     "odd maps, three classes": ({"num_classes": 3}, 5, (9, 7)),
     "odd image": ({"stem": "imagenet", "in_channels": 1, "num_classes": 3}, 4, (75, 53)),
     "two images": ({}, 2, (11, 8)),
+    "one pixel": ({}, 3, (1, 1)),
+    "one pixel, imagenet stem": ({"stem": "imagenet"}, 3, (1, 1)),
+    "six pixels": ({}, 3, (2, 3)),
+    "low and wide, imagenet stem": ({"stem": "imagenet"}, 3, (5, 16)),
     "reduction cells only": ({"layers": 2}, 4, (8, 8)),
     "six cells, two nodes": ({"layers": 6, "nodes": 2}, 4, (10, 10)),
 }
@@ -82,17 +86,6 @@ def test_alpha_starts_near_zero_and_beta_comes_with_partial_channels_only():
     assert Supernet(8, 3, 2).edge_weights("normal") is None
 
 
-def test_operations_sum_to_one_on_an_edge_and_edges_sum_to_one_into_a_node():
-    net = decided(Supernet(8, 3, 2, partial=2))
-    for kind in ("normal", "reduce"):
-        alpha, beta = getattr(net, f"alpha_{kind}"), getattr(net, f"beta_{kind}")
-        by_hand = alpha.exp() / alpha.exp().sum(1, keepdim=True)
-        torch.testing.assert_close(net.operation_weights(kind), by_hand)
-        for start, end in ((0, 2), (2, 5), (5, 9), (9, 14)):
-            part = beta[start:end].exp()
-            torch.testing.assert_close(net.edge_weights(kind)[start:end], part / part.sum())
-
-
 def test_a_pass_forwards_and_backwards_leaves_no_trace_in_the_network():
     net = decided(Supernet(4, 3, 2, stem="imagenet", partial=2)).train()
     before = {name: value.clone() for name, value in net.state_dict().items()}
@@ -105,12 +98,3 @@ def test_a_pass_forwards_and_backwards_leaves_no_trace_in_the_network():
     assert before.keys() == after.keys()
     assert all(torch.equal(before[name], after[name]) for name in before)
     assert not list(net.buffers())
-
-
-@pytest.mark.parametrize("stem", ["cifar", "imagenet"])
-@pytest.mark.parametrize("size", [(1, 1), (2, 3), (5, 16)])
-def test_the_smallest_images_go_through(stem, size):
-    net = Supernet(4, 3, 2, stem=stem)
-    images, targets = images_and_targets(3, size)
-    F.cross_entropy(net(images), targets).backward()
-    assert all(p.grad.isfinite().all() for p in net.parameters())
