@@ -61,17 +61,10 @@ def test_equal_scores_stay_on_the_safe_side():
     assert op.escape_and_overkill(labels, scores, found.threshold).n_escaped == 0
 
 
-def test_perfect_model_neither_lets_escape_nor_overkills_and_a_constant_one_overkills_all():
-    labels = np.array([0, 0, 1])
-    perfect = op.threshold_for_escape_rate(labels, labels, 0.0).threshold
-    assert op.escape_and_overkill(labels, labels, perfect)[2:] == (0, 1, 0, 2)
-    constant = op.threshold_for_escape_rate(labels, [0.5] * 3, 0.0).threshold
-    assert op.escape_and_overkill(labels, [0.5] * 3, constant)[2:] == (0, 1, 2, 2)
-
-
 def test_escape_and_overkill_counts_and_exact_intervals():
     point = op.escape_and_overkill(LABELS, SCORES, 0.55)
     assert point[2:] == (1, 4, 0, 4)
+    assert op.escape_and_overkill(LABELS, SCORES, 0.5)[2:] == (1, 4, 1, 4)  # at the threshold
     assert point.escape_rate == pytest.approx((0.25, 0.0063095, 0.8058796), abs=1e-6)
     # None of 4: the upper end is 1 - 0.025^(1/4).
     assert point.overkill_rate == pytest.approx((0, 0, 1 - 0.025**0.25))
