@@ -12,7 +12,6 @@ from helpers.datasets import DataError
 from helpers.deploy import predictor
 from helpers.deploy.description import NAME
 from helpers.models import backbones
-from helpers.results.calibration import apply_temperature
 from helpers.training.inference import ScoresError
 from helpers.training.patchcore import MemoryBank, network_of
 from tests.datasets.test_cache import TURNED, noise, save
@@ -32,15 +31,6 @@ def model(opened):
 @pytest.fixture
 def parts(tmp_path):
     return [save(tmp_path / f"{number}.png", noise(number, 40, 30)) for number in range(3)]
-
-
-def test_probability_and_verdict_follow_the_score(model, parts):
-    found, description = model.predict(parts), model.description
-    assert found.columns.tolist() == ["file", "score", "probability", "verdict", "reason"]
-    expected = apply_temperature(found.score, description.temperature)
-    assert found.probability.tolist() == expected.tolist()
-    assert found.verdict.tolist() == description.verdicts(found.score).tolist()
-    assert found.file.tolist() == [str(part) for part in parts]
 
 
 def test_a_path_an_array_and_a_picture_get_the_same_score(model, parts):
