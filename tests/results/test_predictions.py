@@ -6,7 +6,6 @@ import pytest
 
 from helpers.core import files
 from helpers.core.members import Member
-from helpers.core.rules import SettingsError
 from helpers.datasets.split_file import read_split
 from helpers.results import predictions
 from helpers.runs.memo import read_all_predictions
@@ -190,11 +189,3 @@ def test_the_groups_of_a_split_come_with_labels_and_scores(folded):
     assert len(model.groups("val")) == len(model.labels_scores("val")[0]) == 80
     assert pd.isna(model.groups("val")[0]) and model.groups("val")[1] == "000"
     assert model.groups().tolist() == model.groups("test").tolist()
-
-
-def test_a_model_is_chosen_by_its_file_s_name_or_by_its_title(run):
-    scored = read_all_predictions(run)
-    for wanted in ("fbp", "FBP", "FBP, 2 seeds averaged"):
-        assert predictions.chosen(scored, wanted) == "fbp"
-    with pytest.raises(SettingsError, match="MODEL='lda' is not one of svm, fbp"):
-        predictions.chosen(scored, "lda")

@@ -132,11 +132,11 @@ def test_a_chosen_network_is_shown_on_the_labelled_test_parts(described):
 
 
 def test_a_model_without_maps_is_replaced_and_a_line_says_so(described, capsys):
-    planted.plant(described, "svm", np.inf, 0)  # the best
-    for wanted in ("", "SVM"):
+    planted.plant(described, "svm", np.inf, 0, 1)  # the best
+    for wanted in ("", "SVM", "net, 2 seeds averaged"):  # titles, with and without what is averaged
         assert parts.open_subject(described, wanted).title == "net, first of 2 seeds"
-    assert "SVM is no network here: net" in capsys.readouterr().out
-    with pytest.raises(SettingsError, match="'cn'"):
+    assert "SVM, 2 seeds averaged is no network here: net" in capsys.readouterr().out
+    with pytest.raises(SettingsError, match="MODEL='cn' is not one of svm, net"):
         parts.open_subject(described, "cn")
     (described.trainings("net") / "seed0.safetensors").unlink()
     assert parts.open_subject(described) is None
