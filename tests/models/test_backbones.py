@@ -6,7 +6,6 @@ import pytest
 import timm
 import torch
 from safetensors.torch import save_file
-from torch import nn
 
 from helpers.core import files, tensors
 from helpers.explain.gradcam import grad_cam
@@ -15,7 +14,7 @@ from helpers.models.spec import at_once
 from helpers.models.weights import BackboneError
 
 KINDS = ["resnet18", "efficientnet_lite0", "convnext_atto", "regnetx_002"]
-KINDS += ["mobilenetv3_small_050", "vit_tiny_patch16_224"]
+KINDS += ["mobilenetv3_small_050", "vit_tiny_patch16_224", "test_mambaout"]
 
 
 def test_the_two_layer_cnn_has_the_parameters_counted_by_hand():
@@ -27,7 +26,7 @@ def test_the_two_layer_cnn_has_the_parameters_counted_by_hand():
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_backbone_scores_from_its_embedding_and_its_checkpoint_needs_nothing_else(
+def test_a_backbone_scores_from_its_embedding_has_maps_and_its_checkpoint_needs_nothing_else(
     tmp_path, monkeypatch, kind
 ):
     weights = backbones.find_weights(kind, "random", 64)
@@ -46,23 +45,11 @@ def test_a_backbone_scores_from_its_embedding_and_its_checkpoint_needs_nothing_e
         torch.testing.assert_close(model(images), model.head(embedding))
         torch.testing.assert_close(loaded(images), model(images))
     assert embedding.shape == (2, model.spec.embedding_size)
-    assert dict(model.named_modules())[model.spec.feature_layer] is not None
-
-
-@pytest.mark.parametrize("kind", ["convnext_atto", "vit_tiny_patch16_224", "test_mambaout"])
-def test_grad_cam_sees_where_a_backbone_looks(kind):
-    model = backbones.build(backbones.spec_of(kind, 2, 96)).eval()
-    for module in model.modules():  # a branch may start with weights of zero
-        if isinstance(module, nn.BatchNorm2d):
-            nn.init.uniform_(module.weight, 0.5, 1.5)
-    spec = model.spec
-    images = torch.randn(2, 3, 96, 96)
-    for label in (0, 1):
-        maps = grad_cam(model, images, label, spec.feature_layer, spec.feature_maps)
-        assert maps.shape == (2, 96, 96) and torch.isfinite(maps).all()
-        if maps.any():  # nothing may support one of the classes
-            break
-    assert maps.flatten(1).std(dim=1).max() > 0
+    looks = [
+        grad_cam(loaded, images, label, loaded.spec.feature_layer, loaded.spec.feature_maps)
+        for label in (0, 1)  # nothing may support one of the classes
+    ]
+    assert looks[0].shape == (2, 64, 64) and max(map(torch.std, looks)) > 0
 
 
 @pytest.mark.parametrize(
