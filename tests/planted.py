@@ -27,6 +27,14 @@ def make_run(n=200, name="toy", seed=0) -> RunPaths:
     return run_paths
 
 
+def run_of(qualities: dict[str | Model, float]) -> RunPaths:
+    """A run with models of these qualities, as `plant` takes them, each with errors of its own."""
+    run_paths = make_run()
+    for seed, (model, quality) in enumerate(qualities.items()):
+        plant(run_paths, model, quality, seed)
+    return run_paths
+
+
 def make_run_without_test(name: str, by_groups: bool, n=200) -> RunPaths:
     """The parts of `make_run` in 30 lots and five folds, of whole lots if `by_groups`."""
     run_paths = make_run(n, name)

@@ -16,13 +16,10 @@ from tests import planted
 @pytest.fixture
 def run(home):
     """Fine-tuned features are no better than pretrained ones, and the published cell is worse."""
-    run_paths = planted.make_run()
     qualities = {"fbp": 3.0, "darts_v2": 1.0, "ll": 1.0}
     for name in ("lda", "rf", "lr", "svm"):
         qualities |= {name: 1.5, Model(name, features="fbp"): 1.5}
-    for seed, (model, quality) in enumerate(qualities.items()):
-        planted.plant(run_paths, model, quality, seed)
-    return run_paths
+    return planted.run_of(qualities)
 
 
 def test_reported_differences_are_those_of_the_report_s_table_2():

@@ -19,12 +19,7 @@ LDA_ON_FBP, SVM_ON_FBP = (Model(base, features="fbp") for base in ("lda", "svm")
 
 @pytest.fixture
 def run(home):
-    run_paths = planted.make_run()
-    for seed, (name, quality) in enumerate(
-        [("lda", 1.0), ("svm", 2.5), (LDA_ON_FBP, 3.5), (SVM_ON_FBP, 2.5), ("fbp", 6)]
-    ):
-        planted.plant(run_paths, name, quality, seed)
-    return run_paths
+    return planted.run_of({"lda": 1.0, "svm": 2.5, LDA_ON_FBP: 3.5, SVM_ON_FBP: 2.5, "fbp": 6})
 
 
 @pytest.fixture

@@ -24,12 +24,8 @@ def run(home):
 
 @pytest.fixture
 def whole(home):
-    run_paths = planted.make_run()
     on_fbp, brightness = Model("svm", features="fbp"), Model("lr", features="brightness")
-    qualities = {"svm": 1.0, on_fbp: 2.5, "fbp": 2.0, "mine": 1.0, brightness: 0.2}
-    for seed, (model, quality) in enumerate(qualities.items()):
-        planted.plant(run_paths, model, quality, seed)
-    return run_paths
+    return planted.run_of({"svm": 1.0, on_fbp: 2.5, "fbp": 2.0, "mine": 1.0, brightness: 0.2})
 
 
 def table_of(run_paths):
