@@ -9,6 +9,7 @@ which scores images without this package. `--check IMAGE...` runs it and compare
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from helpers.runs.parts import open_model
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Export the model, check it if images are given, and return 0.
+    """Export the model, check it if images are given; return 1 if one cannot be read, else 0.
 
     Raises:
         UserError: the model has no thresholds, or a file or package is missing.
@@ -36,8 +37,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.check:
         compared, difference = export.check_exported(options.out, options.check, opened)
         print(f"largest difference of {compared} scores: {difference:.1e}")
-        if compared < len(options.check):
-            print(f"{len(options.check) - compared} of the images cannot be read")
+        if unread := len(options.check) - compared:
+            print(f"error: {unread} of the images cannot be read, see predict", file=sys.stderr)
+            return 1
     return 0
 
 

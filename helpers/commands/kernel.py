@@ -70,7 +70,7 @@ def run_notebook(
         logging.getLogger(logger).setLevel(logging.CRITICAL)
     # papermill formats paths: braces in a name are doubled
     literal = [str(path).replace("{", "{{").replace("}", "}}") for path in (source, target)]
-    stop = RunError
+    stop, once = RunError, " once it is fixed"
     try:
         place = tempfile.TemporaryDirectory()
         with place as folder, environment.having(status.VARIABLE, f"{folder}/status"):
@@ -98,13 +98,13 @@ def run_notebook(
         way_out = "`python -m ipykernel install --sys-prefix` makes one for this Python"
         reason = f"{source.name}: the kernel did not start ({error}); {way_out}"
     except KeyboardInterrupt:
-        stop, reason = RunInterrupted, f"{source.name}: interrupted"
+        once, stop, reason = "", RunInterrupted, f"{source.name}: interrupted"
     except OSError as error:
         culprit = error.filename or f"{target} cannot be written"
         reason = f"{culprit}: {error.strerror or error}"
     else:
         return
-    raise stop(f"{reason}\nThe executed copy is {target}.\nTo continue once it is fixed: {command}")
+    raise stop(f"{reason}\nThe executed copy is {target}.\nTo continue{once}: {command}")
 
 
 def _bar_options(stage: str) -> dict[str, Any]:

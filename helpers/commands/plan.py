@@ -50,11 +50,14 @@ def make_plan(arguments: list[str], here: bool = True) -> Plan:
         ArtifactError: a cell's file is missing or damaged.
     """
     options = run_parser().parse_args(arguments)
-    name = DEFAULT_DATASET if options.dataset is None else options.dataset
+    # what a run was started with stays, unless an option says something else
+    begun = stages.load_run(paths.RunPaths(options.name)) if options.name and here else {}
+    name = options.dataset
+    name = begun.get("dataset", DEFAULT_DATASET) if name is None else name
     check_name(name)
     kind, colon, place = name.partition(":")  # the notebooks may run in another folder
     dataset = f"{kind}:{_absolute(place)}" if colon else name
-    preset = options.preset or stages.default_preset()
+    preset = options.preset or begun.get("preset") or stages.default_preset()
     run = options.name or stages.default_run(dataset, preset)
     stages.check_run_name(run)
     order = list(config.STAGES)

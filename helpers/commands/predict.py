@@ -38,6 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         UserError: the model or an image is missing, or cannot be used.
     """
     options = _parser().parse_args(arguments)
+    if options.maps and options.maps.exists() and not options.maps.is_dir():
+        raise DataError(f"--maps {options.maps} is a file: name a folder")
     opened, remark = open_model(options.model), ""
     if not options.images:
         if opened.checkpoints[0].parent != DEMO_FOLDER or opened.description is None:
@@ -47,8 +49,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     model = TrainedModel(opened)
     places = [*map(Path, options.images)]
     given = [image_files(p) if p.is_dir() else [p] for p in places]
-    if not (images := list(itertools.chain(*given))):
-        raise DataError(f"{', '.join(options.images)} holds no image ({', '.join(SUFFIXES)})")
+    if empty := [str(place) for place, found in zip(places, given, strict=True) if not found]:
+        raise DataError(f"{', '.join(empty)} holds no image ({', '.join(SUFFIXES)})")
+    images = list(itertools.chain(*given))
     for image in images:
         check_utf8(str(image))
     table = model.predict(images)

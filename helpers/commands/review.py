@@ -26,7 +26,7 @@ from helpers.commands.score import Entry, entries
 from helpers.core import files
 from helpers.core.errors import UserError
 from helpers.datasets import DataError, check_utf8
-from helpers.datasets.folder import left_out
+from helpers.datasets.folder import SUFFIXES, left_out
 from helpers.deploy import judgements, lots, review
 from helpers.deploy.predictor import ANSWER, TrainedModel
 from helpers.runs.parts import open_model
@@ -62,6 +62,8 @@ def _write_page(options: argparse.Namespace) -> int:
     asked = review.suspects_of(options.suspects) if options.suspects else pd.DataFrame()
     if options.images:
         lot = pd.DataFrame(entries(place), columns=Entry._fields)
+        if lot.empty:
+            raise DataError(f"{place} lists no image ({', '.join(SUFFIXES)})")
         # with the folder's name it will be found in the folder of a data set, too
         above = place.name if place.is_dir() else ""
         lot["path"] = [Path(above, path).as_posix() for path in lot.path]

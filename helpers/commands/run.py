@@ -125,7 +125,8 @@ def _show_results(run_paths: paths.RunPaths, seconds: float, last: str) -> None:
     for line in data.get("left_out", []):
         print(f"left out: {line}")
     if unread := data.get("unreadable"):
-        print(f"left out: {len(unread)} image(s) that cannot be read ({unread[0]}, ...)")
+        more = ", ..." if len(unread) > 1 else ""
+        print(f"left out: {len(unread)} image(s) that cannot be read ({unread[0]}{more})")
     sentences = [
         textwrap.fill(sentence, 100, initial_indent=f"{stage[:2]}  ", **_HANGING)
         for stage in config.STAGES

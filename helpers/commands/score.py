@@ -60,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Score the parts that are missing, and join all.
 
     Returns:
-        0, or 1 if a file cannot be read and the options are strict.
+        0, or 1 if no file can be read, or one cannot and the options are strict.
 
     Raises:
         UserError: model, images or output cannot be used as they are.
@@ -74,7 +74,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         raise UserError(f"--out {out} exists already: name another file, or delete it")
     if not (count := sum(1 for _ in entries(place))):
         raise UserError(f"{place} lists no image ({', '.join(SUFFIXES)})")
+    about, of = folder / "images.json", str(place.absolute())
+    if about.is_file() and files.load_json(about) != of:
+        raise UserError(f"--out {out} has scores of {files.load_json(about)}: name another file")
     opened = with_options(open_model(options.model), options)
+    files.save_json(about, of)
     digests = [files.file_digest(path) for path in opened.checkpoints]
     paths, new, began_s = list[Path](), 0, time.monotonic()
 
@@ -101,11 +105,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     seconds = max(time.monotonic() - began_s, 1e-9)
     print(f"{out}: {new} new images in {seconds:.1f} s, {new / seconds:.1f} images/s")
     unreadable = join(paths, out, opened)
-    for path in {*folder.glob("*.csv")} - {*paths}:  # of images or options of an earlier call
+    for path in {*folder.glob("[0-9]*_*.csv")} - {
+        *paths
+    }:  # of images or options of an earlier call
         path.unlink()
     for line in left_out([place]) if place.is_dir() else ():
         print(f"left out: {line}", flush=True)
-    return int(options.strict and unreadable > 0)
+    return int(unreadable > 0 and (options.strict or unreadable == count))
 
 
 def entries(place: Path) -> Iterator[Entry]:

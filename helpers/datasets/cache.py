@@ -259,10 +259,10 @@ def _unreadable(table: pd.DataFrame, failed: Sequence[tuple[str, str]]) -> DataE
     paths = table.set_index("id").path
     named = [f"  {paths[name]}: {reason}" for name, reason in failed[:EXAMPLES]]
     lines = "\n".join(named + ["  ..."] * (len(failed) > EXAMPLES))
-    return DataError(
-        f"images that cannot be read: {len(failed)}\n{lines}\n"
-        "Replace or delete them, or leave them out with -p SKIP_UNREADABLE=True"
-    )
+    way = "Replace or delete them, or leave them out with -p SKIP_UNREADABLE=True"
+    if len(failed) == len(table):
+        way = "No image can be read, so check what all have in common"
+    return DataError(f"images that cannot be read: {len(failed)}\n{lines}\n{way}")
 
 
 def _load_cache(folder: Path) -> ImageCache | None:

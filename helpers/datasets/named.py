@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PureWindowsPath
@@ -45,12 +46,14 @@ def read_named(
     by = next((name for name in ("id", "path") if name in frame.columns), None)
     wanted = ("label", "group") if by else ("label", "group", "id", "path")
     for name in frame.columns:
-        meant = str(name).strip().lower().removesuffix("s")
-        if name != meant and meant in wanted and meant not in frame:
+        close = difflib.get_close_matches(str(name).strip().lower(), wanted, 1, 0.8)
+        if close and (meant := close[0]) not in frame:
             raise DataError(f"{path}: rename the column {name!r} to {meant!r}, or remove it")
     if by is None:
         there = ", ".join(map(str, frame.columns))
         raise DataError(f"{path} needs a column id or path; it has {there} (with commas between)")
+    if frame.columns.isin(["id", "path"]).all():
+        raise DataError(f"{path} says nothing about its images: add a column label, or another")
     images = pd.concat([source.table, source.dropped]).reset_index(drop=True)
     known, named, other = images[by], frame[by], pd.Series(False, frame.index)
     if by == "path":
@@ -125,14 +128,15 @@ def with_labels(source: Source, path: Path) -> Source:
     kinds = [name for name in lines if 2 <= lines[name].nunique() <= MOST_KINDS]
     unlabelled = table.filter(["label", "review"]).isna().all(axis="columns")
     hidden = unlabelled & (table.official_split != "test")
-    counts = {"images without a label": int(hidden.sum()), "labels changed by LABELS_CSV": changed}
+    counts = {"images without a label": int(hidden.sum())}
     counts["reviewed images that are no longer there"] = gone
     notes = [f"{what}: {count:,}" for what, count in counts.items() if count]
     return dataclasses.replace(
         source,
         table=table[~hidden].reset_index(drop=True),
         dropped=pd.concat([source.dropped, table.loc[hidden, DROPPED]]),
-        label_mapping=source.label_mapping + (f"; {changed} by LABELS_CSV" if changed else ""),
+        label_mapping=source.label_mapping
+        + (f"; {changed} label(s) changed by LABELS_CSV" if changed else ""),
         kinds=(*source.kinds, *(name for name in kinds if name not in source.kinds)),
         left_out=(*source.left_out, *notes),
     )

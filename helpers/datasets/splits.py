@@ -80,13 +80,14 @@ def make_split(
     if by_groups and ("group" not in table or table.group.isna().all()):
         raise DataError(
             f"SPLIT='groups' needs the group of each image, and {source.name} has none: name them "
-            "in a LABELS_CSV (columns path and group), or use SPLIT='random'"
+            "in a LABELS_CSV (columns path and group) or by subfolders (GROUP_LEVEL=1), or use "
+            "SPLIT='random'"
         )
     columns = (table.digest, table.group) if by_groups else (table.digest,)
     table["together"] = near_duplicates.clusters(len(table), pairs, *columns)
     by_source = table.assign(label=_source_labels(table))
     different = near_duplicates.clusters(len(table), pairs, table.digest)
-    bad = by_source.label.eq(1).fillna(False) & (table.official_split != "test")
+    bad = table.label.eq(1).fillna(False) & (table.official_split != "test")
     n_bad = len(np.unique(different[bad.to_numpy(bool)]))
     has_few_bad = n_bad < FEWEST_BAD and not settings.split_csv
     asked, why = settings, "SPLIT_CSV names no set for them"

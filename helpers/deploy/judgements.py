@@ -10,7 +10,6 @@ import pandas as pd
 
 from helpers.core import files, metrics
 from helpers.core.style import LABEL_NAMES, with_interval
-from helpers.datasets import DataError
 from helpers.datasets.named import AUDITS, LABEL_WORDS, resolved
 from helpers.deploy.review import AUDIT, LOOK_AGAIN, SUSPECT
 from helpers.results import betting
@@ -41,7 +40,8 @@ def read_judgements(path: Path) -> pd.DataFrame:
     checks = {f"{name} {{{name}!r}} is unknown": ~frame[name].isin(known[name]) for name in known}
     numbers = frame[["passed", "held", "promised"]].apply(pd.to_numeric, errors="coerce")
     wrong = numbers.passed.isna() | frame.promised.notna() & numbers.isna().any(axis="columns")
-    checks["passed {passed!r}, held {held!r} or promised {promised!r} is not a number"] = wrong
+    wrong |= (numbers[["passed", "held"]] < 0).any(axis="columns") | (numbers.promised > 1)
+    checks["passed {passed!r}, held {held!r} or promised {promised!r} is no such number"] = wrong
     again = frame.path.isna() | frame.duplicated(["path", "drawn"])
     checks["path {path!r} is missing or named again"] = again
     files.refuse_marked(path, frame, checks, "; give the CSV as the page saved it")
@@ -131,8 +131,7 @@ def with_reviews(judged: pd.DataFrame, labels_csv: Path | None = None) -> pd.Dat
     Raises:
         ArtifactError: the older CSV is missing or damaged, has labels that are none, or has an
             image of another page of the same thresholds (`audit_seal`): two lots must not share
-            names, and a lot counts once.
-        DataError: it does not name its images by path.
+            names, and a lot counts once. Or it does not name each image by path, and once.
     """
     decided = judged[judged.judgement.isin(LABELS)].drop_duplicates("path")
     new = decided[["path", "group"]].assign(review=decided.judgement)
@@ -144,12 +143,11 @@ def with_reviews(judged: pd.DataFrame, labels_csv: Path | None = None) -> pd.Dat
     new = new.drop(columns=[name for name in AUDITS if name in new and new[name].isna().all()])
     if labels_csv is None:
         return new.drop(columns="group")
-    old = files.load_csv(labels_csv, (), text=("label", "review", "group", *AUDITS[:-1]))
+    old = files.load_csv(labels_csv, ("path",), ("label", "review", "group", *AUDITS[:-1]))
     said = old.filter(["label", "review"])
     checks = {f"{name} {{{name}!r}} is unknown": ~said[name].isin(KNOWN_LABELS) for name in said}
+    checks["path {path!r} is missing or named again"] = old.path.isna() | old.path.duplicated()
     files.refuse_marked(labels_csv, old, checks)
-    if "path" not in old or old.path.isna().any():
-        raise DataError(f"{labels_csv} names images by id alone: add a column path")
     gain = pd.to_numeric(old.get("audit_gain", pd.Series(0.0, old.index)), errors="coerce")
     wrong = gain.isna() & old.get("audit_said", pd.Series(None, old.index)).notna()
     files.refuse_marked(labels_csv, old, {"audit_gain is not a number": wrong})

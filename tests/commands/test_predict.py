@@ -50,8 +50,10 @@ def test_a_folder_stands_for_its_images_and_what_cannot_be_read_is_named(parts, 
     assert said.err.startswith("error: gone.png") and said.err.count("\n") == 1
     assert all(part in said.out for part in parts) and "gone" not in said.out
     (tmp_path / "empty").mkdir()
-    assert cli.start("predict", [str(tmp_path / "empty"), "--model", "t"]) == 1
+    assert cli.start("predict", [str(tmp_path / "empty"), parts[0], "--model", "t"]) == 1
     assert f"error: {tmp_path / 'empty'}" in capsys.readouterr().err
+    assert cli.start("predict", [parts[0], "--model", "t", "--maps", parts[1]]) == 1
+    assert f"--maps {parts[1]} is a file" in capsys.readouterr().err
 
 
 def test_a_name_that_is_not_in_utf8_is_refused_in_one_line(parts, tmp_path, capsys):

@@ -81,6 +81,7 @@ def test_the_command_says_what_is_on_the_page_what_is_not_and_what_cannot_be_rea
         (["--model", "t"], 2, "--images"),
         (["--model", "t", "--images", "lot7", "--audit-share", "2"], 2, "--audit-share"),
         (["--model", "t", "--images", "no"], 1, "no"),
+        (["--model", "t", "--images", "bare"], 1, "bare lists no image"),
         (["--model", "t", "--suspects", "no.csv"], 1, "no.csv"),
         (["--model", "t", "--images", "lot\udcff"], 1, "not in UTF-8"),
         (["--model", "bare", "--images", "lot7"], 1, "no verdicts"),

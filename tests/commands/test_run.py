@@ -96,7 +96,10 @@ def test_later_notebooks_take_the_preset_and_data_set_of_the_run_alone(
     with pytest.raises(SettingsError, match=f"--{option} {started}"):
         _plan("--name", "x", "--only", "03", f"--{option}", value)
     assert _plan("--name", "x", "--only", "03", f"--{option}", started).preset == "full"
-    assert _plan("--name", "x").preset != "full"  # 01 takes what is asked for
+    _start("x", "smoke", f"folder:{paths.home()}")
+    kept = _plan("--name", "x")  # 01 alone can take another, and does if it is asked for
+    assert (kept.preset, kept.parameters["01_data_split"]["DATASET"][:7]) == ("smoke", "folder:")
+    assert _plan("--name", "x", "--preset", "full").preset == "full"
 
 
 def test_a_later_notebook_takes_the_run_s_own_folder_however_it_is_written(home, tmp_path):

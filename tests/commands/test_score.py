@@ -221,6 +221,7 @@ def test_only_the_parts_of_replaced_images_are_scored_again_and_all_by_another_m
         (["--images", "parts/bad/bad00.png"], "bad00.png is neither a folder of images nor a CSV"),
         (["--out", "parts"], "--out parts"),
         (["--out", "list.csv", "--images", "list.csv"], "--out list.csv"),
+        (["--out", "before.csv"], "before.csv has scores of /another/lot"),
     ],
 )
 def test_what_cannot_work_is_named_before_anything_is_scored(
@@ -232,6 +233,7 @@ def test_what_cannot_work_is_named_before_anything_is_scored(
     (folder / "other.csv").write_text("file\nparts/bad/bad00.png\n")
     (folder / "semicolons.csv").write_text("path;id\nparts/bad/bad00.png;1\n")
     (folder / "windows.csv").write_text("path\ngone.png\nbad\\1.png\n")
+    files.save_json(folder / "before.csv.parts" / "images.json", "/another/lot")
     monkeypatch.setattr(TrainedModel, "read", None)
     assert start([*command(folder), *arguments]) == 1
     said = capsys.readouterr().err

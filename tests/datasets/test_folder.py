@@ -86,7 +86,7 @@ def test_a_class_folder_that_is_a_link_is_read(two_classes, tmp_path_factory):
     csv.write_text("id,label\na,1\n")
     source = load(two_classes, labels_csv=str(csv))
     assert labels(source) == {"a": 1, "b": 1, "c": 0}
-    assert source.left_out == ("labels changed by LABELS_CSV: 1",)
+    assert source.label_mapping.endswith("; 1 label(s) changed by LABELS_CSV")
 
 
 def test_a_pipe_and_a_broken_link_are_listed_to_be_reported_as_unreadable(two_classes):

@@ -189,6 +189,9 @@ def test_copies_of_a_bad_image_count_as_one_and_corrected_labels_name_the_first_
     source.table["label_before"] = source.table.label.where(source.table.index < 12)
     source.table.loc[:11, "label"] = 1
     assert waits_for(divide(source).table) == ""
+    source.table[["label_before", "label"]] = source.table[["label", "label_before"]]
+    source.table["label"] = source.table.label.fillna(0)  # all bad ones were good
+    assert waits_for(divide(source).table).endswith("there are 0")
 
 
 def test_by_groups_good_parts_alone_are_held_out_by_groups_and_so_are_few_bad_ones():

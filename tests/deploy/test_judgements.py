@@ -5,7 +5,6 @@ import pytest
 from scipy import stats
 
 from helpers.core import files
-from helpers.datasets import DataError
 from helpers.deploy import judgements
 
 
@@ -66,7 +65,7 @@ def test_judgements_become_reviews_beside_the_labels_of_an_older_csv(tmp_path):
     assert merged.path.tolist() == ["good/a.png", "parts/bad/b.png"]
     assert merged.review.tolist() == ["bad", "good"]
     old.write_text("id,label\n1,good\n")
-    with pytest.raises(DataError, match=r"labels\.csv names images by id alone"):
+    with pytest.raises(files.ArtifactError, match=r"labels\.csv lacks the column\(s\) path"):
         judgements.with_reviews(table, old)
 
 
