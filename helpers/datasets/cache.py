@@ -494,4 +494,7 @@ def unreadable_reason(path: Path, error: Exception) -> str:
         return "the file is empty (0 bytes)"
     if isinstance(error, UnidentifiedImageError):
         return f"not an image, damaged, or of a kind that cannot be read: {WAY_OUT}"
+    if isinstance(error, Image.DecompressionBombError):
+        most = 2 * (Image.MAX_IMAGE_PIXELS or 0) / 1e6
+        return f"more than {most:.0f} million pixels: cut it, or make it smaller"
     return str(error) or type(error).__name__

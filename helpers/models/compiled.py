@@ -9,9 +9,11 @@ from __future__ import annotations
 import contextlib
 import importlib
 import importlib.util
+import signal
 import sys
+import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any
 
@@ -42,7 +44,7 @@ class CompiledNetwork:
 
     def _compile(self, sizes: list[int]) -> Any:
         openvino = import_openvino()
-        with warnings.catch_warnings():  # tracing warns that sizes become constants, as intended
+        with later_interrupt(), warnings.catch_warnings():  # tracing warns that sizes become constants, as intended
             warnings.simplefilter("ignore")
             module = _Traced(self._network, self._function)
             model = openvino.convert_model(module, example_input=torch.zeros(sizes), input=[sizes])
@@ -76,6 +78,22 @@ class CompiledNetwork:
             self._queue.wait_all()
         outputs = [found[number][: len(part)] for number, part in enumerate(parts)]
         return torch.from_numpy(np.concatenate(outputs))
+
+
+@contextlib.contextmanager
+def later_interrupt() -> Iterator[None]:
+    """Let Ctrl-C wait until the block ends: OpenVINO would make another error of it, or nothing."""
+    if threading.current_thread() is not threading.main_thread():  # has no handlers
+        yield
+        return
+    pressed: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _frame: pressed.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        if pressed and callable(before):  # else it is ignored
+            raise KeyboardInterrupt
 
 
 def import_openvino() -> ModuleType:

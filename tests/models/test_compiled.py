@@ -1,6 +1,7 @@
 """Networks compiled for the CPU give what torch gives, and report to nobody."""
 
 import os
+import signal
 import subprocess
 import sys
 
@@ -48,6 +49,19 @@ def test_only_many_images_and_networks_of_convolutions_are_worth_it(monkeypatch)
     assert not compiled.is_worth_it(model.head, CPU, many, "no")
     monkeypatch.setattr(compiled.importlib.util, "find_spec", lambda name: None)
     assert not compiled.is_worth_it(model, CPU, many, "bf16")
+
+
+def test_ctrl_c_waits_until_openvino_is_done():
+    done = []
+    with pytest.raises(KeyboardInterrupt), compiled.later_interrupt():
+        os.kill(os.getpid(), signal.SIGINT)
+        done.append("all")
+        raise RuntimeError("Model wasn't fully converted")
+    assert done
+    with compiled.later_interrupt():  # and is as before
+        pass
+    with pytest.raises(KeyboardInterrupt):
+        os.kill(os.getpid(), signal.SIGINT)
 
 
 COMPILED = """
