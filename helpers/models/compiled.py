@@ -44,7 +44,10 @@ class CompiledNetwork:
 
     def _compile(self, sizes: list[int]) -> Any:
         openvino = import_openvino()
-        with later_interrupt(), warnings.catch_warnings():  # tracing warns that sizes become constants, as intended
+        with (
+            later_interrupt(),
+            warnings.catch_warnings(),
+        ):  # tracing warns that sizes become constants, as intended
             warnings.simplefilter("ignore")
             module = _Traced(self._network, self._function)
             model = openvino.convert_model(module, example_input=torch.zeros(sizes), input=[sizes])
@@ -82,7 +85,7 @@ class CompiledNetwork:
 
 @contextlib.contextmanager
 def later_interrupt() -> Iterator[None]:
-    """Let Ctrl-C wait until the block ends: OpenVINO would make another error of it, or nothing."""
+    """Let Ctrl-C wait until the block ends: OpenVINO would make another error of it, or none."""
     if threading.current_thread() is not threading.main_thread():  # has no handlers
         yield
         return
