@@ -26,6 +26,8 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path):
         raise RuntimeError("killed")
     with pytest.raises(TypeError):
         files.save_json(path, {"run": object()})
+    with pytest.raises(TypeError):
+        files.save_arrays(path, x=np.array([(i for i in ())]))  # half of it is written
     assert files.load_json(path) == {"run": 1}
     assert [p.name for p in path.parent.iterdir()] == ["a.json"]
 
@@ -73,21 +75,6 @@ def test_an_npz_with_a_pickle_or_without_the_array_or_of_one_array_is_refused(tm
         np.save(handle, np.arange(3))
     with pytest.raises(ArtifactError, match=r"a\.npz is damaged \("):
         files.load_arrays(path, "x")
-
-
-@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="Linux has a device that is full")
-def test_a_full_disk_is_named_and_the_old_file_stays(tmp_path):
-    path = tmp_path / "run" / "a.npz"
-    files.save_arrays(path, x=np.zeros(9))
-    before = path.read_bytes()
-    temporary = path.with_name(f".a.npz.{os.getpid()}.tmp")
-    temporary.symlink_to("/dev/full")
-    with pytest.raises(ArtifactError, match=r"a\.npz .* the disk is full"):
-        files.save_arrays(path, x=np.ones(9))
-    assert path.read_bytes() == before
-    assert [p.name for p in path.parent.iterdir()] == [path.name]
-    files.save_arrays(path, x=np.ones(9))
-    assert path.read_bytes() != before
 
 
 @pytest.mark.parametrize(
