@@ -146,7 +146,7 @@ def test_a_rule_for_new_groups_is_added_if_the_split_keeps_groups_apart():
     assert decision.rule_text(dict(row, rule=row.name)) == text
 
 
-def cross_fitted(seed, other_folds=1.0, without_bad=()):
+def cross_fitted(seed, without_bad=()):
     """Four folds of 200 parts each, a half of them bad; all scores out of fold."""
     rng = np.random.default_rng(seed)
     split = pd.DataFrame({"id": np.arange(800).astype(str), "label": np.arange(800) % 2})
@@ -155,7 +155,6 @@ def cross_fitted(seed, other_folds=1.0, without_bad=()):
     split["split"] = np.where(split.fold == 0, "val", "train")
     scores = 1 / (1 + np.exp(-rng.normal(size=800) - 2 * split.label))
     rows = split[["id", "fold"]].assign(split="val", defect_score=scores)
-    rows.loc[rows.fold > 0, "defect_score"] *= other_folds
     return scored_of(rows, split.astype({"label": "Int64", "fold": "Int64"}), Model("m"))
 
 
@@ -185,12 +184,3 @@ def test_good_parts_alone_choose_the_threshold_and_are_counted_by_hand():
     assert (row["val_good_groups"], row["val_overkill_rate"]) == (0, 0.0)
     apart = dataclasses.replace(own, groups_apart=True)
     assert decision.good_alone(apart, settings).val_good_groups[0] == 2
-
-
-def test_only_the_scores_of_the_deployed_trainings_choose_thresholds():
-    before, after = (
-        decision.decisions(cross_fitted(0, other).deployed, DecisionSettings(), 0.3)
-        for other in (1.0, 0.5)
-    )
-    assert before == after
-    assert before != decision.decisions(cross_fitted(0), DecisionSettings(), 0.3)
