@@ -96,11 +96,8 @@ def test_a_teacher_s_scores_of_a_view_are_the_model_s_output_on_the_turned_image
 
 def test_whatever_a_student_depends_on_is_in_the_teacher_s_digest(split, images):
     _, teacher = _taught(split, images)
-    others = [
-        dataclasses.replace(teacher, ids=teacher.ids[::-1]),
-        dataclasses.replace(teacher, scores=teacher.scores + 1),
-        dataclasses.replace(teacher, weight=0.5),
-        dataclasses.replace(teacher, temperature=3.0),
-    ]
+    changes = {"ids": teacher.ids[::-1], "scores": teacher.scores + 1, "weight": 0.5}
+    changes["temperature"] = 3.0
+    others = [dataclasses.replace(teacher, **{name: value}) for name, value in changes.items()]
     assert len({one.digest for one in (teacher, *others)}) == 5
     assert dataclasses.replace(teacher, ids=teacher.ids.copy()).digest == teacher.digest
