@@ -5,13 +5,13 @@ from scipy import special, stats
 from helpers.core import metrics
 
 
-def lots(n_groups, each):
+def lots(n_groups=30, each=20, seed=0, between=2.0, inside=1.0):
     """Lots whose share of bad parts and whose scores vary together."""
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seed)
     level = rng.normal(size=n_groups)
     groups = np.repeat([f"lot{i:02d}" for i in range(n_groups)], each)
     labels = (rng.random(groups.size) < np.repeat(stats.norm.cdf(level), each)).astype(int)
-    scores = 2 * np.repeat(level, each) + labels + rng.normal(size=groups.size)
+    scores = between * np.repeat(level, each) + inside * labels + rng.normal(size=groups.size)
     return labels, scores, groups
 
 
@@ -113,6 +113,21 @@ def test_bad_parts_in_few_of_many_lots_do_not_make_noise_significant():
         one, other = labels + level[:, lot] + noise
         rejected += metrics.auc_difference(labels, one, other, lot).p_value < 0.05
     assert rejected <= 8  # with the normal distribution more than 20
+
+
+@pytest.mark.parametrize("n_groups", [4, 11])
+def test_intervals_by_groups_keep_their_promise_with_few_groups(n_groups):
+    truth = metrics.roc_auc(*lots(n_groups=4000, seed=99)[:2])
+    covered = rejected = 0
+    for seed in range(150):
+        labels, a, groups = lots(n_groups, seed=seed)
+        rng = np.random.default_rng(1000 + seed)
+        level, noise = rng.normal(size=(2, n_groups)), rng.normal(size=(2, labels.size))
+        one, other = labels + np.repeat(level, 20, axis=1) + noise  # two equally good models
+        found = metrics.auc_interval(labels, a, groups)
+        covered += found.low <= truth <= found.high
+        rejected += metrics.auc_difference(labels, one, other, groups).p_value < 0.05
+    assert covered >= 133 and rejected <= 15  # expected 142.5 and 7.5
 
 
 def test_a_mean_by_groups_has_the_interval_of_the_groups_sums():
