@@ -44,10 +44,8 @@ class CompiledNetwork:
 
     def _compile(self, sizes: list[int]) -> Any:
         openvino = import_openvino()
-        with (
-            later_interrupt(),
-            warnings.catch_warnings(),
-        ):  # tracing warns that sizes become constants, as intended
+        # tracing warns that sizes become constants, as intended
+        with later_interrupt(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             module = _Traced(self._network, self._function)
             model = openvino.convert_model(module, example_input=torch.zeros(sizes), input=[sizes])
