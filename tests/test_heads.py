@@ -60,7 +60,7 @@ def sentences():
     last = f"has {auc('patchcore', INSIDE)}; brightness alone has {auc('lr_on_brightness', INSIDE)}"
     yield "02", last
     more = ahead("groups", "lr", "lr_on_brightness")
-    yield "02", f"By the published scores it gains {more} on unseen modules."
+    yield "02", f"of all 2,624 images, out of fold, it gains {more} on unseen modules."
     yield "03", f"(LL): test AUC {auc('fbp')} against {auc('ll')} ("
     yield "03", f"(LL): test AUC {auc('cnn')} against {auc('ll')} ("
     seen, unseen = (ahead(protocol, "fbp", "ll") for protocol in PROTOCOLS)

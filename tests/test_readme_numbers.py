@@ -11,6 +11,7 @@ from helpers.core.style import SIGNIFICANT, percent
 from helpers.core.tables import fill
 from helpers.results.operating_point import threshold_for_escape_rate
 from helpers.results.out_of_fold import PROTOCOLS, read_folder, three_columns
+from tests.benchmarks import planted
 
 README = (paths.project_root() / "README.md").read_text(encoding="utf-8")
 TEXT = " ".join(README.split())
@@ -119,9 +120,11 @@ def test_so_many_bad_parts_are_needed_for_a_promise_of_one_per_cent():
     assert f"at 95 % confidence {confident}" in TEXT
 
 
-def test_the_table_of_tries_is_that_of_the_benchmark():
+def test_the_tables_of_tries_and_planted_problems_are_those_of_the_benchmarks():
     benchmarks = paths.project_root() / "tests" / "benchmarks"
     text = (benchmarks / "README.md").read_text(encoding="utf-8")
+    counts = planted.summary(pd.read_csv(planted.TABLE))
+    assert all(f"| {name} | {' | '.join(cells)} |" in text for name, cells in counts.iterrows())
     tries = pd.read_csv(benchmarks / "tries.csv")
     rows = tries[tries["try"].str.contains("joined|frozen|trainings")]
     assert len(rows) == 12
