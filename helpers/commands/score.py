@@ -105,9 +105,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     seconds = max(time.monotonic() - began_s, 1e-9)
     print(f"{out}: {new} new images in {seconds:.1f} s, {new / seconds:.1f} images/s")
     unreadable = join(paths, out, opened)
-    for path in {*folder.glob("[0-9]*_*.csv")} - {
-        *paths
-    }:  # of images or options of an earlier call
+    for path in {*folder.glob("[0-9]*_*.csv")} - {*paths}:  # of an earlier call
         path.unlink()
     for line in left_out([place]) if place.is_dir() else ():
         print(f"left out: {line}", flush=True)
