@@ -1,5 +1,7 @@
 """The benchmarks run with small sizes."""
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from helpers.darts.architect import Architect
-from tests.benchmarks import planted, search_step, tiles
+from tests.benchmarks import planted, search_null, search_step, tiles
 from tests.toy_search import TRAIN, VAL, error, flat, plain_of, search
 
 
@@ -58,3 +60,13 @@ def test_the_plain_step_that_the_search_is_timed_against_has_the_same_gradient_o
 def test_a_step_of_each_kind_is_timed(kind, monkeypatch):
     monkeypatch.setattr(search_step.allocator, "keep_freed_memory", lambda: None)
     assert search_step.seconds(kind, 2, channels=4, layers=3, batch=2, steps=1) > 0
+
+
+def test_a_null_search_judges_that_of_its_own_fold_and_null_searches_each_other():
+    leads = {(0, False): [1.0, 3.0, 5.0], (0, True): [2.0, 4.0], (1, True): [0.5, 3.0]}
+    rows = [(fold, 0, p, 1.5, json.dumps(values)) for (fold, p), values in leads.items()]
+    table = pd.DataFrame(rows, columns=[*search_null.KEY, "noise_limit", "leads"])
+    found = search_null.counts(table).set_index(["fold", "permuted"])
+    assert found.above_noise.to_dict() == {(0, False): 2, (0, True): 2, (1, True): 1}
+    assert found.above_null.to_dict() == {(0, False): 1, (0, True): 1, (1, True): 0}
+    assert found.largest[0, False] == 5 and found.choices[1, True] == 2

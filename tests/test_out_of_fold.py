@@ -73,7 +73,6 @@ def test_a_cell_is_searched_in_the_other_folds_and_kept(twelve, tmp_path, monkey
 
     monkeypatch.setattr(out_of_fold.search, "search", search)
     monkeypatch.setattr(Search, "genotype", PUBLISHED["DARTS_V1"])
-    monkeypatch.setattr(out_of_fold.verdict, "decided", lambda *_: ["a choice"])
     monkeypatch.setattr(out_of_fold, "images", lambda size_px: None)
     score = out_of_fold.ROWS["test"]
     monkeypatch.setattr(out_of_fold, "from_scratch", lambda cell, table, seed: score(table, seed))
@@ -81,7 +80,7 @@ def test_a_cell_is_searched_in_the_other_folds_and_kept(twelve, tmp_path, monkey
     out_of_fold.complete("searched", "groups", 1, 0)
     assert seen == [(1, table.id[table.fold != 0].tolist())]
     kept = json.loads((tmp_path / "searched_cells.jsonl").read_text())
-    assert kept["fold"] == 0 and kept["decided"] == 1
+    assert kept["fold"] == 0
     assert genotypes.from_json(kept["cell"]) == PUBLISHED["DARTS_V1"]
 
 

@@ -23,9 +23,8 @@ from helpers.core import slider
 from helpers.darts.genotypes import Genotype
 from helpers.darts.operations import softmax_by_node
 from helpers.darts.search import Record, genotype_of
-from helpers.darts.settings import SearchSettings
 from helpers.darts.space import EDGES, KINDS, NODE_STATES, PRIMITIVES
-from helpers.darts.verdict import Choice, choices, noise_limit
+from helpers.darts.verdict import Choice, decided
 
 OUTPUT = 6
 WIDE = 4  # frame of a decided choice, points
@@ -72,17 +71,17 @@ def draw_genotypes(
     return figure
 
 
-def growing_cell(history: Sequence[Record], settings: SearchSettings) -> HTML:
+def growing_cell(history: Sequence[Record], max_skips: int, limit: float) -> HTML:
     """Return the cells that each epoch of a search would keep, with a slider; first the last.
 
-    Edges that lead by no more than the noise of the whole search are pale.
+    Edges that lead by no more than the limit of the whole search (`verdict.limit`) are pale.
     """
-    frames, limit = [], noise_limit(history, settings)
+    frames = []
     for record in history:
-        sure = [choice for choice in choices(record) if choice.lead > limit]
+        sure = decided([record], limit)
         count = sum(choice.edge is not None for choice in sure)
         words = f"epoch {record['epoch']}, {count} of 16 edges decided"
-        figure = draw_genotypes({words: genotype_of(record, settings.max_skips)}, sure)
+        figure = draw_genotypes({words: genotype_of(record, max_skips)}, sure)
         frames.append(slider.picture(figure, words))
     return slider.slider(frames, len(frames) - 1, "epoch")
 
@@ -163,7 +162,7 @@ def alpha_heat_maps(
             x, y = PRIMITIVES.index(name) + 0.5, EDGES.index(tuple(edge)) + 0.5
             dot = ax.plot(x, y, "o", color="#029e73", markeredgecolor="white", markersize=9)
     frames = [Patch(fc="white", ec="black", lw=width) for width in (WIDE, 1)]
-    words = "kept and decided", "kept, but leads by no more than noise", "kept by perturbation"
+    words = "kept and decided", "kept, but not decided", "kept by perturbation"
     figure.legend([*frames, *dot], words, loc="outside lower center", ncols=3, frameon=False)
     axes[-1].collections[0].colorbar.set_label("weight of the operation (white: at the start)")
     figure.suptitle(title)

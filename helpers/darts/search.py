@@ -53,14 +53,28 @@ class Search:
 
 
 def search(
-    images: ImageCache, table: pd.DataFrame, settings: SearchSettings, steering: Steering = ALONE
+    images: ImageCache,
+    table: pd.DataFrame,
+    settings: SearchSettings,
+    steering: Steering = ALONE,
+    *,
+    permuted: bool = False,
 ) -> Search:
-    """Search a cell on the images of a table: `id`, `label`, and `group` if groups stay apart."""
+    """Search a cell on the images of a table: `id`, `label`, and `group` if groups stay apart.
+
+    If `permuted`, each image of alpha's half has the label of another: there is nothing to find.
+    """
     net = make_supernet(settings, images)
+    for_w, for_alpha = halves(table, settings.seed, settings.search_images)
+    if permuted:
+        draws = seeding.numpy_stream(settings.seed, "permuted labels")
+        for_alpha = for_alpha.assign(label=draws.permutation(for_alpha.label))
     w_half, alpha_half = (
         image_batches(images, half, net, settings.batch_size, augmentation(settings.augment))
-        for half in halves(table, settings.seed, settings.search_images)
+        for half in (for_w, for_alpha)
     )
+    name = "search with permuted labels" if permuted else "search"
+    steering = dataclasses.replace(steering, name=name)
     history = alternate(net, w_half, alpha_half, settings, steering)
     return Search(
         history,
@@ -87,7 +101,7 @@ def alternate(
         settings.training,
         seed=settings.seed,
         parameters=net.weight_parameters(),
-        steering=dataclasses.replace(steering, name="search"),
+        steering=steering,
     )
     training.extra["adam"] = architect.adam
     for record in training.epochs():

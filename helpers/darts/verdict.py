@@ -1,4 +1,4 @@
-"""Say what a search decided: which of its choices lead by more than noise would make them lead.
+"""Say what a search decided: which of its choices lead by more than without anything to find.
 
 The strength of an operation on an edge is softmax(alpha), with partial channels times softmax(beta)
 over the inputs of the node. A cell keeps two inputs for each node, and an operation on each.
@@ -84,18 +84,26 @@ def noise_limit(history: History, settings: SearchSettings) -> float:
     return float(np.quantile(largest, QUANTILE))
 
 
-def decided(history: History, settings: SearchSettings) -> list[Choice]:
-    """Return the choices of the last epoch that lead by more than noise."""
-    limit = noise_limit(history, settings)
+def limit(null: History, settings: SearchSettings) -> float:
+    """Return the lead above which a choice counts: that of noise, or of labels without a meaning.
+
+    `null` is the history of the same search with permuted labels in alpha's half: its largest lead.
+    Such labels pull alpha too, away from operations that make the network sure.
+    """
+    return max(noise_limit(null, settings), *(choice.lead for choice in choices(null[-1])))
+
+
+def decided(history: History, limit: float) -> list[Choice]:
+    """Return the choices of the last epoch that lead by more than the limit."""
     return [choice for choice in choices(history[-1]) if choice.lead > limit]
 
 
-def verdict(history: History, settings: SearchSettings) -> str:
+def verdict(history: History, limit: float) -> str:
     """Return a sentence that says how much of the cells the search decided.
 
-    It decided the cells if at least half of all choices lead by more than noise.
+    It decided the cells if at least half of all choices lead by more than the limit.
     """
-    made, sure = choices(history[-1]), decided(history, settings)
+    made, sure = choices(history[-1]), decided(history, limit)
     result = "a part of the cells" if sure else "nothing"
     if 2 * len(sure) >= len(made):
         result = "the cells"
@@ -103,5 +111,5 @@ def verdict(history: History, settings: SearchSettings) -> str:
     return (
         f"The search decided {result}: {a or 'none'} of {b} operations and "
         f"{len(sure) - a or 'none'} of {len(made) - b} choices of inputs lead the next best by "
-        "more than they would if all gradients were noise."
+        "more than any does after a search with permuted labels."
     )

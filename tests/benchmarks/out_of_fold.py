@@ -36,7 +36,7 @@ from helpers import datasets
 from helpers.core import devices, files, metrics, paths, seeding
 from helpers.core.members import sides
 from helpers.core.paths import published_scores
-from helpers.darts import genotypes, named, network, search, verdict
+from helpers.darts import genotypes, named, network, search
 from helpers.darts.genotypes import PUBLISHED, Genotype
 from helpers.darts.settings import RetrainSettings, SearchSettings
 from helpers.datasets import near_duplicates, splits
@@ -166,8 +166,7 @@ def searched(table: pd.DataFrame, seed: int) -> Scores:
     train = training_images(table)
     result = search.search(images(settings.image_size_px), train, settings)
     scores = from_scratch(result.genotype, table, seed)
-    sure = len(verdict.decided(result.history, settings))
-    scores.attrs = {"cell": genotypes.to_json(result.genotype), "decided": sure}
+    scores.attrs = {"cell": genotypes.to_json(result.genotype)}
     return scores
 
 

@@ -92,14 +92,14 @@ def search(problem: str, order: int, partial: int, seed: int, permuted: bool) ->
     net, history = planted.search_planted(posed, settings, permuted)
     seconds = round(time.process_time() - started, 1)
     choices = [choice for choice in verdict.choices(history[-1]) if choice.kind == "normal"]
-    sure, limit = verdict.decided(history, settings), verdict.noise_limit(history, settings)
+    limit = verdict.noise_limit(history, settings)
     half = planted.halves_of(posed, settings, permuted)[1]
     few = slice(IMAGES)
     batch = torch.from_numpy(half.embeddings[few]), torch.from_numpy(half.labels[few])
     worth = perturbation.worths(net, batch)["normal"]["operations"]
     return dict(zip(KEY, (problem, order, partial, seed, permuted), strict=True)) | {
         "found": " ".join(f"{choice.chosen}:{choice.lead:.2f}" for choice in choices),
-        "decided": len(sure),
+        "decided": len(verdict.decided(history, limit)),
         "hit": is_hit(posed, log_strengths(history), limit),
         "by_perturbation": is_hit(posed, worth),
         "seconds": seconds,

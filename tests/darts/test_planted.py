@@ -72,7 +72,7 @@ def test_the_search_finds_what_was_planted_and_with_permuted_labels_nothing(perm
     _, history = planted.search_planted(PROBLEMS["near"], settings, permuted)
     limit = verdict.noise_limit(history, settings)
     assert is_hit(PROBLEMS["near"], log_strengths(history), limit) != permuted
-    assert not (permuted and verdict.decided(history, settings))
+    assert not (permuted and verdict.decided(history, limit))
 
 
 def test_a_hit_needs_a_right_operation_on_every_edge_that_matters():

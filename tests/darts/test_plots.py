@@ -9,7 +9,6 @@ from matplotlib.transforms import Bbox
 
 from helpers.darts import plots, search, verdict
 from helpers.darts.genotypes import PUBLISHED, random_genotype
-from helpers.darts.settings import SearchSettings
 from helpers.darts.space import EDGES, KINDS, NODE_STATES, PRIMITIVES
 from helpers.darts.verdict import Choice
 
@@ -98,10 +97,9 @@ def test_the_growing_cell_shows_what_each_epoch_would_keep_and_first_the_last(mo
     drawn, plain = [], plots.draw_genotypes
     monkeypatch.setattr(plots, "draw_genotypes", lambda *x: drawn.append(plain(*x)) or drawn[-1])
     monkeypatch.setattr(plots.slider, "slider", lambda *given: given)
-    settings = SearchSettings(epochs=3, max_skips=2)
-    frames, start, _ = plots.growing_cell(history, settings)
+    limit = verdict.choices(history[1])[0].lead  # some choices lead by more
+    frames, start, _ = plots.growing_cell(history, 2, limit)
     assert start == 2 and "epoch 2" in frames[1] and len({*frames}) == 3
-    limit = verdict.noise_limit(history, settings)
     for figure, record in zip(drawn, history, strict=True):
         sure = [c for c in verdict.choices(record) if c.lead > limit and c.edge is not None]
         assert figure.axes[0].get_title().startswith(f"epoch {record['epoch']}, {len(sure)} of 16")

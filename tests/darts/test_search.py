@@ -77,6 +77,17 @@ def test_a_search_finds_a_cell_and_tells_how(images, table, monkeypatch):
     assert found.provenance["alpha_half_auc"] == evaluate(net, part)["val_auc"]
 
 
+def test_a_null_search_differs_in_the_labels_of_alphas_half_alone(images, table, monkeypatch):
+    seen, batches = [], search.image_batches
+    keep = lambda images, half, *more: seen.append(half) or batches(images, half, *more)  # noqa: E731
+    monkeypatch.setattr(search, "image_batches", keep)
+    given = SearchSettings(**TINY)
+    plain, null = (search.search(images, table, given, permuted=value) for value in (False, True))
+    assert seen[0].equals(seen[2]) and [*seen[1].id] == [*seen[3].id]
+    assert sorted(seen[1].label) == sorted(seen[3].label) and [*seen[1].label] != [*seen[3].label]
+    assert plain.history[-1]["alpha_normal"] != null.history[-1]["alpha_normal"]
+
+
 def test_each_step_is_algorithm_1_alpha_on_its_half_then_w_on_the_other(images, table):
     """The same search written out: Adam on alpha, SGD with a clipped gradient on w."""
     given = SearchSettings(**TINY | {"epochs": 2, "augment": "none"})

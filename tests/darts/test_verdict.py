@@ -81,7 +81,16 @@ def test_the_limit_is_a_lead_that_few_searches_on_noise_reach_anywhere():
     assert np.quantile(largest, 0.95) == pytest.approx(limit, rel=0.3)
 
 
-def test_the_limit_follows_the_rate_and_the_length_of_the_search():
+def test_a_choice_counts_if_it_leads_by_more_than_noise_and_than_all_of_a_null_search():
+    history = [record_of(), record_of()]
+    noise = verdict.noise_limit(history, SETTINGS)
+    assert verdict.limit(history, SETTINGS) == noise
+    history[-1]["alpha_reduce"][13][2] = 9.0
+    assert verdict.limit(history, SETTINGS) == pytest.approx(9.0)
+    assert verdict.limit(history[::-1], SETTINGS) == noise  # the last epoch's
+
+
+def test_the_limit_of_noise_follows_the_rate_and_the_length_of_the_search():
     history, limit = [record_of()], verdict.noise_limit([record_of()], SETTINGS)
     for options, factor in (
         ({"alpha_lr": 0.06}, 2.0),
@@ -101,14 +110,15 @@ def test_the_limit_follows_the_rate_and_the_length_of_the_search():
         (50.0, 50.0 * np.arange(14), "the cells: 16 of 16 operations and 6 of 6"),
     ],
 )
-def test_a_verdict_counts_the_choices_that_lead_by_more_than_noise(strength, beta, decided):
-    text = verdict.verdict([record_of(strength, beta)], SETTINGS)
+def test_a_verdict_counts_the_choices_that_lead_by_more_than_the_limit(strength, beta, decided):
+    limit = verdict.noise_limit([record_of()], SETTINGS)
+    text = verdict.verdict([record_of(strength, beta)], limit)
     assert text.startswith(f"The search decided {decided} choices of inputs lead the next best by ")
 
 
 def test_a_search_that_is_sure_of_one_operation_has_decided_a_part():
     record = record_of(0.0)
     record["alpha_normal"][0][4] = 9.0
-    assert "a part of the cells: 1 of 16" in verdict.verdict([record], SETTINGS)
-    (sure,) = verdict.decided([record], SETTINGS)
+    assert "a part of the cells: 1 of 16" in verdict.verdict([record], 5.0)
+    (sure,) = verdict.decided([record], 5.0)
     assert sure[:3] == ("normal", 0, "sep_conv_3x3")
