@@ -31,21 +31,11 @@ def _calls(place):
     return place.read_text().splitlines() if place.exists() else []
 
 
-def test_a_call_is_made_once_for_equal_arguments_and_again_for_others(run, tmp_path):
-    place = tmp_path / "calls"
-    call = functools.partial(tasks.count_up, tasks.Place(place))
-    assert [run.once("work", call, 1), run.once("work", call, 1)] == [2, 2]
-    assert len(_calls(place)) == 1
-    assert run.once("work", call, 2) == 3
-    assert len(_calls(place)) == 2
-    again = {"work": functools.partial(call, 2)}
-    assert run.once_each(again, titles={"work": "a bar's title is no argument"}) == {"work": 3}
-    assert len(_calls(place)) == 2
-
-
 def test_every_kind_of_value_is_loaded_as_it_was_saved(run):
     first = run.once("folder/result", tasks.everything, 5)
-    again = run.once("folder/result", tasks.everything, 5)
+    work = {"folder/result": functools.partial(tasks.everything, 5)}
+    titles = {"folder/result": "a bar's title is no argument"}
+    again = run.once_each(work, titles=titles)["folder/result"]
     assert run.notes["reused"] == ["folder/result"]
     wanted = tasks.everything(5)
     for result in (first, again):
