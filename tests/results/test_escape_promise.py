@@ -118,13 +118,6 @@ def test_the_cheapest_bins_are_the_cheapest_of_all_pairs(seed):
     assert bins.pass_below == bins.reject_from  # a look that costs more than a false alarm
 
 
-def test_the_share_weighs_good_and_bad_parts_as_on_the_line():
-    labels, scores = np.repeat([0, 1], 10), np.tile(np.arange(10) / 10, 2)
-    scores[10:] += 0.25
-    share = op.reviewed_share(labels, scores, op.Bins(0.1, 0.3), bad_rate=0.1)
-    assert share == pytest.approx(0.9 * 0.2 + 0.1 * 0.1)
-
-
 ICCS = (0.0, 0.2, 0.5)
 LOTS, PARTS, LOT_RATE, MEMBERS = 30, 20, 0.1, 3  # 29 lots can promise 10 % at 95 % confidence
 
