@@ -43,8 +43,11 @@ def test_parameters_go_to_the_notebooks_that_have_them():
         (["--only", "03"], ["03_finetuning"]),
     ],
 )
-def test_a_part_of_the_series_can_be_chosen(option, chosen):
-    assert _plan(*option).chosen == chosen
+def test_a_part_of_the_series_can_be_chosen_which_a_parameter_may_not_change(
+    option, chosen, capsys
+):
+    assert _plan(*option, "-p", "MODEL=mine").chosen == chosen
+    assert ("-p MODEL changes nothing" in capsys.readouterr().err) == (len(chosen) == 1)
 
 
 @pytest.mark.parametrize(
@@ -102,13 +105,9 @@ def test_later_notebooks_take_the_preset_and_data_set_of_the_run_alone(
     assert _plan("--name", "x", "--preset", "full").preset == "full"
 
 
-def test_a_later_notebook_takes_the_run_s_own_folder_however_it_is_written(home, tmp_path):
-    (tmp_path / "parts").mkdir()
-    _start("x", "full", f"folder:{tmp_path}/a/../parts")
-    _plan("--from", "03", "--name", "x", "--dataset", f"folder:{tmp_path}/parts")
-
-
-def test_a_default_name_that_another_data_set_has_taken_is_refused(home, tmp_path):
+def test_a_default_name_that_another_data_set_has_taken_is_refused_but_not_another_way_to_the_same(
+    home, tmp_path
+):
     _start("folder-parts-smoke", "smoke", f"folder:{tmp_path}/a/parts")
     other = ["--preset", "smoke", "--dataset", f"folder:{tmp_path}/b/parts"]
     with pytest.raises(SettingsError, match=f"folder:{tmp_path}/a/parts.*--name"):
@@ -116,7 +115,8 @@ def test_a_default_name_that_another_data_set_has_taken_is_refused(home, tmp_pat
     assert _plan(*other, "--name", "folder-parts-smoke").run == "folder-parts-smoke"
     (tmp_path / "a" / "parts").mkdir(parents=True)
     (tmp_path / "b").symlink_to(tmp_path / "a")
-    assert _plan(*other).run == "folder-parts-smoke"  # the same images by another way
+    for way in ([], ["--name", "folder-parts-smoke", "--from", "03"]):
+        assert _plan(*other, *way).run == "folder-parts-smoke"
 
 
 def test_outside_a_clone_everything_is_written_below_the_current_folder(tmp_path, monkeypatch):
@@ -141,11 +141,6 @@ def test_paths_are_those_of_the_user_s_folder(home, tmp_path, monkeypatch):
     (tmp_path / "parts").mkdir()
     monkeypatch.chdir(tmp_path / "parts")
     assert _plan("--dataset", "folder:.", "--preset", "smoke").run == "folder-parts-smoke"
-
-
-def test_a_parameter_that_changes_nothing_is_told(capsys):
-    _plan("--preset", "smoke", "--name", "t", "--only", "02", "-p", "MODEL=mine")
-    assert "-p MODEL changes nothing" in capsys.readouterr().err
 
 
 def test_distillation_in_a_run_that_was_split_without_folds_is_refused(home):
