@@ -38,7 +38,9 @@ def twelve(monkeypatch, tmp_path):
     return table, calls
 
 
-def test_each_fold_is_scored_once_by_a_training_without_it(twelve, tmp_path):
+def test_each_fold_is_scored_once_by_a_training_without_it_and_each_seed_has_a_column(
+    twelve, tmp_path
+):
     table, calls = twelve
     for fold in (2, 0):
         out_of_fold.complete("test", "random", 0, fold)
@@ -49,18 +51,11 @@ def test_each_fold_is_scored_once_by_a_training_without_it(twelve, tmp_path):
     assert [seen for _, seen in calls] == [
         table.id[table.fold != fold].tolist() for fold in (2, 0, 1)
     ]
-    scores = pd.read_csv(tmp_path / "random" / "test.csv")
+    for fold in (0, 1, 2):
+        out_of_fold.complete("test", "random", 1, fold)
+    scores = pd.read_csv(tmp_path / "random" / "test.csv", dtype={"id": str})
+    assert [*scores] == ["id", "seed0", "seed1"] and scores.id.tolist() == table.id.tolist()
     assert scores.seed0.tolist() == table.label.tolist()
-
-
-def test_a_second_seed_has_a_column_of_its_own(twelve, tmp_path):
-    table, _ = twelve
-    for seed in (0, 1):
-        for fold in (0, 1, 2):
-            out_of_fold.complete("test", "groups", seed, fold)
-    scores = pd.read_csv(tmp_path / "groups" / "test.csv", dtype={"id": str})
-    assert [*scores] == ["id", "seed0", "seed1"]
-    assert scores.id.tolist() == table.id.tolist()
     np.testing.assert_allclose(scores.seed1, table.label + 1 / 7, rtol=1e-4)
 
 

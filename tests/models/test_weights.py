@@ -53,7 +53,7 @@ def test_a_given_file_serves_any_backbone(tmp_path, backbone):
     assert all(torch.equal(value, again.state[name]) for name, value in found.state.items())
 
 
-def test_weights_that_do_not_fit_are_refused_and_a_pickle_s_code_is_not_executed(tmp_path):
+def test_weights_that_do_not_fit_or_exist_are_refused_and_a_pickle_s_code_is_not_executed(tmp_path):
     class Evil:
         def __reduce__(self):
             return (open, (str(tmp_path / "owned"), "w"))
@@ -67,6 +67,8 @@ def test_weights_that_do_not_fit_are_refused_and_a_pickle_s_code_is_not_executed
     torch.save(timm.create_model(SMALL).state_dict(), file)
     with pytest.raises(WeightsError, match=r"w\.pth .* regnetx_002"):
         find_weights("regnetx_002", str(file))
+    with pytest.raises(WeightsError, match=r"WEIGHTS='none\.pth'"):
+        find_weights("auto", "none.pth")
 
 
 def test_without_a_network_the_error_says_where_was_looked_and_the_ways_out(no_network, tmp_path):
@@ -133,11 +135,6 @@ def test_auto_falls_back_to_efficientnet_in_one_visible_line(no_network, capsys)
     assert find_weights("auto").backbone == "efficientnet_lite0"
     (line,) = capsys.readouterr().out.splitlines()
     assert "ResNet-18" in line and "EfficientNet-Lite0" in line
-
-
-def test_a_file_that_does_not_exist_is_told():
-    with pytest.raises(WeightsError, match=r"WEIGHTS='none\.pth'"):
-        find_weights("auto", "none.pth")
 
 
 @pytest.mark.parametrize(

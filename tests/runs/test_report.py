@@ -44,17 +44,13 @@ def test_a_notebook_run_again_shows_no_model_of_a_later_one_but_the_user_s_own(r
     assert (row.title, row.seconds, row.parameters) == ("DARTS_V2, distilled", 7.0, 9)
 
 
-def test_a_kept_ensemble_becomes_a_model_and_is_not_joined_again(run):
+def test_an_ensemble_is_a_model_that_is_not_joined_again_and_goes_if_it_is_not_kept_any_more(run):
     stacked = report.write_ensemble(run)
     table, _ = report.whole_results(run)
     assert stacked.kept and results_table.best_model(table) == "stacking"
     again = report.write_ensemble(run)
     assert again.predictions.equals(stacked.predictions)
     assert "stacking" not in again.joined
-
-
-def test_an_ensemble_that_is_not_kept_any_more_is_removed(run):
-    report.write_ensemble(run)
     planted.plant(run.paths, "perfect", np.inf, seed=8)
     assert not report.write_ensemble(run).kept
     assert not run.paths.predictions("stacking").exists()
