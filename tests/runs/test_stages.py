@@ -173,6 +173,7 @@ def test_the_key_changes_with_settings_and_data_of_earlier_stages_and_not_with_t
     assert (
         stages.stage_key("02_features_baselines", resolved, _run_with(**changes)) == first
     ) is same
+    assert key_of("04_darts_search", time_budget_min=5.0) == key_of("04_darts_search")
 
 
 def test_the_key_of_the_first_stage_changes_with_images_and_labels_and_not_with_their_times(
