@@ -44,13 +44,9 @@ def pytest_collection_modifyitems(items):
 
 
 @pytest.fixture(autouse=True)
-def _seeded():
+def _seeded_and_no_figure_stays_open():
     np.random.seed(0)
     torch.manual_seed(0)
-
-
-@pytest.fixture(autouse=True)
-def _no_figure_stays_open():
     yield
     plt.close("all")
 

@@ -153,7 +153,7 @@ def test_an_external_split_needs_both_classes_with_labels_and_some_test(tmp_path
     assert culprit in refused(source, split_csv=csv)
 
 
-def test_if_a_class_is_too_small_for_validation_all_images_are_judged_out_of_fold():
+def test_if_a_class_is_too_small_for_validation_all_images_are_judged_out_of_fold_but_not_of_one():
     # 40 bad images, a quarter of them in test: 30 are left for training and validation.
     split = divide(toy_source(120, 40), val_per_class=20)
     out_of_fold = divide(toy_source(120, 40), cross_fit=5, test_fraction=0.0)
@@ -162,6 +162,9 @@ def test_if_a_class_is_too_small_for_validation_all_images_are_judged_out_of_fol
     table = divide(toy_source(120, 40), val_per_class=15).table
     assert (table[table.label == 1].split == "train").sum() == 15
     assert divide(toy_source(60, 10), val_per_class=150).table.fold.nunique() == 5
+    assert "images are too few to draw" in refused(toy_source(1, 20))
+    alone = refused(toy_source(1, 20), cross_fit=5, test_fraction=0.0)
+    assert "there are 1 and 20" in alone and alone.endswith("Add images")
 
 
 @pytest.mark.parametrize("n_bad", [0, 1, 9])
@@ -295,12 +298,6 @@ def test_a_split_by_groups_needs_groups_and_enough_of_them():
         assert "TEST_FRACTION" in refused(grouped_source(), split="groups", test_fraction=fraction)
     official.table["official_split"] = ["train", "test"] * 120  # no group is left for training
     assert "there are 0 and 0" in refused(official, split="groups")
-
-
-def test_a_single_good_image_is_too_few_for_any_split():
-    assert "images are too few to draw" in refused(toy_source(1, 20))
-    alone = refused(toy_source(1, 20), cross_fit=5, test_fraction=0.0)
-    assert "there are 1 and 20" in alone and alone.endswith("Add images")
 
 
 def test_a_fold_without_one_class_is_refused_before_anything_is_fitted():

@@ -26,12 +26,14 @@ def made_up(n=400, flipped=20, separation=6.0, seed=0):
     return Scored(Model("m"), val, val[:0]), split, set(ids[wrong])
 
 
-def test_flipped_labels_come_first():
+def test_flipped_labels_come_first_and_those_of_test_parts_not_at_all():
     scored, split, wrong = made_up()
     audited = label_audit.audit(scored, split)
     assert len(wrong & set(audited.id[:20])) >= 18
     assert len(wrong & set(audited.id[audited.is_suspect])) >= 19
     assert {"probability", "group"} <= set(audited) and "split" not in audited
+    hidden = Scored(Model("m"), scored.val[:300], scored.val[300:])
+    assert set(label_audit.audit(hidden, split).id) == set(scored.val.id[:300])
 
 
 def test_the_confident_class_by_hand():
@@ -62,19 +64,7 @@ def test_ranks_and_shifted_scores_give_the_same_order_of_each_class():
     assert set(other.id[other.is_suspect]) == set(first.id[first.is_suspect])
 
 
-def test_test_labels_are_not_audited():
-    scored, split, _ = made_up()
-    hidden = Scored(Model("m"), scored.val[:300], scored.val[300:])
-    assert set(label_audit.audit(hidden, split).id) == set(scored.val.id[:300])
-
-
-def test_labels_that_a_review_has_judged_are_not_to_be_checked_again():
-    table = pd.DataFrame({name: [1, 2, 3] for name in label_audit.TO_CHECK})
-    table = table.assign(is_suspect=True, review=pd.array([pd.NA, 0, 1], dtype="Int64"))
-    assert label_audit.to_check(table).id.tolist() == [1]
-
-
-def test_a_list_to_check_has_fifty_rows_or_all_suspects():
+def test_a_list_to_check_has_fifty_rows_or_all_suspects_but_none_that_a_review_has_judged():
     scored, split, _ = made_up()
     audited = label_audit.audit(scored, split)
     table = label_audit.to_check(audited)
@@ -82,3 +72,5 @@ def test_a_list_to_check_has_fifty_rows_or_all_suspects():
     assert table.id.tolist() == audited.id[:50].tolist()
     assert table.reason.nunique() == 50 and table.reason[0].startswith("labelled ")
     assert len(label_audit.to_check(audited.assign(is_suspect=True))) == 400
+    judged = audited[:3].assign(is_suspect=True, review=pd.array([pd.NA, 0, 1], dtype="Int64"))
+    assert label_audit.to_check(judged).id.tolist() == [audited.id[0]]

@@ -13,16 +13,13 @@ def made_up(seed):
     return labels, (rng.normal(size=100) + labels).round(1)
 
 
-def test_sweep_counts_escapes_and_overkill_between_all_neighbouring_scores():
+def test_sweep_counts_escapes_and_overkill_between_all_neighbouring_scores_and_floats():
     thresholds, n_escaped, n_overkilled = op.threshold_sweep([1, 0, 1], [0.2, 0.4, 0.8])
     assert thresholds[:3] == pytest.approx([0.2, 0.3, 0.6])
     assert thresholds[3] > 0.8
     assert n_escaped.tolist() == [0, 1, 1, 2]
     assert n_overkilled.tolist() == [1, 1, 0, 0]
     assert n_escaped.dtype == n_overkilled.dtype == int
-
-
-def test_sweep_tells_neighbouring_floats_apart():
     low, high = 0.5, np.nextafter(0.5, 1)
     threshold = op.most_accurate_threshold([0, 0, 1], [0.1, low, high], 1 / 3)
     assert low < threshold <= high
