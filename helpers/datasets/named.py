@@ -14,8 +14,10 @@ import pandas as pd
 
 from helpers.core import files
 from helpers.datasets import DROPPED, DataError, Source
+from helpers.datasets.folder import CLASS_FOLDERS
 
-LABEL_WORDS = {"0": 0, "0.0": 0, "good": 0, "1": 1, "1.0": 1, "bad": 1}
+LABEL_WORDS = {word: label for label, words in enumerate(CLASS_FOLDERS) for word in words}
+LABEL_WORDS |= {"0.0": 0, "1.0": 1}
 # columns of the package
 RESERVED = (
     *("split", "fold", "official_split", "official_fold", "digest", "together", "label_before"),
@@ -95,10 +97,11 @@ def read_named(
 def with_labels(source: Source, path: Path) -> Source:
     """Return a source with the labels, groups and further columns of a LABELS_CSV.
 
-    Columns: `path` or `id`; optionally `label` (0, 1, good or bad; empty: as it was), `review` (the
-    same, by `helpers.review`: these labels train, and judge nothing), `group`, `reason` (for
-    people) and `AUDITS`, which are not read, and others, which are added to the table. One with at
-    most 20 different values is a kind of part, evaluated on its own in notebook 06. Where a label
+    Columns: `path` or `id`; optionally `label` (a name of a class folder, such as bad, nok or 1;
+    empty: as it was), `review` (the same, by `helpers.review`: these labels train, and judge
+    nothing), `group`, `reason` (for people) and `AUDITS`, which are not read, and others, which are
+    added to the table. One with at most 20 different values is a kind of part, evaluated on its own
+    in notebook 06. Where a label
     changes, the column `label_before` keeps the source's. Images without a label are left out.
 
     Raises:

@@ -24,7 +24,7 @@ def test_a_csv_labels_images_that_are_in_no_class_folder(flat):
     csv = labels_csv(
         flat,
         path=["parts/a.png", "parts/b.png", "d.png"],
-        label=["0.0", "bad", "good"],
+        label=["0.0", "nok", "ok"],
         group=["lot1", "007", ""],
         camera=["left", "right", "left"],
     )
