@@ -11,7 +11,7 @@ from helpers.core.style import SIGNIFICANT, percent
 from helpers.core.tables import fill
 from helpers.results.operating_point import threshold_for_escape_rate
 from helpers.results.out_of_fold import PROTOCOLS, read_folder, three_columns
-from tests.benchmarks import planted
+from tests.benchmarks import planted, search_null
 
 README = (paths.project_root() / "README.md").read_text(encoding="utf-8")
 TEXT = " ".join(README.split())
@@ -120,11 +120,20 @@ def test_so_many_bad_parts_are_needed_for_a_promise_of_one_per_cent():
     assert f"at 95 % confidence {confident}" in TEXT
 
 
-def test_the_tables_of_tries_and_planted_problems_are_those_of_the_benchmarks():
+def test_the_tables_of_tries_planted_problems_and_null_searches_are_those_of_the_benchmarks():
     benchmarks = paths.project_root() / "tests" / "benchmarks"
     text = (benchmarks / "README.md").read_text(encoding="utf-8")
     counts = planted.summary(pd.read_csv(planted.TABLE))
     assert all(f"| {name} | {' | '.join(cells)} |" in text for name, cells in counts.iterrows())
+    nulls = search_null.counts(pd.read_csv(search_null.TABLE))
+    first = nulls[nulls.seed == 0].set_index(["permuted", "fold"])
+    for fold in range(5):
+        null, right = first.loc[True, fold], first.loc[False, fold]
+        row = (fold, null.largest, right.largest, null.above_noise, right.above_noise)
+        assert (
+            "| {} | {:.1f} | {:.1f} | {:.0f} | {:.0f} | {:.0f} |".format(*row, right.above_null)
+            in text
+        )
     tries = pd.read_csv(benchmarks / "tries.csv")
     rows = tries[tries["try"].str.contains("joined|frozen|trainings")]
     assert len(rows) == 12
