@@ -16,8 +16,7 @@ from helpers.core import files
 from helpers.datasets import DROPPED, DataError, Source
 from helpers.datasets.folder import CLASS_FOLDERS
 
-LABEL_WORDS = {word: label for label, words in enumerate(CLASS_FOLDERS) for word in words}
-LABEL_WORDS |= {"0.0": 0, "1.0": 1}
+LABEL_WORDS = {"0.0": 0, "1.0": 1} | {w: i for i, ws in enumerate(CLASS_FOLDERS) for w in ws}
 # columns of the package
 RESERVED = (
     *("split", "fold", "official_split", "official_fold", "digest", "together", "label_before"),

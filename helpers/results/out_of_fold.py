@@ -33,7 +33,12 @@ AUCS = {  # the three columns
     "inside_auc": (UNSEEN, metrics.within_group_auc),
 }
 PRIOR = Model("module_prior")
-OTHERS = {"by_hand": "Drawn by hand", "plain": "Plain fine-tuning", "searched": "DARTS searched"}
+OTHERS = {
+    "by_hand": "Drawn by hand",
+    "efficientnet_lite2@192": "FBP of EfficientNet-Lite2",
+    "plain": "Plain fine-tuning",
+    "searched": "DARTS searched",
+}
 # kinds of models that were fitted to the scores, or searched with labels of the images
 CHOSEN = ("ensemble", "searched")
 COLUMNS = {  # for the eye, see `core.tables`

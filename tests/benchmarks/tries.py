@@ -31,6 +31,7 @@ from helpers.training.batches import image_batches
 from tests.benchmarks import out_of_fold
 
 TABLE = Path(__file__).with_name("tries.csv")
+LITE2 = out_of_fold.LITE.format(2) + "@192"
 C = 0.002  # of logistic regression on standardised features
 By = dict[str, np.ndarray]  # scores (N,) of all images by protocol; NaN where a fold has none
 STORED = read_folder(published_scores())
@@ -169,11 +170,13 @@ def stored_pairs() -> list[tuple[str, str, By, By]]:
         "FBP and LL, logits 1 : 1": averaged(fbp=1, ll=1),
         "FBP, LL and PatchCore, logits 1 : 1 : 1": averaged(fbp=1, ll=1, patchcore=1),
         "FBP, LL and PatchCore, logits 3 : 1 : 1": averaged(fbp=3, ll=1, patchcore=1),
+        "FBP of EfficientNet-Lite0 and of -Lite2, logits 1 : 1": averaged(**{"fbp": 1, LITE2: 1}),
     }
     large, plain = stored("efficientnet_lite0@256"), stored("plain")
     return [
         *((f"joined: {name}", "FBP", scores, fbp) for name, scores in joined.items()),
         ("three trainings of FBP, averaged", "FBP", stored("fbp", 0, 1, 2), fbp),
+        ("FBP of EfficientNet-Lite2", "FBP, 192 px", stored(LITE2), fbp),
         ("FBP, 256 px", "FBP, 192 px", large, fbp),
         ("FBP, the presets' recipe", "plain fine-tuning", fbp, plain),
         ("FBP, the presets' recipe, seed 1", "plain fine-tuning", stored("fbp", 1), plain),
