@@ -62,11 +62,12 @@ def test_a_step_of_each_kind_is_timed(kind, monkeypatch):
     assert search_step.seconds(kind, 2, channels=4, layers=3, batch=2, steps=1) > 0
 
 
-def test_a_null_search_judges_that_of_its_own_fold_and_null_searches_each_other():
+def test_searches_are_judged_by_the_null_search_of_their_fold_and_by_those_of_others():
     leads = {(0, False): [1.0, 3.0, 5.0], (0, True): [2.0, 4.0], (1, True): [0.5, 3.0]}
     rows = [(fold, 0, p, 1.5, json.dumps(values)) for (fold, p), values in leads.items()]
     table = pd.DataFrame(rows, columns=[*search_null.KEY, "noise_limit", "leads"])
-    found = search_null.counts(table).set_index(["fold", "permuted"])
-    assert found.above_noise.to_dict() == {(0, False): 2, (0, True): 2, (1, True): 1}
-    assert found.above_null.to_dict() == {(0, False): 1, (0, True): 1, (1, True): 0}
-    assert found.largest[0, False] == 5 and found.choices[1, True] == 2
+    found = search_null.counts(table)
+    assert found.above_noise.tolist() == [2, 2, 1]
+    assert found.above_own.tolist()[0] == 1 and found.above_own[1:].isna().all()
+    assert found.above_others.tolist() == [1, 1, 0]
+    assert found.largest.tolist() == [5, 4, 3] and found.choices.tolist() == [3, 2, 2]

@@ -74,7 +74,7 @@ def draw_genotypes(
 def growing_cell(history: Sequence[Record], max_skips: int, limit: float) -> HTML:
     """Return the cells that each epoch of a search would keep, with a slider; first the last.
 
-    Edges that lead by no more than the limit of the whole search (`verdict.limit`) are pale.
+    Edges that lead by no more than the limit of the whole search (`verdict.null_limit`) are pale.
     """
     frames = []
     for record in history:

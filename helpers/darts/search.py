@@ -62,7 +62,7 @@ def search(
 ) -> Search:
     """Search a cell on the images of a table: `id`, `label`, and `group` if groups stay apart.
 
-    If `permuted`, each image of alpha's half has the label of another: there is nothing to find.
+    If `permuted`, the labels of alpha's half are shuffled: they say nothing about the images.
     """
     net = make_supernet(settings, images)
     for_w, for_alpha = halves(table, settings.seed, settings.search_images)

@@ -1,4 +1,4 @@
-"""Say what a search decided: which of its choices lead by more than without anything to find.
+"""Say what a search decided: which choices lead by more than if there were nothing to find.
 
 The strength of an operation on an edge is softmax(alpha), with partial channels times softmax(beta)
 over the inputs of the node. A cell keeps two inputs for each node, and an operation on each.
@@ -84,11 +84,11 @@ def noise_limit(history: History, settings: SearchSettings) -> float:
     return float(np.quantile(largest, QUANTILE))
 
 
-def limit(null: History, settings: SearchSettings) -> float:
-    """Return the lead above which a choice counts: that of noise, or of labels without a meaning.
+def null_limit(null: History, settings: SearchSettings) -> float:
+    """Return the larger of the limit of noise and the largest lead of a null search.
 
-    `null` is the history of the same search with permuted labels in alpha's half: its largest lead.
-    Such labels pull alpha too, away from operations that make the network sure.
+    `null` is the history of the same search with permuted labels in alpha's half. Such labels pull
+    alpha too. It is one draw: without an answer, one search of two has a choice above this limit.
     """
     return max(noise_limit(null, settings), *(choice.lead for choice in choices(null[-1])))
 
@@ -99,17 +99,18 @@ def decided(history: History, limit: float) -> list[Choice]:
 
 
 def verdict(history: History, limit: float) -> str:
-    """Return a sentence that says how much of the cells the search decided.
+    """Return a sentence that says how much of the cells the search decided, by `null_limit`.
 
-    It decided the cells if at least half of all choices lead by more than the limit.
+    The cells if half of the choices lead by more, a part if a quarter does: fewer may by luck.
     """
     made, sure = choices(history[-1]), decided(history, limit)
-    result = "a part of the cells" if sure else "nothing"
-    if 2 * len(sure) >= len(made):
-        result = "the cells"
+    result = "next to nothing" if sure else "nothing"
+    if 4 * len(sure) >= len(made):
+        result = "the cells" if 2 * len(sure) >= len(made) else "a part of the cells"
     a, b = (sum(choice.edge is not None for choice in some) for some in (sure, made))
     return (
         f"The search decided {result}: {a or 'none'} of {b} operations and "
         f"{len(sure) - a or 'none'} of {len(made) - b} choices of inputs lead the next best by "
-        "more than any does after a search with permuted labels."
+        "more than noise would make them lead, and than all choices of the same search with "
+        "permuted labels."
     )

@@ -96,12 +96,11 @@ def read_named(
 def with_labels(source: Source, path: Path) -> Source:
     """Return a source with the labels, groups and further columns of a LABELS_CSV.
 
-    Columns: `path` or `id`; optionally `label` (a name of a class folder, such as bad, nok or 1;
-    empty: as it was), `review` (the same, by `helpers.review`: these labels train, and judge
-    nothing), `group`, `reason` (for people) and `AUDITS`, which are not read, and others, which are
-    added to the table. One with at most 20 different values is a kind of part, evaluated on its own
-    in notebook 06. Where a label changes, the column `label_before` keeps the source's. Images
-    without a label are left out.
+    Columns: `path` or `id`; optionally `label` (a name of a class folder, such as nok; empty: as it
+    was), `review` (the same, by `helpers.review`: these labels train, and judge nothing), `group`,
+    `reason` (for people) and `AUDITS`, which are not read, and others, which are added to the
+    table. One with at most 20 different values is a kind of part, evaluated on its own in notebook
+    06. Where a label changes, `label_before` keeps the source's. Images without one are left out.
 
     Raises:
         DataError: see `read_named`; or a column has the name of one of the package's own.

@@ -2,8 +2,8 @@
 
 Each is `quick`'s search of ELPV on four folds of whole modules, as the row `searched` of
 `out_of_fold` has it, with the labels as they are and with those of alpha's half permuted; on fold 0
-two more seeds search the same images, so that only the search differs. A search is a row of
-search_null.csv, and a row is not searched again.
+two more seeds search too (a seed also draws the halves, and 2,000 of about 2,100 images). A search
+is a row of search_null.csv, and a row is not searched again.
 """
 
 from __future__ import annotations
@@ -45,21 +45,30 @@ def one(fold: int, seed: int, permuted: bool) -> dict[str, object]:
 
 
 def counts(table: pd.DataFrame) -> pd.DataFrame:
-    """Return a row for each search: its largest lead, and how many of its leads count.
+    """Return a row for each search: its choices, its largest lead, and how many leads count.
 
-    By noise alone, and by all leads of the search of the same fold with permuted labels too; those
-    with permuted labels are judged by the permuted search of each other fold (mean).
+    `above_noise` counts those above the limit of noise; `above_own` those also above all leads of
+    the permuted search of the same fold (NaN for this one), `above_others` above all leads of that
+    of another fold (mean over these).
     """
-    leads = {tuple(row[n] for n in KEY): json.loads(row["leads"]) for _, row in table.iterrows()}
-    null = {fold: max(values) for (fold, _, permuted), values in leads.items() if permuted}
+    leads = table.leads.map(json.loads)
+    largest = leads.map(max)
+    null = largest[table.permuted].set_axis(table.fold[table.permuted])
     rows = []
-    for (fold, seed, permuted), values in leads.items():
-        noise = table.noise_limit[(table.fold == fold) & (table.seed == seed)].iloc[0]
-        judges = [null[other] for other in null if (other == fold) != permuted]
-        above = [sum(value > max(noise, judge) for value in values) for judge in judges]
-        by_noise = sum(value > noise for value in values)
-        rows.append((fold, seed, permuted, max(values), by_noise, np.mean(above), len(values)))
-    return pd.DataFrame(rows, columns=[*KEY, "largest", "above_noise", "above_null", "choices"])
+    for index, row in table.iterrows():
+        above = {
+            fold: sum(lead > max(row.noise_limit, lead_of_null) for lead in leads[index])
+            for fold, lead_of_null in null.items()
+        }
+        own = above.pop(row.fold)
+        counted = {
+            "above_noise": sum(lead > row.noise_limit for lead in leads[index]),
+            "above_own": np.nan if row.permuted else own,
+            "above_others": np.mean([*above.values()]),
+        }
+        about = {"choices": len(leads[index]), "largest": largest[index]}
+        rows.append({name: row[name] for name in KEY} | about | counted)
+    return pd.DataFrame(rows)
 
 
 def main() -> int:
@@ -71,9 +80,14 @@ def main() -> int:
         files.save_csv(TABLE, pd.DataFrame(rows))
     table = pd.DataFrame(rows)
     print(counts(table).to_string(index=False))
-    same = table[~table.permuted & (table.fold == 0)]
-    found = [genotypes.from_json(json.loads(cell)) for cell in same.cell]
-    print("fold 0, by seeds:", population.agreement(found))
+    first, null = table.seed == 0, table.permuted
+    for words, some in (
+        ("folds, permuted", null),
+        ("folds", first & ~null),
+        ("seeds", ~null & (table.fold == 0)),
+    ):
+        cells = [genotypes.from_json(json.loads(cell)) for cell in table.cell[some]]
+        print(f"By {words}: {population.agreement(cells)}")
     return 0
 
 

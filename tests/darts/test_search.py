@@ -79,7 +79,11 @@ def test_a_search_finds_a_cell_and_tells_how(images, table, monkeypatch):
 
 def test_a_null_search_differs_in_the_labels_of_alphas_half_alone(images, table, monkeypatch):
     seen, batches = [], search.image_batches
-    keep = lambda images, half, *more: seen.append(half) or batches(images, half, *more)  # noqa: E731
+
+    def keep(images, half, *more):
+        seen.append(half)
+        return batches(images, half, *more)
+
     monkeypatch.setattr(search, "image_batches", keep)
     given = SearchSettings(**TINY)
     plain, null = (search.search(images, table, given, permuted=value) for value in (False, True))

@@ -48,7 +48,7 @@ def test_beta_decides_the_inputs_and_no_operation():
     assert verdict.choices(record_of(0.0, beta))[4].lead == pytest.approx(1.0)
 
 
-def test_the_limit_is_a_lead_that_few_searches_on_noise_reach_anywhere():
+def test_the_limit_of_noise_is_a_lead_that_few_searches_on_noise_reach_anywhere():
     """The same noise through the package's own step of alpha, with a net that has nothing else."""
 
     class Noise(torch.nn.Module):
@@ -84,10 +84,10 @@ def test_the_limit_is_a_lead_that_few_searches_on_noise_reach_anywhere():
 def test_a_choice_counts_if_it_leads_by_more_than_noise_and_than_all_of_a_null_search():
     history = [record_of(), record_of()]
     noise = verdict.noise_limit(history, SETTINGS)
-    assert verdict.limit(history, SETTINGS) == noise
+    assert verdict.null_limit(history, SETTINGS) == noise
     history[-1]["alpha_reduce"][13][2] = 9.0
-    assert verdict.limit(history, SETTINGS) == pytest.approx(9.0)
-    assert verdict.limit(history[::-1], SETTINGS) == noise  # the last epoch's
+    assert verdict.null_limit(history, SETTINGS) == pytest.approx(9.0)
+    assert verdict.null_limit(history[::-1], SETTINGS) == noise  # the last epoch's
 
 
 def test_the_limit_of_noise_follows_the_rate_and_the_length_of_the_search():
@@ -114,11 +114,16 @@ def test_a_verdict_counts_the_choices_that_lead_by_more_than_the_limit(strength,
     limit = verdict.noise_limit([record_of()], SETTINGS)
     text = verdict.verdict([record_of(strength, beta)], limit)
     assert text.startswith(f"The search decided {decided} choices of inputs lead the next best by ")
+    assert text.endswith("than all choices of the same search with permuted labels.")
 
 
-def test_a_search_that_is_sure_of_one_operation_has_decided_a_part():
+def test_a_part_of_the_cells_is_decided_if_a_quarter_of_the_choices_is():
     record = record_of(0.0)
     record["alpha_normal"][0][4] = 9.0
-    assert "a part of the cells: 1 of 16" in verdict.verdict([record], 5.0)
     (sure,) = verdict.decided([record], 5.0)
     assert sure[:3] == ("normal", 0, "sep_conv_3x3")
+    assert "decided next to nothing: 1 of 16" in verdict.verdict([record], 5.0)
+    for edge in (1, 2, 3, 5, 6):
+        record["alpha_normal"][edge][4] = 9.0
+    text = verdict.verdict([record], 5.0)
+    assert "decided a part of the cells: 6 of 16" in text
