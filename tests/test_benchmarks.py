@@ -70,4 +70,4 @@ def test_searches_are_judged_by_the_null_search_of_their_fold_and_by_those_of_ot
     assert found.above_noise.tolist() == [2, 2, 1]
     assert found.above_own.tolist()[0] == 1 and found.above_own[1:].isna().all()
     assert found.above_others.tolist() == [1, 1, 0]
-    assert found.largest.tolist() == [5, 4, 3] and found.choices.tolist() == [3, 2, 2]
+    assert found.largest.tolist() == [5, 4, 3]

@@ -163,8 +163,7 @@ def random_cell(number: int, table: pd.DataFrame, seed: int) -> Scores:
 def searched(table: pd.DataFrame, seed: int) -> Scores:
     """Search a cell on the training images as `quick` does, and train its network on them."""
     settings = SearchSettings(**PRESET_VALUES["quick"]["04_darts_search"], seed=seed)
-    train = training_images(table)
-    result = search.search(images(settings.image_size_px), train, settings)
+    result = search.search(images(settings.image_size_px), training_images(table), settings)
     scores = from_scratch(result.genotype, table, seed)
     scores.attrs = {"cell": genotypes.to_json(result.genotype)}
     return scores

@@ -45,7 +45,7 @@ def one(fold: int, seed: int, permuted: bool) -> dict[str, object]:
 
 
 def counts(table: pd.DataFrame) -> pd.DataFrame:
-    """Return a row for each search: its choices, its largest lead, and how many leads count.
+    """Return a row for each search: its largest lead, and how many of its leads count.
 
     `above_noise` counts those above the limit of noise; `above_own` those also above all leads of
     the permuted search of the same fold (NaN for this one), `above_others` above all leads of that
@@ -66,8 +66,7 @@ def counts(table: pd.DataFrame) -> pd.DataFrame:
             "above_own": np.nan if row.permuted else own,
             "above_others": np.mean([*above.values()]),
         }
-        about = {"choices": len(leads[index]), "largest": largest[index]}
-        rows.append({name: row[name] for name in KEY} | about | counted)
+        rows.append({name: row[name] for name in KEY} | {"largest": largest[index]} | counted)
     return pd.DataFrame(rows)
 
 
@@ -81,11 +80,8 @@ def main() -> int:
     table = pd.DataFrame(rows)
     print(counts(table).to_string(index=False))
     first, null = table.seed == 0, table.permuted
-    for words, some in (
-        ("folds, permuted", null),
-        ("folds", first & ~null),
-        ("seeds", ~null & (table.fold == 0)),
-    ):
+    kinds = {"folds, permuted": null, "folds": first & ~null, "seeds": ~null & (table.fold == 0)}
+    for words, some in kinds.items():
         cells = [genotypes.from_json(json.loads(cell)) for cell in table.cell[some]]
         print(f"By {words}: {population.agreement(cells)}")
     return 0

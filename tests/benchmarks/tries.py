@@ -176,12 +176,12 @@ def stored_pairs() -> list[tuple[str, str, By, By]]:
     return [
         *((f"joined: {name}", "FBP", scores, fbp) for name, scores in joined.items()),
         ("three trainings of FBP, averaged", "FBP", stored("fbp", 0, 1, 2), fbp),
-        ("FBP of EfficientNet-Lite2", "FBP, 192 px", stored(LITE2), fbp),
-        ("FBP, 256 px", "FBP, 192 px", large, fbp),
+        ("three trainings of FBP, averaged", "plain fine-tuning", stored("fbp", 0, 1, 2), plain),
+        ("FBP of EfficientNet-Lite2", "FBP", stored(LITE2), fbp),
+        ("FBP, 256 px", "FBP", large, fbp),
         ("FBP, the presets' recipe", "plain fine-tuning", fbp, plain),
         ("FBP, the presets' recipe, seed 1", "plain fine-tuning", stored("fbp", 1), plain),
         ("FBP, the presets' recipe, seed 2", "plain fine-tuning", stored("fbp", 2), plain),
-        ("FBP, 256 px", "plain fine-tuning", large, plain),
         ("DARTS_V2, from scratch", "drawn by hand", stored("darts_v2"), stored("by_hand")),
     ]
 
@@ -202,6 +202,16 @@ def frozen_pairs() -> list[tuple[str, str, By, By]]:
         "mean, 192 px, the annotators' four levels": regression(mean, levels),
     }
     return [(f"frozen: {n}", "the mean, 192 px", scores, base) for n, scores in frozen.items()]
+
+
+def lines(table: pd.DataFrame) -> list[str]:
+    """Return a line of README for each try: images, differences, errors and 95 % intervals."""
+    cell, result = "{:+.1f} ± {:.1f} [{:.1f}, {:.1f}]", []
+    for name, replaced, *numbers in table.itertuples(index=False):
+        three = [numbers[i : i + 4] for i in (0, 5, 10)]
+        cells = ["-" if np.isnan(four[0]) else cell.format(*four) for four in three]
+        result.append(f"| {' | '.join([name, replaced, f'{numbers[-1]:,.0f}', *cells])} |")
+    return result
 
 
 def main() -> int:

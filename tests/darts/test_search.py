@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+from unittest import mock
 
 import numpy as np
 import pandas as pd
@@ -78,15 +79,10 @@ def test_a_search_finds_a_cell_and_tells_how(images, table, monkeypatch):
 
 
 def test_a_null_search_differs_in_the_labels_of_alphas_half_alone(images, table, monkeypatch):
-    seen, batches = [], search.image_batches
-
-    def keep(images, half, *more):
-        seen.append(half)
-        return batches(images, half, *more)
-
-    monkeypatch.setattr(search, "image_batches", keep)
-    given = SearchSettings(**TINY)
+    batches, given = mock.Mock(wraps=search.image_batches), SearchSettings(**TINY)
+    monkeypatch.setattr(search, "image_batches", batches)
     plain, null = (search.search(images, table, given, permuted=value) for value in (False, True))
+    seen = [call.args[1] for call in batches.call_args_list]
     assert seen[0].equals(seen[2]) and [*seen[1].id] == [*seen[3].id]
     assert sorted(seen[1].label) == sorted(seen[3].label) and [*seen[1].label] != [*seen[3].label]
     assert plain.history[-1]["alpha_normal"] != null.history[-1]["alpha_normal"]

@@ -125,5 +125,4 @@ def test_a_part_of_the_cells_is_decided_if_a_quarter_of_the_choices_is():
     assert "decided next to nothing: 1 of 16" in verdict.verdict([record], 5.0)
     for edge in (1, 2, 3, 5, 6):
         record["alpha_normal"][edge][4] = 9.0
-    text = verdict.verdict([record], 5.0)
-    assert "decided a part of the cells: 6 of 16" in text
+    assert "decided a part of the cells: 6 of 16" in verdict.verdict([record], 5.0)
