@@ -7,7 +7,7 @@ import pandas as pd
 
 from helpers.core import paths
 from helpers.core.metrics import alike, rate_interval
-from helpers.core.style import SIGNIFICANT, percent
+from helpers.core.style import percent
 from helpers.core.tables import fill
 from helpers.results.operating_point import threshold_for_escape_rate
 from helpers.results.out_of_fold import PROTOCOLS, read_folder, three_columns
@@ -28,6 +28,7 @@ ROWS = {
     "module prior, no pixel": "module_prior",
 }
 OUT_OF_FOLD = three_columns(read_folder(RESULTS / "out_of_fold")).set_index("model")
+FBP = OUT_OF_FOLD.loc["fbp"]
 QUICK = {
     name: pd.read_csv(RESULTS / "elpv-quick" / f"{name}.csv").set_index("model", drop=False)
     for name in ("06_results", "07_operating_points")
@@ -43,17 +44,16 @@ def test_the_table_is_computed_from_the_published_scores():
         row = OUT_OF_FOLD.loc[ROWS[name]]
         columns = ("seen_auc", "unseen_auc", "inside_auc")
         assert cells == [fill(f"{{{column}:%[]}}", row) for column in columns], name
-    lost = OUT_OF_FOLD.loc["fbp"]
-    assert lost.random_seeds == lost.groups_seeds == 3
+    assert FBP.random_seeds == FBP.groups_seeds == 3
     once = [
-        fill(f"{{{c}_mean:%}} ± {{{c}_std:%}}", lost)
+        fill(f"{{{c}_mean:%}} ± {{{c}_std:%}}", FBP)
         for c in ("seen_auc", "unseen_auc", "inside_auc")
     ]
     assert "One FBP training has {} (SD), {} and {}.".format(*once) in TEXT
-    assert f"the average loses {100 * lost.difference:.1f} points [" in TEXT
-    assert lost.p_holm < SIGNIFICANT
+    assert f"the average loses {100 * FBP.difference:.1f} points [" in TEXT
+    assert FBP.difference_low > 0  # of one test, as README shows it
     brightness, prior = OUT_OF_FOLD.seen_auc[["lr_on_brightness", "module_prior"]]
-    assert f"An AUC of {100 * lost.seen_auc:.0f} looks great." in TEXT
+    assert f"An AUC of {100 * FBP.seen_auc:.0f} looks great." in TEXT
     assert f"brightness alone has {100 * brightness:.0f}, and" in TEXT
     assert f"without a pixel, has {100 * prior:.0f}. Inside" in TEXT
     assert (
@@ -72,9 +72,8 @@ def test_the_quick_run_is_the_published_one():
         for column in ("seen_auc", "unseen_auc", "inside_auc")
         for _, row in OUT_OF_FOLD.iterrows()
     }
-    lost = OUT_OF_FOLD.loc["fbp"]
-    of_points = f"{100 * lost.difference_low:.1f}, {100 * lost.difference_high:.1f}"
-    text = TEXT.replace(f"the average loses {100 * lost.difference:.1f} points [{of_points}]", "")
+    of_points = f"{100 * FBP.difference_low:.1f}, {100 * FBP.difference_high:.1f}"
+    text = TEXT.replace(f"the average loses {100 * FBP.difference:.1f} points [{of_points}]", "")
     assert len(found := INTERVAL.findall(text)) > 15 and {*found} <= known
 
 
