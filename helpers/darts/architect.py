@@ -1,7 +1,7 @@
 """Take the alpha steps of the search (DARTS, Algorithm 1), of first and second order.
 
 Source: Liu et al. 2018, arXiv 1806.09055, equations 5 to 8. "alpha" is everything that
-`net.architecture_parameters()` gives: with partial channels the edge weights beta too.
+`net.architecture_parameters()` returns; with partial channels this includes the edge weights beta.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from helpers.training.loop import TrainingError
 
 BETAS = (0.5, 0.999)  # of Adam (arXiv 1806.09055, appendix A.1)
 EPSILON = 0.01  # of equation 8: the length of its steps from w
-# Beta's rate over alpha's. At the same rate (PC-DARTS) beta is faster than the operations, and an
-# edge that it gives up never learns which one it needs: see "differ" in `tests/benchmarks`.
+# Learning rate of beta divided by that of alpha. At equal rates (PC-DARTS) beta learns faster, and
+# an edge whose beta falls never learns its operation: see "differ" in `tests/benchmarks`.
 BETA_RATE = 0.1
 
 Batch = tuple[Tensor, Tensor]  # images (B, C, H, W) and targets (B,)
@@ -40,7 +40,7 @@ def gradients(
     """
     images, targets = batch
     loss = loss_of(net(images), targets)
-    # zeros for parameters without a part in the loss: alpha of a kind of cell that is absent
+    # zeros for parameters that the loss does not use: alpha of a kind of cell that is absent
     grads = torch.autograd.grad(loss, parameters, materialize_grads=True)
     if not all(value.isfinite().all() for value in (loss, *grads)):
         raise GradientError(
@@ -75,9 +75,9 @@ class Architect:
         self.adam = torch.optim.Adam(groups, lr=lr, betas=BETAS, weight_decay=weight_decay)
 
     def step(self, val: Batch, train: Batch | None = None, optimizer: Any = None) -> float:
-        """Take one step of alpha and return the validation loss that it descended.
+        """Take one step of alpha; return the validation loss before it.
 
-        The second order needs the batch `train` and the weights' SGD, for its lr (xi), momentum
+        Order 2 also needs the batch `train` and the SGD `optimizer` of w: its lr (xi), momentum
         buffers and weight decay. Raises what `gradient` raises.
         """
         loss, grads = self.gradient(val, train, optimizer)
@@ -90,13 +90,13 @@ class Architect:
     def gradient(
         self, val: Batch, train: Batch | None = None, optimizer: Any = None
     ) -> tuple[float, list[Tensor]]:
-        """Return the validation loss and its gradients by `net.architecture_parameters()`.
+        """Return the validation loss and its gradients for `net.architecture_parameters()`.
 
         Raises:
             GradientError: a gradient is not finite.
         """
         if self.order == 1:
-            # detached: gradients by the weights take half of the time, and nobody reads them
+            # detached: gradients for w would take half of the time, and are not used
             weights = [w.detach() for w in self.net.weight_parameters()]
             return self._at(weights, val, self.net.architecture_parameters())
         assert train is not None
@@ -105,7 +105,7 @@ class Architect:
     def _at(
         self, weights: Sequence[Tensor], batch: Batch, by: Sequence[Tensor]
     ) -> tuple[float, list[Tensor]]:
-        """Return loss and gradients of a batch at these weights; those of the network stay."""
+        """Return loss and gradients of a batch at these weights; the network keeps its own."""
         moved = dict(zip(self.net.weight_parameters(), weights, strict=True))
         parameters = {name: moved.get(p, p) for name, p in self.net.named_parameters()}
         output_of = functools.partial(functional_call, self.net, parameters)
@@ -114,9 +114,9 @@ class Architect:
     def second_order(self, val: Batch, train: Batch, optimizer: Any) -> tuple[float, list[Tensor]]:
         """Return dL_val(w')/dalpha - xi d2L_train(w)/dalpha dw v, with v = dL_val(w')/dw'.
 
-        These are equations 6 and 7, the product with v as in equation 8. Exact differentiation
-        holds two graphs at once: more memory and time. The two results differ where the steps of
-        the difference pass kinks of ReLU.
+        Equations 6 and 7; the product with v is the finite difference of equation 8. Exact
+        differentiation would hold two graphs at once, with more memory and time. Its result differs
+        where the steps of the difference cross kinks of ReLU.
         """
         net, weights = self.net, self.net.weight_parameters()
         alphas, xi = net.architecture_parameters(), optimizer.param_groups[0]["lr"]

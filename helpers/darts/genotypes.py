@@ -70,12 +70,12 @@ def _checked_edges(kind: str, edges: Any) -> tuple[Edge, ...]:
 
 
 def new_edges(before: Genotype, after: Genotype) -> int:
-    """Return how many of the 16 edges of `after`, with their operations, `before` does not have."""
+    """Count the edges of `after` (16, with their operations) that `before` does not have."""
     return sum(len({*after.edges(kind)} - {*before.edges(kind)}) for kind in KINDS)
 
 
 def count_skips(genotype: Genotype) -> int:
-    """Return the skip connections of the normal cell; more than 2 are a warning sign."""
+    """Count the skip connections of the normal cell; more than 2 are a warning sign."""
     return sum(operation == "skip_connect" for operation, _ in genotype.normal)
 
 
@@ -109,7 +109,7 @@ def derive_genotype(
 
 
 def strengths(alpha: Any, beta: Any) -> list[list[float]]:
-    """Return the weights (14, 7) of the operations other than none, softmax (and beta) applied."""
+    """Return softmax(alpha) of all operations but none (14, 7), times softmax(beta) if given."""
     weights = torch.as_tensor(alpha).double().softmax(dim=1)
     if beta is not None:
         weights = weights * softmax_by_node(torch.as_tensor(beta).double())[:, None]
@@ -121,8 +121,8 @@ def strongest_edges(
 ) -> tuple[Edge, ...]:
     """Return a cell: each node's two strongest edges, each with its strongest operation.
 
-    weights (14, 7) are those of OPERATIONS on EDGES; an edge is as strong as edge_weights (14,)
-    say, or else as its strongest operation. Ties go to the lower index.
+    weights (14, 7) are those of OPERATIONS on EDGES. The strength of an edge is its value in
+    edge_weights (14,) or, without them, its largest weight. Ties go to the lower index.
     """
     strength = edge_weights or [max(row) for row in weights]
     edges: list[Edge] = []
@@ -137,8 +137,8 @@ def strongest_edges(
 def random_genotype(seed: int) -> Genotype:
     """Draw one of the 180 * 49^4 distinct cells of each kind; a seed always gives the same one.
 
-    All are equally probable. The baseline that a search has to beat (Lindauer and Hutter, arXiv
-    1909.02453).
+    All are equally probable. Random cells are the baseline that a search has to beat (Lindauer and
+    Hutter, arXiv 1909.02453).
     """
     draw = random.Random(seed)
     inputs = [s for _ in KINDS for node in NODE_STATES for s in draw.sample(range(node), 2)]
@@ -165,10 +165,10 @@ def described(genotype: Genotype, provenance: Mapping[str, Any]) -> dict[str, An
 
 
 def load(path: Path) -> tuple[Genotype, dict[str, Any]]:
-    """Return what a file says (see `described`), or one that holds a genotype alone.
+    """Load a genotype and its provenance from a file: see `described`, or a genotype alone.
 
     Raises:
-        ArtifactError, GenotypeError: it is missing or not JSON, or holds no cell; see the message.
+        ArtifactError, GenotypeError: the file is missing, is not JSON, or holds no valid cell.
     """
     content, provenance = files.load_json(path), {}
     if isinstance(content, dict) and "genotype" in content:

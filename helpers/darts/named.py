@@ -46,18 +46,18 @@ class NamedCell:
 
     @property
     def name(self) -> str:
-        """The name of the model's files."""
+        """Return the name of the model's files."""
         return self.model.slug
 
 
 def check_names(names: Sequence[str], random_cells: int) -> None:
-    """Refuse a name that is neither that of a cell nor of a .json file that holds one.
+    """Raise an error unless each name is that of a cell, or of a .json file that holds a cell.
 
     Away from Kaggle, a file below Kaggle's inputs need not exist: a notebook made for Kaggle may
     name it.
 
     Raises:
-        GenotypeError, ArtifactError: with the culprit.
+        GenotypeError, ArtifactError: the message names the culprit.
     """
     known = [*PUBLISHED, *FOUND, "random"]
     for name in names:
@@ -99,7 +99,7 @@ def named_cells(
 ) -> list[NamedCell]:
     """Return the cells with these names, in their order.
 
-    Names are of PUBLISHED or FOUND, "random" (`random_cells` of the seeds 0, 1, ...), or files.
+    A name is a key of PUBLISHED or FOUND, "random" (`random_cells`, of seeds 0, 1, ...), or a file.
     `of_run` are the cells that the run found, with their provenance; others of FOUND are skipped.
 
     Raises:
@@ -137,8 +137,8 @@ def candidates(
 ) -> dict[str, list[NamedCell]]:
     """Return the cells to compare by kind: "searched", "file" (`given`), "published", "random".
 
-    The `count` random cells are those of several draws whose size is nearest to the mean of the
-    searched ones: a larger network is often better, however it was found.
+    The `count` random cells are those of `DRAWS` times as many whose size is nearest to the mean
+    of the searched cells: a larger network is often better, however its cell was found.
     """
     drawn = [random_cell(seed) for seed in range(DRAWS * count if searched else count)]
     if searched:
@@ -156,10 +156,10 @@ def successive_halving(
 ) -> pd.DataFrame:
     """Train `names` for `epochs`, the best third for three times as many, until one is left.
 
-    `train_rung` returns the result of each name after so many epochs from random weights: the
-    learning rate falls with the last epoch, so a short training is not the first part of a long
-    one. No rung but the first has more than `most` epochs: the best of the rung before has won. The
-    first of equal ones wins.
+    `train_rung(names, epochs)` trains each name from scratch and returns the results: the learning
+    rate falls until the last epoch, so a short training is not the start of a long one. Only the
+    first rung may have more than `most` epochs: if the next one would, the best of this rung wins.
+    Ties go to the first.
 
     Returns:
         A row for each training: epochs, model, val_auc, seconds, kept (it continues, or has won).

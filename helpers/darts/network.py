@@ -24,7 +24,7 @@ from helpers.models.spec import ModelSpec, Network, count_parameters
 class Cell(nn.Module):
     """A discrete cell: (B, C_older, H0, W0) and (B, C_newer, H, W) to (B, 4 C, H', W').
 
-    H0 = H, or twice H with `reduction_before`; H' = ceil(H / 2) in a reduction cell, else H.
+    H = ceil(H0 / 2) with `reduction_before`, else H0; H' = ceil(H / 2) in a reduction cell, else H.
     """
 
     def __init__(
@@ -69,8 +69,8 @@ class AuxiliaryHead(nn.Module):
     """Second classifier on the (B, C, H, W) map after cell 2L//3, for the training loss only.
 
     The published heads take one map size (7x7 after the ImageNet stem at 224 px, 8x8 after the
-    CIFAR stem at 32 px) and are reproduced there. Smaller maps are first enlarged by repeating
-    pixels. Larger ones give several positions, which are averaged before the linear layer.
+    CIFAR stem at 32 px); with that size this head equals them. Smaller maps are first enlarged by
+    repeating pixels. Larger maps give several positions, averaged before the linear layer.
     """
 
     def __init__(self, channels: int, num_classes: int, stem: str = "imagenet") -> None:
@@ -158,11 +158,11 @@ class DerivedNetwork(Network):
         return newer, middle
 
     def embed(self, x: Tensor) -> Tensor:
-        """Return what the classifier sees, the last cell's means: (B, embedding_size)."""
+        """Return the embeddings (B, embedding_size): the means of the last cell's maps."""
         return self._features(x)[0].mean(dim=(2, 3))
 
     def before_epoch(self, epoch: int, epochs: int) -> None:
-        """Set the share of dropped paths on every edge but the identities, from 0 on."""
+        """Raise the drop-path rate linearly, from 0 in epoch 0; identities are never dropped."""
         for module in self.modules():
             if isinstance(module, StochasticDepth):
                 module.p = self.drop_path * epoch / epochs
@@ -170,7 +170,7 @@ class DerivedNetwork(Network):
 
 def parameters(genotype: Genotype, size: NetworkSettings, in_channels: int = 3) -> int:
     """Return the number of weights of a genotype's network, without the auxiliary head."""
-    with torch.device("meta"):  # a network of shapes alone
+    with torch.device("meta"):  # shapes only, no memory for weights
         network = DerivedNetwork(genotype, size, NUM_CLASSES, in_channels)
     network.auxiliary_head = None
     return count_parameters(network)
@@ -183,7 +183,7 @@ def network_spec(
 
     Images are normalised with the mean 0.5 and the standard deviation 0.25 in each channel.
     """
-    with torch.device("meta"):  # a network of shapes alone
+    with torch.device("meta"):  # shapes only, no memory for weights
         shape = DerivedNetwork(genotype, size, NUM_CLASSES, in_channels)
     return ModelSpec(
         name=f"DARTS network, C={size.channels}, L={size.layers}",

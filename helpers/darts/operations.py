@@ -1,7 +1,7 @@
-"""The operations of a derived network as plain modules, and what the supernet shares with them.
+"""Build the operations of a derived network, and the layers that the supernet shares with it.
 
 Source: Liu et al. 2018, arXiv 1806.09055, section 3.1 and appendix A. Every operation maps
-(B, C, H, W) to (B, C, ceil(H / stride), ceil(W / stride)), so that odd maps agree at every node.
+(B, C, H, W) to (B, C, ceil(H / stride), ceil(W / stride)), so maps of odd size agree too.
 """
 
 from __future__ import annotations
@@ -46,9 +46,9 @@ def pad_to_even(x: Tensor) -> Tensor:
 def stems(
     stem: str, in_channels: int, channels: int, track_statistics: bool = True
 ) -> tuple[nn.Module, nn.Module]:
-    """Return the layers from images to the older input of the first cell, and on to the newer.
+    """Return two modules: from images to the first cell's older input, and from that to the newer.
 
-    "cifar" keeps H and W and gives both inputs 3 * `channels`. The others give both `channels`:
+    "cifar" keeps H and W; both inputs have 3 * `channels` channels. Otherwise both have `channels`:
     "half" and "quarter" divide H and W by 2 and 4, "imagenet" by 4, then by 8.
     """
 
@@ -67,8 +67,8 @@ def stems(
 class FactorizedReduce(nn.Module):
     """Halve the map without losing pixels: (B, C_in, H, W) to (B, C_out, ceil(H/2), ceil(W/2)).
 
-    ReLU, then two 1x1 convolutions of stride 2, the second on the input shifted by one pixel both
-    ways, concatenated, BN. Odd maps are padded with zeros so that both branches agree in size.
+    ReLU, two 1x1 convolutions of stride 2 (the second on the input shifted by one pixel in both
+    directions), concatenation, BN. Odd maps are padded with zeros, so both branches agree in size.
     """
 
     def __init__(self, in_channels: int, out_channels: int) -> None:

@@ -1,4 +1,4 @@
-"""Choose a cell by what the finished supernet loses without an operation, and without an edge.
+"""Choose a cell by how much the loss of a supernet rises without each operation and edge.
 
 Source: Wang et al. 2021, arXiv 2108.04392 (DARTS-PT): the size of alpha does not say what an
 operation is worth. The paper decides one edge after the other and fine-tunes the supernet after
@@ -30,7 +30,7 @@ from helpers.training.inference import placed
 
 
 def without(net: Supernet, kind: str, edge: int, operation: int | None = None) -> dict[str, Tensor]:
-    """Return alpha (and beta), by name, without an operation of an edge, or without all if None.
+    """Return alpha (and beta) by name, with one operation of an edge removed, or all if None.
 
     `edge` and `operation` are a row and a column of alpha. The operation's weight goes to `none`,
     which adds nothing, so that all other weights stay as they are. If there is edge normalisation,
@@ -52,7 +52,7 @@ def worths(net: Supernet, batch: Batch) -> dict[str, Any]:
     """Return how much the loss of a batch rises without each operation, and without each edge.
 
     By kind of cell: "operations" (edges, 7) in the order of OPERATIONS, and "edges" (edges,). An
-    operation or edge is taken from all cells of its kind, which share alpha.
+    operation or edge is removed from all cells of its kind, which share alpha.
     """
     images, targets = batch
 
@@ -70,7 +70,7 @@ def worths(net: Supernet, batch: Batch) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Selection:
-    """What a supernet loses without each operation and edge, and the cell that follows from it."""
+    """The worth of each operation and edge of a supernet, and the cell that follows from it."""
 
     worth: dict[str, Any]  # see `worths`
     images: int  # on which it was measured
@@ -78,7 +78,7 @@ class Selection:
 
     @property
     def genotype(self) -> Genotype:
-        """Each node's two edges of most worth, each with its operation of most worth; no limit."""
+        """Return each node's two best edges, each with its best operation; skips have no limit."""
         worths = (self.worth[kind] for kind in KINDS)
         return Genotype(*(strongest_edges(w["operations"], w["edges"]) for w in worths))
 
@@ -86,7 +86,7 @@ class Selection:
 def select_by_perturbation(
     weights: dict[str, Tensor], images: ImageCache, table: pd.DataFrame, settings: SearchSettings
 ) -> Selection:
-    """Choose a cell from the supernet of a finished search, whose weights and arguments these are.
+    """Choose a cell from the supernet of a finished search, given its weights and arguments.
 
     The worths are those of the first `perturbation_images` images of alpha's half, as one batch.
     """

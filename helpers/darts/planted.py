@@ -38,7 +38,7 @@ Draw = Callable[[np.random.Generator, int], tuple[np.ndarray, np.ndarray]]  # la
 
 
 def pairs(rng: np.random.Generator, label: int, distance: int) -> np.ndarray:
-    """Draw pairs of dots so far apart, in rows (label 1) or in columns (0)."""
+    """Draw pairs of dots `distance` pixels apart, along rows (label 1) or along columns (0)."""
     pixels = np.zeros((SIZE_PX, SIZE_PX))
     rows, columns = rng.integers(0, SIZE_PX - distance, size=(2, DOTS))
     rows += distance * rng.integers(2, size=DOTS)  # drawn as the columns are: a dot tells nothing
@@ -55,7 +55,7 @@ def stripes(rng: np.random.Generator, label: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Problem:
-    """How images are drawn, and which operations are right on which edges."""
+    """A function that draws images, and the right operations of the edges."""
 
     draw: Draw
     right: Mapping[int, tuple[str, ...]]  # row of alpha to operations
@@ -77,7 +77,7 @@ class OneCell(Supernet):
     def __init__(self, partial: int) -> None:
         super().__init__(CHANNELS, layers=1, num_classes=2, partial=partial, nodes=1)
         self.stem0, self.stem1 = (Pointwise(1, 3 * CHANNELS) for _ in range(2))
-        # The supernet has no ReLU here; means of linear maps would not say what is beside what.
+        # Without this ReLU the mean would not depend on which pixels are neighbours.
         self.pool = nn.Sequential(nn.ReLU(), nn.AdaptiveAvgPool2d(1))
 
     def inputs(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -88,9 +88,9 @@ class OneCell(Supernet):
 def halves_of(
     problem: Problem, settings: SearchSettings, permuted: bool = False
 ) -> list[EmbeddingBatches]:
-    """Return the half for w and the half for alpha, with as many images of each class.
+    """Return the half for w and the half for alpha, with equally many images of each class.
 
-    If `permuted`, each image of alpha's half has the label of another: there is nothing to find.
+    If `permuted`, the labels of alpha's half are shuffled: there is nothing to find.
     """
     rng = seeding.numpy_stream(settings.seed, "planted images")
     count = problem.images * settings.partial

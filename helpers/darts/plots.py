@@ -72,7 +72,7 @@ def draw_genotypes(
 
 
 def growing_cell(history: Sequence[Record], max_skips: int, limit: float) -> HTML:
-    """Return the cells that each epoch of a search would keep, with a slider; first the last.
+    """Return the cell that each epoch of a search would keep, with a slider; the last is shown.
 
     Edges that lead by no more than the limit of the whole search (`verdict.null_limit`) are pale.
     """
@@ -134,8 +134,8 @@ def alpha_heat_maps(
 ) -> Figure:
     """Plot softmax(alpha) of edges by operations after the last epoch.
 
-    White is 1/8, the weight of all operations at the start. A frame is around the operations that
-    `cell` keeps, wide if the choice is `sure`, a dot on those of `perturbed`. softmax(beta) is
+    White is 1/8, the weight of each operation at the start. The operations that `cell` keeps have a
+    frame (a wide one if the choice is in `sure`), those of `perturbed` a dot. softmax(beta) is
     beside the name of its edge.
     """
     end, start = history[-1], 1 / len(PRIMITIVES)

@@ -1,10 +1,10 @@
-"""Search inside a pretrained network: one training for all its parts, then a choice of the best.
+"""Search inside a pretrained network: train all its parts (subnetworks) at once, choose the best.
 
-In each step the largest part learns the labels, and the smallest part and one drawn at random
-learn what the largest one says about the same images: the sandwich rule with distillation in place
-(Yu & Huang 2019, arXiv 1903.05134). All share their weights, so that a part can be judged without a
-training of its own, once its batch norms have seen images (there, section 3.3). Parts differ in
-the blocks of their stages, the stride of the last maps, and the size of the images.
+In each step the largest part learns the labels; the smallest part and a random part learn the
+largest part's scores of the same images: the sandwich rule with inplace distillation (Yu & Huang
+2019, arXiv 1903.05134). All parts share their weights, so a part is evaluated without a training of
+its own, once its batch-norm statistics are recalibrated (section 3.3 there). Parts differ in the
+number of blocks of each stage, the stride of the last maps, and the size of the images.
 
     shared = train(space, images, table, settings, seed=0)
     best, *_ = evolve(space, score, limit=150e6, seed=0)  # by held_out_scores(shared, ...)
@@ -41,7 +41,7 @@ from helpers.training.loop import Loss, Training
 from helpers.training.settings import ALONE, Steering, TrainSettings
 
 SIZES_PX = (96, 112, 128, 160, 192)
-RECALIBRATION = 16  # batches that set the statistics of a part's batch norms
+RECALIBRATION = 16  # training batches that set a part's batch-norm statistics
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Candidate:
     size_px: int
 
     def differs(self, other: Candidate) -> int:
-        """Return in how many choices two candidates differ: blocks of a stage, stride, size."""
+        """Count the choices in which two candidates differ: blocks of a stage, stride, size."""
         ours, theirs = ((*c.kept.depths, c.kept.stride, c.size_px) for c in (self, other))
         return sum(a != b for a, b in zip(ours, theirs, strict=True))
 
@@ -66,19 +66,19 @@ class Space:
 
     @functools.cached_property
     def depths(self) -> tuple[int, ...]:
-        """Blocks of each stage of the whole network."""
+        """Return the number of blocks in each stage of the whole network."""
         return subnets.depths_of(fit.pretrained(self.weights, max(self.sizes_px), 0).trunk)
 
     @functools.cached_property
     def candidates(self) -> list[Candidate]:
-        """All parts; the first is the smallest, the last the largest."""
+        """Return all parts; the first is the smallest, the last the largest."""
         depths = itertools.product(*(range(1, n + 1) for n in self.depths))
         choices = itertools.product(depths, STRIDES, sorted(self.sizes_px))
         return [Candidate(Subnet(kept, stride), size_px) for kept, stride, size_px in choices]
 
     @functools.cached_property
     def macs(self) -> dict[Candidate, int]:
-        """The multiply-adds of each candidate for one image: of the whole without some blocks."""
+        """Return the multiply-adds of each candidate for one image: the whole minus cut blocks."""
         found = {}
         for stride, size_px in itertools.product(STRIDES, self.sizes_px):
             whole = Subnet(self.depths, stride).of(self.weights.backbone)
@@ -97,10 +97,10 @@ class Space:
 
 
 class Shared(Network):
-    """A pretrained classifier, all of whose parts can be computed with the same weights.
+    """A pretrained classifier whose parts share its weights.
 
-    It gives the raw scores (B, K) of the largest, the smallest and a random part, or those of the
-    part that is `active` alone.
+    It returns the raw scores (B, K) of the largest, the smallest and a random part, or only those
+    of the `active` part.
     """
 
     def __init__(self, space: Space, seed: int) -> None:
@@ -112,7 +112,7 @@ class Shared(Network):
 
     @contextlib.contextmanager
     def part(self, candidate: Candidate) -> Iterator[Network]:
-        """Make the network a candidate for as long as the block runs."""
+        """Cut the network down to a candidate during a `with` block."""
         trunk = self.whole.trunk
         blocks = trunk.blocks
         strides = [(stage[0].conv_dw, stage[0].conv_dw.stride) for stage in blocks]
@@ -169,8 +169,8 @@ def train(
 ) -> Shared:
     """Train all parts of a network on the rows `train` of a table; keep the last epoch.
 
-    The images have the largest size. The seed is that of the head, the order, the augmentation and
-    the drawn parts.
+    The images have the largest size. The seed sets the initial head, the order, the augmentation
+    and the random parts.
     """
     shared = Shared(space, seed)
     batches = _training_batches(shared, images, table, settings)
@@ -193,10 +193,10 @@ def held_out_scores(
     settings: TrainSettings,
     candidate: Candidate,
 ) -> np.ndarray:
-    """Score the rows `val` by a candidate, after its batch norms have seen training images.
+    """Return a candidate's probabilities of bad (N,) for the rows `val`.
 
-    The shared statistics belong to no part alone. A mean over batches, the same ones for each
-    candidate, replaces them for good.
+    The shared batch-norm statistics fit no single part. Means over training batches, the same
+    batches for each candidate, replace them permanently.
     """
     shared.active = candidate
     try:
@@ -218,11 +218,11 @@ def evolve(
     population: int = 24,
     generations: int = 4,
 ) -> dict[Candidate, float]:
-    """Look for the best candidates within a limit of multiply-adds; return scores, the best first.
+    """Search the best candidates within a limit of multiply-adds; return scores, the best first.
 
-    The first generation is drawn at random. Those of a later one differ in one choice from one of
-    the best quarter of all before (regularised evolution without ageing: Real et al. 2019, arXiv
-    1802.01548, drops the oldest; so few generations need none dropped).
+    The first generation is random. Later candidates differ in one choice from one of the best
+    `population // 4` so far (regularised evolution without ageing: Real et al. 2019, arXiv
+    1802.01548, drop the oldest candidates; so few generations do not need that).
 
     Raises:
         ValueError: even the smallest candidate is above the limit.

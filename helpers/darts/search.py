@@ -1,7 +1,7 @@
 """Search a cell by gradient descent: DARTS, Algorithm 1.
 
 Sources: Liu et al. 2018, arXiv 1806.09055; partial channels and alpha's warm-up: Xu et al. 2019,
-arXiv 1907.05737. The images are halved, stratified, into a half for w and a half for alpha.
+arXiv 1907.05737. The images are split in two, stratified by class: one half for w, one for alpha.
 
     result = search(images, table, SearchSettings(epochs=2, layers=3))  # table: `id`, `label`
     result.genotype.edges("normal")
@@ -40,7 +40,7 @@ Record = Mapping[str, Any]  # an epoch's entry in the history of the search
 
 @dataclass(frozen=True)
 class Search:
-    """A finished search: an entry for each epoch, how it was done, the supernet's last state."""
+    """A finished search: a record of each epoch, its provenance, the supernet's last state."""
 
     history: list[dict[str, Any]]
     provenance: dict[str, Any]
@@ -48,7 +48,7 @@ class Search:
 
     @property
     def genotype(self) -> Genotype:
-        """The cell of the last epoch, within the limit of skip connections."""
+        """Return the cell of the last epoch, within the limit of skip connections."""
         return genotype_of(self.history[-1], self.provenance["settings"]["max_skips"])
 
 
@@ -62,7 +62,7 @@ def search(
 ) -> Search:
     """Search a cell on the images of a table: `id`, `label`, and `group` if groups stay apart.
 
-    If `permuted`, the labels of alpha's half are shuffled: they say nothing about the images.
+    If `permuted`, the labels of alpha's half are shuffled: there is nothing to find.
     """
     net = make_supernet(settings, images)
     for_w, for_alpha = halves(table, settings.seed, settings.search_images)
@@ -165,8 +165,8 @@ def make_supernet(settings: SearchSettings, images: ImageCache) -> Supernet:
 def stem_for(size_px: int) -> str:
     """Return the stem that leaves the smallest maps on which the operations still differ.
 
-    Two reductions halve them. A dilated 5x5 convolution spans 9 pixels, and on maps of 2 x 2 it is
-    one tap: so the stem leaves at least 28 pixels, as DARTS has with 224 px (appendix A.4).
+    Each of two reductions halves the maps. A dilated 5x5 convolution spans 9 pixels; on 2 x 2 maps
+    only one tap is left. So the stem leaves at least 28 pixels, as DARTS at 224 px (appendix A.4).
     """
     for stem, stride in (("imagenet", 8), ("quarter", 4), ("half", 2)):
         if size_px >= 28 * stride:
@@ -175,9 +175,9 @@ def stem_for(size_px: int) -> str:
 
 
 def endless(half: Batches, seed: int, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield the batches of a half in the epoch's order, again and again.
+    """Yield the batches of a half in the epoch's order; at the end, start again.
 
-    Both halves have as many batches, give or take one.
+    The half for w may have more batches. Fewer than two images raise TrainingError.
     """
     if len(half) < 2:  # batch norm needs two images
         raise TrainingError(f"the half for alpha has {len(half)} images: give more training images")
@@ -189,8 +189,8 @@ def endless(half: Batches, seed: int, epoch: int) -> Iterator[tuple[Tensor, Tens
 def architecture(net: Supernet) -> dict[str, Any]:
     """Return alpha (and beta) of an epoch as plain numbers, with alpha's entropy.
 
-    Entropies are means over the edges of a kind of the softmax's entropy in nats, from 0 (decided)
-    to ln 8 = 2.08 (undecided).
+    The entropy of softmax(alpha) is the mean over the edges of a kind of cell, in nats: from 0
+    (decided) to ln 8 = 2.08 (undecided).
     """
     record: dict[str, Any] = {}
     for kind in KINDS:

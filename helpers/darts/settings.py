@@ -27,7 +27,7 @@ from helpers.training.settings import (
 
 @dataclass(frozen=True, config=STRICT)
 class SearchSettings:
-    """04: the DARTS search. Everything else follows the published recipe."""
+    """Settings of notebook 04, the DARTS search; everything else follows the published recipe."""
 
     seed: Seed = setting(0, SEED)
     image_size_px: int = setting(64, "side of the images that the supernet sees", ge=16)
@@ -63,14 +63,14 @@ class SearchSettings:
 
     @property
     def training(self) -> TrainSettings:
-        """The training of w."""
+        """Return the settings of the training of w."""
         fixed: dict[str, Any] = {"optimizer": "sgd", "schedule": "cosine", "label_smoothing": 0.0}
         return training_of(self, precision="no", keep="last", **fixed)
 
 
 @dataclasses.dataclass(frozen=True)
 class NetworkSettings:
-    """The size of a cell's network, and what it has in training alone."""
+    """The size of a genotype's network, and the parts that only its training uses."""
 
     channels: int  # C of the first cells
     layers: int  # L, the number of cells
@@ -81,9 +81,9 @@ class NetworkSettings:
 
 @dataclass(frozen=True, config=STRICT)
 class RetrainSettings:
-    """05: networks of genotypes from random weights. The defaults are the report's Table 1.
+    """Settings of notebook 05: train genotypes from scratch. The defaults are the report's Table 1.
 
-    What Table 1 leaves open comes from DARTS's ImageNet recipe (arXiv 1806.09055, appendix A.4).
+    Values that Table 1 lacks come from DARTS's ImageNet recipe (arXiv 1806.09055, appendix A.4).
     """
 
     seed: Seed = setting(0, SEED)
@@ -102,7 +102,7 @@ class RetrainSettings:
     epoch_images: EpochImages = setting(0, EPOCH_IMAGES)
     optimizer: Literal["sgd", "adamw"] = setting("sgd", "of the weights; DARTS has SGD")
     retrain_lr: float = setting(0.1, "learning rate at its peak or start; the report has 0.1", gt=0)
-    # from 1 on the steps add up without end
+    # with 1 or more the steps would grow without limit
     momentum: float = setting(0.9, "of SGD", ge=0, lt=1)
     retrain_weight_decay: float = setting(3e-5, "pulls the weights to 0; the report has 3e-5", ge=0)
     schedule: Literal["one_cycle", "cosine", "exponential", "constant"] = setting(
@@ -125,11 +125,11 @@ class RetrainSettings:
 
     @property
     def network(self) -> NetworkSettings:
-        """The size of each network."""
+        """Return the size of each network."""
         size = (self.retrain_channels, self.retrain_layers)
         return NetworkSettings(*size, auxiliary=self.auxiliary, drop_path=self.drop_path)
 
     @property
     def training(self) -> TrainSettings:
-        """The training of each network."""
+        """Return the settings of the training of each network."""
         return training_of(self, "retrain_")

@@ -27,4 +27,4 @@ KINDS = ("normal", "reduce")  # of cells, named as in the published genotypes
 
 
 class GenotypeError(UserError):
-    """A genotype or a file of one is not valid; the message names the culprit."""
+    """A genotype, or the file of a genotype, is not valid; the message names the culprit."""

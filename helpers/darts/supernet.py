@@ -3,9 +3,9 @@
 Sources: Liu et al. 2018, arXiv 1806.09055 (search space, weight sharing); Xu et al. 2019, arXiv
 1907.05737 (partial channels, edge normalisation).
 
-The edges that leave one state read the same maps, so they are computed together, in layers whose
-channels are E edges times C channels: an operation is a few layers however many edges there are.
-In the shapes B are the images, H and W the size of a state's maps, h and w that of the nodes.
+The edges that leave one state read the same maps, so they are computed together, in layers of
+E edges times C channels: an operation takes a few layers, however many edges there are.
+In shapes, B is the batch, H and W the size of a state's maps, h and w the size of the nodes' maps.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from helpers.darts.space import OPERATIONS, PRIMITIVES
 from helpers.models.spec import Network
 
 ALPHA_STD = 1e-3  # the softmax starts nearly uniform (arXiv 1806.09055, appendix A.1)
-NARROW = 16  # below so many channels one product for all edges is faster than one for each
+NARROW = 16  # with fewer channels, one product for all edges is faster than one per edge
 
 
 def batch_norm(x: Tensor, scale: Tensor | None = None) -> Tensor:
@@ -101,7 +101,7 @@ class Edges(nn.Module):
 
         weights (E, 7) are those of all operations but `none`, which adds nothing.
         """
-        # BN multiplies each channel by a number anyway: by the weight of the operation.
+        # BN can scale each channel at no cost, so it multiplies by the weight of the operation.
         wide_weights = weights.t().repeat_interleave(self.channels, dim=1)  # (7, E * C)
         scale = dict(zip(OPERATIONS, wide_weights, strict=True))
         r = F.relu(x)
@@ -123,7 +123,7 @@ class Edges(nn.Module):
 def add_weighted(out: Tensor, maps: Tensor, weights: Tensor) -> Tensor:
     """Return out (B, E * C, H, W) plus sum_s weights[e, s] maps_s in each of its blocks e.
 
-    maps (B, S * C, H, W) hold S maps that are the same for all edges. Their sums are a product with
+    maps (B, S * C, H, W) hold S maps that are the same for all edges. The sums are one product with
     a matrix whose blocks are weights[e, s] times the identity.
     """
     channels = maps.shape[1] // weights.shape[1]
@@ -138,7 +138,7 @@ class Cell(nn.Module):
 
     H = ceil(H0 / 2) with `reduction_before`, else H0; h = ceil(H / 2) in a reduction cell, else H.
     The same holds for the widths. With `partial` = K only C / K channels of a state go through the
-    operations (arXiv 1907.05737, equation 1), and the rest goes past them.
+    operations (arXiv 1907.05737, equation 1), and the others bypass them.
     """
 
     def __init__(
@@ -163,7 +163,7 @@ class Cell(nn.Module):
         )
 
     def forward(self, r0: Tensor, r1: Tensor, weights: Tensor, beta: Tensor | None) -> Tensor:
-        """Return the nodes from the inputs after their ReLU.
+        """Return the nodes (B, nodes * C, h, w) from the two inputs, after their ReLU.
 
         weights (edges, 7) hold the weights of the operations, times beta (edges,) if there is one.
         """
@@ -214,7 +214,7 @@ class Supernet(Network):
     `stem` "cifar" (full resolution), "half", "quarter" or "imagenet" (one eighth), `partial` the K
     of PC-DARTS: 1/K of the channels go through the operations, with edge normalisation; 1 is plain
     DARTS. K must divide C.
-    BN always uses batch statistics, so that no pass leaves a trace in the network.
+    BN always uses batch statistics, so a forward pass changes no state of the network.
 
     Example:
         >>> net = Supernet(channels=16, layers=8, num_classes=2)

@@ -1,4 +1,4 @@
-"""Say what a search decided: which choices lead by more than if there were nothing to find.
+"""Say what a search decided: the choices that lead by more than they would by noise alone.
 
 The strength of an operation on an edge is softmax(alpha), with partial channels times softmax(beta)
 over the inputs of the node. A cell keeps two inputs for each node, and an operation on each.
@@ -18,7 +18,7 @@ from helpers.darts.genotypes import strengths
 from helpers.darts.settings import SearchSettings
 from helpers.darts.space import EDGES, KINDS, OPERATIONS
 
-SEARCHES, QUANTILE = 100, 0.95  # of noise: how many, and how many of them stay below the limit
+SEARCHES, QUANTILE = 100, 0.95  # simulated noise searches, and the share of them below the limit
 History = Sequence[Mapping[str, Any]]  # of `search.alternate`
 
 
@@ -35,7 +35,7 @@ def choices(record: Mapping[str, Any]) -> list[Choice]:
     """Return the choices that an epoch's alpha (and beta) makes, see `search.architecture`.
 
     For each kind of cell: the operation of every edge that is kept, and the inputs of every node
-    that has more than two; these lead by the second best input over the third.
+    that has more than two; their lead is that of the second best input over the third.
     """
     made = []
     for kind in KINDS:
@@ -56,11 +56,11 @@ def choices(record: Mapping[str, Any]) -> list[Choice]:
 
 
 def noise_limit(history: History, settings: SearchSettings) -> float:
-    """Return the lead that no choice of 95 in 100 searches like this reaches by noise alone.
+    """Simulate searches of pure noise; return the 95 % quantile of their largest leads.
 
-    Every image of alpha's half then pulls alpha and beta in a direction of its own, whatever the
-    operation, and the same images come back in every epoch. Adam does not see the size of the
-    gradients. Weight decay, which makes leads smaller, is left out.
+    The gradients of alpha and beta are random, but have the same mean in every epoch, because the
+    same images come back. Their size does not matter, since Adam normalises it. Weight decay, which
+    makes leads smaller, is left out.
     """
     steps = math.ceil(history[-1]["images"] / settings.batch_size)  # of an epoch
     edges = len(history[-1]["alpha_normal"])
@@ -87,8 +87,8 @@ def noise_limit(history: History, settings: SearchSettings) -> float:
 def null_limit(null: History, settings: SearchSettings) -> float:
     """Return the larger of the limit of noise and the largest lead of a null search.
 
-    `null` is the history of the same search with permuted labels in alpha's half. Such labels pull
-    alpha too. It is one draw: without an answer, one search of two has a choice above this limit.
+    `null` is the history of the same search with permuted labels in alpha's half. Such labels move
+    alpha too. It is a single draw: with nothing to find, up to one search in two exceeds the limit.
     """
     return max(noise_limit(null, settings), *(choice.lead for choice in choices(null[-1])))
 
@@ -101,7 +101,7 @@ def decided(history: History, limit: float) -> list[Choice]:
 def verdict(history: History, limit: float) -> str:
     """Return a sentence that says how much of the cells the search decided, by `null_limit`.
 
-    The cells if half of the choices lead by more, a part if a quarter does: fewer may by luck.
+    "The cells" needs half of the choices above the limit, "a part" a quarter: fewer may be luck.
     """
     made, sure = choices(history[-1]), decided(history, limit)
     result = "next to nothing" if sure else "nothing"

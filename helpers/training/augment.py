@@ -18,7 +18,7 @@ def turned(images: Tensor, views: Tensor) -> Tensor:
 
 
 class RandomSymmetry(nn.Module):
-    """Bring each image of a batch into one of its first `count` symmetries, drawn uniformly."""
+    """Apply one of the first `count` symmetries, drawn uniformly, to each image of a batch."""
 
     def __init__(self, count: int) -> None:
         super().__init__()
@@ -30,9 +30,9 @@ class RandomSymmetry(nn.Module):
 
 
 def augmentation(kind: str) -> nn.Module:
-    """Return random views of a batch (B, C, H, W) in [0, 1], drawn for each image on its own.
+    """Return a module that augments each image of a batch (B, C, H, W) in [0, 1] independently.
 
-    They are drawn from torch's global generators; the training loop sets their stream.
+    It draws from torch's global generators; the training loop sets their seed.
 
     `kind` is "none"; "flips" (the four mirror images); "symmetries" (all eight of the square); or
     "full" (also a small rotation, shift and scale of every second image, and of the gray values).
@@ -44,7 +44,7 @@ def augmentation(kind: str) -> nn.Module:
         return symmetries
     from kornia import augmentation as K  # takes a second to import: only if it is used
 
-    # Small: a part is nearly straight in its frame. Resampling softens hairlines: half stay sharp.
+    # Small: parts are nearly straight. Resampling blurs fine lines, so half of the images skip it.
     shift, scale = (0.04, 0.04), (0.95, 1.05)
     return nn.Sequential(
         symmetries,

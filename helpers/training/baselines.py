@@ -132,10 +132,10 @@ def fit_baseline(
 ) -> FittedBaseline:
     """Choose hyper-parameters by cross-validated AUC, then fit on all training rows.
 
-    An SVM is fitted on `SVM_IMAGES` of them at most, drawn by class; `chosen` then says how many.
-    Hyper-parameters are chosen on at most `cv_images` rows, drawn by class; 0: all. The folds are
+    An SVM is fitted on at most `SVM_IMAGES`, stratified by class; `chosen` then says how many.
+    Hyper-parameters are chosen on at most `cv_images` rows, stratified; 0: all. The folds are
     stratified, and keep `groups` (N,) together if they can. `name` is one of `NAMES`, `embeddings`
-    are (N, D) float32, and label 1 is bad.
+    are (N, D) float32, and label 1 is bad. Fewer than two rows of a class raise ValueError.
     """
     random_state = seeding.stream_seed(seed, f"baseline {name}") % 2**31
     limited = name == "SVM" and len(labels) > SVM_IMAGES
@@ -158,7 +158,7 @@ def fit_baseline(
         model = pipeline.set_params(**search.best_params_)
         if not hasattr(model, "predict_proba"):
             # Platt's sigmoid on out-of-fold margins turns the SVM's distances into probabilities.
-            # On a large set the margins of two folds do: an SVM's time grows with the square.
+            # On a large set two folds are enough: an SVM's time grows with the square.
             whole = len(rows) == len(labels)
             cv = splitter if whole else _inner_folds(labels, 2, random_state, groups)
             model = CalibratedClassifierCV(model, cv=cv, ensemble=False)
@@ -235,7 +235,7 @@ def scores_by_size(features: Features, split: pd.DataFrame, seed: int = 0) -> pd
 
     A share is drawn `DRAWS` times: by class, or of whole groups if the split (`id`, `label`,
     `split`, perhaps `group`) keeps them apart. Training and validation images are both used to fit;
-    if the test labels are hidden, training images are, and validation images are scored.
+    if the test labels are hidden, only training images are, and validation images are scored.
 
     Returns:
         A row for each scored image, share and draw with `COLUMNS`; `images` is the number fitted

@@ -33,7 +33,7 @@ class Batches:
 
     @property
     def epoch_size(self) -> int:
-        """Rows that an epoch of training draws."""
+        """Return the number of rows that an epoch of training draws."""
         return len(self)
 
     def inputs(self, parts: list[np.ndarray], training: bool) -> Iterator[Tensor]:
@@ -41,7 +41,7 @@ class Batches:
         raise NotImplementedError
 
     def shuffled(self, seed: int, epoch: int) -> Shuffled:
-        """Yield training batches: rows, inputs, and what the loss compares their scores with."""
+        """Yield training batches: rows, inputs, and targets of the loss."""
         order = epoch_order(len(self), seed, epoch)[: self.epoch_size]
         parts = self._parts(order)
         for part, inputs in zip(parts, self.inputs(parts, training=True), strict=True):
@@ -60,9 +60,9 @@ class Batches:
 class ImageBatches(Batches):
     """Images of some rows of a cache (B, C, H, W) float32, prepared for a model.
 
-    Gray images stay one channel until they are augmented, which costs a third of the time. A small
-    last batch of an epoch is dropped, since each epoch leaves out other images: it would count as a
-    whole step, and as a tenth of the statistics of batch norm.
+    Gray images keep one channel during augmentation, which then takes a third of the time. A small
+    last batch of an epoch is dropped: it would count as a whole step, and as a tenth of the
+    batch-norm statistics. Each epoch leaves out other images.
 
         batches = ImageBatches(cache, cache.rows(ids), labels, ids, model.spec, batch_size=32)
         for rows, images, targets in batches.shuffled(seed=0, epoch=3):
@@ -105,7 +105,7 @@ class EmbeddingBatches(Batches):
     device: torch.device = field(default_factory=devices.default_device)
 
     def inputs(self, parts: list[np.ndarray], training: bool) -> Iterator[Tensor]:
-        """Yield the embeddings of each part, in training too as they are."""
+        """Yield the embeddings of each part, never augmented."""
         for part in parts:
             yield torch.from_numpy(self.embeddings[part]).to(self.device)
 
@@ -120,8 +120,8 @@ def image_batches(
 ) -> ImageBatches:
     """Return batches of the images of a table (`id`, `label`), prepared as the model expects.
 
-    `augment` changes training images, see `augmentation`. It is an argument, so that the code of
-    the augmentation does not count for what is computed without it.
+    `augment` changes training images, see `augmentation`. It is an argument, so that results
+    without augmentation do not depend on its code (see `core.code`).
     """
     return ImageBatches(
         cache=cache,
@@ -167,7 +167,7 @@ def to_float(pixels: Tensor, device: torch.device) -> Tensor:
 
 
 def normalise(images: Tensor, spec: ModelSpec) -> Tensor:
-    """Bring (B, C, H, W) in [0, 1] to the model's channels, mean and standard deviation."""
+    """Convert (B, C, H, W) in [0, 1] to the model's channels, mean and standard deviation."""
     if images.shape[1] != spec.in_channels:
         if spec.in_channels == 1:  # ITU-R BT.601 luma, as Pillow's conversion to gray
             weights = images.new_tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)

@@ -1,4 +1,4 @@
-"""Distillation: a network learns, beside the labels, what a fine-tuned model says about an image.
+"""Distillation: a network learns from the labels and from the scores of a fine-tuned model.
 
 A model has memorised the labels of its own training images. The teacher of an image is therefore
 the cross-fitted FBP model whose training left out the image's fold (Dao et al. 2021, arXiv
@@ -32,8 +32,8 @@ from helpers.training.loop import AUXILIARY_WEIGHT, Loss
 class DistillationLoss:
     """w T^2 KL(teacher || student) + (1 - w) cross-entropy (Hinton et al. 2015, arXiv 1503.02531).
 
-    In the first term the class scores of both are divided by the temperature T. Its gradients are
-    then about 1 / T^2 of what they would be, which the factor T^2 makes up for.
+    In the first term the class scores of both are divided by the temperature T. That scales its
+    gradients by about 1 / T^2, which the factor T^2 compensates.
     """
 
     weight: float  # w
@@ -95,7 +95,7 @@ class Teacher:
         return DistillationLoss(self.weight, self.temperature, Loss(label_smoothing))
 
     def lesson(self, images: Batches) -> DistilledBatches:
-        """Return batches of images, not augmented, as a student sees them."""
+        """Return batches of images, which must not be augmented, with the teacher's scores."""
         rows = pd.Series(np.arange(len(self.ids)), index=self.ids)[images.ids]
         return DistilledBatches(**vars(images), scores=self.scores[:, rows.to_numpy()])
 
@@ -112,7 +112,7 @@ def score_views(
 def teacher_of(
     parts: Iterable[Mapping[str, np.ndarray]], weight: float, temperature: float
 ) -> Teacher:
-    """Return the teacher of all images that networks have scored: those of `score_views`."""
+    """Join the results of `score_views` of several networks into one teacher."""
     parts = list(parts)
     ids = np.concatenate([part["id"] for part in parts])
     scores = np.concatenate([part["scores"] for part in parts], axis=1)

@@ -57,7 +57,7 @@ def embed_all(
 ) -> dict[str, np.ndarray]:
     """Return `id` and `embedding` of images (column `id`), by a network or a pretrained backbone.
 
-    `tiles` are those of a pretrained backbone, see `spec_of`. `Features.of_arrays` takes them.
+    `tiles` is for pretrained backbones, see `spec_of`. `Features.of_arrays` reads the result.
     """
     if isinstance(network, Weights):
         network = pretrained(network, 2, images.size_px, tiles)

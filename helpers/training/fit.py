@@ -62,8 +62,8 @@ def fit(
         images, table: of all rows: `id`, `label` (-1 or missing if hidden) and `split`.
         settings: of the loop, and the views over which scores are averaged.
         seed: of the weights, the order, the augmentation and the dropout.
-        features: embeddings of the images by the rest of the network: the head alone is trained.
-        teacher: teaches beside the labels; its views replace the augmentation.
+        features: embeddings of the images; if they are given, only the head is trained.
+        teacher: its scores are learned beside the labels; its views replace the augmentation.
     """
     network = build(seed)
     trained = network if features is None else network.get_submodule("head")

@@ -1,7 +1,7 @@
 """Scores, probabilities and validation numbers of a model, in the precision of the device.
 
-One image's way: a batch (B, C, H, W) goes through `Scorer.score_batch`, which gives raw class
-scores; `probability_of_bad` makes one number of them, the defect score of the tables.
+The way of an image: a batch (B, C, H, W) goes through `Scorer.score_batch`, which returns raw class
+scores; `probability_of_bad` turns them into one number, the defect score of the tables.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Scorer:
             device: moves the model there; default: the model stays where it is.
             precision: "bf16", "fp16", "no" (float32), or "auto" for the device's. Networks with
                 depthwise convolutions are computed in float32; see `has_depthwise`.
-            images: how many images will come. Many are worth a compilation, which takes seconds.
+            images: expected number of images; compilation takes seconds and pays off for many.
         """
         self.model = model.eval() if device is None else placed(model.eval(), device)
         self.device = next(model.parameters()).device
@@ -126,7 +126,7 @@ def predict(
 
 
 def probability_of_bad(scores: np.ndarray) -> np.ndarray:
-    """Return (N,) in [0, 1] from raw class scores (views, N, K), averaged over the views."""
+    """Return the probability of bad (N,) from raw scores (views, N, K), averaged over the views."""
     softmax = torch.from_numpy(scores).double().softmax(dim=-1)
     probability = softmax[..., 1:].sum(dim=-1)  # all classes but good
     return probability.mean(dim=0).clamp(0, 1).numpy()
@@ -151,9 +151,9 @@ def evaluate(model: nn.Module, batches: Batches, precision: str = "auto") -> dic
 def milliseconds_per_image(
     model: Network, batch_size: int, precision: str = "auto", repeats: int = 7
 ) -> float:
-    """Return the median milliseconds per image on this machine's CPU, as a `Scorer` takes them.
+    """Measure the median milliseconds per image of a `Scorer` on this machine's CPU.
 
-    A first batch warms up: it is where the network is compiled. The images are ready in memory.
+    The first batch, in which the network is compiled, is not timed. The images are in memory.
     """
     spec = model.spec
     scorer = Scorer(model, torch.device("cpu"), precision, images=WORTH_IT_FROM)
@@ -198,7 +198,7 @@ def autocast(device: torch.device, precision: str) -> contextlib.AbstractContext
 def precision_of(device: torch.device, precision: str) -> str:
     """Return the precision that "auto" means on a device; any other name as it is.
 
-    A CPU that does not multiply it computes in float32 ("no"), which is faster there and closer.
+    A CPU without bf16 hardware always computes in float32 ("no"): faster there, and more exact.
     """
     best = devices.default_precision(device)
     return best if precision == "auto" or (device.type == "cpu" and best == "no") else precision

@@ -39,8 +39,8 @@ class TrainingError(UserError):
 class Training:
     """A training that keeps the epoch of the best validation AUC (or the last).
 
-    `run` is the whole of it. A caller with steps of its own, such as the DARTS search, writes the
-    body of the loop instead:
+    `run` does all of it. A caller that adds steps, such as the DARTS search, writes the body of the
+    loop instead:
 
         training = Training(model, train, val, TrainSettings(epochs=3), seed=0)
         for record in training.epochs():
@@ -100,12 +100,12 @@ class Training:
 
     @property
     def judged(self) -> nn.Module:
-        """The model that validation judges: the average of the weights if one is kept."""
+        """Return the model to validate: with the average of the weights if there is one."""
         return self.ema.module if self.ema else self.model
 
     @property
     def seconds(self) -> float:
-        """Seconds of all epochs, those before a kill included."""
+        """Return the seconds of all epochs, including those before a kill."""
         return round(sum(record["total_seconds"] for record in self.history), 2)
 
     def run(self) -> Training:
@@ -117,7 +117,7 @@ class Training:
         return self
 
     def epochs(self) -> Iterator[Record]:
-        """Yield the record of each epoch; the caller trains, and may add to it.
+        """Yield the record of each epoch at its start; the caller trains, and may add to it.
 
         Afterwards the model holds the weights of its best epoch, or of its last.
 
@@ -232,7 +232,7 @@ class Training:
     def _check_time(self) -> None:
         """Stop before an epoch that would probably end after the deadline.
 
-        The first epoch of all is started whenever there is time at all.
+        The first epoch starts if there is any time left.
         """
         last_s = self.history[-1]["total_seconds"] if self.history else 0.0
         needed_s = max(last_s, self._spent_s)
@@ -290,8 +290,8 @@ class Training:
 def make_optimizer(
     parameters: list[nn.Parameter], settings: TrainSettings
 ) -> torch.optim.Optimizer:
-    """Return SGD with momentum, or AdamW that leaves scales and shifts undecayed."""
-    # One kernel for all tensors. On a CPU it saves 1 % and a resumed search's bits differ.
+    """Return SGD with momentum, or AdamW without weight decay of scales and shifts."""
+    # One kernel for all tensors. On a CPU it saves 1 %, and a resumed search is not bit-equal.
     fused, decay = parameters[0].device.type == "cuda", settings.weight_decay
     if settings.optimizer == "sgd":
         return torch.optim.SGD(
@@ -312,8 +312,8 @@ def make_scheduler(
     schedulers = torch.optim.lr_scheduler
     match settings.schedule:
         case "one_cycle":
-            # +1: the loop steps once more after the last batch. A fifth of fewer than 6 steps is
-            # less than one step: torch divides by zero.
+            # +1: the loop steps once more after the last batch. At least 6: a fifth of 5 steps is
+            # one step, for which torch divides by zero.
             total = max(steps, 5) + 1
             return schedulers.OneCycleLR(
                 optimizer, settings.lr, total_steps=total, pct_start=0.2, cycle_momentum=False

@@ -34,7 +34,7 @@ COLUMNS = {  # of the table for the eye
 
 
 def cost(spec: ModelSpec, precision: str = "auto") -> dict[str, float]:
-    """Return what a network costs per image, whatever its weights, on this machine's CPU."""
+    """Measure the cost of a network per image on this machine's CPU; its weights do not matter."""
     network = build(spec).eval()
     if isinstance(getattr(network, "auxiliary_head", None), nn.Module):
         network.register_module("auxiliary_head", None)  # serves the training alone
@@ -80,7 +80,7 @@ def summary(
 def cost_table(summary: pd.DataFrame, models: Sequence[Model]) -> pd.DataFrame:
     """Return the summary in words, the best AUC first.
 
-    The AUC is that of one network, as the sizes are: a mean over several trainings.
+    The AUC is that of one network, like the sizes: the mean over its trainings.
     """
     side = "test" if "test_auc" in summary and summary.test_auc.notna().any() else "val"
     rows = summary.assign(

@@ -32,11 +32,11 @@ STRIDES = (8, 16)  # pixels per patch of the two stages: layers 2 and 3 of a Res
 NEIGHBOURHOOD = 3  # p of the paper: patches are averaged over p x p
 NEIGHBOURS = 9  # b of equation 7; the paper gives no value, anomalib takes 9
 PROJECTED = 128  # dimensions in which the core set is chosen, as in the authors' program
-MEMORY_AT_ONCE = 512  # patches of the memory, to which the distances of all others are held
+MEMORY_AT_ONCE = 512  # patches of the memory to which distances are computed at once
 NETWORK = "patchcore"  # the kind of its specification
 MOST_PATCHES = 100_000  # a core set is chosen from at most so many, equally many of each image
 LEAST_PATCHES = 1_000  # in a core set: fewer lose AUC if there are few good images
-MOST_ASIDE = 200  # good images that are not remembered, to learn what score is usual
+MOST_ASIDE = 200  # good images kept out of the memory, whose median score is `usual`
 LEAST_SCORE = 1e-12  # of an image whose patches are all in the memory; its logarithm is finite
 
 
@@ -62,8 +62,8 @@ def middle_stages(model: backbones.PretrainedClassifier) -> list[int]:
 def patch_features(model: backbones.PretrainedClassifier, images: Tensor) -> Tensor:
     """Return the features of all patches of normalised images (B, C, H, W): (B, D, h, w).
 
-    They are the maps of two middle stages, which still know where something is and are less bound
-    to ImageNet's classes than the last one. Each is averaged over 3 x 3 neighbours (fewer at the
+    They are the maps of two middle stages, which keep positions better and depend less on
+    ImageNet's classes than the last stage. Each is averaged over 3 x 3 neighbours (fewer at the
     border), the coarser one is upsampled bilinearly to the other, and both are concatenated. The
     authors also average the channels down to 1024; the backbones here have fewer.
 
@@ -92,7 +92,7 @@ class MemoryBank:
     inside: Tensor | None = None  # (h, w), 0 for patches that do not count; None: all count
 
     def distances(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Return each patch's distance to the nearest one in the memory, and the row of that.
+        """Return each patch's distance to the nearest one in the memory, and the row of that one.
 
         Both are (B, h, w). The distance of a patch that does not count is 0.
         """
@@ -142,9 +142,9 @@ class MemoryBank:
 class PatchCoreNetwork(Network):
     """A frozen backbone with a memory: `model(images)` gives (0, log(s / usual)) for (good, bad).
 
-    Its softmax s / (s + usual) is the defect score, from 0 to below 1: 0.5 is as unusual as the
-    median good image. No label of a bad part is needed, and these numbers are not probabilities.
-    So it is saved, scored and exported as any network.
+    Its softmax s / (s + usual) is the defect score, from 0 to below 1: the median good image has
+    0.5. No label of a bad part is needed, and the scores are not probabilities. In this form it is
+    saved, scored and exported like any network.
     """
 
     memory: Tensor  # (M, D)
@@ -166,7 +166,7 @@ class PatchCoreNetwork(Network):
 
     @property
     def bank(self) -> MemoryBank:
-        """The memory with its usual score."""
+        """Return the memory with its usual score."""
         return MemoryBank(self.memory, float(self.usual), self.inside)
 
     def embed(self, images: Tensor) -> Tensor:
@@ -212,9 +212,9 @@ def core_set(
 ) -> np.ndarray:
     """Return the rows (size,) of a core set of patches (N, D), chosen greedily.
 
-    It should have the smallest possible maximum, over all patches, of the distance to its nearest
-    member (equation 5, the k-centre problem). The greedy choice, within a factor of 2, starts from
-    a random patch and adds the one that is farthest from all chosen ones. Distances are measured
+    The largest distance of a patch to its nearest chosen patch should be as small as possible
+    (equation 5, the k-centre problem). The greedy choice, within a factor of 2 of the optimum,
+    starts from a random patch and adds the patch farthest from all chosen ones. Distances are taken
     after a sparse random projection to `PROJECTED` dimensions (Johnson and Lindenstrauss).
     """
     generator = np.random.default_rng(seed)
@@ -250,7 +250,7 @@ class FittedPatchCore:
 def fit(
     weights: backbones.Weights, images: ImageCache, table: pd.DataFrame, share: float, seed: int
 ) -> FittedPatchCore:
-    """Remember patches of the good rows `train`, and score the rows `val` and `test`.
+    """Fill a memory with patches of the good rows `train`; score the rows `val` and `test`.
 
     No bad image is used. A tenth of the good training images is put aside: the median of their
     scores becomes a defect score of 0.5. The core set keeps a `share` of the patches, and at least

@@ -17,7 +17,7 @@ from pydantic.dataclasses import dataclass
 from helpers.core.rules import STRICT, Names, NoneOrSeveral, Seed, SettingsError, Text, setting
 from helpers.models import AUTO, RANDOM
 
-# of settings that several stages have
+# descriptions of settings that several stages have
 SEED = "start of all random draws; another seed gives another result"
 BACKBONE = "pretrained network by name; auto: ResNet-18 (the report's), else a packaged one"
 WEIGHTS = "file with its pretrained weights; random: none"
@@ -60,7 +60,7 @@ TestViews = Literal[1, 4, 8]
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """One run of the training loop, for any model."""
+    """Settings of one run of the training loop, for any model."""
 
     epochs: int = 10
     epoch_images: int = 0  # an epoch draws at most so many images, each epoch others; 0: all
@@ -83,7 +83,7 @@ class TrainSettings:
 
 @dataclasses.dataclass(frozen=True)
 class Steering:
-    """How a training is shown and continued; its result does not depend on it."""
+    """Name, resume file and deadline of a training; its result does not depend on them."""
 
     name: str = "training"  # in progress bars and messages
     resume: Path | None = None  # continue from this file, and write it after every epoch
@@ -94,9 +94,9 @@ ALONE = Steering()  # no resume file, no deadline
 
 
 def training_of(given: Any, prefix: str = "", **fixed: Any) -> TrainSettings:
-    """Return the training whose `lr` is the field `<prefix>lr`, or else `lr`, and so on.
+    """Return the settings of a training: its `lr` is the field `<prefix>lr`, or else `lr`, etc.
 
-    A field that the stage does not have takes its default; `fixed` values win over all.
+    A field that the stage does not have takes its default; `fixed` values override all.
     """
     defaults: dict[str, Any] = dataclasses.asdict(TrainSettings())
     shared = {name: getattr(given, name, value) for name, value in defaults.items()}
@@ -106,7 +106,7 @@ def training_of(given: Any, prefix: str = "", **fixed: Any) -> TrainSettings:
 
 @dataclass(frozen=True, config=STRICT)
 class BackboneSettings:
-    """What 02 and 03 share: the pretrained network, its images, and the classical models."""
+    """Settings that 02 and 03 share: the pretrained network, its images, the classical models."""
 
     seed: Seed = setting(0, SEED)
     backbone: Backbones = setting((AUTO,), BACKBONE)
@@ -130,7 +130,7 @@ class BackboneSettings:
 
 @dataclass(frozen=True, config=STRICT)
 class BaselineSettings(BackboneSettings):
-    """02: pretrained features, the four classical models, and PatchCore."""
+    """Settings of notebook 02: pretrained features, the four classical models, PatchCore."""
 
     patchcore_share: float = setting(
         0.01,
@@ -142,7 +142,7 @@ class BaselineSettings(BackboneSettings):
 
 @dataclass(frozen=True, config=STRICT)
 class FinetuneSettings(BackboneSettings):
-    """03: the two-layer CNN, the linear probe (LL), and fine-tuning of all layers (FBP)."""
+    """Settings of notebook 03: two-layer CNN, linear probe (LL), fine-tuning all layers (FBP)."""
 
     seeds: int = setting(1, "trainings of all layers, with seeds SEED, SEED + 1, ...", ge=1)
     batch_size: int = setting(32, "images of a step", ge=2)
@@ -164,16 +164,16 @@ class FinetuneSettings(BackboneSettings):
 
     @property
     def cnn(self) -> TrainSettings:
-        """The training of the two-layer CNN."""
+        """Return the settings of the training of the two-layer CNN."""
         return training_of(self, "cnn_")
 
     @property
     def ll(self) -> TrainSettings:
-        """The training of the last layer, on stored features: no images, so no augmentation."""
+        """Return the settings of the training of the last layer, on stored features."""
         fixed: dict[str, Any] = {"batch_size": 64, "epoch_images": 0, "label_smoothing": 0.0}
         return training_of(self, "ll_", augment="none", precision="no", test_views=1, **fixed)
 
     @property
     def fbp(self) -> TrainSettings:
-        """The training of all layers."""
+        """Return the settings of the training of all layers."""
         return training_of(self, "fbp_")
