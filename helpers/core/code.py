@@ -1,11 +1,11 @@
-"""The digest of code: of a function or class, and of everything in this package that it reaches.
+"""Digest the code of a function or class, and of everything in this package that it reaches.
 
     digest_of(fit.fit)
 
-It covers the syntax trees, through all levels, definition by definition. Docstrings, comments and
-line breaks do not count, and neither does a function beside it that it does not use. Reached are
-the names that a definition uses: those of its module, those that it imports from `helpers`, and
-texts that name a definition, such as "helpers.darts.network.build_derived". Libraries do not count.
+The digest covers the syntax trees of definitions, through all levels. Docstrings, comments, line
+breaks, libraries and unused functions do not count. A definition reaches the names that it uses:
+those of its module, those that the module imports from `helpers`, and strings that name a
+definition, such as "helpers.darts.network.build_derived".
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _Named = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
 
 class _Module(NamedTuple):
-    """What a module defines and imports."""
+    """The definitions and imports of a module."""
 
     definitions: dict[str, list[ast.stmt]]  # name -> statements that bind it
     imports: dict[str, Reference]  # local name -> what it stands for, in this package
@@ -73,7 +73,7 @@ def _digest(start: tuple[Reference, ...]) -> str:
         seen[reference] = [_text(statement) for statement in statements]
         waiting.append((reference[0], ""))
         if name in module.imports and name not in module.definitions:
-            waiting.append(module.imports[name])  # the module passes it on
+            waiting.append(module.imports[name])  # the module re-exports it
         known = module.imports | {local: (reference[0], local) for local in module.definitions}
         for statement in statements:
             waiting += _names_in(statement, known)
@@ -123,7 +123,7 @@ def _bound_by(statement: ast.stmt) -> Iterator[str]:
 
 
 def _imports(tree: ast.AST) -> dict[str, Reference]:
-    """Return what names stand for that are imported from this package anywhere in a program."""
+    """Map the names that a program imports from this package, anywhere, to their references."""
     found: dict[str, Reference] = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(PACKAGE):
@@ -140,7 +140,7 @@ def _imports(tree: ast.AST) -> dict[str, Reference]:
 
 
 def _names_in(tree: ast.AST, known: dict[str, Reference]) -> list[Reference]:
-    """Return what a piece of code refers to, given what names stand for."""
+    """Return the references in a piece of code; `known` maps its names to references."""
     references = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Name) and node.id in known:

@@ -10,7 +10,7 @@ import torch
 
 
 def default_device() -> torch.device:
-    """Return CUDA, Apple's MPS or the CPU: the first that is here and computes.
+    """Return CUDA, Apple's MPS or the CPU: the first that is available and works.
 
     CUDA_VISIBLE_DEVICES chooses among several GPUs; if it is empty, the CPU computes.
     """
@@ -27,7 +27,7 @@ def gpu_kind() -> str:
 
 @functools.cache
 def failure(kind: str) -> str:
-    """Compute something on a GPU, once in a process; return why it fails, "" if it does not.
+    """Test a GPU by a small computation, once per process; return why it fails, "" if it works.
 
     torch may see a card that is too old for its kernels (a P100 on Kaggle). A line on stderr then
     says that the CPU is used.

@@ -1,4 +1,4 @@
-"""The base class of all errors that a user can mend."""
+"""Errors: the base class of those that a user can fix, and the end of the time budget."""
 
 
 class UserError(Exception):

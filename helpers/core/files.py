@@ -33,7 +33,7 @@ from helpers.core import environment
 from helpers.core.errors import UserError
 
 LEFTOVER_AGE_S = 3600  # no write takes this long
-COMMAS = "commas must separate the columns"  # the way out of many a CSV
+COMMAS = "commas must separate the columns"  # advice for many errors in CSV files
 
 
 class ArtifactError(UserError):
@@ -86,8 +86,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
 def atomic_folder(folder: Path) -> Iterator[Path]:
     """Yield a new folder beside `folder`, and rename it to that if the block succeeds.
 
-    A folder of that name that holds something has to be removed in the block. What killed processes
-    have left beside it (.NAME.PID.tmp) is removed.
+    If `folder` exists and is not empty, the block has to remove it. Leftovers of killed processes
+    beside it (.NAME.PID.tmp) are removed.
 
     Raises:
         ArtifactError: the folder cannot be written; see `writing`.
@@ -111,7 +111,7 @@ def held(path: Path, wait: bool = True) -> filelock.AcquireReturnProxy:
     Its folder is created if needed. The file stays, and may be deleted whenever nothing runs.
 
     Raises:
-        LockedError: somebody else holds it, and `wait` is false.
+        LockedError: another process holds it, and `wait` is false.
         ArtifactError: the folder cannot be written, or its file system has no locks.
     """
     lock = filelock.FileLock(path, timeout=-1 if wait else 0, thread_local=False)
@@ -250,10 +250,10 @@ def load_csv(path: Path, columns: Sequence[str], text: Sequence[str] = ()) -> pd
 def refuse_marked(
     path: Path, frame: pd.DataFrame, checks: Mapping[str, pd.Series], way_out: str = ""
 ) -> None:
-    """Raise an ArtifactError that names the first row of a CSV that one of the checks marks.
+    """Raise an ArtifactError that names the first row of a CSV that a check marks.
 
-    `checks` maps a problem, in which a column may be named in braces, to the marked rows. Without
-    blank lines and line breaks inside a value, row 0 is on line 2.
+    `checks` maps a problem, with names of columns in braces, to the marked rows. Row 0 is on line 2
+    if the CSV has no blank lines, and no line breaks inside a value.
     """
     for problem, wrong in checks.items():
         if wrong.any():

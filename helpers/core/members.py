@@ -2,7 +2,7 @@
 
 A split may have a column `fold` (0 to K - 1) for its training and validation images. A cross-fitted
 model is then trained K times, each time without one fold, and each image is judged by a training
-that has not seen it. Validation is fold 0: the training of fold 0 is what a single training is.
+that has not seen it. Validation is fold 0: the training without fold 0 equals a single training.
 Fold 0 is also the calibration fold: the trainings that have not seen it are deployed.
 """
 
@@ -44,7 +44,7 @@ def cross_fitted(split: pd.DataFrame, seeds: Iterable[int]) -> list[Member]:
 def judges(split: pd.DataFrame, seeds: Iterable[int]) -> list[Member]:
     """Return the members of a model that is not averaged over folds: one for each seed.
 
-    Without a test set an image can be judged out of fold alone: then there is one for each fold.
+    Without a test set, images are judged out of fold: then there is one for each seed and fold.
     """
     seeds = [*seeds]
     has_test = (split.split == "test").any()
@@ -54,8 +54,8 @@ def judges(split: pd.DataFrame, seeds: Iterable[int]) -> list[Member]:
 def sides(split: pd.DataFrame, fold: int | None) -> pd.DataFrame:
     """Return the split as a training without `fold` sees it: that fold is `val`, others `train`.
 
-    None leaves the folds as they are. A label of the column `review` holds where it trains. It is
-    of a part that a model has selected, so it judges nothing; images of the side `review` train.
+    None leaves the folds as they are. Labels of the column `review` are for training only,
+    because a model has selected their parts; images of the set `review` are added to training.
     """
     if fold is not None:
         has_fold = split.fold.notna()
@@ -74,8 +74,8 @@ def stratified_folds(
 ) -> np.ndarray:
     """Return the fold (N,) of each part, 0 to n - 1, each fold with about the same share of labels.
 
-    The numbers are drawn: scikit-learn would put the groups that are hardest to place into the
-    first folds whatever the seed, and a test set that is one fold would always hold them.
+    The fold numbers are shuffled: scikit-learn would put the groups that are hardest to place into
+    the first folds, whatever the seed, and a test set that is one fold would always hold them.
 
     The labels (N,) are classes or strata. No group of `groups` (N,) is in two folds, so there are
     at most as many folds as groups; a missing one is a group of its own. Without `groups`, or with
@@ -99,6 +99,6 @@ def stratified_folds(
 
 
 def one_holds_a_class(folds: np.ndarray, labels: ArrayLike) -> bool:
-    """Return True if one fold (N,) holds all parts of a class (N,): the other folds lack it."""
+    """Return True if one fold holds all parts of a class; both arguments are (N,)."""
     labels = np.asarray(labels)
     return any(len(np.unique(folds[labels == label])) < 2 for label in np.unique(labels))

@@ -41,8 +41,8 @@ def check_both_classes(labels: ArrayLike, *scores: ArrayLike) -> tuple[np.ndarra
     """Return labels as int64 and every score list as float64.
 
     Raises:
-        ValueError: the labels are not 0 (good) and 1 (bad), both of them, or the scores are not as
-            many finite numbers.
+        ValueError: the labels are not 0 (good) and 1 (bad) with both present, or there are not as
+            many finite scores.
     """
     labels = np.asarray(labels)
     if labels.ndim != 1 or set(np.unique(labels)) != {0, 1}:
@@ -79,7 +79,7 @@ def _placements(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.
 
 
 class _Spread(NamedTuple):
-    """How far an estimate may be from the truth."""
+    """The uncertainty of an estimate."""
 
     variance: float  # infinite: nothing is known; 0: all independent values are alike
     freedom: float  # degrees of freedom
@@ -148,8 +148,8 @@ def _logit_interval(estimate: float, spread: _Spread) -> Interval:
 def _alike_interval(estimate: float, n: int) -> Interval:
     """Return the interval of a mean if n independent values between 0 and 1 are all the same.
 
-    If the next value has this one with probability q, all n have it with probability q^n, so q is
-    at least .025^(1/n) (Clopper and Pearson 1934), and other values are at worst 0 or 1. If scores
+    If each value is this one with probability q, all n are with probability q^n, so q is at least
+    .025^(1/n) (Clopper and Pearson 1934), and other values are at worst 0 or 1. If scores
     separate the classes, all pairs of a bad and a good part are ranked right, and among them are as
     many independent pairs as the rarer class has parts.
     """
@@ -212,9 +212,9 @@ def within_group_auc(labels: ArrayLike, scores: ArrayLike, groups: ArrayLike) ->
 
 
 def alike(values: ArrayLike, groups: ArrayLike) -> tuple[float, float, int]:
-    """Return how alike values (N,) are in groups, how many independent ones they are worth, and G.
+    """Return the intraclass correlation (icc), the effective number of values, and G.
 
-    These are the intraclass correlation, the effective number, and the number of groups.
+    The values are (N,), and G is the number of groups.
 
     The correlation is the ANOVA estimator of a one-way random effects model with groups of unequal
     sizes b (Donner and Koval 1980, Biometrics 36, pages 19-25): (MSB - MSW) / (MSB + (b0 - 1) MSW),
@@ -235,7 +235,7 @@ def alike(values: ArrayLike, groups: ArrayLike) -> tuple[float, float, int]:
 
 
 def group_numbers(groups: ArrayLike, n: int) -> np.ndarray:
-    """Return the number (N,) of each part's group, from 0; a part without one is a group alone."""
+    """Return the group number (N,) of each part, from 0; without a group, one of its own."""
     names = pd.Series(np.asarray(groups, dtype=object))
     if len(names) != n:
         raise ValueError(f"{n} labels but {len(names)} groups")
@@ -273,15 +273,15 @@ def rate_interval(flags: ArrayLike, groups: ArrayLike | None = None) -> Interval
     the interval is the wider of the exact one and that of `mean_interval`, since parts of one group
     fail together. A part with an empty group is a group of its own. If no flag is True, or all are,
     nothing tells how alike the parts of a group are, and each group counts as one part: no escape
-    in 200 parts of 11 modules has the interval of 0 of 11. An upper limit is at least that of no
-    event, a lower one at most that of nothing but events.
+    in 200 parts of 11 modules has the interval of 0 of 11. The upper end is never below that
+    of no True flag, the lower end never above that of all True flags.
     """
     flags = np.asarray(flags, dtype=bool)
     exact = exact_interval(int(flags.sum()), flags.size)
     if groups is None:
         return exact
     by_groups = mean_interval(flags, groups)
-    # One escape tells little of how alike parts are: it must not promise more than none does.
+    # One escape says little about how alike parts are: it must not promise more than no escape.
     none = exact_interval(0, int(group_numbers(groups, flags.size).max()) + 1).high
     low, high = min(exact.low, by_groups.low, 1 - none), max(exact.high, by_groups.high, none)
     return Interval(exact.estimate, low, high)

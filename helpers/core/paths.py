@@ -79,7 +79,7 @@ def notebooks_root() -> Path:
 
 
 def published_scores() -> Path:
-    """Return the folder of ELPV's scores out of fold, see `results.out_of_fold`."""
+    """Return the folder of ELPV's out-of-fold scores, see `results.out_of_fold`."""
     return notebooks_root() / "results" / "out_of_fold"
 
 

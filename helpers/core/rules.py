@@ -30,7 +30,7 @@ class SettingsError(UserError):
 
 
 def _text(value: Any) -> Any:
-    """Turn a number into text: a folder may be called 2024, which a command line reads as one."""
+    """Turn a number into text: a folder may be called 2024, which is read as a number."""
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     return str(value) if is_number else value
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 DPI = 72  # of a frame's picture: a slider holds many
-# The frames are text of the script alone: a page that runs none (GitHub's) shows the first one.
+# Only the script holds all frames: a page that runs none (GitHub's) shows the start frame alone.
 _PAGE = """<div id="{key}"><div>{shown}</div></div>
 <script>
 (() => {{
@@ -33,8 +33,8 @@ _PAGE = """<div id="{key}"><div>{shown}</div></div>
 def slider(frames: Sequence[str], start: int, what: str) -> HTML:
     """Return a frame with a slider above it that shows the others: no server, no network.
 
-    The `frames` are HTML, with all text of data escaped. That of number `start` is shown first, and
-    alone where no script runs.
+    The `frames` are HTML, with all text of data escaped. Frame `start` is shown first; where no
+    script runs, it is the only one.
     """
     from IPython.display import HTML
 

@@ -1,7 +1,7 @@
 """One line about the work inside a long cell, for the command that runs the notebook.
 
-`helpers.run` names a file in the environment of the kernel. Whatever trains there, or in a process
-that the kernel starts, writes its line into it, and the command shows the line beside its bar.
+`helpers.run` names a file in the environment of the kernel. A training there, or in a process
+that the kernel starts, writes a line into this file, and the command shows it beside its bar.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import contextlib
 import os
 from pathlib import Path
 
-VARIABLE = "GOOD_BAD_STATUS"  # path of the file; without it nobody listens
+VARIABLE = "GOOD_BAD_STATUS"  # path of the file; if it is not set, no line is written
 
 
 def tell(line: str) -> None:
@@ -21,7 +21,7 @@ def tell(line: str) -> None:
 
 
 def heard(path: Path) -> str:
-    """Return the latest line; those of several workers are told in files beside it (PATH.3)."""
+    """Return the latest lines, joined; several workers write files beside it (PATH.3)."""
     lines = []
     for file in sorted(path.parent.glob(f"{path.name}*")):
         with contextlib.suppress(OSError):

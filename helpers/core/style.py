@@ -52,16 +52,16 @@ def folded(title: str, content: pd.DataFrame | str) -> HTML:
 
 
 def paragraph(*texts: str) -> HTML:
-    """Return a paragraph for each text, escaped, which wraps as printed lines do not."""
+    """Return each text as a paragraph, escaped; it wraps, unlike a printed line."""
     from IPython.display import HTML
 
     return HTML("".join(f"<p>{html.escape(text, quote=False)}</p>" for text in texts))
 
 
 def headline(sentence: str) -> str:
-    """Return what a sentence says before its colon or semicolon, for the title of a picture.
+    """Return the part of a sentence before its colon or semicolon, as the title of a picture.
 
-    One in parentheses does not count.
+    Colons in parentheses do not count.
     """
     return re.split(r"[:;] (?![^()]*\))|\.$", sentence, maxsplit=1)[0]
 

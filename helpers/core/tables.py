@@ -1,4 +1,4 @@
-"""Tables for the eye: each column is a template that the values of a row fill.
+"""Format tables for people: each column is a template, filled with the values of a row.
 
     tables.filled(results, {"Model": "{title}", "Test AUC": "{test_auc:%[]}"})
 
@@ -44,7 +44,7 @@ class _Formatter(string.Formatter):
         return _Value(value, *(float("nan") if v is None else v for v in (low, high))), field_name
 
     def format_field(self, value: _Value, format_spec: str) -> str:
-        """Return a value as text by the kinds that the module names."""
+        """Return a value as text, in one of the formats that the module's docstring lists."""
         kind, sign = format_spec.lstrip("+"), "+" if format_spec.startswith("+") else ""
         number = value.value
         if kind == "%[]":

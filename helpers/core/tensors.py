@@ -27,7 +27,7 @@ def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor], info: Any = No
     """Write tensors as safetensors, atomically; `info` (JSON-able) and a digest in the header."""
     stored = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     text = json.dumps(files.plain(info))
-    # safetensors writes the entries of a header in any order, so there is one: info, then digest
+    # safetensors does not keep the order of header entries, so one entry holds info and digest
     metadata = {"info": f"{text}\n{_digest(stored, text)}"}
     files.write_bytes(path, to_safetensors(stored, metadata=metadata))
 
@@ -80,5 +80,5 @@ def _digest(tensors: Mapping[str, torch.Tensor], text: str) -> str:
 
 
 def with_digest(content: bytes) -> bytes:
-    """Return what `torch.save` wrote behind a digest of 10 bytes."""
+    """Return the bytes of `torch.save` with a digest of 10 bytes in front."""
     return hashlib.blake2b(content, digest_size=10).digest() + content

@@ -32,13 +32,13 @@ DROPPED = ["id", "path", "official_split"]
 
 @dataclass(frozen=True)
 class Source:
-    """A data set: its table and what must be said where its numbers are shown."""
+    """A data set: its table, and the attribution and caveats to show with its numbers."""
 
     name: str
     table: pd.DataFrame
     label_mapping: str
     stratify: tuple[str, ...] = ()  # columns that a random split keeps in proportion
-    kinds: tuple[str, ...] = ()  # columns whose kinds of parts are evaluated on their own
+    kinds: tuple[str, ...] = ()  # columns whose values are evaluated separately
     attribution: str = ""
     caveats: str = ""
     left_out: tuple[str, ...] = ()  # lines about files that are not in the table

@@ -1,4 +1,4 @@
-"""From image files to pixels: decode files, and keep a source's images in a memory-mapped cache.
+"""Decode image files, and keep the images of a source in a memory-mapped cache.
 
 The folder of a cache holds `images.u8` (the pixels), `images.csv` (facts of each image) and
 `cache.json` (the shape and the checksums of both).
@@ -60,17 +60,17 @@ class ImageCache:
 
     @property
     def size_px(self) -> int:
-        """Width and height of the images."""
+        """Return the width and height of the images."""
         return self.pixels.shape[1]
 
     @property
     def channels(self) -> int:
-        """1 if all images are gray, otherwise 3."""
+        """Return 1 if all images are gray, otherwise 3."""
         return self.pixels.shape[3]
 
     @property
     def report(self) -> str:
-        """Lines that say what was decoded, how, and what was left out."""
+        """Return lines that say what was decoded, how, and what was left out."""
         kind = "gray" if self.channels == 1 else "colour"
         sizes = self.table[["width_px", "height_px"]]
         (low_w, low_h), (high_w, high_h) = sizes.min(), sizes.max()
@@ -101,9 +101,9 @@ class ImageCache:
         return rows.to_numpy(dtype=np.int64)
 
     def changed_images(self, split: pd.DataFrame) -> list[str]:
-        """Return the ids whose pixels have not the `digest` that they had when they were split.
+        """Return the ids of images whose pixels have changed since the split, by their `digest`.
 
-        Images that are missing or cannot be read any more have changed too.
+        Images that are missing or cannot be read any more count as changed.
         """
         now = self.table.set_index("id").digest.reindex(split.id)
         return split.id[now.to_numpy() != split.digest.to_numpy()].tolist()
@@ -341,7 +341,7 @@ def bits_for(largest: int) -> int:
 
 
 def choose_fit(paths: Sequence[Path]) -> Fit:
-    """Return how images lose less when they become squares.
+    """Return the fit that loses less when these images become squares.
 
     "squash" if they have about one shape: all are distorted alike, and no pixel is spent on a
     border. Otherwise "pad": parts of one kind must not look narrow here and wide there. One image
@@ -364,8 +364,8 @@ def read_image(path: Path, bits: int, region: str = "") -> Picture:
     Transparency is left out.
 
     Deep images are scaled so that `bits` bits fill the range from 0 to 255. No value is cut off:
-    one above the range raises BitsFound. What Pillow does not read as it is raises ValueError, and
-    a damaged file one of many kinds of errors.
+    one above the range raises BitsFound. A file whose values Pillow would change raises ValueError;
+    a damaged file may raise many kinds of errors.
     """
     with _opened(path) as image:
         return picture_of(image, bits, region)
@@ -378,7 +378,7 @@ def picture_of(image: Image.Image, bits: int, region: str = "") -> Picture:
     try:
         ImageOps.exif_transpose(image, in_place=True)
     except MemoryError:
-        raise  # or a turned part would be kept as it lies
+        raise  # otherwise a turned image would be kept as stored
     except Exception:  # damaged EXIF data leave the pixels whole
         pass
     if _is_deep(image):
@@ -396,10 +396,10 @@ def picture_of(image: Image.Image, bits: int, region: str = "") -> Picture:
 
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[Image.Image]:
-    """Open a file whose header promises an image that Pillow reads whole.
+    """Open an image file; raise ValueError if Pillow would change its values.
 
-    Pillow maps a file into memory if it knows the path, and then reads the rows of a turned TIFF
-    with the wrong length.
+    Pillow gets the open file: given the path, it maps the file into memory, and reads the rows of a
+    turned TIFF with the wrong length.
     """
     if not path.is_file() and path.exists():  # reading a pipe or a device may never end
         raise ValueError("not a file")

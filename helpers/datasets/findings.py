@@ -1,4 +1,4 @@
-"""Sentences about the images of a run, computed from its tables: what notebook 01 finds.
+"""Write the sentences of notebook 01 about the images of a run, computed from its tables.
 
 Each is "headline: the numbers", so that `style.headline` makes it the title of a picture. A
 function returns "" if there is nothing to say.
@@ -15,7 +15,7 @@ from scipy import stats
 from helpers.core.style import SIDES, SIGNIFICANT, p_value, percent
 
 UNITS = ("module", "lot", "wafer")  # what groups may be called, as "module07" is
-FEWEST = 10  # images of a group whose bad rate is said
+FEWEST = 10  # images that a group needs for its bad rate to be quoted
 
 
 def images(split: pd.DataFrame, label_mapping: str) -> str:
@@ -109,7 +109,7 @@ def file_order(split: pd.DataFrame) -> str:
 
 
 def groups(split: pd.DataFrame, random_auc: float, apart_auc: float) -> str:
-    """Say what the group alone tells, by its AUC with a random split and with one by groups."""
+    """Say how well the group alone predicts the label: its AUC on a random and on a group split."""
     known, word = split[split.label.notna() & split.group.notna()], unit(split)
     p = _rates_p(known)
     numbers = f"AUC {percent(random_auc)} with a random split, and {percent(apart_auc)} when whole "

@@ -32,8 +32,8 @@ def load(place: Path | None, settings: SplitSettings) -> Source:
     or `settings.bad` names it; "." is `place` itself. Images of the test folder are unlabelled.
 
     Raises:
-        DataError: no such folder, no folder of good parts, one without images, or images in folders
-            of which none is known to hold the bad parts.
+        DataError: no such folder, no folder of good parts, one without images, or images in other
+            folders while no folder of bad parts is known.
     """
     if place is None or not place.is_dir():
         raise DataError(f"{place} is not a folder")
@@ -118,8 +118,7 @@ def left_out(folders: Sequence[Path], root: Path | None = None) -> list[str]:
 def walk(folder: Path, skip: Container[Path] = ()) -> Iterator[Path]:
     """Yield all files below a folder, and the links to folders, but no hidden ones.
 
-    They come sorted, depth first; the names of one folder at a time are held. Raises DataError for
-    a folder that may not be read.
+    They come sorted, depth first. Raises DataError for a folder that may not be read.
     """
     try:
         with os.scandir(folder) as entries:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-PSEUDO_IMAGES = 1  # of the usual bad rate, added to each group: a group of one says little
+PSEUDO_IMAGES = 1  # with the overall bad rate, added to each group: one image says little
 
 
 def group_prior(split: pd.DataFrame) -> np.ndarray:
@@ -18,8 +18,8 @@ def group_prior(split: pd.DataFrame) -> np.ndarray:
     is_training = split.fold.notna() if has_folds else split.split == "train"
     # what is left out together: a fold, or each image alone
     apart = split.fold.fillna(-1) if has_folds else pd.Series(range(len(split)), split.index)
-    # The same for all images: the rate of the others alone is lower for a bad image than for a good
-    # one, so it would tell the labels, the wrong way round.
+    # The same for all images: a leave-one-out rate is lower for a bad image than for a good one, so
+    # it would reveal the labels (inverted).
     bad = split.label.where(is_training, 0).astype(float)
     rate = bad.sum() / is_training.sum()
     n_bad, n = (

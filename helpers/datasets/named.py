@@ -33,11 +33,10 @@ def read_named(
 ) -> pd.DataFrame:
     """Return the lines of a CSV in the order of the source's images, without `id` and `path`.
 
-    The CSV has some `columns`, and names images by a column `id` or `path`: paths are absolute, or
-    relative to the CSV's folder or to a folder above the images. Lines about images that were
-    dropped before (`source.dropped`) are known, but say nothing, as those of a review
-    (`helpers.review`) about images that are gone, if others are there: they have been audited. A
-    value is missing where the CSV says nothing.
+    The CSV must have the `columns`, and a column `id` or `path`: paths are absolute, or relative to
+    the CSV's folder or to a folder above the images. Lines about images that were dropped before
+    (`source.dropped`) are ignored. So are lines of a review (`helpers.review`) about images that
+    are gone, if other reviewed images are there. A value is missing where the CSV has none.
 
     Raises:
         DataError: an unknown image, one that is named twice, or a value that is not among the
@@ -96,11 +95,11 @@ def read_named(
 def with_labels(source: Source, path: Path) -> Source:
     """Return a source with the labels, groups and further columns of a LABELS_CSV.
 
-    Columns: `path` or `id`; optionally `label` (a name of a class folder, such as nok; empty: as it
-    was), `review` (the same, by `helpers.review`: these labels train, and judge nothing), `group`,
-    `reason` (for people) and `AUDITS`, which are not read, and others, which are added to the
-    table. One with at most 20 different values is a kind of part, evaluated on its own in notebook
-    06. Where a label changes, `label_before` keeps the source's. Images without one are left out.
+    Columns: `path` or `id`; optionally `label` (a name of a class folder, such as nok; empty:
+    unchanged), `review` (the same, by `helpers.review`; these labels are for training only),
+    `group`, `reason` (for people) and `AUDITS`, which are ignored, and others, which are added to
+    the table. Columns with 2 to 20 different values are kinds of parts, evaluated separately in
+    notebook 06. `label_before` keeps changed labels. Images without a label are left out.
 
     Raises:
         DataError: see `read_named`; or a column has the name of one of the package's own.
@@ -149,7 +148,7 @@ def _stem(path: Any) -> str:
 
 
 def resolved(named: pd.Series, known: pd.Series, folder: Path) -> pd.Series:
-    """Return the whole paths that a CSV in `folder` names; see `read_named`."""
+    """Return the absolute paths of the images that a CSV in `folder` names; see `read_named`."""
     whole, folders = set(known), _folders(known, folder)
 
     def resolve(name: str) -> str:

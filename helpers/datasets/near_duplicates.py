@@ -20,11 +20,11 @@ LARGEST_CLUSTER = 20  # a larger one holds different parts that look alike
 
 
 def find(cache: ImageCache, most_bits: int) -> tuple[pd.DataFrame, str]:
-    """Return the near duplicates of a cache, and a sentence about what was left alone.
+    """Return the pairs of near duplicates in a cache, and a sentence about what is ignored.
 
-    Clusters of more than `LARGEST_CLUSTER` images (linked by pairs) are left alone: such parts
-    look alike to the hash, as flawless chips do, and are not one part taken twice. With 0 of 256
-    bits, none are searched. The sentence may be empty.
+    Clusters of more than `LARGEST_CLUSTER` images (linked by pairs) are ignored: these parts look
+    alike to the hash, as flawless chips do, and are not one part photographed twice. With
+    `most_bits` 0, nothing is searched. The sentence may be empty.
     """
     if most_bits == 0:
         return NO_PAIRS, "Near duplicates were not searched (NEAR_DUPLICATE_BITS=0)."
@@ -46,8 +46,8 @@ def find(cache: ImageCache, most_bits: int) -> tuple[pd.DataFrame, str]:
 def hashes(cache: ImageCache) -> np.ndarray:
     """Return the perceptual hash (N, 256) bool of every image of a cache (ImageHash's `phash`).
 
-    It keeps the signs of the lowest frequencies of the original pixels, so blur, brightness and
-    size change few bits, and the size that the models see changes none.
+    A bit says if one of the lowest frequencies of the original pixels is above their median. So
+    blur, brightness and size change few bits, and the size that the models see changes none.
     """
     bits = np.unpackbits(np.frombuffer(bytes.fromhex("".join(cache.table.hash)), dtype=np.uint8))
     return bits.reshape(len(cache.table), -1).astype(bool)
@@ -56,14 +56,14 @@ def hashes(cache: ImageCache) -> np.ndarray:
 def near_pairs(hashes: np.ndarray, most_bits: int) -> tuple[pd.DataFrame, np.ndarray]:
     """Return the pairs of images whose hashes (N, bits) bool differ in at most `most_bits` bits.
 
-    An image with more than `LARGEST_CLUSTER` such neighbours is the first of no pair: among many
-    images that look alike, the number of pairs would grow with the square.
+    An image with more than `LARGEST_CLUSTER` such neighbours is not the first of any pair: among
+    many images that look alike, the number of pairs would grow with the square.
 
     Returns:
         `first, second` (row numbers, first < second) and `bits`, in this order; and (N,) True for
         the images with too many neighbours, and for these neighbours.
     """
-    signs = np.where(hashes, np.float32(1), np.float32(-1))  # a product counts equal minus other
+    signs = np.where(hashes, np.float32(1), np.float32(-1))  # products: equal bits minus others
     blocks, alike = [np.empty((0, 3), dtype=np.int64)], np.zeros(len(signs), dtype=bool)
     for start in range(0, len(signs), ROWS_AT_ONCE):
         products = signs[start : start + ROWS_AT_ONCE] @ signs.T

@@ -1,4 +1,4 @@
-"""The Nexperia contest's images, both stages' layouts, or anything written in the same layout.
+"""Load the Nexperia contest's images (both stages), or a data set in the same layout.
 
     train/good_0, train/bad_1, test/all_tests                            (first stage)
     train/train_contest/{good_all,defect}, test/test_contest/test        (second stage)
@@ -44,7 +44,7 @@ def load(place: Path | None, settings: SplitSettings) -> Source:
     if root is None or not all((root / side).is_dir() for side in ("train", "test")):
         raise DataError(f"{root or 'nexperia'}: no folders train and test; {_how_to_fetch()}")
     train, test = root / "train", image_files(root / "test")
-    labels = {}  # the nearest folder with a known name says it; None: there is none
+    labels = {}  # of the nearest folder with a known name; None: there is none
     for file in image_files(train):
         names = reversed(file.relative_to(train).parts)
         labels[file] = next((LABELS[name] for name in names if name in LABELS), None)
@@ -91,7 +91,7 @@ def _find_root() -> Path | None:
 
 
 def _with_train(folder: Path) -> Path | None:
-    """Return the folder, or the one inside it, that holds `train`; zip files wrap one around."""
+    """Return the folder, or its subfolder, that holds `train`: a zip file may add a level."""
     places = [folder / "train", *sorted(folder.glob("*/train"))]
     return next((train.parent for train in places if train.is_dir()), None)
 

@@ -82,8 +82,8 @@ def window(region: str, width: int, height: int) -> tuple[slice, slice, np.ndarr
 def cut(pixels: np.ndarray, region: str) -> np.ndarray:
     """Return the region of an image (H, W) or (H, W, 3); raise what `window` raises.
 
-    Pixels outside of a mask become the mean of those inside: nothing of what was there is left, and
-    the edge is weaker than one to black, which a network would find before any defect.
+    Pixels outside of a mask become the mean of those inside. That removes their content, and the
+    edge is weaker than one to black, which a network would find before any defect.
     """
     if not region:
         return pixels

@@ -12,7 +12,7 @@ from helpers.core.rules import STRICT, Names, NoneOrSeveral, Seed, SettingsError
 
 @dataclass(frozen=True, config=STRICT)
 class SplitSettings:
-    """01: which images to use, and how to divide them."""
+    """Settings of notebook 01: which images to use, and how to split them."""
 
     dataset: Text = setting("elpv", "the images: elpv, folder:PATH, nexperia[:PATH] or chips")
     seed: Seed = setting(0, "start of the random draw; another seed gives another split")

@@ -9,14 +9,14 @@ import pandas as pd
 from helpers.core import files
 from helpers.core.style import SIDES
 
-FEWEST_BAD = 10  # different bad images that can train and judge a model: two in each of five folds
+FEWEST_BAD = 10  # different bad images to train and evaluate a model: two in each of five folds
 
 
 def read_split(path: Path) -> pd.DataFrame:
     """Load split.csv with ids as text and labels that may be missing.
 
     Raises:
-        ArtifactError: a line is not that of an image on a side of the split; the first is named.
+        ArtifactError: a line lacks id or path, repeats an id, or has an unknown label or split.
     """
     texts = ["label", "review", "fold", "group", "digest"]
     frame = files.load_csv(path, ("id", "path", "label", "split"), text=texts)
@@ -36,7 +36,7 @@ def read_split(path: Path) -> pd.DataFrame:
 
 
 def waits_for(split: pd.DataFrame) -> str:
-    """Return what models of good and bad images wait for; "" if the split has enough of both.
+    """Say what is missing to train on good and bad images; "" if the split has enough of both.
 
     Below `FEWEST_BAD` different bad images training has none, so PatchCore is the only model.
     """

@@ -1,6 +1,6 @@
-"""Split a source: seeded and stratified, and no image, near duplicate or group on two sides.
+"""Split a source: seeded, stratified, with no image, near duplicate or group in two sets.
 
-The column `together` of the table numbers what stays on one side: images with equal pixels, near
+The column `together` of the table numbers what stays in one set: images with equal pixels, near
 duplicates, and with `SPLIT="groups"` all images of one group (a module, a lot, a tool).
 """
 
@@ -23,7 +23,7 @@ from helpers.datasets import DROPPED, DataError, Source, named, near_duplicates
 from helpers.datasets.settings import SplitSettings
 from helpers.datasets.split_file import FEWEST_BAD
 
-# If copies of one image are on two sides, the copy on the less protected side is left out.
+# If copies of one image are in two sets, the copy in the less protected set is left out.
 PROTECTION = {"test": 0, "val": 1, "train": 2, "review": 2}
 MOST_PARTS = 10  # a test set of groups is one or more of so many equal parts at most
 # why there may be fewer images or groups than were given
@@ -37,7 +37,7 @@ GOOD_PARTS = 3  # validation is one of so many parts of the good images if there
 class Split:
     """The table with its column `split` ("train", "val", "test", "review" or "excluded").
 
-    Images that only a review has labelled are "review": they train, see `members.sides`.
+    Images that only a review has labelled are "review": for training only, see `members.sides`.
 
     With CROSS_FIT it also has a column `fold`: 0, 1, ... in train and val, missing elsewhere. Val
     is fold 0.
@@ -55,7 +55,7 @@ def make_split(
     settings: SplitSettings,
     pairs: pd.DataFrame = near_duplicates.NO_PAIRS,
 ) -> Split:
-    """Divide the images of a source.
+    """Split the images of a source into training, validation and test.
 
         pairs, _ = near_duplicates.find(cache, settings.near_duplicate_bits)
         split = make_split(source, cache.table.digest, settings, pairs)
@@ -69,7 +69,7 @@ def make_split(
     `first, second, bits` (row numbers).
 
     If a class is too small for `val_per_class`, all images are in folds too. With fewer than
-    `FEWEST_BAD` different bad images, training has good ones alone; see `_hold_out_good`.
+    `FEWEST_BAD` different bad images, training has only good ones; see `_hold_out_good`.
 
     Raises:
         DataError: too few images or groups for the split, no groups, or an external CSV that does
@@ -163,14 +163,14 @@ def keep_readable(source: Source, ids: pd.Series) -> Source:
 
 
 def _keep(source: Source, kept: np.ndarray) -> Source:
-    """Return the source with some rows of its table alone; it remembers the others."""
+    """Return the source with only the rows `kept`; the others are added to its `dropped`."""
     dropped = pd.concat([source.dropped, source.table.loc[~kept, DROPPED]])
     table = source.table[kept].reset_index(drop=True)
     return dataclasses.replace(source, table=table, dropped=dropped)
 
 
 def describe(source: Source, split: Split, unreadable: tuple[tuple[str, str], ...]) -> dict:
-    """Return what run.json and later notebooks must know about the data."""
+    """Return the facts about the data that run.json and later notebooks need."""
     counts = split.table.groupby(["split", _label_words(split.table)]).size()
     official = pd.concat([source.table, source.dropped]).official_split == "test"
     in_test = int((split.table.split == "test").sum())
@@ -187,9 +187,9 @@ def describe(source: Source, split: Split, unreadable: tuple[tuple[str, str], ..
 
 
 def _source_labels(table: pd.DataFrame) -> pd.Series:
-    """Return the labels before LABELS_CSV changed any, unless it names the first bad images.
+    """Return the labels before LABELS_CSV changed any, so that no correction moves an image.
 
-    A corrected label moves no image.
+    If fewer than `FEWEST_BAD` images were bad before, return the current labels.
     """
     before = table.get("label_before", table.label).fillna(table.label)
     return before if (before == 1).sum() >= FEWEST_BAD else table.label
@@ -203,9 +203,9 @@ def _label_words(table: pd.DataFrame) -> pd.Series:
 def _hold_out_good(table: pd.DataFrame, settings: SplitSettings) -> pd.Series:
     """Put a third of the good images and all bad ones into validation, the others into training.
 
-    The good ones of validation set a threshold, and the few bad ones show what it does. A bad image
-    is left out if good ones of its group are in training. Nothing is chosen among models, so there
-    is no test set but the source's own.
+    The good images of validation set a threshold, and the few bad ones show its effect. A bad image
+    is left out if good ones of its group are in training. There is no choice between models, so the
+    only test set is the source's own.
     """
     by_groups = settings.split == "groups"
     side = table.official_split.where(table.official_split == "test", "train")
@@ -226,11 +226,11 @@ def _hold_out_good(table: pd.DataFrame, settings: SplitSettings) -> pd.Series:
 def _draw_sides(
     table: pd.DataFrame, stratify: tuple[str, ...], settings: SplitSettings
 ) -> tuple[pd.Series, SplitSettings]:
-    """Draw test images, unless the source has its own, and without folds validation images.
+    """Draw the test set, unless the source has one, and the validation set, unless it is a fold.
 
     A random split draws the first of several copies: the others follow it into the test set, and
-    are left out of the training if it is in validation. A split by groups draws whole groups. The
-    settings that are returned ask for folds alone if a class is too small for `val_per_class`.
+    are left out of the training if it is in validation. A split by groups draws whole groups. If
+    a class is too small for `val_per_class`, the returned settings ask for folds and no test set.
     """
     by_groups, labelled = settings.split == "groups", table.label.notna()
     first = ~table.together.where(labelled).duplicated()  # of those that can be drawn
@@ -294,7 +294,7 @@ def _folds(
     n: int,
     purpose: str = "folds",
 ) -> pd.Series:
-    """Return the fold 0..n-1 of each image of a pool: stratified, and none divides `together`."""
+    """Return the fold 0..n-1 of each image of a pool: stratified; equal `together` share one."""
     random_state = seeding.stream_seed(settings.seed, f"split {purpose}") % 2**32
     if settings.split == "groups":
         drawn, strata, groups, what = pool, pool.label.astype(int), pool.together, "groups"
@@ -316,8 +316,8 @@ def _folds(
 def _strata(table: pd.DataFrame, stratify: tuple[str, ...], least: int) -> pd.Series:
     """Return the stratum of each row.
 
-    Rows of one with fewer than `least` go by their label, and if they are too few then, join the
-    label's largest stratum.
+    Strata of fewer than `least` rows are joined by label; if the result is still too small, it
+    joins the label's largest stratum.
     """
     strata = table[["label", *stratify]].astype(str).agg("/".join, axis=1)
     strata = strata.mask(strata.map(strata.value_counts()) < least, table.label.astype(str))
@@ -343,7 +343,7 @@ def _draw(
 
 
 def _check_sides(table: pd.DataFrame, settings: SplitSettings, labels: Collection[int]) -> None:
-    """Raise DataError if a set is empty, or one for the training lacks a class or a label.
+    """Raise DataError if test is empty, or train, val or a fold lacks a class or has hidden labels.
 
     With good parts alone (`labels` is [0]) there are no folds, and test is the source's own.
     """

@@ -1,8 +1,8 @@
 """Image classifiers: pretrained backbones with a new head, the two-layer CNN, checkpoints.
 
-Every model here, and every model of later rooms, offers the same surface: `model(images)` gives
-raw class scores (B, K), `model.embed(images)` the penultimate embedding (B, D), and `model.spec`
-says how images must be prepared and which layer Grad-CAM looks at.
+Every model of this package has the same interface: `model(images)` returns raw class scores (B, K),
+`model.embed(images)` the penultimate embedding (B, D), and `model.spec` says how images must be
+prepared and which layer Grad-CAM uses.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from helpers.models.weights import (
 from helpers.models.weights import Weights as Weights
 from helpers.models.weights import find_weights as find_weights
 
-# function that builds a kind of network which a later room defines; imported only when asked for
+# functions that build networks of other modules; imported only when needed
 BUILDERS = {
     "derived": "helpers.darts.network.build_derived",
     "patchcore": "helpers.training.patchcore.PatchCoreNetwork",
@@ -46,11 +46,11 @@ OVERLAP = 0.25  # of two neighbouring tiles, as a share of their side
 class PretrainedClassifier(Network):
     """A backbone without its ImageNet head, and a linear head for this problem.
 
-    With the option `tiles` of its specification, n, the last feature maps are divided into n x n
-    overlapping tiles. Each is pooled by itself, and of each feature the largest value of all tiles
-    counts: a small defect in a large image is not averaged away. That is multiple-instance learning
-    with a maximum of embeddings (Wang et al. 2018, arXiv 1610.02501), so the image's label trains
-    all.
+    With the option `tiles` = n of its specification, the last feature maps are divided into n x n
+    overlapping tiles. Each tile is pooled by itself, and each feature is the maximum of all tiles:
+    a small defect in a large image is not averaged away. That is multiple-instance learning with
+    max pooling of embeddings (Wang et al. 2018, arXiv 1610.02501): the image's label trains all
+    tiles.
     """
 
     trunk: Any  # a network of timm's

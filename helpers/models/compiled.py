@@ -31,8 +31,8 @@ class CompiledNetwork:
     """A function of a network in eval mode, (B, C, H, W) -> (B, D), for images of one shape.
 
     `function` is the network or a method of it; `precision` is "bf16" or "no" (float32). The first
-    call compiles it for the shape of its images, with the weights of that moment, and for as many
-    at a time as it gets, at most `BATCH_SIZE`: a single image is not padded to eight.
+    call compiles it with the current weights, for the shape and the number of its images, at most
+    `BATCH_SIZE` at a time: a single image is not padded to eight.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class CompiledNetwork:
                 pixels = np.zeros((self._batch_size, *part.shape[1:]), dtype=np.float32)
                 pixels[: len(part)] = part.numpy()
                 self._queue.start_async({0: pixels}, number)
-        finally:  # after Ctrl-C too: a thread that calls Python while it ends aborts the process
+        finally:  # after Ctrl-C too: a callback into Python while it shuts down aborts the process
             self._queue.wait_all()
         outputs = [found[number][: len(part)] for number, part in enumerate(parts)]
         return torch.from_numpy(np.concatenate(outputs))
@@ -83,7 +83,7 @@ class CompiledNetwork:
 
 @contextlib.contextmanager
 def later_interrupt() -> Iterator[None]:
-    """Let Ctrl-C wait until the block ends: OpenVINO would make another error of it, or none."""
+    """Delay Ctrl-C until the block ends: OpenVINO would turn it into another error, or drop it."""
     if threading.current_thread() is not threading.main_thread():  # has no handlers
         yield
         return
@@ -98,12 +98,12 @@ def later_interrupt() -> Iterator[None]:
 
 
 def import_openvino() -> ModuleType:
-    """Import OpenVINO so that it reports to nobody and scikit-learn-intelex still loads."""
+    """Import OpenVINO without telemetry, and so that scikit-learn-intelex still loads."""
     # OpenVINO reports to an analytics service through the package openvino_telemetry, and writes
-    # files into the home folder. If that cannot be imported, it takes a stub that does nothing.
+    # files into the home folder. If the import fails, it uses a stub that does nothing.
     sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
-    # Both bring threads (TBB), and the first one's are used. OpenVINO's are older:
-    # scikit-learn-intelex does not load with them, nor after them.
+    # Both bring the threading library TBB, and the one loaded first is used. scikit-learn-intelex
+    # does not load with OpenVINO's, which is older, nor after it.
     with contextlib.suppress(ImportError):
         importlib.import_module("daal4py")
     return importlib.import_module("openvino")
@@ -116,7 +116,7 @@ class _Traced(nn.Module):
         self.training = False  # the network is in eval mode already; its own flags stay
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return what the function gives."""
+        """Return the output of the function."""
         return self.function(images)
 
 

@@ -1,4 +1,4 @@
-"""What a model of a run is, as data: its base, backbone, features, teacher and trainings.
+"""Describe a model of a run as data: its base, backbone, features, teacher and trainings.
 
     Model("svm", features="fbp").title  # SVM on FBP features
     Model("fbp", backbone="tf_efficientnet_lite2").slug  # fbp_tf_efficientnet_lite2
@@ -64,7 +64,7 @@ class Model:
 
     @property
     def slug(self) -> str:
-        """The name of its files, such as "svm_on_fbp"."""
+        """Return the name of its files, such as "svm_on_fbp"."""
         parts = [self.base, "" if self.number is None else str(self.number)]
         parts += [self.backbone, f"on_{self.features}" if self.features else ""]
         parts += ["distilled" if self.teacher else ""]
@@ -72,7 +72,7 @@ class Model:
 
     @property
     def title(self) -> str:
-        """The name in tables and figures, without what was averaged; see `averaged`."""
+        """Return the name for tables and figures, without `averaged`."""
         if self.features == "brightness":
             return "Brightness alone"
         title = BASES.get(self.base, self.base)
@@ -89,7 +89,7 @@ class Model:
 
     @property
     def kind(self) -> str:
-        """The family of models that it belongs to; "own" is a file that a user added."""
+        """Return the family of models that it belongs to; "own" is a file that a user added."""
         if self.features == "brightness" or self.base in ("module_prior", "majority"):
             return "reference"  # every model should beat it
         if self.base in ENSEMBLES:
@@ -108,7 +108,7 @@ class Model:
 
     @property
     def order(self) -> tuple[int, str]:
-        """A sort key: the order of BASES, then other models, ensembles last."""
+        """Return a sort key: the order of BASES, then other models, ensembles last."""
         known = list(BASES)
         place = known.index(self.base) if self.base in known else len(known)
         return (len(known) + 1 if self.base in ENSEMBLES else place, self.slug)
@@ -131,8 +131,8 @@ class Model:
 def colours(models: Iterable[Model]) -> dict[str, str]:
     """Return a colour of the colour-blind palette for each model, by its slug.
 
-    It is that of the base, in all figures unless another base there has it: on all backbones and
-    features, and with a teacher. Dash patterns and markers tell models apart that share a colour.
+    All models of a base share its colour, which is the same in all figures unless another base of
+    the figure has it. Dash patterns and markers distinguish models of one colour.
     """
     import seaborn as sns  # takes a second: only where pictures are drawn
 

@@ -20,7 +20,7 @@ COUNTED = (torch.ops.aten.convolution, torch.ops.aten.addmm, torch.ops.aten.mm)
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """What images a model expects, and what it offers."""
+    """The images that a model expects, and the outputs that it offers."""
 
     name: str
     kind: str  # how `build` makes it again: a backbone's name, "cnn" or "derived"
@@ -48,7 +48,7 @@ class ModelSpec:
 
 @dataclass(frozen=True)
 class Facts:
-    """What a trained network says beside its weights: how its run read and scored images."""
+    """Facts stored with the weights of a network: how its run read and scored images."""
 
     full_scale_bits: int = 0  # that the deep images (more than 8 bits) used; 0: none was deep
     fit: Literal["squash", "pad"] = "squash"  # how images became squares
@@ -76,7 +76,7 @@ class Network(nn.Module):
 
 
 def at_once(size_px: int) -> int:
-    """Return how many images of a size go through a network together: 64 of 224 px, in pixels."""
+    """Return a batch size for scoring: the pixels of 64 images of 224 px, 1 to 64 images."""
     return max(1, min(64, 64 * 224**2 // size_px**2))
 
 

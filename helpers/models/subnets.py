@@ -3,9 +3,9 @@
     efficientnet_lite0_d1222231      1, 2, 2, 2, 2, 3 and 1 blocks in its seven stages
     efficientnet_lite0_d1222231_s16  and maps of 1/16 of the image, not of 1/32
 
-Such a name is a backbone like any other. The first blocks of each stage stay, with their pretrained
-weights: the others add to what these compute, so that a network without them still works (Cai et
-al. 2020, Once-for-all, arXiv 1908.09791, calls it elastic depth).
+Such a name works like that of any backbone. The first blocks of each stage stay, with their
+pretrained weights. The others are residual, so the network still works without them (elastic depth
+in Once-for-all, Cai et al. 2020, arXiv 1908.09791).
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Subnet:
 
 
 def divided(backbone: str) -> tuple[str, Subnet | None]:
-    """Return the whole backbone of a name, and what is kept of it: None is all."""
+    """Return the whole backbone that a name refers to, and the part that is kept (None: all)."""
     bare = backbone.removeprefix("hf-hub:").removeprefix("timm/")
     if timm.is_model(bare) or (match := _NAME.fullmatch(backbone)) is None:
         return backbone, None
@@ -48,10 +48,10 @@ def divided(backbone: str) -> tuple[str, Subnet | None]:
 
 
 def depths_of(trunk: Any) -> tuple[int, ...]:
-    """Return the blocks of each stage of a trunk.
+    """Return the number of blocks in each stage of a trunk.
 
     Raises:
-        ValueError: its stages are not those of an EfficientNet, `blocks`.
+        ValueError: the trunk does not have stages `blocks` as an EfficientNet does.
     """
     blocks = getattr(trunk, "blocks", None)
     if not isinstance(blocks, nn.Sequential) or not all(
@@ -62,7 +62,7 @@ def depths_of(trunk: Any) -> tuple[int, ...]:
 
 
 def cut(trunk: Any, kept: Subnet) -> None:
-    """Leave blocks of a trunk out, in place; the modules that stay are the same objects.
+    """Remove blocks and set the last stride, in place; the modules that stay are the same objects.
 
     Raises:
         ValueError: the trunk does not have these blocks.

@@ -43,8 +43,8 @@ TITLES = {
 PACKAGED = tuple(TITLES)[1:]  # packages bring their weights
 # timm's names of these
 _IN_TIMM = {name: f"tf_{name}" for name in PACKAGED} | {"resnet18": "resnet18.tv_in1k"}
-# BACKBONE=auto is the first of these whose weights can be had. Lite0 is the fastest of the packaged
-# ones and not behind (LDA on frozen features, 192 px, mean AUC of five random folds and of five
+# BACKBONE=auto is the first of these whose weights are available. Lite0 is the fastest packaged
+# one, and about as good (LDA on frozen features, 192 px, mean AUC of five random folds and of five
 # folds of modules of ELPV: Lite0 .907 and .836, Lite1 .892 and .806, Lite2 .906 and .844).
 AUTO_ORDER = ("resnet18", "efficientnet_lite0")
 SUFFIXES = (".pth", ".pt", ".bin", ".safetensors")
@@ -62,7 +62,7 @@ class WeightsError(UserError):
 
 @dataclass(frozen=True)
 class Anatomy:
-    """What a backbone gives for images of one size, and the layer that Grad-CAM looks at."""
+    """The outputs of a backbone for images of one size, and the layer that Grad-CAM uses."""
 
     embedding_size: int
     layer: str  # dotted name in the trunk
@@ -81,7 +81,7 @@ class Weights:
 
     @property
     def digest(self) -> str:
-        """A short digest of all values: other weights give other features and trainings."""
+        """Return a short digest of all values: other weights give other features and trainings."""
         digest = hashlib.blake2b(digest_size=10)
         for value in self.state.values():
             digest.update(value.contiguous().numpy().tobytes())
@@ -100,7 +100,7 @@ def titles(backbones: str) -> str:
 
 
 def canonical(name: str) -> str:
-    """Return a backbone's only name here, such as "convnext_tiny" for "timm/convnext_tiny".
+    """Return the canonical name of a backbone: "convnext_tiny" for "timm/convnext_tiny".
 
     Raises:
         BackboneError: timm does not have it; the message names similar ones.
@@ -129,7 +129,7 @@ def canonical(name: str) -> str:
 
 
 def config(backbone: str) -> PretrainedCfg:
-    """Return what timm says about a backbone's weights and the images that they expect."""
+    """Return timm's configuration of a backbone: its weights and the images that they expect."""
     base, _ = subnets.divided(backbone)
     known = timm.get_pretrained_cfg(_IN_TIMM.get(base, base))
     assert known is not None  # the name is canonical
@@ -159,10 +159,10 @@ def trunk(backbone: str, img_size: int | None = None) -> nn.Module:
 
 @functools.lru_cache
 def anatomy(backbone: str, image_size_px: int) -> Anatomy:
-    """Build a trunk with random weights, and run an image of this size through it.
+    """Find the anatomy of a backbone by running a random image through a trunk of random weights.
 
-    Grad-CAM looks at the last maps before the pooling. If a class token is all that counts after
-    the last attention, these are the inputs of the last block.
+    Grad-CAM uses the last maps before the pooling. If only the class token is used after the last
+    attention, they are the normalised inputs of the last block.
 
     Raises:
         BackboneError: it cannot take images of this size, or it has no layer for Grad-CAM.
@@ -259,8 +259,8 @@ def find_weights(backbone: str, given: str = "", image_size_px: int = 224) -> We
 
     Raises:
         BackboneError: no such backbone, or it cannot take images of this size.
-        WeightsError: no weights, the message says the ways to provide them; or those that were
-            found are not the backbone's.
+        WeightsError: no weights were found (the message says how to provide them), or they are
+            not the backbone's.
     """
     first, second = AUTO_ORDER
     if backbone != AUTO or given:
@@ -306,7 +306,7 @@ def _weights_of(name: str, given: str, image_size_px: int) -> Weights:
 def licence_of(backbone: str, origin: str) -> str:
     """Return the licence of weights by their `origin`, "not stated" if no library names it.
 
-    timm names that of the weights which it publishes, not that of a file of your own.
+    timm names the licence of the weights that it publishes, not of your own file.
     """
     backbone, _ = subnets.divided(backbone)
     published = {_published(backbone), Path(str(config(backbone).url)).name} - {""}
@@ -323,8 +323,8 @@ def _published(backbone: str) -> str:
 def local_files(backbone: str) -> list[Path]:
     """Return the files that may hold a backbone's weights, without looking into them.
 
-    They are its package's, or the hub's cached one, or files that are called as the backbone in
-    torch's cache and among Kaggle's inputs, themselves or a folder above them: `resnet18.pth`,
+    The file of its package, or of the hub's cache, or files in torch's cache and among Kaggle's
+    inputs that have the backbone's name, or are in a folder of this name: `resnet18.pth`,
     `resnet18-f37072fd.pth`, or `models/OWNER/resnet18/pytorch/default/1/model.safetensors`. Files
     with the name come first.
     """
@@ -363,8 +363,8 @@ def _read(backbone: str, file: Path, origin: str, image_size_px: int) -> Weights
     try:
         state = timm.models.load_state_dict(str(file), weights_only=True)
         if origin.startswith("package "):
-            # The package names layers in its own way, timm in another; both list them in the same
-            # order, the package has a head besides.
+            # The package and timm name the layers differently, but list them in the same order;
+            # the package also has a head.
             names = trunk(backbone).state_dict()
             state = dict(zip(names, state.values(), strict=False))
         state = fitted(backbone, state, image_size_px)
@@ -374,7 +374,7 @@ def _read(backbone: str, file: Path, origin: str, image_size_px: int) -> Weights
 
 
 def _downloaded(backbone: str) -> Path:
-    """Return the file of a backbone's weights in the hub's cache after a download."""
+    """Download a backbone's weights into the hub's cache; return the file."""
     import huggingface_hub
 
     if backbone in PACKAGED:  # Kaggle's image lacks the package

@@ -192,7 +192,7 @@ def smeared_lead(part: Part, rng: np.random.Generator, strength: float) -> Part:
 
 
 def damaged_marking(part: Part, rng: np.random.Generator, strength: float) -> Part:
-    """Remove a character or, if it is strong, the marking."""
+    """Remove a character or, from a strength of 0.5 on, the whole marking."""
     which = int(rng.integers(len(part.marking)))
     kept = "".join(" " if n == which else char for n, char in enumerate(part.printed))
     return replace(part, printed=kept if strength < 0.5 else "")
