@@ -43,8 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def start(command: str, arguments: Sequence[str] | None = None) -> int:
     """Import a command, run it, and return its exit code.
 
-    It is 1 after an error that the user can mend, which is told on stderr, unless the error has an
-    `exit_code`; Ctrl-C at any moment returns 130.
+    An error that the user can fix is printed on stderr; the exit code is then the error's
+    `exit_code`, or 1. Ctrl-C at any moment returns 130.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # a shell's & ignores Ctrl-C
@@ -62,7 +62,7 @@ def start(command: str, arguments: Sequence[str] | None = None) -> int:
         except (errors.UserError, OSError) as error:
             if isinstance(error, BrokenPipeError) and _nobody_reads():
                 return 1
-            code = getattr(error, "exit_code", 1)  # others than 1: nothing is wrong
+            code = getattr(error, "exit_code", 1)  # codes other than 1 are not failures
             print(f"error: {error}" if code == 1 else error, file=sys.stderr)
             return code
     except KeyboardInterrupt:
@@ -71,7 +71,7 @@ def start(command: str, arguments: Sequence[str] | None = None) -> int:
 
 
 def _nobody_reads() -> bool:
-    """Return whether what reads the output has ended, such as `| head`; the rest goes nowhere."""
+    """Return True if the reader of the output (`| head`) has ended; drop the remaining output."""
     try:
         print(flush=True)
     except BrokenPipeError:

@@ -59,7 +59,7 @@ def packages() -> tuple[str, str]:
 
 
 def space() -> tuple[str, str]:
-    """Try where results are written, and compare the free memory and disk with what a run takes."""
+    """Check that results can be written, and that memory and disk are free for a run."""
     import psutil
 
     home = paths.home()

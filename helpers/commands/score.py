@@ -60,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Score the parts that are missing, and join all.
 
     Returns:
-        0, or 1 if no file can be read, or one cannot and the options are strict.
+        1 if no file can be read, or with `--strict` if one cannot; otherwise 0.
 
     Raises:
         UserError: model, images or output cannot be used as they are.
@@ -113,14 +113,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def entries(place: Path) -> Iterator[Entry]:
-    """Yield the images of a folder with its subfolders, or of a CSV, in an order that is kept.
+    """Yield the images of a folder with its subfolders, or of a CSV, in a fixed order.
 
     A CSV needs a column `path` (relative to the CSV's folder, or absolute) and may have a column
-    `id`; without one, the id of an image is its path without the extension. Nothing is kept of
-    what was listed, so that a list may have any length.
+    `id`; without one, the id of an image is its path without the extension. No entry is kept
+    in memory, so a list may have any length.
 
     Raises:
-        UserError: nothing has that name, or it is not such a CSV.
+        UserError: `place` does not exist, or is not such a CSV.
     """
     if place.is_dir():
         for file in filter(is_image, walk(place)):
@@ -146,7 +146,7 @@ def entries(place: Path) -> Iterator[Entry]:
 
 
 def with_options(opened: Opened, options: argparse.Namespace) -> Opened:
-    """Return the model as the options use it; without thresholds if these are for other scores."""
+    """Return the model as the options use it, without thresholds if they change its scores."""
     trained, device = opened.facts, devices.default_device()
     if options.views not in (None, 1) and opened.models[0].spec.options.get("grid"):
         raise UserError(f"--views {options.views}: PatchCore with a MASK takes --views 1")
@@ -170,21 +170,21 @@ class PartScorer:
         self.model = TrainedModel(opened, images=images)
 
     def work(self, path: Path, part: list[Entry]) -> tuple[Path, list[tuple]]:
-        """Return the rows of a part, of `COLUMNS`; `TrainedModel.answers` says what is raised."""
+        """Return path and rows (`COLUMNS`) of a part; raise what `TrainedModel.answers` raises."""
         answers = self.model.answers([entry.file for entry in part])
         return path, [(*entry[:2], *answer) for entry, answer in zip(part, answers, strict=True)]
 
 
 def join(parts: Sequence[Path], out: Path, opened: Opened) -> int:
-    """Write the scores of all parts, with a description also probabilities and verdicts.
+    """Write the scores of all parts to `out`, with probabilities and verdicts if there are any.
 
-    Lots, the folders of the images, are compared with those behind the thresholds. The files that
-    cannot be read are listed beside `out`; their number is returned.
+    Print how the lots (folders of the images) compare with those behind the thresholds. List the
+    files that cannot be read beside `out`, and return their number.
     """
     description, seen = opened.description, pd.DataFrame()  # sums over the parts of each lot
     bad = out.with_name(f"{out.stem}.unreadable{out.suffix}")
     scored = unreadable = several = 0
-    mode = "wb"  # not what a killed process of this number has left
+    mode = "wb"  # overwrites what a killed process of this number left
     with files.atomic_path(out) as to_out, files.atomic_path(bad) as to_bad:
         for path in parts:
             part = files.load_csv(path, COLUMNS, text=("id", "path", "defect_score", "reason"))
@@ -218,7 +218,7 @@ def join(parts: Sequence[Path], out: Path, opened: Opened) -> int:
 
 
 def _stamp(entry: Entry) -> list[str | int]:
-    """Return what changes if an image is replaced."""
+    """Return path, id, size and time of an image: they change if it is replaced."""
     try:
         about = os.stat(entry.file)
     except OSError:

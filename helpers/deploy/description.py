@@ -1,8 +1,8 @@
 """model.json beside a model's checkpoints: how to use it, what it promises, where it comes from.
 
-The analysis writes it for each network, because it finds the thresholds and the temperature, on
-scores of images that none of the checkpoints which it names has seen. They belong to the average of
-these checkpoints.
+Notebook 07 writes it for each network, because it chooses the thresholds and the temperature, on
+scores of images that none of the listed checkpoints has seen. They belong to the average of these
+checkpoints.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Description:
     image_size_px: Count
     channels: Count  # 1: gray; 3: colour, gray images are repeated
     fit: Literal["squash", "pad"]
-    full_scale_bits: Annotated[int, Field(ge=0)]  # of deep images; 0: there was none
+    full_scale_bits: Annotated[int, Field(ge=0)]  # of images of more than 8 bits; 0: none
     # how its score becomes a verdict
     views: Count  # symmetries of the image that are averaged, itself included
     precision: Literal["no", "bf16", "fp16"]  # of the scores that chose the thresholds
@@ -66,7 +66,7 @@ class Description:
     asked_escape_rate: float  # share of the bad parts that may pass
     promised_escape_rate: float  # above the asked one if the held-out bad parts were too few
     held_out_bad_parts: int
-    val_auc: float | None  # of all images held out, by other folds' too; None: no bad one was
+    val_auc: float | None  # of the held-out images of all folds; None: none is bad
     caveat: str  # what the promise rests on; if all bad parts may pass, what is promised instead
     # where it comes from
     dataset: str
@@ -125,7 +125,7 @@ class Description:
 
 
 def sealed(description: Description) -> Description:
-    """Return a description that keeps its promise: its thresholds are those that were chosen."""
+    """Return the description with its `seal`, which shows later edits of thresholds or promise."""
     return replace(description, seal=description.promise_digest)
 
 
@@ -139,11 +139,11 @@ def describe(
 ) -> Description:
     """Return the description of a network.
 
-    Its checkpoints, those of `scored.deployed`, are averaged; `point` is its row of
+    `checkpoints` are those of `scored.deployed`; they are averaged. `point` is the network's row of
     `decision.operating_table` by `RULE`, and `temperature` that of `decision.calibration_table`.
-    From good parts alone it is that of `decision.good_alone` with a `caveat`, and None. `weights`
-    are those that the training started from, if it has a pretrained backbone. `origin` are the
-    other fields: `run, is_smoke, dataset, images_digest, split_digest, attribution`.
+    With good parts alone these are the row of `decision.good_alone` with a `caveat`, and None.
+    `weights` are those that the training started from, if it has a pretrained backbone. `origin`
+    are the other fields: `run, is_smoke, dataset, images_digest, split_digest, attribution`.
     """
     model = backbones.load_model(checkpoints[0])
     facts, backbone, deployed = model.facts, backbone_of(model), scored.deployed
@@ -188,10 +188,10 @@ def backbone_of(model: Network) -> str:
 
 
 def caveat_of(deployed: Scored, asked: float) -> str:
-    """Return what the promise of an escape rate rests on.
+    """Return the conditions of a promised escape rate in words.
 
-    Verdicts follow the rule for parts. If the split keeps groups apart, it says so, and what the
-    rule for lots can promise.
+    Verdicts follow the rule for single parts. If the split keeps groups apart, the text says so,
+    and adds what the rule for groups (lots) can promise.
     """
     text = CAVEAT
     if deployed.calibration_fold is None:  # else the last epoch is kept, and teachers are blind too

@@ -3,7 +3,7 @@
 The exported network takes the RGB pixels of images that have been resized, and gives score,
 probability of bad and verdict: normalisation, symmetries, softmax, the mean over the trainings,
 temperature and thresholds are inside. example.py beside it needs only the runtime, Pillow and
-NumPy; how it reads an image is this package's own code, so that both read the same pixels.
+NumPy; it reads images with a copy of this package's code, so that both read the same pixels.
 """
 
 from __future__ import annotations
@@ -139,10 +139,10 @@ class ExportError(UserError):
 
 
 class ExportedNetwork(nn.Module):
-    """From pixels (N, S, S, 3) uint8 to scores and probabilities (N,) float32, verdicts (N,) int32.
+    """Map pixels (N, S, S, 3) uint8 to scores and probabilities (N,) float32, verdicts (N,) int32.
 
-    A verdict is a place in `VERDICTS`: 0 to pass (a score below the first threshold), 2 to reject
-    (from the second on, or not a number).
+    A verdict is an index of `VERDICTS`: 0 to pass (the score is below the first threshold), 2 to
+    reject (it reaches the second threshold, or is NaN).
     """
 
     def __init__(
@@ -186,7 +186,7 @@ def export_model(opened: Opened, to: Format, out: Path) -> None:
     """Write network, model.json and example.py into the new folder `out`, all or nothing.
 
     Raises:
-        ExportError: `out` exists, a package is missing, or the model has no thresholds.
+        ExportError: `out` exists, a package or the thresholds are missing, or conversion fails.
         ArtifactError: the folder cannot be written.
     """
     check_format(to)
@@ -260,8 +260,8 @@ def check_exported(folder: Path, images: Sequence[str], opened: Opened) -> tuple
     read, and the largest difference of their scores and probabilities.
 
     Raises:
-        ExportError: the example stops, or not the same images are read, or none. Or a difference is
-            above `TOLERANCE`, or a verdict is not that of its score: then the folder is removed.
+        ExportError: the example fails, only one of both reads an image, or none can be read. Or a
+            difference is above `TOLERANCE` or a verdict wrong for its score: the folder is removed.
     """
     command = [sys.executable, str(folder / "example.py"), *images]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

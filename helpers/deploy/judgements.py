@@ -15,7 +15,7 @@ from helpers.deploy.review import AUDIT, LOOK_AGAIN, SUSPECT
 from helpers.results import betting
 
 COLUMNS = ["path", "group", "drawn", "judgement", "before_scores", "passed"]
-COLUMNS += ["held", "promised", "seal", "page", "saved"]  # the last: digest of the page, and time
+COLUMNS += ["held", "promised", "seal", "page", "saved"]  # page: its digest; saved: the time
 NONE_PASSED = "none passed"  # of the lot, so no part of it is audited
 LABELS = [*LABEL_NAMES.values()]  # a judgement may also be "unsure", or missing
 KNOWN_LABELS = [*LABEL_WORDS, np.nan]  # in a LABELS_CSV
@@ -73,12 +73,12 @@ def say_escapes(judged: pd.DataFrame) -> str:
 
 
 def audits_of(judged: pd.DataFrame) -> pd.DataFrame:
-    """Return what the audited parts say about the promise: `path`, `audit_said`, `audit_gain`.
+    """Return the evidence of audited parts on the promise: `path`, `audit_said`, `audit_gain`.
 
-    The mean of `audit_gain` over the parts of a lot is its `betting.gain`. A part that did not pass
-    counts as bad unless it was judged good, an audited one only if it was judged bad, before the
-    scores were shown: so what nobody has decided speaks for the promise. If no part passed, one
-    that is looked at again stands for the lot, which counts too. No promise: no rows.
+    The mean of `audit_gain` over the parts of a lot is its `betting.gain`. Judgements made before
+    the scores were shown count: a part that did not pass is bad unless it was judged good, an
+    audited one is bad only if it was judged bad, so undecided parts favour the promise. If no part
+    passed, one part to look at again stands for the lot. Without a promise there are no rows.
     """
     lot = judged[judged.promised.notna()]
     audited, again = lot[lot.drawn == AUDIT], lot[lot.drawn == LOOK_AGAIN]
@@ -94,7 +94,7 @@ def audits_of(judged: pd.DataFrame) -> pd.DataFrame:
 
 
 def say_promise(labels: pd.DataFrame) -> str:
-    """Say if the promise of the newest `audit_seal` holds, by its lots in a LABELS_CSV alone."""
+    """Say whether the promise of the newest `audit_seal` holds, from its lots in a LABELS_CSV."""
     audits = labels.reindex(columns=AUDITS).dropna(subset=["audit_gain", "audit_lot", "audit_seal"])
     if audits.empty:
         return "No lot was audited under a promise, so it cannot be checked."
@@ -124,14 +124,14 @@ def say_promise(labels: pd.DataFrame) -> str:
 def with_reviews(judged: pd.DataFrame, labels_csv: Path | None = None) -> pd.DataFrame:
     """Return a LABELS_CSV with the judgements as its column `review`; "unsure" gives no label.
 
-    The rows and labels of an older `labels_csv` stay as they are: a label of a review trains, but
-    judges nothing (`members.sides`). Parts of a lot have columns of `AUDITS` too, for
-    `say_promise`: no run reads them.
+    The rows and labels of an older `labels_csv` are kept: a label of a review is used for training
+    only, not for evaluation (`members.sides`). Parts of a lot also have the columns `AUDITS`, which
+    `say_promise` reads, and no run does.
 
     Raises:
-        ArtifactError: the older CSV is missing or damaged, has labels that are none, or has an
-            image of another page of the same thresholds (`audit_seal`): two lots must not share
-            names, and a lot counts once. Or it does not name each image by path, and once.
+        ArtifactError: the older CSV is missing or damaged, has an unknown label, lacks or repeats a
+            path, or has an image of another page of the same thresholds (`audit_seal`): two lots
+            must not share names, and a lot counts once.
     """
     decided = judged[judged.judgement.isin(LABELS)].drop_duplicates("path")
     new = decided[["path", "group"]].assign(review=decided.judgement)

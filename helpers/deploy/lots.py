@@ -23,7 +23,7 @@ from helpers.results.predictions import Scored
 
 NAME = "lots.json"
 UNLIKE = "UNLIKE THE LOTS BEFORE"  # what a sentence about such a lot starts with
-NEAREST = 1e-4  # of a score to 0 and 1, where its logit would tell rounding
+NEAREST = 1e-4  # least distance of a score from 0 and 1: closer, its logit shows rounding
 
 
 class Look(NamedTuple):
@@ -49,7 +49,7 @@ WORDS: dict[str, tuple[str, str, Callable[[float], str]]] = {
 
 
 def look(pixels: np.ndarray) -> Look:
-    """Return how an image (S, S, 1 or 3) uint8 looks."""
+    """Return the `Look` of an image (S, S, 1 or 3) uint8."""
     gray = pixels.mean(axis=2, dtype=np.float32)
     contrast = math.log1p(float(gray.std()))
     sharp = math.log1p(float(np.abs(ndimage.laplace(gray, mode="nearest")).mean()))
@@ -65,7 +65,7 @@ def looks_of(images: ImageCache, ids: pd.DataFrame) -> pd.DataFrame:
 
 
 def sums(looks: pd.DataFrame, scores: pd.Series, names: pd.Series) -> pd.DataFrame:
-    """Return `lots.sums` of parts: of their looks (N, columns of `Look`) and their scores (N,)."""
+    """Return `lots.sums` of parts by lot `names` (N,): of looks (N, `Look`) and scores (N,)."""
     logit = special.logit(scores.clip(NEAREST, 1 - NEAREST).to_numpy(np.float64))
     return lots.sums(looks[[*Look._fields]].astype(np.float64).assign(logit=logit), names)
 
@@ -127,7 +127,7 @@ def sentences(reference: pd.DataFrame | None, new: pd.DataFrame) -> list[str]:
 
 
 def reason(lot: lots.Compared) -> str:
-    """Return in words the two numbers in which a lot is strangest."""
+    """Return in words the two numbers in which a lot differs most from those before."""
     said = []
     for name in lot.z.abs().nlargest(2).index:
         high, low, show = WORDS[name]

@@ -64,7 +64,7 @@ class TrainedModel:
     """
 
     def __init__(self, opened: Opened, device: torch.device | None = None, images: int = 0) -> None:
-        """Put the networks on the device, and compile them if many `images` will come.
+        """Put the networks on the device, and compile them if many are to come (`images`).
 
         All see the same images, and the score of an image is the mean over networks and views.
         """
@@ -91,7 +91,7 @@ class TrainedModel:
 
         Raises:
             DataError: an array has another type or shape.
-            ScoresError: the networks give no number for an image.
+            ScoresError: the score of an image is not finite.
         """
         is_one = isinstance(images, str | Path | Image.Image)
         is_one = is_one or (isinstance(images, np.ndarray) and images.ndim < 4)
@@ -114,7 +114,7 @@ class TrainedModel:
         """Yield the `ANSWER` for each of any number of images, in constant memory.
 
         Raises:
-            ScoresError: the networks give no number for an image.
+            ScoresError: the score of an image is not finite.
         """
         given, ahead = iter(images), deque[tuple[list[OneImage], Iterator]]()
         size = at_once(self.network.spec.image_size_px)
@@ -144,7 +144,7 @@ class TrainedModel:
             yield score, reason, has_more, *look
 
     def prepared(self, pixels: Sequence[np.ndarray]) -> Tensor:
-        """Return B >= 1 images (S, S, 1 or 3) uint8 as the networks take them: (B, C, S, S)."""
+        """Return B >= 1 images (S, S, 1 or 3) uint8, normalised for the networks: (B, C, S, S)."""
         channels = max(image.shape[2] for image in pixels)  # 1 if none has colour
         same = np.stack([np.broadcast_to(p, (*p.shape[:2], channels)) for p in pixels])
         images = to_float(torch.from_numpy(same), self.scorers[0].device)

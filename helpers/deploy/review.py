@@ -59,8 +59,8 @@ def chosen(judged: pd.DataFrame, audit_share: float, seed: int) -> pd.DataFrame:
     `passed` and `held` are the numbers of the lot's parts that passed and that did not.
 
     They are the parts to look at again and a random share of those that passed, at least one if the
-    share is not 0, in a random order; then the images with a `label`, which is suspect. Of a lot
-    that is rejected as a whole one part is looked at again: the lot counts for the promise.
+    share is not 0, in a random order; then the images with a `label`, which is suspect. If a
+    whole lot is rejected, one of its parts is looked at again, so that the lot counts.
     """
     stream = seeding.numpy_stream(seed, "review")
     lot, suspects = judged[judged.label.isna()], judged[judged.label.notna()]
@@ -75,11 +75,11 @@ def chosen(judged: pd.DataFrame, audit_share: float, seed: int) -> pd.DataFrame:
 
 
 def page(model: TrainedModel, parts: pd.DataFrame, **about: Any) -> str:
-    """Return the page of some parts as HTML that needs nothing else.
+    """Return the page of some parts as self-contained HTML.
 
-    `parts` are those that were `chosen`, with the `promised` escape rate, if any, and its `seal`.
-    `about` it are its `title`, the model in words (`described`), the name of the CSV that it offers
-    (`saved_as`), and a warning (`unlike`), "" if its lots are like those before.
+    `parts` is the output of `chosen`, with the `promised` escape rate, if any, and its `seal`.
+    `about` has the page's `title`, the model in words (`described`), the name of the CSV that it
+    saves (`saved_as`), and a warning (`unlike`), "" if the lots are like those before.
     """
     names = [*COLUMNS[1:], "drawn", "score", "verdict", "passed", "held", "promised", "seal"]
     shown = parts[names].astype(object)
@@ -98,10 +98,10 @@ def page(model: TrainedModel, parts: pd.DataFrame, **about: Any) -> str:
 
 
 def pictures(model: TrainedModel, file: str) -> dict[str, str]:
-    """Return the data URIs of a part's `image` and `map`, and if it is `faint` and `reduced`.
+    """Return data URIs of a part's `image` and `map`; `faint` and `reduced` ("" if it is not).
 
-    A part to look at again is mostly nearer to good: a map on which nothing supports bad is `faint`
-    and shows the quarter that supports good least.
+    Most parts to look at again are closer to good. If no pixel of the map supports bad, the map is
+    `faint`: it shows the quarter of the pixels that supports good least.
     """
     facts = model.facts
     image = Image.fromarray(read_image(Path(file), facts.full_scale_bits or 8, facts.region).pixels)

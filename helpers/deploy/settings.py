@@ -14,7 +14,7 @@ MOST_OWN_IMAGES = 200  # of a folder that is asked about; `helpers.score` takes 
 
 @dataclass(frozen=True, config=STRICT)
 class YourPartSettings:
-    """08: one part from its file to a verdict, and a folder of the user's own."""
+    """Settings of notebook 08: one part from its file to a verdict, and a folder of the user's."""
 
     model: Text = setting("", "network that answers; empty: the best on validation")
     folder: Text = setting(

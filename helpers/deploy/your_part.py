@@ -32,10 +32,10 @@ COLOURS = {PASS: "#0173b2", LOOK_AGAIN: "#949494", REJECT: "#de8f05"}  # seaborn
 
 
 def parts_to_ask(split: pd.DataFrame, folder: str) -> pd.DataFrame:
-    """Return the parts to ask about: `id, path, group`, group is missing if there is none.
+    """Return the parts to judge: `id, path, group` (missing if there is none).
 
-    They are those of `folder`, where a subfolder is a group, or test images of the run (without a
-    test set, those of the first fold) with their `label`, evenly taken.
+    They are images of `folder`, whose subfolders are groups. If it is "", they are test images of
+    the run (without a test set, of the first fold) with their `label`. Both are evenly taken.
 
     Raises:
         DataError: the folder holds no image.
@@ -88,10 +88,10 @@ def bad_map(model: TrainedModel, pixels: np.ndarray, signed: bool = False) -> Te
 
 
 def one_of_each_verdict(answered: pd.DataFrame) -> pd.DataFrame:
-    """Return up to three readable parts, the lowest score first: one that passes, and so on.
+    """Return up to three readable parts, one for each verdict, the lowest score first.
 
-    They are the lowest score of those that pass, the middle one of those to look at again, and the
-    highest of those that are rejected. Without verdicts it is the part with the highest score.
+    They are the passed part with the lowest score, the middle one of those to look at again, and
+    the rejected one with the highest score. Without verdicts it is the part with the highest score.
     """
     ranked = answered[answered.score.notna()].sort_values("score", kind="stable")
     of_each = [ranked[ranked.verdict == verdict] for verdict in VERDICTS]

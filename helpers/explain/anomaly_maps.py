@@ -1,4 +1,4 @@
-"""PatchCore's anomaly maps: which places look unlike all good parts that it remembers."""
+"""Compute PatchCore's anomaly maps: where an image is unlike all good parts in its memory."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ class AnomalyMaps:
 
 @torch.no_grad()
 def anomaly_map(model: PatchCoreNetwork, images: Tensor) -> Tensor:
-    """Return how unlike good parts each pixel of normalised images is: (B, H, W) on the CPU.
+    """Return anomaly maps of normalised images (B, C, H, W): (B, H, W) on the CPU.
 
-    Patch distances, upsampled bilinearly and smoothed (section 3.3 of the paper), in units of the
-    usual score of a good part: the maps of different parts can be compared.
+    They are patch distances, upsampled bilinearly and smoothed (Roth et al. 2022, section 3.3), in
+    units of the usual score of a good part, so that maps of different parts can be compared.
     """
     model = placed(model, images.device)
     coarse = model.bank.distances(model.features(images))[0] / model.usual

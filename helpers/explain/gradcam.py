@@ -24,10 +24,10 @@ def grad_cam(
 ) -> Tensor:
     """Return maps L = ReLU(sum_k alpha_k A^k) of `images` (B, C, H, W): (B, H, W).
 
-    A^k are the feature maps that the layer of that dotted name gives, alpha_k is the mean over the
+    A^k are the feature maps that `layer` (a dotted name) gives, alpha_k is the mean over the
     positions of dy/dA^k, and y is the raw score of the class before the softmax. Maps are upsampled
     bilinearly to the image and are not normalised. `as_maps` arranges the layer's output as
-    (B, K, u, v), as `ModelSpec.feature_maps` does. `signed` maps are those before the ReLU.
+    (B, K, u, v), as `ModelSpec.feature_maps` does. With `signed` there is no ReLU.
     Weights, gradients, training flags and hooks of the model are left unchanged.
 
         maps = grad_cam(resnet18(), images, 1, "layer4")
@@ -36,7 +36,7 @@ def grad_cam(
         AttributeError: the model has no such layer.
         ValueError: the layer does not run exactly once, or gives no feature maps.
         IndexError: there is no such class.
-        RuntimeError: its score does not depend on the layer.
+        RuntimeError: the score of the class does not depend on the layer.
     """
     captured: list[Tensor] = []
 

@@ -1,4 +1,4 @@
-"""Do maps find the defect? Masks of the defects, and two measures of maps against them.
+"""Measure how well maps find defects: two measures of maps against masks of the defects.
 
 Maps are (B, H, W), masks (B, H, W) bool, true on the defect.
 """
@@ -40,8 +40,8 @@ def localisation(
     Returns:
         One row for each measure: `measure, images`, the mean over the parts `gradcam`, and with
         anomaly maps `patchcore` and `difference` (PatchCore less Grad-CAM), each with its 95 %
-        interval in `<name>_low` and `<name>_high`, and `chance`, what maps without any knowledge
-        reach. No row if the source has no masks.
+        interval in `<name>_low` and `<name>_high`, and `chance`, the mean of uninformed
+        maps. There is no row if fewer than two bad parts have masks.
     """
     parts = masked_parts(subject, seed)
     if len(parts) < 2:
@@ -67,8 +67,8 @@ def localisation(
 
 
 def pointing_game(maps: Tensor, masks: Tensor) -> Tensor:
-    """Return 1 for each map whose highest pixel is on the defect, else 0; for several highest
-    pixels their fraction (Zhang et al. 2018, tolerance 0): (B,). Chance is the masks' share."""
+    """Return 1 for each map whose highest pixel is on the defect, else 0; of tied pixels the share
+    on it: (B,) (Zhang et al. 2018, tolerance 0). Chance is the share of the masks in the images."""
     highest = maps == maps.amax((1, 2), keepdim=True)
     return (highest & masks).sum((1, 2)) / highest.sum((1, 2))
 
@@ -88,7 +88,7 @@ def pixel_auroc(maps: Tensor, masks: Tensor) -> Tensor:
 def masked_parts(subject: Subject, seed: int = 0) -> pd.DataFrame:
     """Return up to `MOST_MASKS` bad parts, drawn with `seed`, with the `file` of their mask.
 
-    A mask that marks nothing at the network's size does not count.
+    Parts whose mask marks nothing at the network's size are left out.
     """
     bad = subject.parts[subject.parts.label == 1]
     bad = bad.assign(file=[find_mask(Path(path)) for path in bad.path])
@@ -117,9 +117,9 @@ def find_mask(image: Path) -> Path | None:
 
 
 def read_mask(path: Path, size_px: int, fit: Fit, region: str = "") -> np.ndarray:
-    """Return a mask at the model's size (H, W): true if any of a pixel's area is marked, so that a
-    hairline survives. It is cut out and becomes a square as the images do; a border is not
-    marked."""
+    """Return a mask (H, W), bool, at the model's size: True if any of a pixel's area is marked, so
+    that a hairline survives. It is cropped and made square like the images, its border not marked.
+    Raise DataError if the region does not fit."""
     with Image.open(path) as image:
         defect = np.asarray(image.convert("L")) > 0
     if region:

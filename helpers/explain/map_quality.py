@@ -1,4 +1,4 @@
-"""Insertion and deletion (Petsiuk et al. 2018): are Grad-CAM maps better than random ones?
+"""Compare Grad-CAM maps with random ones by insertion and deletion (Petsiuk et al. 2018).
 
 Images are (B, C, H, W), maps (B, H, W).
 """
@@ -21,7 +21,7 @@ from helpers.training.inference import autocast, judging_precision
 
 STEPS = 10  # of a curve; the time grows with it
 BLUR_SHARE = 1 / 20  # blur radius (sigma) by image side: hides a crack, leaves the part's shading
-BETTER = {"insertion": 1, "deletion": -1}  # a large or a small area
+BETTER = {"insertion": 1, "deletion": -1}  # sign of a better area: larger or smaller
 TABLE = {  # templates of `tables.shown`
     "Measure": "{measure}",
     "Parts": "{images} called {called}",
@@ -102,7 +102,7 @@ def blurred(images: Tensor) -> Tensor:
 
 
 def _importance_rank(maps: Tensor, seed: int) -> Tensor:
-    """Return each pixel's place in the order of falling importance (B, H, W)."""
+    """Return the rank of each pixel by importance (B, H, W); 0 is the most important."""
     flat = maps.flatten(1).cpu()
     shuffled = torch.randperm(flat.shape[1], generator=torch.Generator().manual_seed(seed))
     by_importance = flat[:, shuffled].argsort(dim=1, descending=True, stable=True)
@@ -116,8 +116,8 @@ def area(curves: Tensor) -> Tensor:
 
 
 def random_maps(maps: Tensor, seed: int) -> Tensor:
-    """Return random maps of the size of `maps` (B, H, W), of 7 x 7 cells (as coarse as ResNet's);
-    fine noise would lose by its grain alone."""
+    """Return random maps of the size of `maps` (B, H, W), upsampled from 7 x 7 values: as coarse as
+    those of a ResNet, since fine noise would score worse because of its grain."""
     coarse = torch.rand(len(maps), 1, 7, 7, generator=torch.Generator().manual_seed(seed))
     fine = functional.interpolate(coarse, maps.shape[1:], mode="bilinear", align_corners=False)
     return fine[:, 0].to(maps)

@@ -1,4 +1,4 @@
-"""Figures of Grad-CAM maps for both labels, and the choice of their parts.
+"""Draw Grad-CAM maps for both labels, and choose parts with clear maps.
 
 The pictures can be read without colour: the maps' lightness rises with their values, a line
 surrounds what is above half of the maximum, and a cross marks the maximum.
@@ -51,7 +51,7 @@ def draw_overlay(
 ) -> None:
     """Draw the map over the part: more opaque where it is higher.
 
-    With `lines` a line is at half its peak, and a cross on it.
+    With `lines`, a contour is drawn at half of its peak, and a cross on the peak.
     """
     draw_image(ax, pixels, title)
     share = share_of_maximum(heat)
@@ -96,10 +96,10 @@ def darker(pixels: np.ndarray, heat: Tensor) -> float:
 
 
 def clearest_of_each_class(subject: Subject) -> pd.DataFrame:
-    """Return a good and a bad part with a clear map, among the `MOST_TRIED` most surely right.
+    """Return a good and a bad part with a clear map, among the `MOST_TRIED` least mistaken.
 
-    It is the good part whose map has the least `extent`, and the bad one whose map is on the
-    `darker` place. If no part of a class is right, the least wrong ones are tried.
+    The good part is the one whose map has the least `extent`, the bad one that with the largest
+    value of `darker`. If no part of a class is called right, the least wrong ones are tried.
     """
     chosen = []
     for label in LABEL_NAMES:
