@@ -14,17 +14,17 @@ BROKEN_FROM = 1 / (1 - LEVEL)  # the capital that breaks a promise
 
 
 def gain(escaped_share: ArrayLike, held_bad_share: ArrayLike, promised: ArrayLike) -> np.ndarray:
-    """Return what a bet of all the capital on a lot gains, from -1 on; its mean is at most 0.
+    """Return the gain of a bet of all the capital on a lot, at least -1; its mean is at most 0.
 
-    That is so if each bad part passes with a probability of at most `promised` > 0, whatever the
-    bad rates of the lots are and however alike the parts of a lot: then on average at least
-    (1 - promised) / promised times as many bad parts are held back as escape.
+    The mean is at most 0 if each bad part passes with a probability of at most `promised` > 0: then
+    the bad parts held back are on average at least (1 - promised) / promised times those that
+    escape, whatever the bad rates of the lots, and however alike the parts of a lot.
 
     Args:
-        escaped_share: bad parts that passed, as a share of all parts of the lot: of a random
-            sample of those that passed, the share of bad ones times the share of passed parts.
+        escaped_share: bad parts that passed, as a share of all parts of the lot. Estimate it by the
+            bad share in a random sample of the passed parts, times the share that passed.
         held_bad_share: bad parts that did not pass, as a share of all parts of the lot. If good
-            ones count too, alarms, false or not, are rarer.
+            parts are counted too, alarms, true and false, become rarer.
     """
     promised = np.asarray(promised, dtype=np.float64)
     escaped, held = np.asarray(escaped_share), np.asarray(held_bad_share)

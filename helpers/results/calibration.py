@@ -17,13 +17,13 @@ TEMPERATURE_LIMITS = (0.05, 20.0)
 def temperature_scale(labels: ArrayLike, scores: ArrayLike, bad_rate: float) -> float:
     """Return the temperature with the least cross-entropy of `apply_temperature`.
 
-    Above 1 the model was too sure of itself, below 1 not sure enough (Guo et al. 2017). Labels and
+    Above 1 the model was overconfident, below 1 underconfident (Guo et al. 2017). Labels and
     scores are those of validation, with good and bad parts weighted as on the line, where the
     fraction `bad_rate` is bad.
 
     The targets are Platt's (1999): (b + 1) / (b + 2) for each of b bad parts and 1 / (g + 2) for
     each of g good ones, as if one more of each class had been seen. So two validation parts that
-    are told apart do not make the model sure of itself.
+    the model separates do not make it overconfident.
     """
     labels, scores = check_both_classes(labels, scores)
     logits, rate = _logit(scores), labels.mean()
@@ -53,8 +53,8 @@ def apply_temperature(scores: ArrayLike, temperature: float) -> np.ndarray:
 def at_bad_rate(probabilities: ArrayLike, data_rate: float, line_rate: float) -> np.ndarray:
     """Return probabilities of bad (N,) on a line with another bad rate than that of the data.
 
-    Good and bad parts each look as in the data, so that the odds are multiplied by the ratio of the
-    odds of both rates (Saerens, Latinne and Decaestecker 2002, equation 4).
+    Good and bad parts are assumed to look as in the data. Then the odds are multiplied by those of
+    `line_rate` over those of `data_rate` (Saerens, Latinne and Decaestecker 2002, equation 4).
     """
     # equal rates may be 0, whose logit is infinite
     ratio = 0.0 if line_rate == data_rate else special.logit(line_rate) - special.logit(data_rate)

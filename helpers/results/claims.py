@@ -1,6 +1,6 @@
-"""The report's numbers and claims beside a run's: what holds, is weaker, or is reversed here.
+"""Compare the report's numbers and claims with a run's: do they hold, or are they reversed?
 
-The report's images are others (Nexperia's parts), so only the pattern can be compared.
+The report used other images (Nexperia's parts), so only the pattern can be compared.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ COLUMNS = {  # for the eye, see `core.tables`
 
 
 class Claim(NamedTuple):
-    """What the report says, and where: models of `better` beat those of `worse`, one by one."""
+    """A claim of the report, and its place: models `better` beat models `worse` on average."""
 
     text: str
     measure: str
@@ -89,8 +89,8 @@ def claims_table(
     """Return a row for each claim of the report, with the evidence of a run.
 
     Accuracies are those on validation, or out of fold, at each model's best threshold; the interval
-    of their mean difference is paired. That of an AUC is `comparison.paired`. Gains for claims that
-    are not about models are `measured`.
+    of their mean difference is paired. AUCs are compared by `comparison.paired`. `measured` has the
+    gains for claims that are not about models.
 
     Returns:
         `claim, measure, reported, gain, gain_low, gain_high` (fractions) and `verdict`.
@@ -109,8 +109,8 @@ def claims_table(
 def verdict(reported: float, gain: Interval) -> str:
     """Compare a 95 % interval with 0 and with the reported number (NaN: only its sign counts).
 
-    An interval above 0 "holds" unless it ends below the reported number: then it is "weaker". One
-    that holds 0 is "undecided", but "far smaller" if it ends below the reported number.
+    An interval above 0 "holds", one around 0 is "undecided", one below 0 is "reversed"; if it ends
+    below the reported number, the first is "weaker", the second "far smaller". NaN is "untested".
     """
     least = 0.0 if np.isnan(reported) else reported
     if np.isnan(gain.estimate):

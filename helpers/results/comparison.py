@@ -1,4 +1,4 @@
-"""Comparisons of models on the same parts, and among kinds of parts.
+"""Compare models on the same parts, and on kinds of parts.
 
 Models are compared on parts that all of them have scored, so every comparison is paired: DeLong's
 test (DeLong, DeLong and Clarke-Pearson 1988, with Sun and Xu's fast ranks 2014), or Obuchowski's
@@ -45,9 +45,9 @@ def compare_with(scored: Mapping[str, Scored], reference: str) -> pd.DataFrame:
 def paired(one: Scored, other: Scored) -> tuple[metrics.Comparison, tuple[float, float]]:
     """Return the AUC of one model minus that of another, and both AUCs.
 
-    They are those on test, or on validation if the test labels are hidden: there the scores of
-    cross-fitted models are pooled over the folds as if one model had given them. Images that only
-    one of both has scored are left out.
+    The AUCs are on test, or on validation if the test labels are hidden. On validation the scores
+    of cross-fitted models are pooled over the folds, as if one model had given them. Images that
+    only one of the two has scored are left out.
 
     Raises:
         ValueError: an image has two labels, so the runs do not judge the same.
@@ -64,8 +64,8 @@ def paired(one: Scored, other: Scored) -> tuple[metrics.Comparison, tuple[float,
 def holm(p_values: ArrayLike) -> np.ndarray:
     """Return p-values (M,) corrected for the number of tests, by Holm (1979).
 
-    If all of those below 0.05 are called significant, there is any error in at most 5 % of such
-    tables. The smallest is multiplied by M, the next by M - 1, and so on, never falling.
+    If those below 0.05 are called significant, at most 5 % of such tables have a false positive.
+    The smallest is multiplied by M, the next by M - 1, and so on; the results never decrease.
     """
     p = np.asarray(p_values, dtype=np.float64)
     order = np.argsort(p, kind="stable")

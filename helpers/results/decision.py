@@ -1,4 +1,4 @@
-"""Thresholds, their escapes and overkill, and calibration, for every model of a run.
+"""Choose thresholds; report escapes (false negatives), overkill (false positives), calibration.
 
 Everything is chosen on validation and reported on test. Give cross-fitted models as they are
 deployed (`Scored.deployed`), or their promises are not exact.
@@ -24,7 +24,7 @@ from helpers.results.predictions import Scored
 from helpers.results.settings import DecisionSettings
 
 PER_PARTS = 1000  # costs are given per so many parts
-BY_GROUPS = " by groups"  # ends the name of a rule that promises for a new group (lot, module)
+BY_GROUPS = " by groups"  # suffix of rules that promise a rate for a new group (lot, module)
 PROMISES: dict[operating_point.Rule, str] = {
     "expected": "on average",
     "confident": "at 95 % confidence",
@@ -121,10 +121,10 @@ def operating_table(
 
 
 def check_promise(scored: Scored, max_escape_rate: float, seed: int) -> pd.DataFrame:
-    """Check the rule "expected" without a test set: half of a fold judges the other's threshold.
+    """Check the rule "expected" without a test set: halves of a fold judge each other's thresholds.
 
-    The halves of each fold, of whole groups if the split keeps them apart, are scored by the
-    trainings that have not seen the fold. A half promises less than a fold.
+    The halves have whole groups if the split keeps these apart. They are scored by the trainings
+    that have not seen the fold. A half can promise less than a whole fold.
 
     Returns:
         A row per bad part: `escaped`, the `promised` rate, by how many bad parts `held_out`, the
@@ -151,11 +151,11 @@ def check_promise(scored: Scored, max_escape_rate: float, seed: int) -> pd.DataF
 
 
 def good_alone(scored: Scored, settings: DecisionSettings) -> pd.DataFrame:
-    """Return the threshold that good parts alone choose: a row like those of `operating_table`.
+    """Return the threshold chosen from good parts alone: a row like those of `operating_table`.
 
     At most the fraction `overkill_promised` of the good parts does not pass. A person looks at
-    these again: while no bad part has shown that its score is high, none is rejected. Bad parts
-    choose nothing, and nothing is promised about them: all may pass.
+    these again; none is rejected, as long as no bad part has shown that its score is high. Bad
+    parts do not affect the threshold, and nothing is promised about them: all may pass.
     """
     labels, scores = scored.labels_scores("val")
     groups, asked = scored.blocks("val"), settings.max_overkill_rate
@@ -166,7 +166,7 @@ def good_alone(scored: Scored, settings: DecisionSettings) -> pd.DataFrame:
     for label, word in LABEL_NAMES.items():
         of_class = (scores >= promise.threshold)[labels == label]
         row |= {f"val_{word}": of_class.size, f"val_{word}_stopped": int(of_class.sum())}
-    # one promise for all good parts: none for those of a new group
+    # the promise is for all good parts, not for those of a new group
     row["val_good_groups"] = 0 if groups is None else pd.Series(groups[labels == 0]).nunique()
     return pd.DataFrame([row | {"val_overkill_rate": 0.0}])  # of good parts that are rejected
 
@@ -184,7 +184,7 @@ def rule_text(row: Mapping[str, Any]) -> str:
 
 
 def what_promises(rate: float, rules: Iterable[operating_point.Rule], units: str) -> str:
-    """Return how many held-out units promise a rate by each of the rules, in words."""
+    """Return in words how many held-out units each rule needs to promise a rate."""
     needed = [operating_point.units_needed(rate, rule) for rule in rules]
     numbers = " and ".join(f"{n:,.0f}" for n in needed)
     return f"needs {numbers}{units}" if np.isfinite(needed).all() else "cannot be promised"

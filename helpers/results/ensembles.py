@@ -1,4 +1,4 @@
-"""Stacking joins the models; it is fitted and judged on validation, test labels are used nowhere.
+"""Join models by stacking, fitted and judged on validation; test labels are used nowhere.
 
 It is a logistic regression on the models' logits: a row of its X holds the scores of one part by
 each model (Wolpert 1992).
@@ -102,10 +102,10 @@ def _rows(ids: pd.Series, side: str, scores: np.ndarray) -> pd.DataFrame:
 
 
 def models_to_join(scored: Mapping[str, Scored]) -> dict[str, Scored]:
-    """Return the models with the most validation images, or all with those that all have.
+    """Return the models to join: those with the most validation images (cross-fitted, if any).
 
-    Cross-fitted models have the most. If there is one alone, it is joined with the others.
-    References and ensembles are not joined.
+    If only one has the most, all are returned, with the images that all have scored. References and
+    ensembles are left out.
     """
     kept = {name: model for name, model in scored.items() if model.model.kind not in NOT_JOINED}
     kept = kept or dict(scored)

@@ -1,4 +1,4 @@
-"""Sentences that a reader would quote, computed from the tables of a run.
+"""Write sentences that a reader would quote, computed from the tables of a run.
 
 Each is "headline: the numbers", so that `style.headline` makes it the title of a picture. A
 function returns "" if there is nothing to say. AUCs are in per cent with 95 % intervals, their
@@ -48,7 +48,7 @@ def best(table: pd.DataFrame) -> str:
 
 
 def shares(table: pd.DataFrame, unit: str = "group") -> str:
-    """Compare the best model's AUC with those of its group and of brightness alone.
+    """Compare the best model's AUC with those of the groups alone and of brightness alone.
 
     `table` is that of `results_table`; `unit` is the word for a group, such as "module".
     """
@@ -64,7 +64,7 @@ def shares(table: pd.DataFrame, unit: str = "group") -> str:
 
 
 def next_best(compared: pd.DataFrame, judged_by: str) -> str:
-    """Say which models the chosen one beats, and whether the next is one of them.
+    """Say how many models are significantly worse than the chosen one, and if the next best is.
 
     `compared` is `comparison.compare_with`; rows without a `p_holm`, references, do not count.
     `judged_by` names the scores behind the comparison, see `Scored`.
@@ -158,7 +158,7 @@ def mistakes(wrong: pd.DataFrame, judged: pd.DataFrame) -> str:
 def promise(
     points: pd.DataFrame, scored: Scored, bad_rate: float, unit: str = "group"
 ) -> list[str]:
-    """Say what happened at the promised escape rate, what leaves the line, and what looks find.
+    """Say if the promised escape rate held, how many bad parts leave the line, and what looks find.
 
     `points` is `decision.operating_table` on a line where the fraction `bad_rate` is bad, `scored`
     the model as it is deployed, `unit` the word for a group, such as "module".
@@ -198,7 +198,7 @@ def promise(
 
 
 def one_part(scored: Scored, threshold: float) -> str:
-    """Say which bad part held out sets a threshold that none is below, and what the next would do.
+    """Say which held-out bad part sets the threshold, and what the next one would change.
 
     Nothing is said if bad parts are below the threshold, or if as many good parts would pass at
     the next one.
@@ -222,7 +222,7 @@ def one_part(scored: Scored, threshold: float) -> str:
 def broken_promises(points: pd.DataFrame) -> str:
     """Name the models that let more bad parts escape on test than promised (`operating_table`).
 
-    A promise is broken if the 95 % interval lies above it, and if so many escapes are improbable
+    A promise is broken if the 95 % interval is above it, and if so many escapes are improbable
     (`chance_of_escapes`, after Holm's correction for the number of promises).
     """
     rows = points[(points.rule == "expected") & (points.kind != "reference")]
@@ -243,9 +243,9 @@ def broken_promises(points: pd.DataFrame) -> str:
 
 
 def checked(judged: pd.DataFrame) -> str:
-    """Say how a promise did without a test set (`decision.check_promise`).
+    """Say whether a promise held in a check without a test set (`decision.check_promise`).
 
-    It is broken as in `broken_promises`.
+    See `broken_promises` for when it is broken.
     """
     if judged.empty:
         return ""
@@ -264,9 +264,9 @@ def checked(judged: pd.DataFrame) -> str:
 
 
 def held_out(scored: Scored, asked: float) -> list[str]:
-    """Say what the bad parts held out can promise, and what for a new group (""), if apart.
+    """Say what the held-out bad parts can promise, and, if groups are apart, for a new group.
 
-    The correlation is that of the ranks of their scores (`metrics.alike`).
+    The second text is "" otherwise; its correlation is that of score ranks (`metrics.alike`).
     """
     (labels, scores), groups = scored.labels_scores("val"), scored.blocks("val")
     bad = labels == 1
@@ -338,7 +338,7 @@ def three_columns(table: pd.DataFrame, model: str, unit: str = "group") -> list[
 
 
 def claims(table: pd.DataFrame, results: pd.DataFrame) -> str:
-    """Say what became of the report's claims here (`claims.claims_table`, `results_table`)."""
+    """Say how many of the report's claims hold here (`claims.claims_table`, `results_table`)."""
     counts = table.verdict.value_counts()
     others = ", ".join(f"{word}: {n}" for word, n in counts.drop("holds", errors="ignore").items())
     text = f"{counts.get('holds', 'None')} of the report's {_count(len(table), 'claim')} "

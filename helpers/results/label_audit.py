@@ -1,10 +1,10 @@
-"""The labels most likely wrong, found from held-out scores by confident learning.
+"""Find the labels that are most likely wrong, from held-out scores, by confident learning.
 
 Scores are turned into probabilities by a logistic regression on their logit (Platt 1999), so that
 ranks and balanced classifiers can be used too. Then, by confident learning (Northcutt et al. 2021,
-arXiv 1911.00068), a class's threshold is its mean probability on the images labelled so, and a
-label is suspect if the probability of the other class reaches that class's threshold. Labels are
-ranked by the probability of the given label.
+arXiv 1911.00068), the threshold of a class is its mean probability on the images with its label. A
+label is suspect if the other class reaches its own threshold, and is the likelier one if both do.
+Labels are ranked by the probability of the given label.
 
 Test labels are never audited: correcting those that a model disagrees with would favour the model.
 """
@@ -27,7 +27,7 @@ TO_CHECK = ["id", "path", "label", "reason"]
 
 
 def confident_class(labels: ArrayLike, probabilities: ArrayLike) -> np.ndarray:
-    """Return the class (N,) to which each image confidently belongs, the likelier of two, or -1."""
+    """Return the class (N,) whose threshold each image reaches, the likelier of two, or else -1."""
     labels, probabilities = np.asarray(labels), np.asarray(probabilities)
     thresholds = [probabilities[labels == label, label].mean() for label in LABEL_NAMES]
     reached = probabilities >= thresholds

@@ -34,7 +34,7 @@ class Compared(NamedTuple):
 def sums(values: pd.DataFrame, lots: pd.Series) -> pd.DataFrame:
     """Return a row for each lot: `parts`, and for each number its sum and its `..._squared` sum.
 
-    `values` (N, K) are numbers of parts without a missing one. Rows of one lot may be added.
+    `values` (N, K) are K numbers of each part, none missing. Rows of the same lot can be added up.
     """
     squared = {f"{name}_squared": values[name] ** 2 for name in values}
     return values.assign(**squared, parts=1.0).groupby(lots.to_numpy()).sum()
@@ -43,8 +43,8 @@ def sums(values: pd.DataFrame, lots: pd.Series) -> pd.DataFrame:
 def strangeness(lots: pd.DataFrame) -> pd.DataFrame:
     """Return how far each lot is from the others (L, K), in standard deviations between lots.
 
-    From `sums` of at least three lots. The variance between the others' means holds their variance
-    within lots, over their sizes; for a smaller lot what this is more is added.
+    `lots` are `sums` of at least three lots. The variance between the means of the others includes
+    their variance within lots divided by their sizes; for a smaller lot the difference is added.
     """
     names = [name for name in lots if f"{name}_squared" in lots]
     parts = lots.parts.to_numpy()[:, None]

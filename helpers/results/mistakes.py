@@ -1,4 +1,4 @@
-"""The parts that a model calls wrongly, and a contact sheet of parts."""
+"""Find the parts that a model calls wrongly, and draw a contact sheet of parts."""
 
 from __future__ import annotations
 

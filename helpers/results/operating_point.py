@@ -1,4 +1,4 @@
-"""Thresholds, and what they do to bad parts (escapes) and good ones (overkill).
+"""Choose thresholds; count escapes (false negatives) and overkill (false positives).
 
 A part passes if its score is below `pass_below`, is rejected if it is `reject_from` or more, and a
 person looks at it again if it is in between. Choose both thresholds on held-out scores, report
@@ -61,7 +61,7 @@ class Line(NamedTuple):
 
 
 class Sweep(NamedTuple):
-    """Every threshold that decides differently, ascending, with what escapes and is overkilled."""
+    """All thresholds that decide differently, ascending, with their escapes and overkill (T,)."""
 
     thresholds: np.ndarray
     n_escaped: np.ndarray
@@ -100,7 +100,7 @@ def promised_rate(n: int, k: ArrayLike, rule: Rule) -> np.ndarray:
 def chance_of_escapes(
     n_escaped: int, n_new: ArrayLike, n_held_out: ArrayLike, promised: ArrayLike
 ) -> float:
-    """Return the chance that so many new bad parts escape, or more, if promises "expected" hold.
+    """Return the chance of `n_escaped` or more escapes, if promises by the rule "expected" hold.
 
     `n_new` (T,) parts meet a threshold that `n_held_out` bad parts chose and that promises
     `promised` = (k + 1) / (n + 1). The true escape rate is not known: it is distributed as in
@@ -185,8 +185,8 @@ def _weights(labels: ArrayLike, rule: Rule, lots: ArrayLike | None) -> np.ndarra
 def threshold_for_overkill_rate(good_scores: ArrayLike, max_overkill_rate: float) -> Promise:
     """Return the lowest threshold that promises an overkill rate, from held-out good parts alone.
 
-    If k of the n are above it, the next one is with a chance of (k + 1) / (n + 1) at most: the rule
-    "expected" with the classes exchanged.
+    If k of the n scores are above it, a new good part is above it with a chance of at most
+    (k + 1) / (n + 1): the rule "expected" with the classes exchanged.
     """
     scores = np.sort(good_scores)[::-1]
     rates = promised_rate(len(scores), np.arange(len(scores)), "expected")  # ascending
@@ -241,8 +241,8 @@ def outgoing_ppm(escape_rate: ArrayLike, overkill_rate: float, bad_rate: float) 
 def reject_threshold(labels: ArrayLike, scores: ArrayLike, pass_below: float, line: Line) -> float:
     """Return the threshold from which on parts are rejected, at least `pass_below`.
 
-    A person looks at no more than `line.review_share` of all parts. Within that it is the cheapest
-    threshold (with `line.review_cost`), or the highest. `pass_below` is one of `threshold_sweep`.
+    Of the thresholds that send at most `line.review_share` of all parts to a person, it is the
+    cheapest, or the highest if looks cost nothing. `pass_below` is one of `threshold_sweep`.
     """
     sweep = threshold_sweep(labels, scores)
     place = int(np.searchsorted(sweep.thresholds, pass_below))
@@ -269,9 +269,9 @@ def _share_below(sweep: Sweep, line: Line) -> np.ndarray:
 def expected_cost(
     escape_rate: ArrayLike, overkill_rate: ArrayLike, reviewed: ArrayLike, line: Line
 ) -> np.ndarray:
-    """Return the mean cost per part on the line, of rates of escapes and overkill, and of looks.
+    """Return the mean cost per part on the line: that of escapes, of overkill, and of second looks.
 
-    `reviewed` is the share of all parts that a person looks at again, and is assumed to call right.
+    `reviewed` is the share of all parts that a person, who is assumed to be right, looks at again.
     """
     escapes = line.bad_rate * np.asarray(escape_rate) * line.escape_cost
     overkill = (1 - line.bad_rate) * np.asarray(overkill_rate) * line.false_alarm_cost

@@ -1,6 +1,6 @@
-"""AUC on seen groups, on unseen ones and inside these, with every image judged out of fold.
+"""Compute AUCs on seen groups, on unseen ones and inside these, of out-of-fold scores.
 
-With random folds the groups of an image are in training too, with folds of groups they are not. A
+With random folds the group of an image is in training too, with folds of groups it is not. A
 folder holds all that the table needs: `folds.csv` (`id, label, group`, and the fold of each image
 by each protocol: `random, groups`), and for each model `random/<slug>.csv` and `groups/<slug>.csv`
 (`id, seed0, seed1, ...`; empty where a training is not done).
@@ -66,7 +66,7 @@ class OutOfFold:
 
 
 def of_runs(runs: Mapping[str, tuple[pd.DataFrame, Mapping[str, Scored]]]) -> OutOfFold:
-    """Return the scores of runs by protocol: the split, without a test set, and the models."""
+    """Return the scores of `runs`: for each protocol a split without a test set, and its models."""
     first = next(iter(runs.values()))[0].reset_index(drop=True)
     folds = first[["id", "label"]].assign(group=first.get("group"), **dict.fromkeys(PROTOCOLS))
     scores, models = {}, dict[str, Model]()
@@ -150,7 +150,7 @@ def three_columns(found: OutOfFold) -> pd.DataFrame:
         `CHOSEN`); `random_seeds, groups_seeds`, their numbers; `seen_auc, unseen_auc, inside_auc`
         with `*_low, *_high`, and `*_mean, *_std` of one training; `difference`, seen minus unseen
         by the seeds that both have, paired by image, with its ends, `standard_error, p_value`, and
-        `p_holm` over all of them but the references, which are no models.
+        `p_holm` over all rows except references.
     """
     labels, groups = found.folds.label.to_numpy(np.int64), found.folds.group.to_numpy()
     models = {PRIOR.slug: PRIOR, **found.models}

@@ -54,7 +54,7 @@ class Scored:
 
     @property
     def averaged(self) -> str:
-        """Name what the scores average, see `Model`; out of fold one fold scores an image."""
+        """Return what a score averages, see `Model`; without a test set only seeds count."""
         members = self.model.members
         if self.test.empty:
             members = tuple(Member(member.seed) for member in members)
@@ -93,17 +93,17 @@ class Scored:
     def blocks(self, side: str = "") -> np.ndarray | None:
         """Return `groups` if the split keeps groups apart, else None.
 
-        Then they are the units of intervals, and folds keep them together: the question is how the
-        model does on new groups.
+        If they are kept apart, the model is judged on new groups: then groups are the units of
+        intervals, and no fold divides them.
         """
         return self.groups(side) if self.groups_apart else None
 
     @property
     def deployed(self) -> Scored:
-        """The scorer that is used for new images: see `without`, for the calibration fold.
+        """The model for new images: its trainings that have not seen the calibration fold.
 
-        Its `val` are images that no member has seen, scored as new images are: by the average of
-        the same members. So thresholds chosen there keep their promise exactly.
+        Its `val` are images that no member has seen. They are scored as new images are, by the
+        average of the same members, so thresholds chosen there keep their promise exactly.
         """
         return self.without(CALIBRATION_FOLD)
 
@@ -180,7 +180,7 @@ def predictions_frame(table: pd.DataFrame, scores: np.ndarray) -> pd.DataFrame:
 def read_predictions(path: Path, split: pd.DataFrame, model: Model | None = None) -> Scored:
     """Load a predictions file, check it against the split, and join it with the labels.
 
-    `model` says whose scores these are; None: a user's own, called as the file.
+    `model` says whose scores these are; None: a user's own, named after the file.
 
     Raises:
         ArtifactError: a column is missing, a score is outside [0, 1], a seed is not a whole

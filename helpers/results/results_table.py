@@ -30,7 +30,7 @@ _LEADING = r"^(\d+\.\d+)(?!\*)"  # the number of a cell, unless it is starred
 def results_table(scored: Mapping[str, Scored], split: pd.DataFrame) -> pd.DataFrame:
     """Return one row per model (see `evaluate`), and the majority baseline at the end.
 
-    The baseline calls every part by the training set's larger class. The column `judged_by` names
+    The baseline predicts the larger class of the training set. The column `judged_by` names
     the scores that judge the models, see `Scored`; `groups_are` "seen" or "unseen" in training.
 
     Example:
@@ -137,10 +137,10 @@ def rivals(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def paper_table(table: pd.DataFrame, units: str = "groups") -> pd.DataFrame:
-    """Return `results_table`, with or without tests and costs, for the eye, by validation AUC.
+    """Return `results_table` (with or without tests and costs) as text, sorted by validation AUC.
 
     AUCs on the judged side have their interval. The best model on validation, or out of fold, is
-    marked, rows that every model should beat are references; `*` is explained by `table_legend`.
+    marked, and so are references, which every model should beat; `table_legend` explains `*`.
     `units` is the word for groups, such as "modules".
     """
     best, most = best_model(table), table.n_val.max()
@@ -174,7 +174,7 @@ def shown(
 ) -> Styler:
     """Return `paper_table` for a notebook: the best number of each column is bold.
 
-    Its legend is the caption, after a caption of the notebook's own.
+    `caption`, the notebook's own, comes before the table's legend.
     """
     text = paper_table(table, units)
     numbers = text.apply(lambda column: pd.to_numeric(column.str.extract(_LEADING)[0]))

@@ -13,7 +13,7 @@ LINE_BAD_RATE = "share of bad parts on the line; None: that of the data"
 
 @dataclass(frozen=True, config=STRICT)
 class AnalysisSettings:
-    """06: the results table, its comparisons, and what the models look at."""
+    """Settings of notebook 06: the results table, its comparisons, and what the models look at."""
 
     seed: Seed = setting(0, SEED)
     model: Text = setting("", FOLLOWED)
@@ -25,7 +25,7 @@ class AnalysisSettings:
 
 @dataclass(frozen=True, config=STRICT)
 class DecisionSettings:
-    """07: the ensemble, thresholds with a promise, their costs, and labels to check."""
+    """Settings of notebook 07: the ensemble, thresholds with a promise, costs, labels to check."""
 
     seed: Seed = setting(0, SEED)
     model: Text = setting("", FOLLOWED)

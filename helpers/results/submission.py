@@ -1,4 +1,4 @@
-"""The contest's CSV: its content, and a check against the test set.
+"""Check the content of the contest's CSV against the test set.
 
 Kaggle's client sends any file, even an empty one, and each bad file costs one of the few
 submissions of the day. So every rule is checked here; each error names the row and the way out.

@@ -28,14 +28,14 @@ from helpers.training.fit import Fitted
 def training_images(split: pd.DataFrame) -> pd.DataFrame:
     """Return the rows that a search sees, with groups if they are known.
 
-    The halves of a search share no group however the split was drawn: alpha would be rewarded for
-    operations that recognise a group that w has seen.
+    The halves of a search share no group, however the split was drawn. Otherwise alpha would be
+    rewarded for operations that recognise a group that w has seen.
     """
     return split.loc[split.split == "train", split.columns.intersection(["id", "label", "group"])]
 
 
 def decisive(settings: SearchSettings, **others: Any) -> SearchSettings:
-    """Return settings that differ only if the search's result may differ."""
+    """Return the settings, with those that do not affect a search reset, and `others` set."""
     default = SearchSettings()
     values = {name: getattr(default, name) for name in ("time_budget_min", "perturbation_images")}
     return dataclasses.replace(settings, **values | others)
@@ -72,7 +72,7 @@ def named_cells(run: Run) -> list[NamedCell]:
 
 
 def costs(cells: Sequence[NamedCell]) -> dict[str, float | None]:
-    """Return the seconds of finding each cell, by the models of its networks."""
+    """Return the search time of each cell (s; None if unknown), by the slugs of its networks."""
     return {
         dataclasses.replace(cell.model, teacher=teacher).slug: cell.search_seconds
         for cell in cells
@@ -100,7 +100,7 @@ def job(
     members: Sequence[Member],
     teachers: Mapping[int | None, Teacher],
 ) -> Job:
-    """Return how the network of a cell is trained: once for each member, with `teachers` if any."""
+    """Return the job that trains a cell's network: once per member, with `teachers` if any."""
     shape = (images.size_px, images.channels)
     spec = network.network_spec(cell.genotype, settings.network, *shape)
     return Job(
@@ -124,7 +124,7 @@ def halve(run: Run) -> pd.DataFrame:
     settings: RetrainSettings = run.settings
     if not settings.halving_epochs:
         return pd.DataFrame()
-    # errors here or below come now, not after the halving
+    # find wrong names and missing teachers before the halving, not after it
     named.check_names(settings.genotypes, settings.random_cells)
     if settings.distill:
         networks.teachers(run)

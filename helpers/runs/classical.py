@@ -101,10 +101,10 @@ def fine_tuned(run: Run, model: Model) -> ByFold:
 
 
 def patch_core(run: Run, weights: backbones.Weights) -> str:
-    """Fill a memory of good patches for each fold, make PatchCore a row, and say what it holds.
+    """Fit PatchCore for each fold, make it a row of the results, and return a sentence about it.
 
     Raises:
-        SettingsError: the backbone does not fit, and without bad parts there is no other model.
+        SettingsError: the backbone does not fit PatchCore, the only model without bad parts.
     """
     settings, model = run.settings, Model("patchcore")
     images = run.images(settings.image_size_px)
@@ -128,9 +128,9 @@ def patch_core(run: Run, weights: backbones.Weights) -> str:
 
 
 def scores_by_size(run: Run) -> pd.DataFrame:
-    """Return `baselines.scores_by_size` of the run's pretrained features, once.
+    """Return `baselines.scores_by_size` of the run's pretrained features, computed once.
 
-    Without rows if the run has no such features.
+    The table is empty if the run has no such features.
     """
     path = run.paths.features((run.notes.get("backbone") or "").partition(",")[0])
     if not path.is_file():

@@ -1,4 +1,4 @@
-"""Sentences that a notebook computes: shown where they are found, and all together at its head."""
+"""Show the sentences that a notebook computes: below their cells, and together at its head."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Findings:
             print("\n".join(new))
 
     def close(self, picture: Path | None = None) -> None:
-        """Write all findings into the place at the head, beside a picture (a PNG) if there is."""
+        """Write all findings into the place at the head, beside a picture (PNG), if any."""
         if self._head:
             said = self.sentences or ["Nothing that can be said in a sentence."]
             self._head.update(_box(said, picture))

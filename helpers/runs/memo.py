@@ -64,7 +64,7 @@ SUFFIXES = {  # of the files of each kind of value
     "arrays": ".npz",
     "plain": ".json",
 }
-Call = functools.partial[Any]  # of a function of the science: not made yet
+Call = functools.partial[Any]  # of a function that computes something: not made yet
 
 
 def source_of(run_paths: paths.RunPaths) -> dict[str, Any]:
@@ -77,7 +77,7 @@ def split_of(run_paths: paths.RunPaths) -> pd.DataFrame:
     split = read_split(run_paths.split_csv)
     if split.empty or os.path.exists(split.path.iloc[0]):
         return split
-    # moved, as packages are with another Python: look the images up by id in the data set
+    # the images have moved, as with a new Python: look them up by id in the data set
     known = {field.name for field in dataclasses.fields(SplitSettings)} - {"labels_csv", "mask"}
     recorded = source_of(run_paths).get("settings", {})
     try:
@@ -175,7 +175,7 @@ class Run:
         return style.folded(title, table)
 
     def output(self, path: Path) -> Path:
-        """Register a file that this stage leaves behind, and return it."""
+        """Register a file as an output of this stage, and return its path."""
         self.outputs.append(path)
         return path
 
@@ -198,13 +198,13 @@ class Run:
         files.save_csv(self.output(self.paths.table(name)), table)
 
     def once(self, name: str, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """Call a function of the science, unless that is done; return its result.
+        """Call a function, or load the result of an equal earlier call; return the result.
 
-        It is done if the same function, with the same code, was called with the same arguments and
-        its files are unchanged. The result is saved by its kind as `name` in the run's folder: a
-        network as safetensors, a table as CSV, arrays as npz, plain values as JSON, and a dataclass
-        by its fields. A long training takes the parameter `steering`, with the file from which it
-        continues after a kill and the deadline: no result depends on it, so it is in no key.
+        Calls are equal if function, code and arguments are the same; the files must be unchanged
+        too. The result is saved by its kind as `name` in the run's folder: a network as
+        safetensors, a table as CSV, arrays as npz, plain values as JSON, and a dataclass by its
+        fields. A long training has a parameter `steering`: the deadline, and the file from which it
+        continues after a kill. No result depends on it, so it is not part of the key.
 
         Raises:
             MemoryFullError: the work does not fit into memory; the message names what to lower.
@@ -253,7 +253,7 @@ class Run:
                 "the same command again to continue"
             )
         saved: Iterable[tuple[str, dict[str, Any]]] = ((n, call()) for n, call in waiting.items())
-        if len(calls) > 1 and waiting:  # also if one is left: its bits are those of one thread
+        if len(calls) > 1 and waiting:  # even if one is left: one thread gives the same bits
             saved = workers.side_by_side(waiting, what, self.paths.root)
         for name, step in saved:
             step |= {"key": key_of[name], "stage": self.name}
@@ -281,8 +281,8 @@ class Run:
     def models(self) -> dict[str, Scored]:
         """Load the models that this notebook and earlier ones have made, and a user's own.
 
-        They come by slug, in the table's order. A notebook that is run again shows what existed by
-        then, whatever the run holds by now.
+        They are named by slug, in the table's order. Models of later notebooks are left out, so a
+        notebook that is run again shows the same models.
         """
         return read_all_predictions(self.paths, until=self.name)
 
@@ -305,11 +305,11 @@ class Run:
     def save_split(self, table: pd.DataFrame) -> None:
         """Write split.csv and remove what was made of another split: predictions, cells, tables.
 
-        What was training there may be validation here. The user's files stay.
+        Training images of that split may be validation images now. The user's files are kept.
         """
         path, content = self.output(self.paths.split_csv), files.csv_bytes(table)
         run, root, digest = load_run(self.paths), self.paths.root, files.bytes_digest(content)
-        # the record decides, so a damaged split.csv that is made again takes nothing with it
+        # compared with the record, so that making a damaged split.csv again removes nothing
         if run.get("split") not in (None, digest):
             made = {
                 f"predictions/{slug}.csv": about["digest"]
@@ -335,8 +335,7 @@ class Run:
         by that name (`save_figure`).
 
         Predictions that an earlier call of the stage made and this one did not, such as those of
-        another backbone, are removed: they would be rows of a table that this call does not have.
-        Their trainings stay.
+        another backbone, are removed, since this call has no such rows. Their trainings are kept.
         """
         shown = self.paths.figure(picture)
         self.findings.close(shown if shown in self.outputs else None)
@@ -387,7 +386,7 @@ def kind_of(value: Any) -> str:
 
 
 def places_of(stored: Mapping[str, Any], place: Path) -> dict[str, Path]:
-    """Return the file of each field; the plain fields share one, as does a kind's only field."""
+    """Return the file of each field; plain ones share one, a kind's only field is named `place`."""
     kinds = stored["kinds"]
     often = [kind for kind in SUFFIXES if [*kinds.values()].count(kind) > 1 and kind != "plain"]
     return {

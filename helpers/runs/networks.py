@@ -1,4 +1,4 @@
-"""Train the networks of a run: once for each seed and fold, side by side, and each of them once.
+"""Train the networks of a run in parallel: once for each seed and fold.
 
     all_weights = networks.weights_of(run)
     trained = networks.train(run, networks.fine_tuning_jobs(run, all_weights))
@@ -33,7 +33,7 @@ from helpers.training.features import Features
 from helpers.training.fit import Build, Fitted
 from helpers.training.settings import TrainSettings
 
-SEEN = ["id", "label", "split"]  # what a training sees of the split
+SEEN = ["id", "label", "split"]  # columns of the split that a training sees
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def fine_tuning_jobs(run: Run, all_weights: Sequence[backbones.Weights]) -> list
 
 
 def small_jobs(run: Run, all_weights: Sequence[backbones.Weights]) -> list[Job]:
-    """Return the trainings of the CNN, and of the last layer (LL) on each backbone and fold."""
+    """Return the jobs of the CNN, and of the linear probe (LL, last layer) on each backbone."""
     settings, seed = run.settings, run.settings.seed
     small, images = run.images(settings.cnn_image_size_px), run.images(settings.image_size_px)
     build: Any = functools.partial(fit.two_layer_cnn, small.size_px, small.channels)
@@ -121,7 +121,7 @@ def small_jobs(run: Run, all_weights: Sequence[backbones.Weights]) -> list[Job]:
 def train(
     run: Run, jobs: Sequence[Job], *, folder: str = "checkpoints", add: bool = True
 ) -> dict[str, list[Fitted]]:
-    """Train networks side by side, each once for each member, and predict what it has not seen.
+    """Train networks in parallel, once per member, and score the images that each has not seen.
 
     With `add` each model is a row of the results.
 
@@ -163,12 +163,12 @@ def training(split: pd.DataFrame, job: Job, member: Member) -> Call:
     """Return the call that trains a job's network for one member.
 
     A training without a fold fits on train, chooses its epoch on val, and predicts val and test.
-    One with a fold fits on all other folds, keeps its last epoch, since the fold that it is judged
-    on must not choose, and predicts its fold and test.
+    One with a fold fits on all other folds, and predicts its fold and test. It keeps its last
+    epoch, since the fold that judges it must not choose the epoch.
     """
     settings, teacher = job.settings, job.teachers.get(member.fold)
     table = sides(split, member.fold)[SEEN]
-    if teacher:  # it may not have scored the images of a review, which are in no fold
+    if teacher:  # images of a review are in no fold, so it may not have scored them
         table = table[(table.split != "train") | table.id.isin(teacher.ids)]
     if member.fold is not None:
         settings = dataclasses.replace(settings, keep="last")
@@ -230,12 +230,12 @@ def curves(trained: Mapping[str, Sequence[Fitted]]) -> pd.DataFrame:
 
 
 def teachers(run: Run) -> dict[int | None, Teacher]:
-    """Return the teacher of the networks without each fold, of None if they are trained once.
+    """Return the teacher for each fold that networks leave out; for None if they leave out none.
 
-    A teacher is FBP, with the first seed, and its scores of the training images. That of networks
-    that are trained once scores an image by the training which left out its fold. Without a test
-    set a network is judged on the fold that it does not see. Only the FBP that left out the same
-    fold knows none of its labels, so it scores all images, though it has been trained on them.
+    A teacher is FBP, with the first seed, and its scores of the training images. If networks leave
+    out no fold, each image is scored by the FBP that left out the image's fold. Without a test set
+    a network is judged on the fold that it leaves out. Only the FBP that left out the same fold has
+    not seen the fold's labels; it scores all images, though it was trained on them.
 
     Raises:
         StageError: the run has no cross-fitted FBP.
@@ -274,7 +274,7 @@ def costs(run: Run, trained: Mapping[str, Sequence[Fitted]]) -> dict[str, dict[s
     """Return what a network of each model costs, measured once for each architecture."""
     cost_of = {}
     for slug, fits in trained.items():
-        if fits:  # of a user's own model nothing was trained here
+        if fits:  # a user's own model was not trained here
             spec = fits[0].network.spec
             name = f"metrics/cost_{files.fingerprint(dataclasses.asdict(spec))}"
             cost_of[slug] = run.once(name, network_costs.cost, spec, run.settings.precision)

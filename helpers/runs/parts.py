@@ -1,4 +1,4 @@
-"""The trained networks of a run: to look into them (06), describe them (07), and use them (08).
+"""Open the trained networks of a run: to look into (06), describe (07), and use them (08).
 
 A name is RUN/MODEL, a run, a model's folder or a checkpoint:
 
@@ -66,10 +66,10 @@ def open_model(name: str | Path) -> Opened:
 def checkpoints(folder: Path) -> list[Path]:
     """Return the checkpoints of a model that are deployed, the first seed's first.
 
-    Those of a cross-fitted model are of the trainings that have not seen the calibration fold.
+    For a cross-fitted model these are the trainings that have not seen the calibration fold.
     `folder` is `checkpoints/<model>`. It may hold trainings of an earlier call; the run's record
-    names those that the model has now. Without a record all in the folder count. The list is empty
-    if there is no checkpoint (SVM, ensemble).
+    names the current ones. Without a record the names of the files decide. The list is empty if
+    there is no checkpoint (SVM, ensemble).
 
     Raises:
         ArtifactError: the record is damaged.
@@ -128,7 +128,7 @@ def networks(root: Path) -> list[str]:
 
 
 def network_for(run_paths: RunPaths, wanted: str = "", but: str = "") -> tuple[str, Scored] | None:
-    """Return the network `wanted`, or the best on validation except `but`, with its scores.
+    """Return name and scores of the network `wanted`, or of the best on validation except `but`.
 
     A model without a network (an SVM, an ensemble) is replaced by the best that has one, and a line
     says so. If the run has none, a line says that, and None is returned.
@@ -151,7 +151,7 @@ def network_for(run_paths: RunPaths, wanted: str = "", but: str = "") -> tuple[s
 
 
 def _rank(scored: Scored) -> tuple[int, float]:
-    """Return a sort key: the longest validation first, then the best AUC."""
+    """Return a sort key: the most validation images first, then the best AUC."""
     labels, scores = scored.labels_scores("val")
     return -len(labels), -metrics.roc_auc(labels, scores) if labels.any() else 0
 
@@ -209,7 +209,7 @@ def features_before_and_after(run_paths: RunPaths, backbone: str | None) -> dict
 def describe_models(
     run: Run, scored: Mapping[str, Scored], points: pd.DataFrame, calibrated: pd.DataFrame
 ) -> pd.DataFrame:
-    """Write model.json for each network of the run, which is that of notebook 07.
+    """Write model.json (and lots.json if groups are kept apart) for each network, in notebook 07.
 
     The `points` are `decision.operating_table` of the models as they are deployed
     (`Scored.deployed`), or `decision.good_alone` of PatchCore. `calibrated` is
@@ -245,7 +245,7 @@ def describe_models(
 
 
 def _origin(run: Run, name: str, checkpoint: Path) -> dict[str, Any]:
-    """Return where a network comes from, as `describe` takes it."""
+    """Return the `origin` of a network, as `describe` takes it."""
     content = load_run(run.paths)
     kind, colon, place = content.get("dataset", "").partition(":")
     maker = content.get("models", {}).get(name, {}).get("stage")

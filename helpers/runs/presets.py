@@ -10,7 +10,7 @@ from typing import Any
 
 PRESETS = ("smoke", "quick", "full", "paper")
 
-# The rate of alpha times its steps bounds how far alpha and beta can move: 6 in DARTS, 2 in
+# Alpha's learning rate times its steps bounds how far alpha and beta can move: 6 in DARTS, 2 in
 # PC-DARTS, 3.6 on planted problems (`darts.planted`).
 _SEARCH = {
     "image_size_px": 128,  # maps of 32, 16 and 8 pixels, on which the operations differ
@@ -18,7 +18,7 @@ _SEARCH = {
     "channels": 16,
     "partial": 4,
     "layers": 5,  # as in the networks of the cells: normal cells on maps of each size
-    # Adam divides by the size of the gradient: where that is small, decay takes back every choice
+    # Adam divides by the size of the gradient: if it is small, weight decay undoes every choice
     "alpha_weight_decay": 0.0,
     "perturbation_images": 96,
 }

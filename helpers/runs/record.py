@@ -54,7 +54,7 @@ class _Made(BaseModel):
 
 
 class _Run(BaseModel, strict=True):
-    """What readers of run.json rely on; it may hold more."""
+    """The fields of run.json that readers rely on; it may hold more."""
 
     preset: str = ""
     dataset: str = ""
@@ -131,13 +131,13 @@ def outputs_are_intact(run_paths: paths.RunPaths, digests: Mapping[str, str]) ->
 
 
 def refuse_changed_files(record: Mapping[str, Any], earlier: list[str], root: Path) -> None:
-    """Refuse to build on a split, predictions or a cell whose bytes have changed since.
+    """Raise an error if a split, predictions or a cell of earlier stages have changed.
 
     A stage that was started again and killed lists no outputs, so those of its finished steps count
     too. Other files belong to a step, which checks its own; readers miss a missing file themselves.
 
     Raises:
-        ArtifactError: the first such file, and what to do with it.
+        ArtifactError: a file has changed; the message says what to do with it.
     """
     stages, steps = record.get("stages", {}), record.get("steps", {}).values()
     makers = [step for step in steps if step["stage"] in earlier]

@@ -1,4 +1,4 @@
-"""What the notebooks show of a run's models, and the files behind it."""
+"""Prepare what the notebooks show of a run's models, and write the files behind it."""
 
 from __future__ import annotations
 
@@ -88,8 +88,7 @@ def whole_results(run: Run) -> tuple[pd.DataFrame, dict[str, Scored]]:
     """Return the results table of the run's models with costs and tests, and the models.
 
     A model's parameters are the trained ones of one network, its seconds the sum over its
-    trainings. What it builds on, such as features or the members of an ensemble, does not count
-    again.
+    trainings. The cost of its inputs (features, the members of an ensemble) is not included.
     """
     scored, known = run.models(), load_run(run.paths).get("models", {})
     rows = [{"model": name, **known.get(name, {}).get("costs", {})} for name in scored]
@@ -101,7 +100,7 @@ def whole_results(run: Run) -> tuple[pd.DataFrame, dict[str, Scored]]:
 def write_ensemble(run: Run) -> Stacked | None:
     """Fit the ensemble of the run's models, and make it a model too if it is to be kept.
 
-    One that is no longer kept is removed.
+    An older ensemble is removed if it is no longer kept.
 
     Raises:
         ArtifactError: a file has the name of the ensemble, but this run did not write it.
@@ -124,7 +123,7 @@ def write_ensemble(run: Run) -> Stacked | None:
 def out_of_fold_scores(run_paths: RunPaths, other: str = "") -> OutOfFold:
     """Return the scores of all images by the models of a run without a test set.
 
-    With the name of an `other` run that `refuse_unlike` has accepted, those of both.
+    If an `other` run is named (`refuse_unlike` must accept it), return those of both.
 
     Raises:
         SettingsError: a run has a test set.
@@ -164,7 +163,7 @@ def refuse_unlike(run_paths: RunPaths, other: str) -> None:
 
 
 def split_without_test(run_paths: RunPaths) -> pd.DataFrame:
-    """Return the images of a run that are in folds, and refuse a run with a test set."""
+    """Return the images of a run that are in folds; raise SettingsError if it has a test set."""
     check_run_name(run_paths.name)
     if not run_paths.split_csv.is_file():
         raise SettingsError(
@@ -182,9 +181,9 @@ def split_without_test(run_paths: RunPaths) -> pd.DataFrame:
 
 
 def _settings(run_paths: RunPaths) -> dict[str, Any]:
-    """Return the parameters of a run that its models depend on, the kind of split aside.
+    """Return the parameters of a run that its models depend on, except the kind of split.
 
-    Backbone and weights are those that were taken: "auto" names what is on the machine.
+    Backbone and weights are those that were used, since "auto" depends on the machine.
     """
     decisive = {}
     for stage, entry in load_run(run_paths).get("stages", {}).items():
@@ -199,7 +198,7 @@ def _settings(run_paths: RunPaths) -> dict[str, Any]:
 def write_labels_to_check(run: Run, audited: pd.DataFrame) -> str:
     """Write the suspect labels as a CSV to edit, and say what to do with it.
 
-    A list that is not as it was written is kept: a person has edited it.
+    A list that a person has edited since it was written is kept.
     """
     path, rows = run.paths.labels_to_check, label_audit.to_check(audited)
     if path.exists() and files.file_digest(path) != load_run(run.paths).get(path.name):

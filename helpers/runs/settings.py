@@ -93,8 +93,8 @@ def stage_name(number: str) -> str:
 def parse_parameters(texts: Sequence[str]) -> dict[str, Any]:
     """Return the values of a command line's NAME=VALUE by name: each as JSON, Python or text.
 
-    Where a name is asked for, a number stays the text that it is, except in brackets: a
-    folder may be called 2024_11, which Python reads as 202411.
+    If a parameter takes text, a number stays text, except in brackets: a folder may be called
+    2024_11, which Python reads as 202411.
 
     Raises:
         SettingsError: a text has no equals sign, or a name is given twice.

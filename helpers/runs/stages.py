@@ -1,4 +1,4 @@
-"""A stage of a run: what a notebook opens, and when it has to run again.
+"""Open a stage of a run for a notebook, and tell when it has to run again.
 
 A stage's key is a digest of its settings and inputs: the settings of earlier stages, the data files
 that they have made, and the content of files that the settings name, because a file may be edited
@@ -117,7 +117,7 @@ def waits_for(name: str, run_paths: paths.RunPaths) -> str:
 
 
 def check_run_name(name: str) -> None:
-    """Refuse a name that would leave the folder of runs."""
+    """Raise SettingsError for a name that leads out of the folder of runs."""
     if name != Path(name).name or name.startswith("."):
         raise SettingsError(f"RUN={name!r} must be a plain folder name")
 
@@ -151,7 +151,7 @@ def record_notebook(name: str, run_paths: paths.RunPaths, code: str) -> None:
 
 
 def require_earlier(name: str, run_paths: paths.RunPaths, run: Mapping[str, Any]) -> None:
-    """Refuse a stage (not the first) if its run has no split, or images or files have changed."""
+    """Check for a later stage that the split exists, and that images and files are unchanged."""
     order = list(settings.STAGES)
     if run.get("stages", {}).get(FIRST, {}).get("status") != "done":
         existing = sorted(path.parent.name for path in paths.runs_root().glob("[!.]*/split.csv"))
@@ -205,10 +205,10 @@ def stage_key(stage: str, resolved: Any, run: Mapping[str, Any]) -> str:
 
 
 def check_places(resolved: Any) -> None:
-    """Refuse files and folders that a stage's settings name and that do not exist.
+    """Check that the files and folders which a stage's settings name exist.
 
     Raises:
-        SettingsError: the first of them.
+        SettingsError: one does not exist.
     """
     for name in PLACES:
         given = getattr(resolved, name, "")
@@ -227,9 +227,9 @@ def _named_files(resolved: Any) -> dict[str, str]:
 
 
 def _earlier(run: Mapping[str, Any], before: list[str]) -> dict[str, Any]:
-    """Return what earlier stages were given and have made, their pictures and texts left out.
+    """Return the settings and outputs of earlier stages, without pictures and texts.
 
-    A stage that has run again, and made the same files, does not repeat those after it.
+    If a stage runs again and makes the same files, later stages are not repeated.
     """
     given: dict[str, Any] = {}
     made: dict[str, str] = {}

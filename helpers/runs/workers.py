@@ -1,4 +1,4 @@
-"""Independent work side by side: one process for each core (or GPU), with one thread each.
+"""Do independent work in parallel: one process for each core (or GPU), with one thread each.
 
 On one machine joblib's processes do it, as many as cores, GPUs and free memory allow. If the
 environment variable RAY_ADDRESS names a Ray cluster, its machines do it: `pip install ray`; they
@@ -36,7 +36,7 @@ WATCH_S = 1.0
 
 
 def count(tasks: int) -> int:
-    """Return how many workers do so many tasks on this machine: one a core or GPU at most."""
+    """Return the number of workers for so many tasks here: at most one per core or GPU."""
     gpus = {"cuda": torch.cuda.device_count(), "mps": 1}
     places = gpus.get(default_device().type) or joblib.cpu_count()
     return max(1, min(tasks, places, int(psutil.virtual_memory().available // BYTES_EACH)))
@@ -45,7 +45,7 @@ def count(tasks: int) -> int:
 def side_by_side(
     calls: Mapping[str, Callable[[], Any]], what: str, place: Path
 ) -> Iterator[tuple[str, Any]]:
-    """Do independent calls, and yield each name with its result as soon as it is there.
+    """Do independent calls in parallel, and yield each name with its result as soon as it is done.
 
     With several workers calls and results travel between processes. The progress bar shows `what`;
     the folder `place` gets the locks that share out the GPUs.
@@ -78,7 +78,7 @@ def _on_this_machine(jobs: Sequence[tuple[Any, ...]]) -> Iterator[tuple[str, Any
 
 
 class _Caller:
-    """What each worker of a cluster is; `on_cluster` needs a class."""
+    """The class of a cluster's workers, which `on_cluster` needs."""
 
     def work(self, *job: Any) -> tuple[str, Any]:
         """Do a call."""
@@ -88,7 +88,7 @@ class _Caller:
 def on_cluster(
     kind: type, given: Sequence[Any], jobs: Iterable[Sequence[Any]], retries: int = 0
 ) -> Iterator[Any]:
-    """Yield `kind(*given).work(*job)` of each job, in any order, from a worker a GPU, or a core.
+    """Yield `kind(*given).work(*job)` of each job, in any order; one worker per GPU, or per core.
 
     The cluster is the one that RAY_ADDRESS names, or this machine. A job is taken from the list
     when a worker is free, so there may be any number of them. If a worker's machine is lost, its
@@ -162,9 +162,9 @@ def _call(
 
 
 def _end_with(parent: int) -> None:
-    """End this process when its parent ends it, or soon after the parent has been killed.
+    """Leave Ctrl-C to the parent, and end this process soon after the parent has been killed.
 
-    Ctrl-C reaches all processes; the parent alone has to tell it.
+    Ctrl-C reaches all processes, but only the parent has to report it.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if any(thread.name == "parent" for thread in threading.enumerate()):

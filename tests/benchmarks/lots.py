@@ -1,4 +1,4 @@
-"""Is a lot named that is unlike the others? `python -m tests.benchmarks.lots`.
+"""Test whether a lot that is unlike the others is named: `python -m tests.benchmarks.lots`.
 
 Each module of ELPV is a new lot for a reference of the 43 others. Its scores are those of logistic
 regression on frozen features, by folds that have not seen the module. All of its images or every
@@ -69,7 +69,7 @@ def seen(table: pd.DataFrame, change: str, size_px: int) -> tuple[pd.DataFrame, 
 
 
 def numbers(table: pd.DataFrame, size_px: int) -> pd.DataFrame:
-    """Return the numbers of all images, and of every second one with each change.
+    """Return look and score of all images, and of every second one with each change.
 
     A row has `id, group, label, change`, and the columns of `COMPARED`.
     """
@@ -85,7 +85,7 @@ def numbers(table: pd.DataFrame, size_px: int) -> pd.DataFrame:
     score = pd.Series(dtype=float)
     for fold in range(out_of_fold.FOLDS):
         own = sides(every.assign(id=every.key), fold)
-        own = own[(own.change == AS_IT_IS) | (own.split == "val")]  # trained on what is as it is
+        own = own[(own.change == AS_IT_IS) | (own.split == "val")]  # trained on unchanged images
         score = pd.concat([score, out_of_fold.classical("LR", own, 0, embedded)])
     found = every[["id", "group", "label", "change"]]
     found = found.join(pd.concat(looks, ignore_index=True))

@@ -120,7 +120,7 @@ def classical(
 ) -> Scores:
     """Fit a classical model on frozen features, as notebook 02 does."""
     settings = BaselineSettings()
-    if not keeps_groups_apart(table):  # else the folds inside keep modules together
+    if not keeps_groups_apart(table):  # else the inner folds keep modules together
         table = table.drop(columns="group")
     options = {key: getattr(settings, key) for key in ("folds", "trees", "cv_images")}
     embedded = embedded or frozen(LITE.format(0))
@@ -279,7 +279,7 @@ ROWS: Mapping[str, Callable[[pd.DataFrame, int], Scores]] = {
 
 
 def recipe(row: str) -> Callable[[pd.DataFrame, int], Scores]:
-    """Return what scores a row: one of ROWS, random_cell_NUMBER, or FBP on a BACKBONE@PIXELS."""
+    """Return the recipe of a row: one of ROWS, random_cell_NUMBER, or FBP on a BACKBONE@PIXELS."""
     if row in ROWS:
         return ROWS[row]
     if drawn := RANDOM_CELL.fullmatch(row):
@@ -289,7 +289,7 @@ def recipe(row: str) -> Callable[[pd.DataFrame, int], Scores]:
 
 
 def _known(row: str) -> str:
-    """Return a row's name if there is such a row."""
+    """Return the canonical name of a row; raise ArgumentTypeError if there is no such row."""
     backbone, _, size_px = row.partition("@")
     if row in ROWS or RANDOM_CELL.fullmatch(row):
         return row
@@ -329,7 +329,7 @@ def save_folds() -> None:
 
 
 def scores_of(row: str, name: str) -> Path:
-    """Return the file of a row's scores: the population and parts are no rows of notebook 06."""
+    """Return the file of a row's scores; those not shown by notebook 06 are beside this file."""
     folder = published_scores()
     if RANDOM_CELL.fullmatch(row):
         folder = POPULATION

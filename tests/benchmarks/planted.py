@@ -1,4 +1,4 @@
-"""Does the search find what was planted? `python -m tests.benchmarks.planted [--seeds 10]`.
+"""Test if the search finds what was planted: `python -m tests.benchmarks.planted [--seeds 10]`.
 
 Every problem is searched with each seed, and again with the labels of alpha's half permuted, where
 nothing must be decided. A search is a row of planted.csv, and a row is not searched again: delete
@@ -31,7 +31,7 @@ TABLE = Path(__file__).with_name("planted.csv")
 METHODS = ((1, 1), (2, 1), (1, 2))  # order, K of the partial channels
 IMAGES = 128  # of alpha's half, by which perturbation chooses
 KEY = ["problem", "order", "partial", "seed", "permuted"]
-# Of the pixels of two channels so many have the same sign. With .7 a network can be sure of each
+# Share of pixels with the same sign in two channels. With .7 a network can be sure of each
 # label, which permuted labels punish: 7 of 16 null searches (first order, all channels) decided
 # something, and kept operations that mix the pixels.
 AGREEING = 0.6
@@ -40,7 +40,7 @@ AGREEING = 0.6
 def agreeing(rng: np.random.Generator, label: int) -> tuple[np.ndarray, np.ndarray]:
     """Draw signs that agree at six of ten pixels of both channels (label 1), or at four (0).
 
-    A neighbour says nothing about a pixel, so what mixes pixels mixes the answer with noise.
+    A neighbour says nothing about a pixel, so operations that mix pixels add noise to the answer.
     """
     signs = rng.choice([-1.0, 1.0], size=(SIZE_PX, SIZE_PX))
     agree = rng.random(signs.shape) < (AGREEING if label else 1 - AGREEING)
@@ -87,7 +87,7 @@ def search(problem: str, order: int, partial: int, seed: int, permuted: bool) ->
     """Search a problem; return a row of the table."""
     started = time.process_time()
     posed, given = PROBLEMS[problem], planted.settings_of(seed)
-    # with partial channels w learns more slowly: its rate is higher, and the images are more
+    # with partial channels w learns more slowly: higher learning rate, and more images
     settings = dataclasses.replace(given, order=order, partial=partial, lr=partial * given.lr)
     net, history = planted.search_planted(posed, settings, permuted)
     seconds = round(time.process_time() - started, 1)

@@ -1,6 +1,6 @@
 """Rank searched cells among random ones on ELPV: `python -m tests.benchmarks.population`.
 
-Judged are the scores of modules that no training has seen (`out_of_fold --protocols groups`: rows
+The scores are those of modules that no training has seen (`out_of_fold --protocols groups`: rows
 random_cell_0, random_cell_1, ..., searched, published cells, by_hand, fbp). The row searched has a
 cell for each fold, and so have the random ones: if a search is no better than a random draw, all
 ranks are equally probable (Yang et al. 2020, arXiv 1912.12522). Writes population.csv and
@@ -49,7 +49,7 @@ def trained() -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def kind_of(row: str) -> str:
-    """Return what a training stands for: a kind of cell, or the row itself."""
+    """Return the kind of a training's cell, or else the name of its row."""
     known = (kind for start, kind in KINDS.items() if row.startswith(start))
     return next(known, row.partition(",")[0])
 

@@ -1,8 +1,8 @@
-"""What does the search decide without an answer? `python -m tests.benchmarks.search_null`.
+"""Compare searches on true and permuted labels: `python -m tests.benchmarks.search_null`.
 
-Each is `quick`'s search of ELPV on four folds of whole modules, as the row `searched` of
-`out_of_fold` has it, with the labels as they are and with those of alpha's half permuted; on fold 0
-two more seeds search too (a seed also draws the halves, and 2,000 of about 2,100 images). A search
+Each search is that of `quick` on four folds of whole modules of ELPV, like the row `searched` of
+`out_of_fold`, with the labels as they are and with those of alpha's half permuted; for fold 0 two
+more seeds search too (a seed also draws the halves, and 2,000 of about 2,100 images). A search
 is a row of search_null.csv, and a row is not searched again.
 """
 

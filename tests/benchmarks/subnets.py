@@ -4,10 +4,10 @@
     python -m tests.benchmarks.subnets alone   # trains the chosen and drawn parts alone
     python -m tests.benchmarks.subnets table   # compares them, and draws AUC over time
 
-The shared training sees folds 1 to 4 of whole modules. Those parts are chosen whose logits on fold
-0 agree best with what three trainings of FBP without fold 0 say: no label of fold 0 is used, and
-labels of 525 images say less (Lu et al. 2021). Beside the four best of at most SHARE of FBP's
-multiply-adds are four of nearly the same cost, drawn at random, and the whole network with smaller
+The shared training sees folds 1 to 4 of whole modules. The search chooses parts whose logits on
+fold 0 agree best with three trainings of FBP without fold 0: no label of fold 0 is used, and labels
+of 525 images say less (Lu et al. 2021). The four best with at most SHARE of FBP's multiply-adds are
+compared with four of nearly the same cost, drawn at random, and with the whole network on smaller
 images, which needs no search. Each is then trained alone, fold by fold, as FBP is.
 """
 
@@ -43,7 +43,7 @@ from tests.benchmarks import out_of_fold, population
 BASE = out_of_fold.LITE.format(0)
 CHOOSING_FOLD, BEST = 0, 4
 FBP_PX = 192
-# of FBP's multiply-adds: small networks have more milliseconds for each, and half of these is asked
+# of FBP's multiply-adds, for half of its time: small networks take longer for each of them
 SHARE, NEAR = 0.38, 0.05  # multiply-adds of a drawn part are those of its best one +- 5 %
 SEED, REPEATS = 0, 6
 BESIDE = ("fbp", "darts_v2", "cnn")  # rows of the table and the picture
@@ -88,7 +88,7 @@ def agreement(scores: Iterable[float], teacher: Iterable[float]) -> float:
 
 
 def choose(parts: Space, score: Callable[[Candidate], float], limit: float) -> pd.DataFrame:
-    """Return what evolution judged, the best first, then drawn parts and smaller images.
+    """Return the parts that evolution judged, best first, then drawn parts and smaller images.
 
     A row has the name in `out_of_fold`, the multiply-adds, the kind, and for the best ones and
     those drawn at their cost the number of the pair.
@@ -130,7 +130,7 @@ def to_train() -> pd.DataFrame:
 def compared(
     scores: Mapping[str, pd.DataFrame], folds: pd.DataFrame, chosen: pd.DataFrame
 ) -> tuple[pd.DataFrame, str]:
-    """Return AUC and loss against FBP of each row, and a sentence about the pairs.
+    """Return the AUC of each row, its gap to FBP's, and a sentence about the pairs.
 
     `scores` has a column for each training, and its AUC is that of one training: the mean over
     them. Errors are by modules, from whole modules drawn with replacement.

@@ -1,4 +1,4 @@
-"""What else was tried for a higher AUC on ELPV: `python -m tests.benchmarks.tries`.
+"""Evaluate other tries for a higher AUC on ELPV: `python -m tests.benchmarks.tries`.
 
 Each try is paired, image by image, with what it would replace, on the folds that both have scored
 (`out_of_fold`). Features are those of frozen EfficientNet-Lite0, with logistic regression (C is
@@ -53,7 +53,7 @@ def stored(row: str, *seeds: int) -> By:
 def fitted(features: np.ndarray, fit: Callable[[np.ndarray], Callable]) -> By:
     """Return the scores of features (N, D) by fits that have not seen their fold.
 
-    `fit` makes, from the rows (N,) of a training, the function that scores features.
+    `fit` takes the training rows (N,), bool, and returns the function that scores features.
     """
     scores = {name: np.empty(len(FOLDS)) for name in PROTOCOLS}
     for name in PROTOCOLS:
@@ -146,7 +146,7 @@ def gain(scores: By, replaced: By) -> dict[str, float | str]:
 def _inside(
     labels: np.ndarray, scores: np.ndarray, replaced: np.ndarray, groups: np.ndarray
 ) -> tuple[float, float, int]:
-    """Return the difference inside modules, its standard error (jackknife) and the freedom."""
+    """Return the difference inside modules, its jackknife standard error and degrees of freedom."""
 
     def difference(kept: np.ndarray) -> float:
         first, second = (
