@@ -95,11 +95,10 @@ def test_what_passes_untouched_is_that_of_the_scores_out_of_fold_and_of_the_oper
         said.append([*spans, f"{bad} %".replace("0.", ".")])
     seen, unseen = said
     assert (
-        f"Chosen on {labels.sum() * 4 / 5:.0f} (scores of other trainings: not exact) it lets "
-        f"{seen[0]} pass (three trainings; by fold "
-        f"{seen[1]}), and {seen[2]} of the bad ones; on unseen modules {unseen[0]} "
-        f"({unseen[1]}) and {unseen[2]} (intervals end at "
-        f"{percent(max(limits))} %)"
+        f"Chosen on {labels.sum() * 4 / 5:.0f} (scores of other trainings: not exact), it lets "
+        f"{seen[0]} pass (three trainings; by fold {seen[1]}) and {seen[2]} of the bad "
+        f"ones. On unseen modules these are {unseen[0]} ({unseen[1]}) and {unseen[2]} (intervals "
+        f"end at {percent(max(limits))} %)"
     ) in TEXT
     quick = QUICK["07_operating_points"].loc["fbp"].iloc[0]
     passed = f"{100 * quick.test_good_passed:.0f} % of the good cells pass untouched"
