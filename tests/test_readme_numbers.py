@@ -11,7 +11,7 @@ from helpers.core.style import percent
 from helpers.core.tables import fill
 from helpers.results.operating_point import threshold_for_escape_rate
 from helpers.results.out_of_fold import AUCS, PROTOCOLS, read_folder, three_columns
-from tests.benchmarks import planted, search_null, tries
+from tests.benchmarks import planted, population, search_null, tries
 
 README = (paths.project_root() / "README.md").read_text(encoding="utf-8")
 TEXT = " ".join(README.split())
@@ -115,7 +115,7 @@ def test_so_many_bad_parts_are_needed_for_a_promise_of_one_per_cent():
     assert f"at 95 % confidence {confident}" in TEXT
 
 
-def test_the_tables_of_tries_planted_problems_and_null_searches_are_those_of_the_benchmarks():
+def test_the_tables_of_the_benchmarks_are_computed_from_the_csvs_beside_them():
     benchmarks = paths.project_root() / "tests" / "benchmarks"
     text = (benchmarks / "README.md").read_text(encoding="utf-8")
     counts = planted.summary(pd.read_csv(planted.TABLE))
@@ -128,7 +128,14 @@ def test_the_tables_of_tries_planted_problems_and_null_searches_are_those_of_the
         above = [null.above_noise, right.above_noise, right.above_own]
         row = "| {} | {:.1f} | {:.1f} | {:.0f} | {:.0f} | {:.0f} |"
         assert row.format(fold, null.largest, right.largest, *above) in text
-    assert all(line in text for line in tries.lines(pd.read_csv(tries.TABLE)))
+    rows = pd.read_csv(population.TABLE)
+    searched, others = (100 * rows.across[rows.kind == kind] for kind in ("searched", "random"))
+    assert all(
+        line in text for line in population.lines(rows) + tries.lines(pd.read_csv(tries.TABLE))
+    )
+    away, power = searched.item() - others.mean(), population.power(others.std(), len(others))
+    assert f"{away:+.1f} points from the mean of the {len(others)} random rows" in text
+    assert f"{power:.1f} points would be seen in 80 of 100 searches" in text
 
 
 def test_the_bad_parts_of_a_fold_of_modules_are_worth_as_many_as_the_reference_says():

@@ -338,34 +338,34 @@ def scores_of(row: str, name: str) -> Path:
     return folder / name / f"{row}.csv"
 
 
+def stored(row: str, name: str) -> pd.DataFrame:
+    """Return a row's scores, a column for each seed that has any; the index is `id`."""
+    path = scores_of(row, name)
+    table = files.load_csv(path, ("id",)) if path.exists() else protocol(name)[["id"]]
+    return table.set_index("id")
+
+
 def complete(row: str, name: str, seed: int, fold: int) -> None:
     """Score the images of a fold by a row's recipe, unless its file has them already."""
     table, column = protocol(name), f"seed{seed}"
-    path = scores_of(row, name)
-
-    def read() -> pd.DataFrame:
-        return pd.read_csv(path, dtype={"id": str}) if path.exists() else table[["id"]].copy()
-
-    scores = read()
+    path, scores = scores_of(row, name), stored(row, name)
     rows = (table.fold == fold).to_numpy(dtype=bool)
     if column in scores and scores[column][rows].notna().all():
         return
     started = time.monotonic()
     found = recipe(row)(sides(table, fold), seed)
     with files.held(path.with_name(f".{row}.lock")):  # other processes train other folds
-        scores = read()
+        scores = stored(row, name)
         values = scores.get(column, pd.Series(np.nan, scores.index)).to_numpy(float, copy=True)
         values[rows] = found[table.id[rows]]
         scores[column] = [float(f"{value:.5g}") for value in values]
-        if found.attrs:  # a cell that was searched in the other folds
+        if found.attrs:  # a cell searched in the other folds; a killed training repeats its line
             cells = published_scores() / "searched_cells.jsonl"
             about = {"protocol": name, "seed": seed, "fold": fold} | found.attrs
             lines = cells.read_text("utf-8").splitlines() if cells.exists() else []
-            kept = sorted(
-                {*lines, json.dumps(about)}
-            )  # a training that was killed repeats its line
+            kept = sorted({*lines, json.dumps(about)})
             cells.write_text("\n".join([*kept, ""]), "utf-8")
-        files.save_csv(path, scores)
+        files.save_csv(path, scores.reset_index())
     auc = metrics.roc_auc(table.label[rows].astype(int), values[rows])
     print(
         f"{row}, {name}, seed {seed}, fold {fold}: AUC {100 * auc:.1f}, "

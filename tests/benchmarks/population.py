@@ -26,7 +26,7 @@ from helpers.core import files, metrics, paths, seeding, style
 from helpers.darts import genotypes, named
 from helpers.darts.genotypes import PUBLISHED, Genotype
 from helpers.results.out_of_fold import UNSEEN, read_folder
-from tests.benchmarks.out_of_fold import POPULATION
+from tests.benchmarks.out_of_fold import POPULATION, stored
 
 TABLE = Path(__file__).with_suffix(".csv")
 DRAWS = 1000  # of whole modules, for intervals of ranks and differences
@@ -38,8 +38,8 @@ SHOWN = (*KINDS, "by_hand", "fbp")
 def trained() -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return folds, and the complete scores: a row for each image, a column for each training."""
     found, columns = read_folder(paths.published_scores()), {}
-    random = {path.stem: path for path in sorted((POPULATION / UNSEEN).glob("*.csv"))}
-    cells = {row: files.load_csv(path, ("id",)).set_index("id") for row, path in random.items()}
+    random = sorted(path.stem for path in (POPULATION / UNSEEN).glob("*.csv"))
+    cells = {row: stored(row, UNSEEN) for row in random}
     rows = {n: found.scores[UNSEEN][n] for n in found.scores[UNSEEN] if n.startswith(SHOWN)} | cells
     for row, seeds in rows.items():
         for seed in seeds.dropna(axis="columns").iloc[:, : 1 if row in cells else None]:
@@ -99,6 +99,13 @@ def table(folds: pd.DataFrame, scores: pd.DataFrame) -> tuple[pd.DataFrame, list
     return pd.DataFrame(rows).sort_values("across", ascending=False, ignore_index=True), said
 
 
+def lines(rows: pd.DataFrame) -> list[str]:
+    """Return the table of `README.md`: AUC in per cent, and the rank with its interval."""
+    row = "| {training} | {across:.1f} | {inside:.1f} | {rank} [{rank_low}, {rank_high}] of {of} |"
+    shown = rows.assign(across=100 * rows.across, inside=100 * rows.inside)
+    return [row.format(**one) for one in shown.to_dict("records")]
+
+
 def power(deviation: float, n: int) -> float:
     """Return the difference of one value from the mean of n that is seen in 80 of 100 cases.
 
@@ -139,9 +146,9 @@ def main() -> int:
     files.save_csv(TABLE, rows.round(5))
     labels = {"across": "AUC on unseen modules", "inside": "AUC inside unseen modules"}
     draw(rows, labels, TABLE.with_suffix(".png"))
-    print(rows.round(4).to_string(index=False), *said, sep="\n")
-    lines = (paths.published_scores() / "searched_cells.jsonl").read_text("utf-8").splitlines()
-    searched = [found for line in lines if (found := json.loads(line))["protocol"] == UNSEEN]
+    print(*lines(rows), *said, sep="\n")
+    cells = (paths.published_scores() / "searched_cells.jsonl").read_text("utf-8").splitlines()
+    searched = [found for line in cells if (found := json.loads(line))["protocol"] == UNSEEN]
     print(agreement([genotypes.from_json(found["cell"]) for found in searched]))
     return 0
 

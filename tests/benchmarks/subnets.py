@@ -189,17 +189,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for seed, fold, row in itertools.product(given.seeds, given.folds, chosen.row):
             out_of_fold.complete(row, "groups", seed, fold)
         return 0
-    found = read_folder(paths.published_scores())
-    scores = {row: found.scores["groups"].get(row, pd.DataFrame()) for row in BESIDE}
-    for row in chosen.row:
-        path = out_of_fold.scores_of(row, "groups")
-        scores[row] = (
-            files.load_csv(path, ("id",)).set_index("id") if path.exists() else pd.DataFrame()
-        )
-    scores = {row: table.dropna(axis="columns") for row, table in scores.items()}
+    folds = read_folder(paths.published_scores()).folds
+    stored = {row: out_of_fold.stored(row, "groups") for row in (*BESIDE, *chosen.row)}
+    scores = {row: table.loc[folds.id].dropna(axis="columns") for row, table in stored.items()}
     if missing := [row for row, table in scores.items() if table.empty]:
         raise SystemExit(f"not whole yet: {', '.join(missing)}; run `alone`, and `out_of_fold`")
-    rows, said = compared(scores, found.folds, chosen)
+    rows, said = compared(scores, folds, chosen)
     rows = rows.assign(ms=milliseconds(rows.row), kind=rows.row.map(chosen.set_index("row").kind))
     rows.kind = rows.kind.fillna(rows.row)
     print(rows.sort_values("ms").round(4).to_string(index=False), said, sep="\n")
