@@ -48,6 +48,7 @@ SHARE, NEAR = 0.38, 0.05  # multiply-adds of a drawn part are those of its best 
 SEED, REPEATS = 0, 6
 BESIDE = ("fbp", "darts_v2", "cnn")  # rows of the table and the picture
 TABLE = Path(__file__).with_suffix(".csv")
+JUDGED = TABLE.with_name("subnets_judged.csv")
 
 
 def search() -> None:
@@ -154,6 +155,15 @@ def compared(
     return rows.rename_axis("row").reset_index(), said
 
 
+def lines(rows: pd.DataFrame) -> list[str]:
+    """Return the table of `README.md`: AUC, and how much less it is than FBP's, in per cent."""
+    return [
+        f"| {one.row} | {one.kind} | {one.ms:.2f} | {100 * one.auc:.1f} | {100 * one.inside:.1f} | "
+        f"{100 * one.less_fbp:+.1f} ± {100 * one.standard_error:.1f} |"
+        for one in rows.itertuples()
+    ]
+
+
 def network_of(row: str) -> Network:
     """Build a row's network with random weights."""
     if row == "cnn":
@@ -196,8 +206,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         raise SystemExit(f"not whole yet: {', '.join(missing)}; run `alone`, and `out_of_fold`")
     rows, said = compared(scores, folds, chosen)
     rows = rows.assign(ms=milliseconds(rows.row), kind=rows.row.map(chosen.set_index("row").kind))
-    rows.kind = rows.kind.fillna(rows.row)
-    print(rows.sort_values("ms").round(4).to_string(index=False), said, sep="\n")
+    rows = rows.assign(kind=rows.kind.fillna(rows.row)).sort_values("ms").round(5)
+    files.save_csv(JUDGED, rows)
+    print(*lines(rows), said, sep="\n")
     labels = {"ms": "milliseconds for one view on one core", "auc": "AUC, unseen modules"}
     population.draw(rows, labels, TABLE.with_suffix(".png"))
     return 0
