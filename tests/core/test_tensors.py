@@ -81,10 +81,3 @@ def test_tensors_of_other_programs_need_no_digest_and_ours_come_back_from_equal_
     loaded, info = tensors.load_tensors(path)
     same(dict(sorted(weights.items())), dict(sorted(loaded.items())))
     assert info == {"name": "toy", "size": [2, 3]}
-
-
-def test_a_file_of_another_kind_is_called_so(tmp_path):
-    path = tmp_path / "photo.png"
-    path.write_bytes(b"\x89PNG")
-    with pytest.raises(ArtifactError, match=r"photo\.png is not a checkpoint, or is damaged: "):
-        tensors.load_tensors(path, "checkpoint")
