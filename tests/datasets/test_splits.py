@@ -108,19 +108,17 @@ def test_an_external_split_is_followed_and_images_it_leaves_out_are_excluded(tmp
 
 def test_paths_of_an_external_split_are_relative_to_the_csv_or_the_images_folder(tmp_path):
     source = toy_source(3, 3)
-    for folder, index in (("good", slice(0, 3)), ("bad", slice(3, 6))):
-        source.table.loc[source.table.index[index], "path"] = [
-            (tmp_path / "parts" / folder / f"{i}.png").as_posix()
-            for i in source.table.id.iloc[index]
-        ]
-    names = [f"parts/good/g00{i}.png" for i in range(3)] + [f"bad/b00{i}.png" for i in range(3)]
+    source.table["path"] = source.table.path.str.replace("/data", f"{tmp_path}/parts")
     order = ["train", "val", "test"] * 2
-    for folder in (tmp_path, tmp_path / "other"):  # beside the images, and elsewhere
-        folder.mkdir(exist_ok=True)
+    bad = [f"bad/b00{i}.png" for i in range(3)]
+    for folder, way in ((tmp_path, "parts"), (tmp_path / "some/where", "../../parts")):
+        names = [*(f"{way}/good/g00{i}.png" for i in range(3)), *bad]
+        folder.mkdir(parents=True, exist_ok=True)
         csv = write_csv(folder / "s.csv", path=names, split=order)
         assert divide(source, split_csv=csv).table.split.tolist() == order
     for name in ("good/g000.png", "b000.png"):  # named twice; not there
-        csv = write_csv(tmp_path / "s.csv", path=[names[0], name], split=["train", "test"])
+        given = ["parts/good/g000.png", name]
+        csv = write_csv(tmp_path / "s.csv", path=given, split=["train", "test"])
         assert f"{csv}, line 3: path {name!r}" in refused(source, split_csv=csv)
 
 
@@ -377,14 +375,12 @@ def test_a_corrected_label_moves_no_image_to_another_side(kind, cross_fit):
     assert fewer.id.tolist() == splits.subsample_source(untouched, 100, seed=0).table.id.tolist()
 
 
-@pytest.mark.parametrize(("cross_fit", "test_fraction"), [(0, 0.25), (4, 0.25), (4, 0.0)])
-def test_the_split_of_another_run_is_repeated(tmp_path, cross_fit, test_fraction):
-    source, csv = grouped_source(), str(tmp_path / "split.csv")
-    settings = {"split": "groups", "cross_fit": cross_fit, "seed": 1}
-    settings["test_fraction"] = test_fraction
-    first = divide(source, **settings).table
+@pytest.mark.parametrize("more", [{}, {"cross_fit": 4}, {"cross_fit": 4, "test_fraction": 0.0}])
+def test_the_split_of_another_run_is_repeated(tmp_path, more):
+    settings, csv = {"split": "groups", "seed": 1, **more}, tmp_path / "split.csv"
+    first = divide(grouped_source(), **settings).table
     first.to_csv(csv, index=False)
-    again = divide(source, split_csv=csv, **settings).table
+    again = divide(grouped_source(), split_csv=str(csv), **settings).table
     pd.testing.assert_frame_equal(again, first)
 
 
