@@ -18,15 +18,20 @@ def batch(seed, n=16, size=(10, 9), dtype=torch.float64):
 TRAIN, VAL, EARLIER = (batch(seed, *SMALL) for seed in (1, 2, 3))
 
 
-def search(dtype=torch.float64, xi=0.025, nodes=1, **options):
-    """A supernet with decided alphas and its SGD, one step into the training."""
-    net = Supernet(4, 3, 2, nodes=nodes, **options).to(dtype)
+def decided(net):
+    """The net with alphas (and betas) far from uniform, so that the softmax weights matter."""
     with torch.no_grad():
         for alpha in net.architecture_parameters():
             alpha.copy_(torch.randn_like(alpha))
+    return net
+
+
+def search(xi=0.025, nodes=1, **options):
+    """A supernet with decided alphas and its SGD, one step into the training."""
+    net = decided(Supernet(4, 3, 2, nodes=nodes, **options).double())
     weights = net.weight_parameters()
     sgd = torch.optim.SGD(weights, lr=0.1, momentum=0.9, weight_decay=0.03)
-    F.cross_entropy(net(EARLIER[0].to(dtype)), EARLIER[1]).backward()
+    F.cross_entropy(net(EARLIER[0]), EARLIER[1]).backward()
     sgd.step()
     sgd.param_groups[0]["lr"] = xi
     net.zero_grad(set_to_none=True)
@@ -34,7 +39,7 @@ def search(dtype=torch.float64, xi=0.025, nodes=1, **options):
 
 
 def plain_of(net):
-    plain = PlainSupernet(4, 3, 2, nodes=net.nodes, partial=net.partial).to(net.alpha_normal.dtype)
+    plain = PlainSupernet(4, 3, 2, nodes=net.nodes, partial=net.partial).double()
     copy_to_plain(net, plain)
     return plain
 

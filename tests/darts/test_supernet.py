@@ -6,19 +6,7 @@ import torch.nn.functional as F
 
 from helpers.darts.supernet import Supernet
 from tests.plain_darts import PlainSupernet, copy_to_plain, slots
-
-
-def decided(net):
-    """The net with alphas (and betas) far from uniform, so that the softmax weights matter."""
-    with torch.no_grad():
-        for alpha in net.architecture_parameters():
-            alpha.copy_(torch.randn_like(alpha))
-    return net
-
-
-def images_and_targets(batch, size, in_channels=3, num_classes=2, dtype=torch.float32):
-    images = torch.randn(batch, in_channels, *size, dtype=dtype)
-    return images, torch.arange(batch) % num_classes
+from tests.toy_search import decided
 
 
 def gradient_error(pairs):
@@ -48,9 +36,9 @@ CASES = {
 @pytest.mark.parametrize("case", CASES)
 def test_the_batched_network_equals_the_plain_one_in_float64(case):
     options, batch, size = CASES[case]
-    shape = {k: v for k, v in options.items() if k in ("in_channels", "num_classes")}
-    images, targets = images_and_targets(batch, size, **shape, dtype=torch.float64)
-    options = {"layers": 3, "num_classes": 2} | options
+    options = {"layers": 3, "num_classes": 2, "in_channels": 3} | options
+    images = torch.randn(batch, options["in_channels"], *size, dtype=torch.float64)
+    targets = torch.arange(batch) % options["num_classes"]
     batched = decided(Supernet(4, **options)).double().train()
     plain = PlainSupernet(4, **options).double().train()
     copy_to_plain(batched, plain)
@@ -89,12 +77,10 @@ def test_alpha_starts_near_zero_and_beta_comes_with_partial_channels_only():
 def test_a_pass_forwards_and_backwards_leaves_no_trace_in_the_network():
     net = decided(Supernet(4, 3, 2, stem="imagenet", partial=2)).train()
     before = {name: value.clone() for name, value in net.state_dict().items()}
-    images, targets = images_and_targets(3, (33, 21))
+    images, targets = torch.randn(3, 3, 33, 21), torch.tensor([0, 1, 0])
     first = net(images)
     F.cross_entropy(first, targets).backward()
     assert torch.equal(net(images.contiguous(memory_format=torch.channels_last)), first)
     assert torch.equal(net.eval()(images), first)  # batch statistics always
-    after = net.state_dict()
-    assert before.keys() == after.keys()
-    assert all(torch.equal(before[name], after[name]) for name in before)
+    torch.testing.assert_close(dict(net.state_dict()), before, rtol=0, atol=0)
     assert not list(net.buffers())
