@@ -11,17 +11,9 @@ from sklearn.metrics import roc_auc_score
 from helpers.core import metrics
 from helpers.models.record import Model
 from helpers.results import comparison
-from helpers.results.predictions import Scored
+from tests.results.test_decision import scored
 
 ENDS = ["difference", "difference_low", "difference_high", "p_value", "standard_error"]
-
-
-def scored(name, labels, scores, hidden=False):
-    ids = [f"{i:03d}" for i in range(len(labels))]
-    frame = pd.DataFrame({"id": ids, "label": labels, "defect_score": scores})
-    frame["label"] = frame.label.astype("Int64")
-    test = frame.assign(label=pd.NA) if hidden else frame
-    return Scored(Model(name), frame, test)
 
 
 def models(hidden=False, n=80):
@@ -31,7 +23,10 @@ def models(hidden=False, n=80):
     raw = {"best": signal, "copy": signal * 0.5, "worse": signal + 2 * rng.normal(size=n)}
     raw["random"] = rng.normal(size=n)
     scores = {k: stats.rankdata(v).round(-1) / (n + 10) for k, v in raw.items()}  # with ties
-    return labels, scores, {k: scored(k, labels, v, hidden) for k, v in scores.items()}
+    given = {k: scored(k, (labels, v), (labels, v)) for k, v in scores.items()}
+    if hidden:
+        given = {k: replace(own, test=own.test.assign(label=pd.NA)) for k, own in given.items()}
+    return labels, scores, given
 
 
 def test_each_row_is_delong_s_test_of_a_model_against_the_reference():

@@ -17,9 +17,7 @@ def made_up(n=400, flipped=20, separation=6.0, seed=0):
     labels, wrong = truth.copy(), rng.permutation(n)[:flipped]
     labels[wrong] = 1 - labels[wrong]
     ids = np.array([f"{i:03d}" for i in range(n)])
-    val = pd.DataFrame({"id": ids, "label": labels, "defect_score": scores}).astype(
-        {"label": "Int64"}
-    )
+    val = pd.DataFrame({"id": ids, "label": pd.array(labels, "Int64"), "defect_score": scores})
     split = pd.DataFrame({"id": ids, "path": ids + ".png", "label": val.label, "split": "val"})
     split["probability"] = np.where(np.isin(np.arange(n), wrong[::2]), 0.3333, truth)
     split["group"] = [f"lot{i // 40}" for i in range(n)]
@@ -54,9 +52,8 @@ def test_ranks_and_shifted_scores_give_the_same_order_of_each_class():
     shifted = special.expit(special.logit(scored.val.defect_score) + 2)
     first = label_audit.audit(scored, split)
     for scores in (ranks, shifted):
-        other = label_audit.audit(
-            Scored(Model("m"), scored.val.assign(defect_score=scores), scored.test), split
-        )
+        changed = Scored(Model("m"), scored.val.assign(defect_score=scores), scored.test)
+        other = label_audit.audit(changed, split)
         for label in (0, 1):
             own, theirs = (list(a.id[a.label == label]) for a in (first, other))
             assert own[:5] == theirs[:5]

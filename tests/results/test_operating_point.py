@@ -2,15 +2,10 @@ import numpy as np
 import pytest
 
 from helpers.results import operating_point as op
+from tests.results.test_escape_promise import random_parts
 
 LABELS = np.array([0, 0, 0, 1, 0, 1, 1, 1])
 SCORES = np.array([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 0.9])
-
-
-def made_up(seed):
-    rng = np.random.default_rng(seed)
-    labels = rng.permutation(np.repeat([0, 1], [70, 30]))
-    return labels, (rng.normal(size=100) + labels).round(1)
 
 
 def test_sweep_counts_escapes_and_overkill_between_all_neighbouring_scores_and_floats():
@@ -66,7 +61,7 @@ def test_with_equal_costs_the_most_accurate_threshold_is_chosen_and_of_equals_th
     for bad_rate, threshold in ((0.55, 0.35), (0.5, 0.35), (0.45, 0.55)):
         assert op.most_accurate_threshold(LABELS, SCORES, bad_rate) == pytest.approx(threshold)
     for seed in range(20):
-        labels, scores = made_up(seed)
-        best = op.most_accurate_threshold(labels, scores, 0.3)
+        labels, scores = random_parts(seed, n=90)
+        best = op.most_accurate_threshold(labels, scores, 1 / 3)
         right = {t: np.mean((scores >= t) == labels) for t in op.threshold_sweep(labels, scores)[0]}
         assert best == min(t for t in right if right[t] == max(right.values()))
