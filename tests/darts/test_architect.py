@@ -114,8 +114,7 @@ def test_the_inner_step_is_the_step_that_sgd_would_take():
         for w, g in zip(weights, dw, strict=True):
             w.grad = g
         sgd.step()
-        for w, value in zip(weights, found, strict=True):
-            torch.testing.assert_close(value, w.detach(), rtol=1e-12, atol=1e-14)
+        torch.testing.assert_close(found, [w.detach() for w in weights], rtol=1e-12, atol=1e-14)
 
 
 @pytest.mark.parametrize("partial", [1, 2])
@@ -155,8 +154,8 @@ def test_a_step_is_adams_and_changes_nothing_but_alpha(order):
     assert all(w.grad.eq(7).all() for w in net.weight_parameters())
     assert all(alpha.grad is None for alpha in net.architecture_parameters())
     assert all(p.requires_grad for p in net.parameters())
-    for alpha, value in zip(net.architecture_parameters(), expected, strict=True):
-        torch.testing.assert_close(alpha.detach(), value, rtol=1e-9, atol=1e-12)
+    alphas = [alpha.detach() for alpha in net.architecture_parameters()]
+    torch.testing.assert_close(alphas, expected, rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize(("order", "failing"), [(1, 0), (2, 0), (2, 1), (2, 2), (2, 3), (2, 4)])
@@ -185,8 +184,6 @@ def test_beta_takes_a_tenth_of_alphas_step():
     net = Supernet(4, 3, 2, nodes=1, partial=2).double()
     before = [p.detach().clone() for p in net.architecture_parameters()]
     Architect(net, F.cross_entropy, lr=0.02, weight_decay=0.0).step(VAL)
-    steps = [
-        (p.detach() - b).abs() for p, b in zip(net.architecture_parameters(), before, strict=True)
-    ]
-    for step, expected in zip(steps, (0.02, 0.02, 0.002, 0.002), strict=True):
-        assert step.max().item() == pytest.approx(expected, rel=0.01)  # Adam's first step
+    pairs = zip(net.architecture_parameters(), before, strict=True)
+    steps = [(after - b).abs().max().item() for after, b in pairs]
+    assert steps == pytest.approx([0.02, 0.02, 0.002, 0.002], rel=0.01)  # Adam's first step

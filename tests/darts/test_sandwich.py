@@ -120,8 +120,7 @@ def test_a_killed_training_continues_to_the_same_weights(home, parts_folder, spa
         patch.setattr(sandwich.Training, "_validated", killed)
         sandwich.train(space, images, split, settings, seed=0, steering=steering)
     continued = sandwich.train(space, images, split, settings, seed=0, steering=steering)
-    for key, value in whole.state_dict().items():
-        assert value.equal(continued.state_dict()[key]), key
+    torch.testing.assert_close(continued.state_dict(), whole.state_dict(), rtol=0, atol=0)
 
 
 def test_evolution_finds_the_best_part_within_the_limit(space):

@@ -30,12 +30,11 @@ def test_in_float32_a_compiled_network_equals_torch_for_any_number_of_images(kin
     run = compiled.CompiledNetwork(model, model.embed, "no")
     with torch.no_grad():
         expected = model.embed(images)
-    assert torch.allclose(run(images), expected, rtol=1e-4, atol=1e-4 * expected.abs().max())
+    near = {"rtol": 1e-4, "atol": 1e-4 * expected.abs().max().item()}
+    torch.testing.assert_close(run(images), expected, **near)
     assert torch.equal(run(images[:3]), run(images)[:3])
     few = compiled.CompiledNetwork(model, model.embed, "no")  # for as many as come at first
-    assert torch.allclose(
-        few(images[:3]), expected[:3], rtol=1e-4, atol=1e-4 * expected.abs().max()
-    )
+    torch.testing.assert_close(few(images[:3]), expected[:3], **near)
     assert (few._batch_size, run._batch_size) == (3, compiled.BATCH_SIZE)
 
 

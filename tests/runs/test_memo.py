@@ -40,8 +40,7 @@ def test_every_kind_of_value_is_loaded_as_it_was_saved(run):
     wanted = tasks.everything(5)
     for result in (first, again):
         pd.testing.assert_frame_equal(result.table, wanted.table)
-        for name, array in wanted.arrays.items():
-            assert np.array_equal(result.arrays[name], array)
+        np.testing.assert_equal(result.arrays, wanted.arrays)
         assert torch.equal(result.weights["w"], wanted.weights["w"])
         assert (result.seconds, result.words) == (wanted.seconds, wanted.words)
     names = {path.name for path in (run.paths.root / "folder").iterdir()}
@@ -106,8 +105,7 @@ def test_any_number_of_workers_gives_the_same_bits(run, monkeypatch, most):
     with workers.one_thread():
         wanted = tasks.matrix_product(2)
     assert list(found) == ["p0", "p1", "p2"]
-    for name, values in wanted.items():
-        assert np.array_equal(found["p2"][name], values)
+    np.testing.assert_equal(found["p2"], wanted)
 
 
 def test_workers_have_one_thread_and_are_not_this_process(run, monkeypatch, tmp_path):
