@@ -82,26 +82,18 @@ def official(server, monkeypatch, capfd):
     return run
 
 
-def said_by(command, capfd):
-    """Run the command line; return what it prints."""
+def said_by(command, capfd, code=0):
+    """Run the command line, which ends with a code; return what it prints, or its error."""
     capfd.readouterr()
-    assert main(command) == 0
-    return capfd.readouterr().out
-
-
-def failure_of(command, capfd):
-    """Return what the command line prints on stderr if it fails."""
-    capfd.readouterr()
-    assert main(command) == 1
-    return capfd.readouterr().err
+    assert main(command) == code
+    said = capfd.readouterr()
+    return said.err if code else said.out
 
 
 @pytest.fixture
 def csv(tmp_path):
-    folder = tmp_path / "data" / "raw" / kaggle.COMPETITION
-    folder.mkdir(parents=True)
-    sample = folder / "sample_submission.csv"
-    sample.write_text("id,defect_score\na,0.5\nb,0.5\nc,0.5\n")
+    sample = tmp_path / "data" / "raw" / kaggle.COMPETITION / "sample_submission.csv"
+    files.write_bytes(sample, b"id,defect_score\na,0.5\nb,0.5\nc,0.5\n")
     path = tmp_path / "x.csv"
     path.write_text(GOOD)
     return path
@@ -118,11 +110,11 @@ def test_a_good_csv_is_answered_by_the_command_that_submits_it(official, server,
 
 def test_a_bad_csv_and_a_missing_sample_are_named(csv, capfd):
     csv.write_text("id,defect_score\na,0\nb,0\n")
-    assert "'c'" in failure_of(CHECK, capfd)
+    assert "'c'" in said_by(CHECK, capfd, code=1)
     csv.write_text(GOOD)
     (sample,) = Path("data").rglob("*.csv")
     sample.rename("sample.csv")
-    assert "kaggle competitions download" in failure_of(CHECK, capfd)
+    assert "kaggle competitions download" in said_by(CHECK, capfd, code=1)
     assert main([*CHECK, "--sample", "sample.csv"]) == 0
 
 
@@ -202,7 +194,7 @@ def test_a_run_of_this_machine_says_nothing_about_one_on_kaggle():
     ],
 )
 def test_what_cannot_work_is_named_and_nothing_is_written(small, capfd, options, culprit):
-    assert culprit in failure_of([*PREPARE, *options], capfd).lower()
+    assert culprit in said_by([*PREPARE, *options], capfd, code=1).lower()
     assert not Path("data/kaggle").exists()
 
 
@@ -229,9 +221,8 @@ def test_pip_makes_the_wheels_of_the_clone_or_of_what_was_installed(
 
 @pytest.mark.parametrize("code", [0, 75, 1])
 def test_the_second_cell_shows_the_output_and_fails_with_the_run(small, tmp_path, code):
-    (tmp_path / "helpers").mkdir()
     stub = f"import sys\nprint(sys.argv[1:], '█', flush=True)\nsys.exit({code})\n"
-    (tmp_path / "helpers" / "run.py").write_text(stub, encoding="utf-8")
+    files.write_bytes(tmp_path / "helpers" / "run.py", stub.encode())
     files.write_bytes(tmp_path / "submissions" / "mine.csv", b"id,defect_score\na,0.5\n")
     assert main([*PREPARE, "--run=--name mine"]) == 0
     _, (_, run), arguments = _prepared()
