@@ -48,9 +48,8 @@ def test_each_fold_is_scored_once_by_a_training_without_it_and_each_seed_has_a_c
     assert scores.seed0.isna().tolist() == (table.fold == 1).tolist()  # a killed run continues
     for fold in (0, 1, 2):
         out_of_fold.complete("test", "random", 0, fold)
-    assert [seen for _, seen in calls] == [
-        table.id[table.fold != fold].tolist() for fold in (2, 0, 1)
-    ]
+    others = [table.id[table.fold != fold].tolist() for fold in (2, 0, 1)]
+    assert [seen for _, seen in calls] == others
     for fold in (0, 1, 2):
         out_of_fold.complete("test", "random", 1, fold)
     scores = pd.read_csv(tmp_path / "random" / "test.csv", dtype={"id": str})

@@ -54,9 +54,8 @@ def test_the_table_is_computed_from_the_published_scores():
     assert f"An AUC of {100 * FBP.seen_auc:.0f} looks great." in TEXT
     assert f"brightness alone has {100 * brightness:.0f}, and" in TEXT
     assert f"without a pixel, has {100 * prior:.0f}. Inside" in TEXT
-    assert (
-        f"Inside a module even the best model has {100 * OUT_OF_FOLD.inside_auc.max():.0f}." in TEXT
-    )
+    best = 100 * OUT_OF_FOLD.inside_auc.max()
+    assert f"Inside a module even the best model has {best:.0f}." in TEXT
 
 
 def test_the_quick_run_is_the_published_one():
@@ -101,10 +100,8 @@ def test_what_passes_untouched_is_that_of_the_scores_out_of_fold_and_of_the_oper
         f"end at {percent(max(limits))} %)"
     ) in TEXT
     quick = QUICK["07_operating_points"].loc["fbp"].iloc[0]
-    passed = f"{100 * quick.test_good_passed:.0f} % of the good cells pass untouched"
-    assert (
-        f"{passed} in the notebooks' run, whose threshold is chosen on {quick.val_bad:.0f}" in TEXT
-    )
+    passed = f"{100 * quick.test_good_passed:.0f} % of the good cells pass untouched in the"
+    assert f"{passed} notebooks' run, whose threshold is chosen on {quick.val_bad:.0f}" in TEXT
     assert f"test set of {quick.test_bad + quick.test_good:.0f} images" in TEXT
 
 
@@ -130,9 +127,8 @@ def test_the_tables_of_the_benchmarks_are_computed_from_the_csvs_beside_them():
         assert row.format(fold, null.largest, right.largest, *above) in text
     rows = pd.read_csv(population.TABLE)
     searched, others = (100 * rows.across[rows.kind == kind] for kind in ("searched", "random"))
-    assert all(
-        line in text for line in population.lines(rows) + tries.lines(pd.read_csv(tries.TABLE))
-    )
+    lines = population.lines(rows) + tries.lines(pd.read_csv(tries.TABLE))
+    assert all(line in text for line in lines)
     away, power = searched.item() - others.mean(), population.power(others.std(), len(others))
     assert f"{away:+.1f} points from the mean of the {len(others)} random rows" in text
     assert f"{power:.1f} points would be seen in 80 of 100 searches" in text

@@ -16,11 +16,9 @@ DARTS_V2 = genotypes.PUBLISHED["DARTS_V2"]
 
 def test_published_random_and_own_cells_are_found_by_name(tmp_path):
     cell = genotypes.random_genotype(9)
-    files.save_json(
-        tmp_path / "My Cell.json", genotypes.described(cell, {"method": "by hand", "seconds": -1})
-    )
-    names = ("PC_DARTS_IMAGENET", "random", str(tmp_path / "My Cell.json"))
-    cells = named.named_cells(names, {}, 2)
+    own = tmp_path / "My Cell.json"
+    files.save_json(own, genotypes.described(cell, {"method": "by hand", "seconds": -1}))
+    cells = named.named_cells(("PC_DARTS_IMAGENET", "random", str(own)), {}, 2)
     random = [Model("random_cell", number=0), Model("random_cell", number=1)]
     assert [c.model for c in cells] == [Model("pc_darts_imagenet"), *random, Model("cell_my_cell")]
     assert cells[2].genotype == genotypes.random_genotype(1) and cells[3].genotype == cell
@@ -104,12 +102,11 @@ def test_the_preset_paper_is_table_1_to_the_letter():
 SIZE = NetworkSettings(channels=4, layers=3, auxiliary=True)
 
 
-def planted(aucs, log=None):
+def planted(aucs, log):
     """A rung whose trainings have these AUCs, by name or by name and number of epochs."""
 
     def train_rung(names, epochs):
-        if log is not None:
-            log.append((epochs, list(names)))
+        log.append((epochs, list(names)))
         return [(aucs.get((name, epochs), aucs.get(name)), 1.5) for name in names]
 
     return train_rung

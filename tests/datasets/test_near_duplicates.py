@@ -5,15 +5,14 @@ from PIL import Image, ImageFilter
 
 from helpers.datasets import near_duplicates
 from helpers.datasets.cache import open_cache
+from tests.datasets.test_cache import table_of
 
 
 def write_images(folder, images):
     folder.mkdir()
-    rows = []
     for name, image in images.items():
         image.save(folder / f"{name}.png")
-        rows.append({"id": name, "path": str(folder / f"{name}.png")})
-    return pd.DataFrame(rows)
+    return table_of(*(folder / f"{name}.png" for name in images))
 
 
 def scenes(n, seed=0):

@@ -136,14 +136,12 @@ def test_a_trained_network_reads_files_arrays_and_pictures_in_its_region_alone(t
     seen, *_ = trained.read(one)
     inside = cache.inside(model.facts.region, 32, "squash")
     heat = your_part.bad_map(trained, seen)
-    assert not heat[~inside].any() and inside.mean() == pytest.approx(
-        RING[6:35, 6:35].mean(), abs=0.02
-    )
+    assert not heat[~inside].any()
+    assert inside.mean() == pytest.approx(RING[6:35, 6:35].mean(), abs=0.02)
     defect = np.zeros((40, 40), np.uint8)
     defect[0, 0] = defect[20, 20] = 255
-    marked = localisation.read_mask(
-        save(tmp_path / "defect.png", defect), 29, "squash", model.facts.region
-    )
+    file = save(tmp_path / "defect.png", defect)
+    marked = localisation.read_mask(file, 29, "squash", model.facts.region)
     assert np.argwhere(marked).tolist() == [[14, 14]]  # the box starts at row and column 6
 
 

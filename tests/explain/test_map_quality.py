@@ -85,9 +85,8 @@ def test_the_table_holds_means_chance_and_intervals_over_the_parts(subject, monk
         for kind, sign in map_quality.BETTER.items():
             row = table.loc[(f"{kind} area", word)]
             reached, chance = map_quality.area(curves[kind]), map_quality.area(random[kind])
-            assert (row.maps, row.chance) == pytest.approx(
-                (reached.mean().item(), chance.mean().item())
-            )
+            means = reached.mean().item(), chance.mean().item()
+            assert (row.maps, row.chance) == pytest.approx(means)
             gains = sign * (reached - chance).numpy()
             interval = stats.ttest_1samp(gains, 0).confidence_interval(0.95)
             found = (row.gain, row.low, row.high)

@@ -18,16 +18,10 @@ def test_multiply_adds_of_a_hand_counted_network():
 
 
 def test_linear_layers_of_an_attention_block_are_counted_though_their_modules_never_run():
-    block = nn.TransformerEncoderLayer(8, 2, dim_feedforward=16, batch_first=True)
-    model = nn.Sequential(nn.Conv2d(3, 8, 2, stride=2), nn.Flatten(2), Transposed(), block)
-    tokens = 2 * 2
-    by_hand = tokens * (12 * 8 + 4 * 8 * 8 + 2 * 8 * 16)  # patches; q, k, v and output; two layers
-    assert count_macs(model, 4) == by_hand
-
-
-class Transposed(nn.Module):
-    def forward(self, x):
-        return x.transpose(1, 2)
+    block = nn.TransformerEncoderLayer(16, 2, dim_feedforward=24, batch_first=True)
+    model = nn.Sequential(nn.Conv2d(3, 6, 2, stride=2), nn.Flatten(2), block)  # a map is a token
+    by_hand = 6 * (16 * 12 + 4 * 16 * 16 + 2 * 16 * 24)  # maps; q, k, v and output; two layers
+    assert count_macs(model, 8) == by_hand
 
 
 def test_counting_leaves_modes_statistics_and_hooks_alone():

@@ -11,7 +11,7 @@ import torchvision
 from safetensors.torch import save_file
 from timm.layers import resample_abs_pos_embed
 
-from helpers.core import paths
+from helpers.core import files, paths
 from helpers.models import weights
 from helpers.models.weights import BackboneError, WeightsError, find_weights
 
@@ -88,8 +88,7 @@ def test_weights_come_from_the_hub_s_cache_before_kaggle_s_inputs(no_network, tm
     torch.save(state, tmp_path / f"input/mine/{SMALL}.pth")
     assert find_weights(SMALL).origin == f"{SMALL}.pth"
     folder = tmp_path / f"hub/models--timm--{SMALL}.lamb_in1k"
-    (folder / "refs").mkdir(parents=True)
-    (folder / "refs/main").write_text("abc")
+    files.write_bytes(folder / "refs/main", b"abc")
     (folder / "snapshots/abc").mkdir(parents=True)
     save_file(state, folder / "snapshots/abc/model.safetensors")
     found = find_weights(SMALL)

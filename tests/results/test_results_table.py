@@ -43,9 +43,8 @@ def test_the_numbers_of_a_row_are_those_of_scikit_learn(run):
     table = table_of(run)
     assert not [c for c in table if c in ("averaged",) or c.endswith(("_mean", "_std"))]
     row = table.iloc[0]
-    frame = files.load_csv(run.predictions("svm"), ("id",)).merge(
-        read_split(run.split_csv)[["id", "label"]], on="id"
-    )
+    labels = read_split(run.split_csv)[["id", "label"]]
+    frame = files.load_csv(run.predictions("svm"), ("id",)).merge(labels, on="id")
     val, test = (frame[frame.split == s].astype({"label": int}) for s in ("val", "test"))
     called = test.defect_score >= row.threshold
     assert row.val_auc == pytest.approx(roc_auc_score(val.label, val.defect_score))

@@ -41,9 +41,8 @@ def test_each_member_of_a_model_is_trained_once_and_all_are_one_row(run):
     first = networks.train(run, [job(run, members)])["fbp"]
     assert [len(one.history) for one in first] == [1, 1, 1]
     scored = run.models()["fbp"]
-    assert (
-        scored.model == Model("fbp", members=tuple(members)) and scored.model.averaged == "3 folds"
-    )
+    assert scored.model == Model("fbp", members=tuple(members))
+    assert scored.model.averaged == "3 folds"
     assert {*scored.val.id} == {*run.split.id[run.split.split != "test"]}
     again = networks.train(run, [job(run, members)])["fbp"]
     assert run.notes["reused"] == [networks.place(Model("fbp"), member) for member in members]
@@ -135,9 +134,8 @@ def test_networks_of_one_architecture_share_a_measurement_of_what_they_cost(run)
     summary = networks.network_costs.summary(table, trained, costs, {"cnn": 50.0})
     assert summary.model.tolist() == ["fbp", "cnn"]
     assert summary.search_s[1] == 50 and pd.isna(summary.search_s[0])
-    assert summary.training_s.tolist() == [
-        round(fits[0].seconds, 2) for fits in (*trained.values(),)[::2]
-    ]
+    seconds = [round(trained[name][0].seconds, 2) for name in ("fbp", "cnn")]
+    assert summary.training_s.tolist() == seconds
     words = networks.network_costs.cost_table(summary, [Model("fbp"), Model("cnn")])
     assert words["Out-of-fold AUC, one training"].tolist() == ["90.0", "80.0"]
     assert words.Model.tolist() == ["FBP", "Two-layer CNN"]

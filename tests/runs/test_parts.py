@@ -65,8 +65,7 @@ def test_a_run_stands_for_its_best_network(described):
 
 @pytest.mark.parametrize(("name", "there"), [("u", "t"), ("t/svm", "net")])
 def test_what_is_missing_is_named_with_what_is_there(described, name, there):
-    (described.root / "checkpoints" / "supernet").mkdir()
-    (described.root / "checkpoints" / "supernet" / "seed0.safetensors").touch()
+    files.write_bytes(described.trainings("supernet") / "seed0.safetensors", b"")
     with pytest.raises(files.ArtifactError, match=f"{name} is missing.*there are: {there}$"):
         helpers.load_model(name)
 
@@ -111,8 +110,7 @@ def test_a_model_without_a_network_is_replaced_by_one(described, capsys):
 
 def test_a_network_is_exported_again_into_the_run_s_folder(described):
     run = stages.open_stage("08_your_part", {"RUN": "t"})
-    (described.root / "export/net_torch").mkdir(parents=True)  # of an earlier call
-    (described.root / "export/net_torch/old").touch()
+    files.write_bytes(described.root / "export/net_torch/old", b"")  # of an earlier call
     table, difference = parts.export(run, "net", "torch", run.split.path.tolist()[:3])
     names = [f"export/net_torch/{name}" for name in ("example.py", "model.json", "model.pt2")]
     assert table.iloc[:, 0].tolist() == names and difference < 1e-5

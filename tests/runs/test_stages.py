@@ -122,10 +122,9 @@ def test_a_saved_figure_names_run_backbone_and_images_and_warns_of_smoke(home, p
     run.note(backbone="resnet18")
     run.save_figure(figure, "f", credit="Images: mine")
     assert run.paths.figure("f").is_file()
+    note = [style.SMOKE_NOTE] if preset == "smoke" else []
     texts = [t.get_text() for t in figure.texts]
-    assert texts == ["run r; backbone ResNet-18; Images: mine"] + [style.SMOKE_NOTE] * (
-        preset == "smoke"
-    )
+    assert texts == ["run r; backbone ResNet-18; Images: mine", *note]
 
 
 def test_images_are_found_where_this_machine_has_them(home):
@@ -170,9 +169,8 @@ def test_the_key_changes_with_settings_and_data_of_earlier_stages_and_not_with_t
 ):
     resolved = config.resolve("02_features_baselines", "quick", {})
     first = stages.stage_key("02_features_baselines", resolved, _run_with())
-    assert (
-        stages.stage_key("02_features_baselines", resolved, _run_with(**changes)) == first
-    ) is same
+    again = stages.stage_key("02_features_baselines", resolved, _run_with(**changes))
+    assert (again == first) is same
     assert key_of("04_darts_search", time_budget_min=5.0) == key_of("04_darts_search")
 
 
@@ -224,9 +222,8 @@ def test_the_key_changes_with_the_content_of_a_genotype_file_but_not_of_one_name
 def test_06_draws_the_published_scores_anew_once_they_have_changed(home, monkeypatch, tmp_path):
     monkeypatch.setattr(paths, "published_scores", lambda: tmp_path)
     resolved, keys = config.resolve("06_analysis", "quick", {}), []
-    for content in (None, "id,seed0\na,.5\n", "id,seed0\na,.6\n"):
+    for content in (None, b"id,seed0\na,.5\n", b"id,seed0\na,.6\n"):
         if content:
-            (tmp_path / "groups").mkdir(exist_ok=True)
-            (tmp_path / "groups" / "fbp.csv").write_text(content)
+            files.write_bytes(tmp_path / "groups" / "fbp.csv", content)
         keys.append(stages.stage_key("06_analysis", resolved, {"run": "r"}))
     assert len({*keys}) == 3

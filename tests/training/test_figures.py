@@ -15,16 +15,10 @@ def learning_curves(curves):
 
 
 def test_a_point_of_a_long_training_is_the_mean_over_a_tenth_of_its_epochs():
-    rng = np.random.default_rng(0)
-    folds = [
-        pd.DataFrame(
-            {"model": "ll", "fold": fold, "epoch": range(1, 31), "val_auc": rng.random(30)}
-        )
-        for fold in (0, 1)
-    ]
-    curves = pd.concat(folds).assign(train_loss=1.0)
+    aucs = np.random.default_rng(0).random((2, 30))  # of two folds
+    curves = pd.DataFrame({"fold": np.repeat([0, 1], 30), "epoch": np.tile(np.arange(30) + 1, 2)})
+    curves = curves.assign(model="ll", val_auc=aucs.ravel(), train_loss=1.0)
     drawn = learning_curves(curves).axes[1].lines[0].get_ydata()
-    aucs = np.array([own.val_auc for own in folds])  # (2, 30)
     assert drawn[14] == pytest.approx(aucs[:, 13:16].mean())
     assert drawn[0] == pytest.approx(aucs[:, :2].mean())
 
