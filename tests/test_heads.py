@@ -60,11 +60,11 @@ def sentences():
     last = f"has {auc('patchcore', INSIDE)}; brightness alone has {auc('lr_on_brightness', INSIDE)}"
     yield "02", last
     more = ahead("groups", "lr", "lr_on_brightness")
-    yield "02", f"of all 2,624 images, out of fold, it gains {more} on unseen modules."
+    yield "02", f"of all 2,624 images, out of fold, it gains {more} over it on unseen modules."
     yield "03", f"(LL): test AUC {auc('fbp')} against {auc('ll')} ("
     yield "03", f"(LL): test AUC {auc('cnn')} against {auc('ll')} ("
     seen, unseen = (ahead(protocol, "fbp", "ll") for protocol in PROTOCOLS)
-    yield "03", f"fine-tuning leads by {seen} on seen modules and {unseen} on unseen modules."
+    yield "03", f"leads one probe by {seen} on seen modules and {unseen} on unseen modules."
     more = 100 * (RUN.test_auc[CELLS].max() - RUN.test_auc["module_prior"])
     yield "05", f"test AUC {span(CELLS)}, at most {more:.1f} points more than the module alone"
     inside = auc("fbp", INSIDE)

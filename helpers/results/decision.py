@@ -178,7 +178,7 @@ def rule_text(row: Mapping[str, Any]) -> str:
         return rule
     where, units = ("", "bad parts") if rule == row["rule"] else (" for a new group", "groups")
     if row["is_kept"]:
-        return f"{asked} promised{where} {PROMISES[rule]}"
+        return f"at most {asked} promised{where} {PROMISES[rule]}"
     enough = what_promises(row["asked"], [rule], f" {units}")
     return f"{percent_up(row['promised'])} % promised{where} {PROMISES[rule]} ({asked} {enough})"
 

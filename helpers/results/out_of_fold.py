@@ -126,9 +126,10 @@ def published(split: pd.DataFrame) -> OutOfFold | None:
 
 
 def lead(found: OutOfFold, protocol: str, model: str, other: str) -> metrics.Comparison:
-    """Return a model's AUC minus another's (fractions), by the seeds that both have."""
+    """Return a model's AUC minus another's (fractions), each averaged over its seeds."""
     whole = _complete(found, protocol)
-    return _paired(found.folds, whole[model], whole[other])
+    first, second = (whole[name].mean(axis=1) for name in (model, other))
+    return metrics.auc_difference(found.folds.label, first, second, found.folds.group)
 
 
 def _paired(folds: pd.DataFrame, first: pd.DataFrame, second: pd.DataFrame) -> metrics.Comparison:

@@ -88,7 +88,8 @@ def test_the_page_shows_counts_per_cent_and_interval():
     valid, test = rows[:2].to_dict("records")
     assert (valid["On"], test["On"]) == ("validation", "test")
     assert test["Threshold chosen by"] == (
-        "10 % promised on average; 26 % promised at 95 % confidence (10 % needs 29 bad parts)"
+        "at most 10 % promised on average; "
+        "26 % promised at 95 % confidence (10 % needs 29 bad parts)"
     )
     assert test["Escapes of the bad"] == "1 of 2: 50.0 [1.3, 98.7] %"
     assert valid["Overkill of the good"].startswith("4 of 10: 40.0 [")
