@@ -109,7 +109,7 @@ def _draw_cell(ax: Axes, edges: Sequence[Edge], pale: Sequence[Edge] = ()) -> No
             ax.plot([end, lefts[node] - 0.4], [at, at], marker=">", markevery=[1], **look)
             ax.plot([x], [y[source]], ".", color=color, alpha=alpha)
             box = {"facecolor": "white", "edgecolor": "none", "pad": 1}  # it interrupts the line
-            ink = str(0.7 * (1 - alpha))  # of gray
+            ink = str(0.5 * (1 - alpha))  # of gray
             ax.text(start + NAME / 2, at, name, bbox=box, color=ink, **CENTRED)
             ends[source] = x
     lefts.append(lefts[-1] + BOX + 2 * STEP)
