@@ -137,18 +137,23 @@ def test_drawn_parts_cost_as_much_as_the_best_ones():
 def test_parts_are_compared_with_fbp_and_in_pairs_by_modules():
     rng = np.random.default_rng(0)
     folds = pd.DataFrame({"label": rng.integers(2, size=300), "group": np.arange(300) // 30})
+    ids = folds.index.astype(str)
     noise, columns = rng.normal(size=300), {"fbp": 2.0, "a": 1.8, "b": 1.5, "c": 1.0, "d": 0.9}
     scores = {
-        row: pd.DataFrame({f"seed{i}": noise + by * folds.label + i for i in range(2)})
+        row: pd.DataFrame({f"seed{i}": noise + by * folds.label + i for i in range(2)}).set_axis(
+            ids
+        )
         for row, by in columns.items()
     }
     chosen = pd.DataFrame({"row": ["a", "b", "c", "d"], "pair": [0, 1, 0, 1]})
     rows, said = subnets.compared(scores, folds, chosen)
     rows = rows.set_index("row")
     assert rows.auc.a == metrics.roc_auc(folds.label, scores["a"].seed0)
-    assert rows.less_fbp.b == rows.auc.fbp - rows.auc.b and rows.standard_error.fbp == 0
+    assert rows.auc_less.b == rows.auc.fbp - rows.auc.b and rows.auc_error.fbp == 0
+    inside = metrics.within_group_auc(folds.label, scores["c"].seed1.to_numpy(), folds.group)
+    assert rows.inside.c == pytest.approx(inside.estimate) and 0 < rows.inside_error.c < 0.1
     gain = 100 * (rows.auc.a + rows.auc.b - rows.auc.c - rows.auc.d) / 2
-    assert f"{gain:+.1f} points ahead" in said and 0 < rows.standard_error.c < 0.1
+    assert f"are {gain:+.1f} ± " in said and 0 < rows.auc_error.c < 0.1
     assert subnets.agreement([0.2, 0.5, 0.8], [0.1, 0.4, 0.6]) > 0.9
 
 

@@ -131,7 +131,7 @@ def to_train() -> pd.DataFrame:
 def compared(
     scores: Mapping[str, pd.DataFrame], folds: pd.DataFrame, chosen: pd.DataFrame
 ) -> tuple[pd.DataFrame, str]:
-    """Return the AUC of each row, its gap to FBP's, and a sentence about the pairs.
+    """Return the AUC of each row across and inside modules, gaps to FBP's, and a sentence on pairs.
 
     `scores` has a column for each training, and its AUC is that of one training: the mean over
     them. Errors are by modules, from whole modules drawn with replacement.
@@ -139,29 +139,50 @@ def compared(
     trainings = {
         (row, seed): values for row, table in scores.items() for seed, values in table.items()
     }
-    labels, wide = folds.label.to_numpy(int), pd.DataFrame(trainings)
+    labels, wide = folds.label.to_numpy(int), pd.DataFrame(trainings).set_axis(folds.index)
     drawn = population.drawn_aucs(labels, wide, folds.group).T.groupby(level=0).mean().T
     aucs = wide.agg(lambda one: metrics.roc_auc(labels, one)).groupby(level=0).mean()
-    inside = wide.agg(lambda one: metrics.within_group_auc(labels, one, folds.group).estimate)
-    rows = pd.DataFrame({"auc": aucs, "inside": inside.groupby(level=0).mean()})
-    rows = rows.assign(less_fbp=aucs.fbp - aucs, standard_error=drawn.rsub(drawn.fbp, axis=0).std())
+    inside, drawn_inside = inside_modules(labels, wide, folds.group)
+    rows = pd.DataFrame({"auc": aucs, "inside": inside})
+    for name, whole, draws in (("auc", aucs, drawn), ("inside", inside, drawn_inside)):
+        error = draws.rsub(draws.fbp, axis=0).std()
+        rows = rows.assign(**{f"{name}_less": whole.fbp - whole, f"{name}_error": error})
     pairs = [tuple(chosen.row[chosen.pair == n]) for n in sorted(chosen.pair.dropna().unique())]
-    gains = [
-        sum(table[best] - table[other] for best, other in pairs) / len(pairs)
-        for table in (aucs, drawn)
-    ]
-    said = f"The best four are {100 * gains[0]:+.1f} points ahead of four random ones of the same "
-    said += f"cost (standard error {100 * gains[1].std():.1f})."
-    return rows.rename_axis("row").reset_index(), said
+    ahead = []
+    for whole, draws in ((aucs, drawn), (inside, drawn_inside)):
+        gain, gains = (sum(t[a] - t[b] for a, b in pairs) / len(pairs) for t in (whole, draws))
+        ahead.append(f"{100 * gain:+.1f} ± {100 * gains.std():.1f}")
+    said = f"The best four are {ahead[0]} points ahead of four random ones of the same cost on "
+    return rows.rename_axis("row").reset_index(), f"{said}unseen modules, and {ahead[1]} inside."
+
+
+def inside_modules(
+    labels: np.ndarray, wide: pd.DataFrame, modules: pd.Series
+) -> tuple[pd.Series, pd.DataFrame]:
+    """Return each row's `metrics.within_group_auc`, and those of modules drawn with replacement."""
+    members = [np.flatnonzero(modules == name) for name in modules.unique()]
+    smaller = np.array([np.bincount(labels[rows], minlength=2).min() for rows in members])
+    aucs = np.array(
+        [
+            [metrics.roc_auc(labels[rows], wide[one].to_numpy()[rows]) for one in wide]
+            for rows, weight in zip(members, smaller, strict=True)
+            if weight >= 2
+        ]
+    )
+    weights = smaller[smaller >= 2]
+    generator = seeding.numpy_stream(0, "modules of the parts")
+    draws = [[*range(len(aucs))], *generator.integers(len(aucs), size=(1000, len(aucs)))]
+    means = [np.average(aucs[draw], axis=0, weights=weights[draw]) for draw in draws]
+    table = pd.DataFrame(means, columns=wide.columns).T.groupby(level=0).mean().T
+    return table.iloc[0], table.iloc[1:]
 
 
 def lines(rows: pd.DataFrame) -> list[str]:
     """Return the table of `README.md`: AUC, and how much less it is than FBP's, in per cent."""
-    return [
-        f"| {one.row} | {one.kind} | {one.ms:.2f} | {100 * one.auc:.1f} | {100 * one.inside:.1f} | "
-        f"{100 * one.less_fbp:+.1f} ± {100 * one.standard_error:.1f} |"
-        for one in rows.itertuples()
-    ]
+    row = "| {row} | {kind} | {ms:.2f} | {auc:.1f} | {auc_less:.1f} ± {auc_error:.1f} | "
+    row += "{inside:.1f} | {inside_less:.1f} ± {inside_error:.1f} |"
+    shares = rows.set_index(["row", "kind", "ms"]).mul(100).reset_index()
+    return [row.format(**one) for one in shares.to_dict("records")]
 
 
 def network_of(row: str) -> Network:
