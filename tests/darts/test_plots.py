@@ -107,4 +107,4 @@ def test_the_growing_cell_shows_what_each_epoch_would_keep_and_first_the_last(mo
         assert drawn_edges(figure.axes[0]).keys() == {e[1:] for e in cell.edges("normal")}
         inks = [to_hex(text.get_color()) for ax in figure.axes for text in ax.texts]
         kept = {(kind, EDGES.index(e[1:]), e[0]) for kind in KINDS for e in cell.edges(kind)}
-        assert inks.count(to_hex("0.49")) == len(kept - {choice[:3] for choice in sure})
+        assert inks.count(to_hex("0.35")) == len(kept - {choice[:3] for choice in sure})
