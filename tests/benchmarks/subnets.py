@@ -226,10 +226,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if missing := [row for row, table in scores.items() if table.empty]:
         raise SystemExit(f"not whole yet: {', '.join(missing)}; run `alone`, and `out_of_fold`")
     rows, said = compared(scores, folds, chosen)
+    others = folds[folds.groups != CHOOSING_FOLD]
+    _, elsewhere = compared({r: t.loc[others.id] for r, t in scores.items()}, others, chosen)
     rows = rows.assign(ms=milliseconds(rows.row), kind=rows.row.map(chosen.set_index("row").kind))
     rows = rows.assign(kind=rows.kind.fillna(rows.row)).sort_values("ms").round(5)
     files.save_csv(JUDGED, rows)
-    print(*lines(rows), said, sep="\n")
+    print(*lines(rows), said, f"Without the fold that chose: {elsewhere}", sep="\n")
     labels = {"ms": "milliseconds for one view on one core", "auc": "AUC, unseen modules"}
     population.draw(rows, labels, TABLE.with_suffix(".png"))
     return 0
