@@ -51,7 +51,7 @@ def learning_curves(
         sns.lineplot(titled, x="epoch", y=column, ax=ax, legend=ax is axes[-1], **looks)
         for line in ax.lines:  # some ten markers a line
             line.set_markevery(max(1, np.size(line.get_xdata()) // 10))
-        ax.set(ylabel=words, xlabel="training done, %", xticks=range(0, 101, 25))
+        ax.set(ylabel=words, xlabel="share of the epochs, %", xticks=range(0, 101, 25))
         if column == "val_auc":
             percent_axis(ax.yaxis)
     figure.suptitle(title, x=0.01, ha="left", fontsize=12)  # left of the legend
