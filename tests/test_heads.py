@@ -87,9 +87,9 @@ def sentences():
     yield "06", f"fine-tuning ({auc('fbp')}) beats {cells}"
     point = POINTS.loc[("fbp", "expected")]
     free, rejected = 100 * point.test_good_passed, 100 * point.test_overkill_rate
-    looked = f"{100 - free - rejected:.1f} % after a look, {rejected:.1f} % are rejected"
-    passed = fill("FBP, {promised:up} % escapes promised: {test_good_passed:%[]} % of", point)
-    yield "07", f"{passed} the good parts pass without a look, {looked}"
+    looked = f"{100 - free - rejected:.1f} % after one, {rejected:.1f} % are rejected"
+    passed = fill("{promised:up} % escapes promised on average: {test_good_passed:%[]}", point)
+    yield "07", f"FBP, {passed} % of the good parts pass without a look, {looked}"
     alone = 100 * metrics.exact_interval(int(point.test_escapes), int(point.test_bad)).high
     ends = (
         f"{alone:.1f} % if parts are independent, to {100 * point.test_escape_rate_high:.1f} % if"

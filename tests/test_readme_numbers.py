@@ -90,14 +90,14 @@ def test_what_passes_untouched_is_that_of_the_scores_out_of_fold_and_of_the_oper
         spans = [f"{100 * min(s):.0f} to {100 * max(s):.0f} %" for s in (shares, by_fold)]
         bad = " to ".join(percent(end) for end in (min(escapes), max(escapes)))
         said.append("{} ({}) | ".format(*spans) + f"{bad} %".replace("0.", "."))
-    count = f"{labels.sum() * 4 / 5:.0f}, three other trainings (not exact)"
+    count = f"{labels.sum() * 4 / 5:.0f}, range of three trainings (not exact)"
     assert f"| {count} | {said[0]} |" in TEXT
     limit = f"intervals to {percent(max(limits))} %"
     assert f"| the same, unseen modules | {said[1]}, {limit} |" in TEXT
     quick = QUICK["07_operating_points"].loc["fbp"].iloc[0]
-    passed = f"{100 * quick.test_good_passed:.0f} % ({100 * quick.test_overkill_rate:.0f} % are"
+    passed = f"{100 * quick.test_good_passed:.0f} %, {100 * quick.test_overkill_rate:.0f} % are"
     escaped = f"{quick.test_escapes:.0f} of {quick.test_bad:.0f}"
-    row = f"| {quick.val_bad:.0f} bad parts, `quick` run | {passed} rejected) | {escaped} |"
+    row = f"| {quick.val_bad:.0f} bad parts, `quick` run | {passed} rejected | {escaped} |"
     assert row in TEXT
     assert f"test set of {quick.test_bad + quick.test_good:.0f} images" in TEXT
 

@@ -110,6 +110,6 @@ def verdict(history: History, limit: float) -> str:
     a, b = (sum(choice.edge is not None for choice in some) for some in (sure, made))
     return (
         f"The search decided {result}: {a or 'none'} of {b} operations and "
-        f"{len(sure) - a or 'none'} of {len(made) - b} choices of inputs have a larger lead than "
-        "all choices of the same search with permuted labels, and than noise gives."
+        f"{len(sure) - a or 'none'} of {len(made) - b} choices of inputs lead by more than any "
+        "choice of the same search with permuted labels, and by more than noise."
     )

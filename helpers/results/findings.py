@@ -184,8 +184,8 @@ def promise(
     missed = f" If the person misses {'it' if n_found == 1 else 'them'}, the escapes are "
     missed += f"{escapes + n_found} of {n_bad}."
     said = (
-        f"{scored.model.title}, {{promised:up}} % escapes promised: {{good_passed:%[]}} % of the "
-        f"good parts pass without a look, {after} % after a look, {{overkill_rate:%}} % are "
+        f"{scored.model.title}, {{promised:up}} % escapes promised on average: {{good_passed:%[]}} "
+        f"% of the good parts pass without a look, {after} % after one, {{overkill_rate:%}} % are "
         f"rejected; {escapes or 'none'} of {_count(n_bad, f'bad {on}')} escaped ({limit}){seen}.",
         "If the promise is just kept, about this much of what leaves a line is bad: "
         f"{', '.join(most)} bad parts on the line.",
@@ -353,7 +353,7 @@ def claims(table: pd.DataFrame, results: pd.DataFrame) -> str:
     if not beaten:
         return text
     order = f"fine-tuning ({percent(auc['fbp'])}) beats {_listed(beaten)}"
-    return f"The report's order is reversed here: {order}; {text}"
+    return f"By AUC the report's order is reversed here: {order}; {text}"
 
 
 def label_audit(audited: pd.DataFrame) -> str:

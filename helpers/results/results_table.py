@@ -188,7 +188,9 @@ def shown(
 def table_legend(table: pd.DataFrame) -> str:
     """Return the meaning of the columns and marks of `paper_table` in a few sentences."""
     by = chosen_by(table)
-    texts = [f"Per cent, with 95 % intervals; sorted by {by} AUC, the best in bold."]
+    units = "images" if table.groups_are.iloc[0] == "seen" else "groups"
+    over = f"over {units} (inside groups: over these)"
+    texts = [f"Per cent, with 95 % intervals {over}; sorted by {by} AUC, the best in bold."]
     if by == OUT_OF_FOLD:
         texts.append(
             "The best row, ensembles and thresholds of accuracies were chosen on the scores that "

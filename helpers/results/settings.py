@@ -36,7 +36,7 @@ class DecisionSettings:
     )
     false_alarm_cost: float = setting(5.0, "of a good part that is rejected, made up", ge=0)
     review_share: float = setting(
-        0.1, "of all parts, that a person can look at again at most", ge=0, le=1
+        0.1, "largest share looked at again, of the parts that choose thresholds", ge=0, le=1
     )
     review_cost: float = setting(1.0, "of one look, made up; fewer are made if they cost", ge=0)
     line_bad_rate: float | None = setting(None, LINE_BAD_RATE, gt=0, lt=1)

@@ -113,7 +113,7 @@ def test_the_limit_of_noise_follows_the_rate_and_the_length_of_the_search():
 def test_a_verdict_counts_the_choices_that_lead_by_more_than_the_limit(strength, beta, decided):
     limit = verdict.noise_limit([record_of()], SETTINGS)
     text = verdict.verdict([record_of(strength, beta)], limit)
-    assert text.startswith(f"The search decided {decided} choices of inputs have a larger lead ")
+    assert text.startswith(f"The search decided {decided} choices of inputs lead by more ")
     assert text.endswith(
         "than all choices of the same search with permuted labels, and than noise gives."
     )

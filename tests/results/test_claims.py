@@ -58,7 +58,7 @@ def test_gains_are_paired_differences_and_judged_beside_the_reported_ones(run):
     results = results_table.results_table(scored, read_split(run.split_csv))
     fbp, cell = (f"{100 * aucs[name]:.1f}" for name in ("fbp", "darts_v2"))
     assert findings.claims(table, results) == (
-        f"The report's order is reversed here: fine-tuning ({fbp}) beats the published cell "
+        f"By AUC the report's order is reversed here: fine-tuning ({fbp}) beats the published cell "
         f"({cell}); 2 of the report's 9 claims hold (untested: 4, weaker: 1, far smaller: 1, "
         "reversed: 1)."
     )

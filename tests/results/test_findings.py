@@ -114,8 +114,8 @@ def test_a_promise_says_what_escaped_what_it_cost_and_what_leaves_the_line():
 
     passed, leaving, looks = promise(toy())
     assert passed == (
-        "m, 9.1 % escapes promised: 33.3 [0.8, 90.6] % of the good parts pass without a look, "
-        "33.3 % after a look, 33.3 % are rejected; 1 of 2 bad test parts escaped "
+        "m, 9.1 % escapes promised on average: 33.3 [0.8, 90.6] % of the good parts pass without "
+        "a look, 33.3 % after one, 33.3 % are rejected; 1 of 2 bad test parts escaped "
         "(50.0 [1.3, 98.7] %)."
     )
     ppm = 1e6 * 0.05 / 11 / (0.05 / 11 + 0.95 * 2 / 3)  # a promise of 1 / 11
