@@ -164,6 +164,9 @@ def test_a_searched_cell_is_ranked_among_random_ones_by_modules_drawn_anew(monke
     by_quality = {f"random_cell_{i}": i / 10 for i in range(10)} | {"searched": 0.55, "fbp": 5.0}
     noise = rng.normal(size=(400, 1)) + rng.normal(scale=0.05, size=(400, 12))
     scores = pd.DataFrame(noise + np.outer(folds.label, [*by_quality.values()]), columns=by_quality)
+    named = folds.assign(id=[*map(str, folds.index)], groups=folds.index // 200)
+    turned = scores.assign(searched=scores.searched.where(folds.index < 200, -scores.searched))
+    assert population.ranks_by_fold(named, turned.set_axis(named.id)) == [5, 11]
     table, (said,) = population.table(folds, scores.set_axis(map(str, folds.index)))  # ids
     row = table.set_index("training").loc["searched"]
     assert row["rank"] == 5 and row["of"] == 11  # 6 to 9 are better

@@ -9,6 +9,7 @@ population.png beside this file.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import json
 import math
@@ -99,6 +100,15 @@ def table(folds: pd.DataFrame, scores: pd.DataFrame) -> tuple[pd.DataFrame, list
     return pd.DataFrame(rows).sort_values("across", ascending=False, ignore_index=True), said
 
 
+def ranks_by_fold(folds: pd.DataFrame, scores: pd.DataFrame) -> list[int]:
+    """Return the searched cell's rank among itself and the random cells of its fold, by fold."""
+    random, ranks = [one for one in scores if kind_of(one) == "random"], []
+    for _, rows in folds.groupby(UNSEEN):
+        aucs = scores.loc[rows.id].apply(functools.partial(metrics.roc_auc, rows.label.to_numpy()))
+        ranks.append(1 + int((aucs[random] >= aucs["searched"]).sum()))
+    return ranks
+
+
 def lines(rows: pd.DataFrame) -> list[str]:
     """Return the table of `README.md`: AUC in per cent, and the rank with its interval."""
     row = "| {training} | {across:.1f} | {inside:.1f} | {rank} [{rank_low}, {rank_high}] of {of} |"
@@ -142,7 +152,13 @@ def draw(rows: pd.DataFrame, labels: dict[str, str], file: Path) -> None:
 
 def main() -> int:
     """Write the table and the picture, print both; return the exit code."""
-    rows, said = table(*trained())
+    rows, said = table(*(found := trained()))
+    ranks, n = ranks_by_fold(*found), int((rows.kind == "random").sum())
+    luck = math.sqrt(((n + 1) ** 2 - 1) / 12 / len(ranks))  # of the mean of uniform ranks
+    said.append(
+        f"The searched cells have ranks {', '.join(map(str, ranks))} of {n + 1} in their folds, "
+        f"{np.mean(ranks):.1f} on average, by luck {n / 2 + 1:.1f} ± {luck:.1f}."
+    )
     files.save_csv(TABLE, rows.round(5))
     labels = {"across": "AUC on unseen modules", "inside": "AUC inside unseen modules"}
     draw(rows, labels, TABLE.with_suffix(".png"))
