@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 
 import numpy as np
 import pandas as pd
@@ -145,7 +146,8 @@ def test_parts_are_compared_with_fbp_and_in_pairs_by_modules():
         )
         for row, by in columns.items()
     }
-    chosen = pd.DataFrame({"row": ["a", "b", "c", "d"], "pair": [0, 1, 0, 1]})
+    chosen = pd.DataFrame({"row": [*"abcdd"], "pair": [0, 1, 0, 1, None], "kind": "drawn"})
+    chosen.loc[4, "kind"] = "smaller images"
     rows, said = subnets.compared(scores, folds, chosen)
     rows = rows.set_index("row")
     assert rows.auc.a == metrics.roc_auc(folds.label, scores["a"].seed0)
@@ -154,6 +156,8 @@ def test_parts_are_compared_with_fbp_and_in_pairs_by_modules():
     assert rows.inside.c == pytest.approx(inside.estimate) and 0 < rows.inside_error.c < 0.1
     gain = 100 * (rows.auc.a + rows.auc.b - rows.auc.c - rows.auc.d) / 2
     assert f"are {gain:+.1f} ± " in said and 0 < rows.auc_error.c < 0.1
+    less = 100 * ((rows.auc.a + rows.auc.b) / 2 - rows.auc.d)
+    assert re.search(rf"; \{less:+.1f} ± \S+ points from the whole network on smaller im", said)
     assert subnets.agreement([0.2, 0.5, 0.8], [0.1, 0.4, 0.6]) > 0.9
 
 
@@ -167,12 +171,14 @@ def test_a_searched_cell_is_ranked_among_random_ones_by_modules_drawn_anew(monke
     named = folds.assign(id=[*map(str, folds.index)], groups=folds.index // 200)
     turned = scores.assign(searched=scores.searched.where(folds.index < 200, -scores.searched))
     assert population.ranks_by_fold(named, turned.set_axis(named.id)) == [5, 11]
-    table, (said,) = population.table(folds, scores.set_axis(map(str, folds.index)))  # ids
+    table, (said, inside) = population.table(folds, scores.set_axis(map(str, folds.index)))  # ids
     row = table.set_index("training").loc["searched"]
-    assert row["rank"] == 5 and row["of"] == 11  # 6 to 9 are better
-    assert 2 <= row.rank_low <= 5 <= row.rank_high <= 8
+    rank, low, high = map(int, row.across_rank.translate({ord(c): "" for c in "[],"}).split())
+    assert rank == 5 and row["of"] == 11  # 6 to 9 are better
+    assert 2 <= low <= 5 <= high <= 8
+    assert inside.startswith(f"searched, inside: rank {row.inside_rank} of 11")
     assert table.training.iloc[0] == "fbp" and table.kind.iloc[0] == "fbp"
-    assert "rank 5 [" in said and "p = 0.45" in said
+    assert said.startswith("searched, across: rank 5 [")
     mine = metrics.roc_auc(folds.label, scores.searched)
     assert row.across == mine
     others = [100 * metrics.roc_auc(folds.label, scores[f"random_cell_{i}"]) for i in range(10)]

@@ -166,7 +166,8 @@ def stem_for(size_px: int) -> str:
     """Return the stem that leaves the smallest maps on which the operations still differ.
 
     Each of two reductions halves the maps. A dilated 5x5 convolution spans 9 pixels; on 2 x 2 maps
-    only one tap is left. So the stem leaves at least 28 pixels, as DARTS at 224 px (appendix A.4).
+    only one tap is left. So the stem leaves at least 28 pixels, as DARTS at 224 px (appendix A.4),
+    if an image has as many; the last maps then have 7.
     """
     for stem, stride in (("imagenet", 8), ("quarter", 4), ("half", 2)):
         if size_px >= 28 * stride:

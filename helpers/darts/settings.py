@@ -27,7 +27,7 @@ from helpers.training.settings import (
 
 @dataclass(frozen=True, config=STRICT)
 class SearchSettings:
-    """Settings of notebook 04, the DARTS search; everything else follows the published recipe."""
+    """Settings of notebook 04, the DARTS search; stem and beta's rate are not as published."""
 
     seed: Seed = setting(0, SEED)
     image_size_px: int = setting(64, "side of the images that the supernet sees", ge=16)

@@ -66,37 +66,61 @@ def drawn_aucs(labels: np.ndarray, scores: pd.DataFrame, modules: pd.Series) -> 
     return pd.DataFrame(aucs, columns=scores.columns)
 
 
-def table(folds: pd.DataFrame, scores: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
-    """Return a row for each training, and a sentence for each searched cell.
+def inside_modules(
+    labels: np.ndarray, wide: pd.DataFrame, modules: pd.Series
+) -> tuple[pd.Series, pd.DataFrame]:
+    """Return each row's `metrics.within_group_auc`, and those of modules drawn with replacement."""
+    members = [np.flatnonzero(modules == name) for name in modules.unique()]
+    smaller = np.array([np.bincount(labels[rows], minlength=2).min() for rows in members])
+    aucs = np.array(
+        [
+            [metrics.roc_auc(labels[rows], wide[one].to_numpy()[rows]) for one in wide]
+            for rows, weight in zip(members, smaller, strict=True)
+            if weight >= 2
+        ]
+    )
+    weights = smaller[smaller >= 2]
+    generator = seeding.numpy_stream(0, "modules of the parts")
+    draws = [[*range(len(aucs))], *generator.integers(len(aucs), size=(1000, len(aucs)))]
+    means = [np.average(aucs[draw], axis=0, weights=weights[draw]) for draw in draws]
+    table = pd.DataFrame(means, columns=wide.columns).T.groupby(level=0).mean().T
+    return table.iloc[0], table.iloc[1:]
 
-    A row has its kind, its AUC across and inside modules, and its rank among the random cells and
-    itself, with the 95 % interval by modules: 1 is better than all of them.
+
+def table(folds: pd.DataFrame, scores: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """Return a row for each training, and two sentences for each cell that is not random.
+
+    A row has its kind, its AUC across and inside modules, and its rank by each of them among the
+    random cells and itself, with the 95 % interval by modules: 1 is better than all of them.
     """
     random = [one for one in scores if kind_of(one) == "random"]
     if len(random) < 2:
         raise SystemExit("too few random cells: `out_of_fold random_cell_0 ... --protocols groups`")
     drawn = drawn_aucs(labels := folds.label.to_numpy(), scores, folds.group)
     whole = {one: metrics.roc_auc(labels, scores[one]) for one in scores}
+    within = inside_modules(labels, scores, folds.group)
     rows, said = [], []
     for one in scores:
         others = [cell for cell in random if cell != one]
-        rank = 1 + sum(whole[cell] >= whole[one] for cell in others)
-        ranks = 1 + drawn[others].ge(drawn[one], axis=0).sum(axis=1)
-        ends = ranks.quantile([*metrics.TAILS])
-        low, high = math.floor(ends.iloc[0]), math.ceil(ends.iloc[1])
-        values, groups = scores[one].to_numpy(), folds.group.to_numpy()
-        inside = metrics.within_group_auc(labels, values, groups).estimate
-        row = {"training": one, "kind": kind_of(one), "across": whole[one], "inside": inside}
-        rows.append(row | {"rank": rank, "rank_low": low, "rank_high": high, "of": len(others) + 1})
-        if kind_of(one) == "searched":
-            aucs = 100 * np.array([whole[cell] for cell in others])
-            seen = power(spread := aucs.std(ddof=1), n := len(others))
+        row = {"training": one, "kind": kind_of(one), "of": (n := len(others)) + 1}
+        for side, aucs, draws in (("across", whole, drawn), ("inside", *within)):
+            rank = 1 + sum(aucs[cell] >= aucs[one] for cell in others)
+            ranks = 1 + draws[others].ge(draws[one], axis=0).sum(axis=1)
+            ends = ranks.quantile([*metrics.TAILS])
+            low, high = math.floor(ends.iloc[0]), math.ceil(ends.iloc[1])
+            row |= {side: aucs[one], f"{side}_rank": f"{rank} [{low}, {high}]"}
+            if row["kind"] in ("random", "fbp"):
+                continue
+            cells = 100 * np.array([aucs[cell] for cell in others])
+            seen = power(spread := cells.std(ddof=1), n)
+            away = 100 * aucs[one] - cells.mean()
+            p = 2 * stats.t.sf(abs(away) / spread / math.sqrt(1 + 1 / n), n - 1)
             said.append(
-                f"{one}: rank {rank} [{low}, {high}] of {n + 1}, by luck alone p = "
-                f"{rank / (n + 1):.2f}; {100 * whole[one] - aucs.mean():+.1f} points from the mean "
-                f"of the random cells (deviation between these {spread:.1f}: {seen:.1f} points "
-                "would be seen in 80 of 100 searches)"
+                f"{one}, {side}: rank {row[f'{side}_rank']} of {n + 1}, {away:+.1f} points from "
+                f"the mean of the random cells (p = {p:.3f} by a t test; deviation between these "
+                f"{spread:.1f}: {seen:.1f} points would be seen in 80 of 100 searches)"
             )
+        rows.append(row)
     return pd.DataFrame(rows).sort_values("across", ascending=False, ignore_index=True), said
 
 
@@ -111,7 +135,7 @@ def ranks_by_fold(folds: pd.DataFrame, scores: pd.DataFrame) -> list[int]:
 
 def lines(rows: pd.DataFrame) -> list[str]:
     """Return the table of `README.md`: AUC in per cent, and the rank with its interval."""
-    row = "| {training} | {across:.1f} | {inside:.1f} | {rank} [{rank_low}, {rank_high}] of {of} |"
+    row = "| {training} | {across:.1f} | {across_rank} of {of} | {inside:.1f} | {inside_rank} |"
     shown = rows.assign(across=100 * rows.across, inside=100 * rows.inside)
     return [row.format(**one) for one in shown.to_dict("records")]
 

@@ -142,39 +142,24 @@ def compared(
     labels, wide = folds.label.to_numpy(int), pd.DataFrame(trainings).set_axis(folds.index)
     drawn = population.drawn_aucs(labels, wide, folds.group).T.groupby(level=0).mean().T
     aucs = wide.agg(lambda one: metrics.roc_auc(labels, one)).groupby(level=0).mean()
-    inside, drawn_inside = inside_modules(labels, wide, folds.group)
+    inside, drawn_inside = population.inside_modules(labels, wide, folds.group)
     rows = pd.DataFrame({"auc": aucs, "inside": inside})
     for name, whole, draws in (("auc", aucs, drawn), ("inside", inside, drawn_inside)):
         error = draws.rsub(draws.fbp, axis=0).std()
         rows = rows.assign(**{f"{name}_less": whole.fbp - whole, f"{name}_error": error})
     pairs = [tuple(chosen.row[chosen.pair == n]) for n in sorted(chosen.pair.dropna().unique())]
-    ahead = []
-    for whole, draws in ((aucs, drawn), (inside, drawn_inside)):
-        gain, gains = (sum(t[a] - t[b] for a, b in pairs) / len(pairs) for t in (whole, draws))
-        ahead.append(f"{100 * gain:+.1f} ± {100 * gains.std():.1f}")
-    said = f"The best four are {ahead[0]} points ahead of four random ones of the same cost on "
-    return rows.rename_axis("row").reset_index(), f"{said}unseen modules, and {ahead[1]} inside."
-
-
-def inside_modules(
-    labels: np.ndarray, wide: pd.DataFrame, modules: pd.Series
-) -> tuple[pd.Series, pd.DataFrame]:
-    """Return each row's `metrics.within_group_auc`, and those of modules drawn with replacement."""
-    members = [np.flatnonzero(modules == name) for name in modules.unique()]
-    smaller = np.array([np.bincount(labels[rows], minlength=2).min() for rows in members])
-    aucs = np.array(
-        [
-            [metrics.roc_auc(labels[rows], wide[one].to_numpy()[rows]) for one in wide]
-            for rows, weight in zip(members, smaller, strict=True)
-            if weight >= 2
-        ]
-    )
-    weights = smaller[smaller >= 2]
-    generator = seeding.numpy_stream(0, "modules of the parts")
-    draws = [[*range(len(aucs))], *generator.integers(len(aucs), size=(1000, len(aucs)))]
-    means = [np.average(aucs[draw], axis=0, weights=weights[draw]) for draw in draws]
-    table = pd.DataFrame(means, columns=wide.columns).T.groupby(level=0).mean().T
-    return table.iloc[0], table.iloc[1:]
+    rivals = {"four random ones of the same cost": pairs}
+    for smaller in chosen.row[chosen.kind == "smaller images"]:
+        rivals["the whole network on smaller images"] = [(best, smaller) for best, _ in pairs]
+    said = []
+    for rival, them in rivals.items():
+        ahead = []
+        for whole, draws in ((aucs, drawn), (inside, drawn_inside)):
+            gain, gains = (sum(t[a] - t[b] for a, b in them) / len(them) for t in (whole, draws))
+            ahead.append(f"{100 * gain:+.1f} ± {100 * gains.std():.1f}")
+        said.append(f"{ahead[0]} points from {rival} on unseen modules, {ahead[1]} inside")
+    words = f"The best four are {'; '.join(said)}."
+    return rows.rename_axis("row").reset_index(), words
 
 
 def lines(rows: pd.DataFrame) -> list[str]:

@@ -77,7 +77,7 @@ def test_the_limit_of_noise_is_a_lead_that_few_searches_on_noise_reach_anywhere(
         record = {f"alpha_{k}": getattr(net, f"alpha_{k}").tolist() for k in KINDS}
         found = verdict.choices(record | {f"beta_{kind}": None for kind in KINDS})
         largest.append(max(choice.lead for choice in found))
-    assert 0 <= np.mean(np.array(largest) > limit) <= 0.2
+    assert np.mean(np.array(largest) > limit) <= 0.2  # and not too high:
     assert np.quantile(largest, 0.95) == pytest.approx(limit, rel=0.3)
 
 
@@ -88,6 +88,16 @@ def test_a_choice_counts_if_it_leads_by_more_than_noise_and_than_all_of_a_null_s
     history[-1]["alpha_reduce"][13][2] = 9.0
     assert verdict.null_limit(history, SETTINGS) == pytest.approx(9.0)
     assert verdict.null_limit(history[::-1], SETTINGS) == noise  # the last epoch's
+
+
+def test_noise_in_beta_leads_by_a_tenth(monkeypatch):
+    limits = []
+    for rate in (0.1, 10.0):  # of alpha's
+        monkeypatch.setattr(verdict, "BETA_RATE", rate)
+        partial = dataclasses.replace(SETTINGS, partial=4)
+        limits.append(verdict.noise_limit([record_of()], partial))
+    alone = verdict.noise_limit([record_of()], SETTINGS)
+    assert limits[0] == pytest.approx(alone, rel=0.1) and limits[1] > 5 * alone
 
 
 def test_the_limit_of_noise_follows_the_rate_and_the_length_of_the_search():
@@ -105,9 +115,9 @@ def test_the_limit_of_noise_follows_the_rate_and_the_length_of_the_search():
 @pytest.mark.parametrize(
     ("strength", "beta", "decided"),
     [
-        (0.2, None, "nothing: none of 16 operations and none of 6"),
-        (50.0, None, "the cells: 16 of 16 operations and none of 6"),
-        (50.0, 50.0 * np.arange(14), "the cells: 16 of 16 operations and 6 of 6"),
+        (0.2, None, "nothing beyond chance: none of 16 operations and none of 6"),
+        (50.0, None, "the cells beyond chance: 16 of 16 operations and none of 6"),
+        (50.0, 50.0 * np.arange(14), "the cells beyond chance: 16 of 16 operations and 6 of 6"),
     ],
 )
 def test_a_verdict_counts_the_choices_that_lead_by_more_than_the_limit(strength, beta, decided):
@@ -122,7 +132,7 @@ def test_a_part_of_the_cells_is_decided_if_a_quarter_of_the_choices_is():
     record["alpha_normal"][0][4] = 9.0
     (sure,) = verdict.decided([record], 5.0)
     assert sure[:3] == ("normal", 0, "sep_conv_3x3")
-    assert "decided next to nothing: 1 of 16" in verdict.verdict([record], 5.0)
+    assert "decided next to nothing beyond chance: 1 of 16" in verdict.verdict([record], 5.0)
     for edge in (1, 2, 3, 5, 6):
         record["alpha_normal"][edge][4] = 9.0
-    assert "decided a part of the cells: 6 of 16" in verdict.verdict([record], 5.0)
+    assert "decided a part of the cells beyond chance: 6 of 16" in verdict.verdict([record], 5.0)
