@@ -25,7 +25,7 @@ CELLS, ANALYSIS = "05_genotype_retraining", "06_analysis"
 
 @dataclass(frozen=True)
 class Plan:
-    """Which stages to run, and the settings and notebook parameters of every stage."""
+    """Hold the stages to run, and the settings and notebook parameters of every stage."""
 
     run: str
     preset: str

@@ -27,7 +27,7 @@ NEAREST = 1e-4  # least distance of a score from 0 and 1: closer, its logit show
 
 
 class Look(NamedTuple):
-    """How an image looks, as the network sees it."""
+    """Describe how an image looks, as the network sees it."""
 
     brightness: float  # logarithm of the mean gray value + 1
     contrast: float  # logarithm of the standard deviation of the gray values + 1

@@ -23,7 +23,7 @@ STRIDES = (32, 16)  # of the last maps; the first is the whole network's
 
 @dataclass(frozen=True)
 class Subnet:
-    """What is kept of a network."""
+    """Name what is kept of a network."""
 
     depths: tuple[int, ...]  # blocks of each stage
     stride: int = STRIDES[0]  # of the last maps

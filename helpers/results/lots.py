@@ -23,7 +23,7 @@ LEAST_SPREAD = 1e-6  # of lots that are equal but for rounding
 
 
 class Compared(NamedTuple):
-    """How a lot compares with the lots before it."""
+    """Say how a lot compares with the lots before it."""
 
     p: float  # share of all lots, itself included, that are at least as strange
     z: pd.Series  # the strangeness of its numbers (K)
