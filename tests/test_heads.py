@@ -90,8 +90,9 @@ def sentences():
     point = POINTS.loc[("fbp", "expected")]
     free, rejected = 100 * point.test_good_passed, 100 * point.test_overkill_rate
     looked = f"{100 - free - rejected:.1f} % after one, {rejected:.1f} % are rejected"
-    passed = fill("{promised:up} % escapes promised on average: {test_good_passed:%[]}", point)
-    yield "07", f"FBP, {passed} % of the good parts pass without a look, {looked}"
+    passed = fill("{test_good_passed:%[]}", point)
+    yield "07", f"{passed} % of the good parts pass without a look, {looked}"
+    yield "07", fill("FBP promises {promised:up} % escapes on average; none of", point)
     alone = 100 * metrics.exact_interval(int(point.test_escapes), int(point.test_bad)).high
     ends = (
         f"{alone:.1f} % if parts are independent, to {100 * point.test_escape_rate_high:.1f} % if"

@@ -184,9 +184,9 @@ def promise(
     missed = f" If the person misses {'it' if n_found == 1 else 'them'}, the escapes are "
     missed += f"{escapes + n_found} of {n_bad}."
     said = (
-        f"{scored.model.title}, {{promised:up}} % escapes promised on average: {{good_passed:%[]}} "
-        f"% of the good parts pass without a look, {after} % after one, {{overkill_rate:%}} % are "
-        f"rejected; {escapes or 'none'} of {_count(n_bad, f'bad {on}')} escaped ({limit}){seen}.",
+        f"{scored.model.title} promises {{promised:up}} % escapes on average; {escapes or 'none'} "
+        f"of {_count(n_bad, f'bad {on}')} escaped ({limit}){seen}. {{good_passed:%[]}} % of the "
+        f"good parts pass without a look, {after} % after one, {{overkill_rate:%}} % are rejected.",
         "If the promise is just kept, about this much of what leaves a line is bad: "
         f"{', '.join(most)} bad parts on the line.",
         f"{looked.sum()} of {_count(len(labels), on)} are looked at again, and "
