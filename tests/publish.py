@@ -28,8 +28,8 @@ from helpers.runs.settings import ANALYSIS, STAGES
 
 # at least two names deep, so that "and/or" and "</td>" do not match; Windows's paths too
 ABSOLUTE_PATH = re.compile(r"(?<![\w./<~])/[\w.+@~-]+/[\w.+@~/-]+|file://\S+|\b[A-Z]:\\+\w\S*")
-TABLES = ("05_retraining", "06_results", "06_label_mappings", "06_three_columns")
-TABLES += ("07_operating_points",)
+TABLES = ("05_retraining", "06_claims", "06_comparison", "06_label_mappings", "06_results")
+TABLES += ("06_three_columns", "07_operating_points", "08_groups")
 PICTURE = re.compile(r"base64,[\w+/=]+")  # its letters mean nothing
 OPEN_IN_KAGGLE = re.compile(r"\n\n\[Open in Kaggle\]\(.*\Z", re.DOTALL)
 FIGURE = "08_journey"  # README's

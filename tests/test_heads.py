@@ -12,8 +12,9 @@ from helpers.results.out_of_fold import PROTOCOLS, lead, read_folder, three_colu
 from helpers.runs.findings import TITLE
 
 RESULTS = paths.project_root() / "notebooks" / "results" / "elpv-quick"
-RUN = pd.read_csv(RESULTS / "06_results.csv").set_index("model")
-POINTS = pd.read_csv(RESULTS / "07_operating_points.csv").set_index(["model", "rule"])
+TABLE = {path.stem: pd.read_csv(path) for path in RESULTS.glob("*.csv")}
+RUN = TABLE["06_results"].set_index("model")
+POINTS = TABLE["07_operating_points"].set_index(["model", "rule"])
 CELLS = ["darts_v2", "darts_searched", "random_cell_0"]
 CLASSICAL = ["lda", "rf", "lr", "svm"]
 INSIDE = "test_within_auc"
@@ -68,8 +69,7 @@ def sentences():
     yield "03", f"leads one probe by {seen} on seen modules and {unseen} on unseen modules."
     more = 100 * (RUN.test_auc[CELLS].max() - RUN.test_auc["module_prior"])
     yield "05", f"test AUC {span(CELLS)}, at most {more:.1f} points more than the module alone"
-    inside = auc("fbp", INSIDE)
-    yield "05", f"Inside seen modules they have {span(CELLS, INSIDE)}, fine-tuning {inside}."
+    yield "05", f"modules they have {span(CELLS, INSIDE)}, fine-tuning {auc('fbp', INSIDE)}."
     more = f"{ahead('random', 'darts_v2', 'module_prior')} more than the module alone; on unseen"
     yield "05", fill("{seen_auc:%} on seen modules, " + more, COLUMNS.loc["darts_v2"])
     more = ahead("groups", "darts_v2", "lr_on_brightness").replace(" points", " more than")
@@ -79,14 +79,17 @@ def sentences():
     inside = auc("fbp", INSIDE, "%[]")
     yield "06", f"FBP has AUC {auc('fbp')}, {prior} and brightness has {brightness}; inside"
     yield "06", f"inside seen modules FBP has {inside}."
-    mapped = pd.read_csv(RESULTS / "06_label_mappings.csv").AUC
+    mapped = TABLE["06_label_mappings"].AUC
     yield "06", f"the same scores of FBP have AUC {mapped[2]:.1f} instead of {mapped[0]:.1f}."
+    clear, held = TABLE["06_comparison"].p_holm < 0.05, TABLE["06_claims"].verdict == "holds"
+    yield "06", f"{clear.sum()} of 14 other models are significantly worse."
+    yield "06", f"{held.sum()} of the report's {len(held)} claims hold"
+    parts = TABLE["08_groups"].iloc[-1]
+    yield "08", f"{parts.Pass} pass, {parts['Look again']} look again, {parts.Reject} reject."
     columns = "{seen_auc:%} on seen modules, {unseen_auc:%} on unseen ones, and {inside_auc:%}"
     yield "06", f"FBP has AUC {fill(columns, COLUMNS.loc['fbp'])} inside these ("
-    cells = (
-        f"the published cell ({auc('darts_v2')}) and the searched cell ({auc('darts_searched')})"
-    )
-    yield "06", f"fine-tuning ({auc('fbp')}) beats {cells}"
+    yield "06", f"fine-tuning ({auc('fbp')}) beats the published cell ({auc('darts_v2')}) and the"
+    yield "06", f"and the searched cell ({auc('darts_searched')}); "
     point = POINTS.loc[("fbp", "expected")]
     free, rejected = 100 * point.test_good_passed, 100 * point.test_overkill_rate
     looked = f"{100 - free - rejected:.1f} % after one, {rejected:.1f} % are rejected"
@@ -94,9 +97,8 @@ def sentences():
     yield "07", f"{passed} % of the good parts pass without a look, {looked}"
     yield "07", fill("FBP promises {promised:up} % escapes on average; none of", point)
     alone = 100 * metrics.exact_interval(int(point.test_escapes), int(point.test_bad)).high
-    ends = (
-        f"{alone:.1f} % if parts are independent, to {100 * point.test_escape_rate_high:.1f} % if"
-    )
+    high = 100 * point.test_escape_rate_high
+    ends = f"{alone:.1f} % if parts are independent, to {high:.1f} % if"
     yield "07", f"none of {point.test_bad:.0f} bad test parts escaped (95 % interval to {ends}"
 
 
