@@ -1,0 +1,134 @@
+"""A finding of a notebook: a number with its interval and a verdict, which shows itself as a row.
+
+    Finding("FBP minus LL, AUC", 0.012, 0.002, 0.022, "ahead")
+
+People write the sentences around it.
+"""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import io
+import math
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+from PIL import Image
+
+from helpers.core import style
+
+if TYPE_CHECKING:
+    from IPython.display import HTML
+
+TITLE = "What this notebook found"
+SHOWN_PX = (720, 560)  # at most: at the head a picture is half as wide as the page
+BESIDE = "display: flex; flex-wrap: wrap; align-items: center; gap: 1em"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One number: what it is, its value with a 95 % interval (missing: NaN), and a verdict."""
+
+    what: str
+    estimate: float  # a fraction, a difference of fractions, or a count: see `unit`
+    low: float = math.nan
+    high: float = math.nan
+    verdict: str = ""
+    unit: str = "%"  # "%" of a fraction, "points" of a difference of fractions, "" of a number
+
+    @property
+    def number(self) -> str:
+        """Return the estimate with its interval, as tables show it."""
+        if math.isnan(self.estimate):
+            return "-"
+        if self.unit in ("%", "points"):
+            sign = "+" if self.unit == "points" else ""
+            return style.with_interval(self.estimate, self.low, self.high, sign=sign)
+        value, low, high = (f"{x:,.4g}" for x in (self.estimate, self.low, self.high))
+        return value if math.isnan(self.low) else f"{value} [{low}, {high}]"
+
+    def _repr_html_(self) -> str:
+        return rows([self]).to_html(index=False, border=0, justify="left")
+
+
+def rows(findings: Iterable[Finding]) -> pd.DataFrame:
+    """Return findings as a table of text: what, its number with unit, and the verdict."""
+    texts = [
+        (f.what, f"{f.number} {f.unit}".strip() if f.number != "-" else "-", f.verdict)
+        for f in findings
+    ]
+    table = pd.DataFrame(texts, columns=["Finding", "Number [95 % interval]", "Verdict"])
+    return table if table.Verdict.any() else table.drop(columns="Verdict")
+
+
+def of_json(content: Iterable[dict[str, Any]]) -> list[Finding]:
+    """Return the findings that `dataclasses.asdict` described."""
+    names = {field.name for field in dataclasses.fields(Finding)}
+    return [Finding(**{k: v for k, v in each.items() if k in names}) for each in content]
+
+
+class Head:
+    """The findings at the head of a notebook; a program without notebook prints them.
+
+    `open` makes a place in one of the first cells; `add` shows findings under the current cell;
+    `close` writes all of them, beside a picture (PNG), into the place at the head.
+    """
+
+    def __init__(self) -> None:
+        self.findings: list[Finding] = []
+        self._place: Any = None
+
+    def open(self) -> None:
+        """Make a place for all findings in the output of this cell."""
+        if _in_notebook():
+            from IPython.display import HTML, display
+
+            waiting = HTML("<p>(The findings are shown here when all cells have run.)</p>")
+            self._place = display(waiting, display_id=True)
+
+    def add(self, *findings: Finding, head: bool = True) -> None:
+        """Show findings under this cell, and if `head` at the head too."""
+        self.findings += findings if head else []
+        if findings and _in_notebook():
+            from IPython.display import display
+
+            if pyplot := sys.modules.get("matplotlib.pyplot"):
+                pyplot.show()  # a picture of this cell comes before what is said about it
+            display(style.styled(rows(findings), "", wrap=True))
+        elif findings:
+            print(rows(findings).to_string(index=False))
+
+    def close(self, picture: Path | None = None) -> None:
+        """Write all findings into the place at the head, beside a picture (PNG), if any."""
+        if self._place:
+            self._place.update(_box(self.findings, picture))
+
+
+def _in_notebook() -> bool:
+    """Return True in a notebook or IPython, without importing it: it is slow to import."""
+    ipython = sys.modules.get("IPython")
+    return ipython is not None and ipython.get_ipython() is not None
+
+
+def _box(findings: Sequence[Finding], picture: Path | None = None) -> HTML:
+    from IPython.display import HTML
+
+    text = f"<p><b>{TITLE}</b></p>{rows(findings).to_html(index=False, border=0, justify='left')}"
+    if picture is None:
+        return HTML(text)
+    buffer = io.BytesIO()
+    with Image.open(picture) as image:
+        image.thumbnail(SHOWN_PX)
+        image.save(buffer, format="webp")
+    data = base64.b64encode(buffer.getvalue()).decode()
+    beside = f'<img alt="{picture.stem}" src="data:image/webp;base64,{data}">'
+    # where styles are removed, the picture comes below the table
+    return HTML(
+        f'<div style="{BESIDE}"><div style="flex: 1 1 18em">{text}</div>'
+        f'<div style="flex: 1 1 28em">{beside}</div></div>'
+    )

@@ -1,0 +1,42 @@
+"""Names that select code: a dict that refuses unknown names, and that a notebook's cell can extend.
+
+OPS = Registry("operation", {"skip_connect": skip})
+OPS["conv_3x3"] = builder  # from now on a name like any other
+OPS["conv_3x4"]  # SettingsError: operation 'conv_3x4' is not one of skip_connect, conv_3x3
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from typing import Any
+
+from helpers.core.rules import SettingsError
+
+_ALL: dict[str, Registry] = {}  # by what they hold
+
+
+class Registry(dict[str, Any]):
+    """A dict of objects by name; an unknown name raises `SettingsError` with the known ones."""
+
+    def __init__(self, what: str, known: Mapping[str, Any]) -> None:
+        super().__init__(known)
+        self.what = what
+        _ALL[what] = self
+
+    def __missing__(self, name: Any) -> Any:
+        close = difflib.get_close_matches(str(name), self, n=1)
+        hint = f"; did you mean {close[0]}?" if close else ""
+        raise SettingsError(f"{self.what} {name!r} is not one of {', '.join(self)}{hint}")
+
+
+def contents() -> dict[str, dict[str, Any]]:
+    """Return what all registries hold, for `restore` in another process."""
+    return {what: dict(registry) for what, registry in _ALL.items()}
+
+
+def restore(held: Mapping[str, Mapping[str, Any]]) -> None:
+    """Add to the registries of this process what those of another process held."""
+    for what, entries in held.items():
+        if what in _ALL:
+            _ALL[what].update(entries)
