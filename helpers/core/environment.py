@@ -18,9 +18,7 @@ from helpers.core.errors import UserError
 
 VERSIONED = ("torch", "torchvision", "timm", "scikit-learn", "numpy", "papermill")
 # what torch (on any device) and the libraries below it say
-_SAYS_FULL = re.compile(
-    r"can't allocate memory|cannot allocate memory|out of memory|_ALLOC_FAILED|bad_alloc", re.I
-)
+_SAYS_FULL = re.compile(r"can(no|')t allocate memory|out of memory|_ALLOC_FAILED|bad_alloc", re.I)
 _SIZES = ("batch_size", "image_size_px")  # endings of the parameters that need memory
 NOTHING = "close other programs or use a larger machine"
 
@@ -62,11 +60,7 @@ class MemoryFullError(UserError):
 
 @contextlib.contextmanager
 def enough_for(work: str, settings: Any) -> Iterator[None]:
-    """Run a block; if the memory is too small for the `work`, say which settings to lower.
-
-    Raises:
-        MemoryFullError: from any error that says that the memory is full; other errors pass.
-    """
+    """Run a block; if the memory is too small for the `work`, say which settings to lower."""
     try:
         yield
     except (MemoryError, RuntimeError, OSError) as error:

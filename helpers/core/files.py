@@ -46,30 +46,19 @@ class LockedError(UserError):
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Run a block that writes `path`, and name the file if the system refuses.
-
-    Raises:
-        ArtifactError: the disk is full or read-only, or permission is denied.
-    """
+    """Run a block that writes `path`, and name the file if the system refuses."""
     try:
         yield
     except OSError as error:
         reason = error.strerror or str(error)
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            reason = (
-                "the disk is full, or a quota or the number of files is used up. Make room and run "
-                "the same command again; finished work is kept"
-            )
+            reason = "the disk or a quota is full. Make room and run the same command again"
         raise ArtifactError(f"{path} cannot be written: {reason}") from error
 
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Yield a temporary path in the same folder, and rename it to `path` if the block succeeds.
-
-    Raises:
-        ArtifactError: the file cannot be written; see `writing`.
-    """
+    """Yield a temporary path in the same folder, and rename it to `path` if the block succeeds."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -88,9 +77,6 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
 
     If `folder` exists and is not empty, the block has to remove it. Leftovers of killed processes
     beside it (.NAME.PID.tmp) are removed.
-
-    Raises:
-        ArtifactError: the folder cannot be written; see `writing`.
     """
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     for other in folder.parent.glob(f".{glob.escape(folder.name)}.*.tmp"):
@@ -108,11 +94,8 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
 def held(path: Path, wait: bool = True) -> filelock.AcquireReturnProxy:
     """Lock a file for a `with` block, or until this process ends, even if it is killed.
 
-    Its folder is created if needed. The file stays, and may be deleted whenever nothing runs.
-
-    Raises:
-        LockedError: another process holds it, and `wait` is false.
-        ArtifactError: the folder cannot be written, or its file system has no locks.
+    If another process holds it, wait, or raise LockedError. The file stays, and may be deleted
+    whenever nothing runs.
     """
     lock = filelock.FileLock(path, timeout=-1 if wait else 0, thread_local=False)
     with writing(path):
@@ -124,7 +107,7 @@ def held(path: Path, wait: bool = True) -> filelock.AcquireReturnProxy:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file atomically; see `atomic_path`."""
+    """Write a file atomically."""
     with atomic_path(path) as temporary:
         temporary.write_bytes(content)
 
@@ -147,11 +130,8 @@ def _is_left(temporary: Path) -> bool:
 def reading(path: Path, kind: str = "") -> Iterator[None]:
     """Run a block that does nothing but read `path`, and name the file if that fails.
 
-    `kind` is the wanted kind of file, if the user may have named a file of another kind.
-
-    Raises:
-        ArtifactError: the file is missing, cannot be read, or is damaged.
-        MemoryError, RuntimeError, OSError: the memory is full; the file may be whole.
+    `kind` is the wanted kind of file, if the user may have named a file of another kind. Errors of
+    full memory pass: the file may be whole.
     """
     try:
         yield
@@ -169,7 +149,7 @@ def reading(path: Path, kind: str = "") -> Iterator[None]:
 
 
 def damaged(path: Path, error: object, kind: str = "") -> ArtifactError:
-    """Return the error for a damaged file; `kind` as in `reading`."""
+    """Return the error for a damaged file, or for one that is not of this kind."""
     reason = f"is not a {kind}, or is damaged: {error}" if kind else f"is damaged ({error})"
     return ArtifactError(f"{path} {reason}")
 
@@ -181,7 +161,7 @@ def save_json(path: Path, content: Any) -> None:
 
 
 def load_json(path: Path) -> Any:
-    """Read a JSON file; see `reading` for errors."""
+    """Read a JSON file."""
     with reading(path):
         content = json.loads(path.read_text(encoding="utf-8"))
         json.dumps(content, ensure_ascii=False).encode()  # refuses half a surrogate pair
@@ -191,12 +171,11 @@ def load_json(path: Path) -> Any:
 def save_arrays(path: Path, **arrays: np.ndarray) -> None:
     """Write named arrays as npz, atomically."""
     with atomic_path(path) as temporary, temporary.open("wb") as handle:
-        named: dict[str, Any] = dict(arrays)  # numpy has options of other types beside them
-        np.savez(handle, **named)
+        np.savez(handle, **arrays)  # type: ignore[arg-type]
 
 
 def load_arrays(path: Path, *names: str) -> dict[str, np.ndarray]:
-    """Read the named arrays of an npz file, or all; pickles are refused; errors as of `reading`."""
+    """Read the named arrays of an npz file, or all; pickles are refused."""
     with reading(path), np.load(path, allow_pickle=False) as archive:
         return {name: archive[name] for name in names or archive.files}
 
@@ -207,7 +186,7 @@ def csv_bytes(frame: pd.DataFrame) -> bytes:
 
 
 def save_csv(path: Path, frame: pd.DataFrame) -> None:
-    """Write a table as `csv_bytes`, atomically."""
+    """Write a table as CSV, atomically."""
     write_bytes(path, csv_bytes(frame))
 
 
@@ -215,28 +194,19 @@ def load_csv(path: Path, columns: Sequence[str], text: Sequence[str] = ()) -> pd
     """Read a CSV that must have these columns; ids stay text ("007" does not become 7).
 
     The columns `text` stay text too.
-
-    Raises:
-        ArtifactError: see `reading`; or rows are longer than the header, or a column is missing.
     """
+    texts = dict.fromkeys(("id", "path", "split", *text), str)
     # An id may be "NA", so only an empty cell is a missing value. If rows are longer than the
     # header, pandas would use the first column as the index, or drop the last one.
-    options: dict[str, Any] = {
-        "keep_default_na": False,
-        "na_values": [""],
-        "index_col": False,
-        "low_memory": False,
-    }
-    options["dtype"] = dict.fromkeys(("id", "path", "split", *text), str)
+    empty = {"keep_default_na": False, "na_values": [""]}
+    options: dict[str, Any] = {"dtype": texts, "index_col": False, "low_memory": False} | empty
     with reading(path), warnings.catch_warnings():
         warnings.simplefilter("error", pd.errors.ParserWarning)
         try:
             frame = pd.read_csv(path, **options)
         except pd.errors.ParserWarning:
-            raise ArtifactError(
-                f"{path} has rows with more values than its header names ({COMMAS}, and a point "
-                "the decimals)"
-            ) from None
+            reason = f"has rows with more values than its header names ({COMMAS})"
+            raise ArtifactError(f"{path} {reason}") from None
         except UnicodeDecodeError:
             raise ArtifactError(f'{path} is not in UTF-8: save it as "CSV UTF-8"') from None
         except (ValueError, TypeError, OverflowError) as error:
@@ -269,7 +239,7 @@ def fingerprint(content: Any) -> str:
 
 
 def bytes_digest(content: bytes) -> str:
-    """Return the digest of a file that holds these bytes."""
+    """Return the digest that `file_digest` gives a file of these bytes."""
     return hashlib.blake2b(content, digest_size=10).hexdigest()
 
 

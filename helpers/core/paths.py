@@ -96,21 +96,17 @@ class RunPaths:
 
     @property
     def root(self) -> Path:
-        """Return the run's folder."""
         return runs_root() / self.name
 
     @property
     def run_json(self) -> Path:
-        """Return the record of the run."""
         return self.root / "run.json"
 
     @property
     def split_csv(self) -> Path:
-        """Return the table of the images and their sides."""
         return self.root / "split.csv"
 
     def features(self, model: str) -> Path:
-        """Return the file of the embeddings of every image of the split."""
         return self.root / "features" / f"{model}.npz"
 
     def trainings(self, model: str) -> Path:
@@ -118,24 +114,19 @@ class RunPaths:
         return self.root / "checkpoints" / model
 
     def genotype(self, name: str) -> Path:
-        """Return the file of a cell."""
         return self.root / "genotypes" / f"{name}.json"
 
     @property
     def predictions_root(self) -> Path:
-        """Return the folder of all models' scores."""
         return self.root / "predictions"
 
     def predictions(self, model: str) -> Path:
-        """Return the file of a model's scores."""
         return self.predictions_root / f"{model}.csv"
 
     def figure(self, name: str) -> Path:
-        """Return the file of a picture."""
         return self.root / "figures" / f"{name}.png"
 
     def table(self, name: str) -> Path:
-        """Return the file of a table of numbers."""
         return self.root / "metrics" / f"{name}.csv"
 
     @property

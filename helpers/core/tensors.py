@@ -33,11 +33,7 @@ def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor], info: Any = No
 
 
 def load_tensors(path: Path, kind: str = "") -> tuple[dict[str, torch.Tensor], Any]:
-    """Return the tensors and the `info` of a safetensors file.
-
-    Raises:
-        ArtifactError: the file is missing, cannot be read, is damaged, or is not a `kind`.
-    """
+    """Return the tensors and the `info` of a safetensors file, or name it as not a `kind`."""
     with files.reading(path, kind):
         path.open("rb").close()  # safetensors calls any file that it cannot open missing
         with safe_open(path, framework="pt") as archive:
@@ -57,11 +53,7 @@ def save_state(path: Path, state: Mapping[str, Any]) -> None:
 
 
 def load_state(path: Path) -> Any:
-    """Return what `save_state` wrote, all tensors on the CPU.
-
-    Raises:
-        ArtifactError: the file is missing, cannot be read, or is damaged.
-    """
+    """Return what `save_state` wrote, all tensors on the CPU."""
     with files.reading(path):
         stored = path.read_bytes()
         content = stored[10:]
