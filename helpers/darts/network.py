@@ -18,6 +18,7 @@ from helpers.darts.genotypes import Genotype
 from helpers.darts.operations import FactorizedReduce, ReLUConvBN, build_operation, stems
 from helpers.darts.settings import NetworkSettings
 from helpers.darts.space import NODE_STATES, NUM_CLASSES
+from helpers.models import backbones
 from helpers.models.spec import ModelSpec, Network, count_parameters
 
 
@@ -213,3 +214,6 @@ def build_derived(spec: ModelSpec) -> DerivedNetwork:
     model = DerivedNetwork(genotype, size, spec.num_classes, spec.in_channels)
     model.spec = spec
     return model
+
+
+backbones.NETWORKS["derived"] = build_derived

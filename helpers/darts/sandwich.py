@@ -38,7 +38,7 @@ from helpers.training.augment import augmentation
 from helpers.training.batches import ImageBatches, image_batches
 from helpers.training.inference import predict
 from helpers.training.loop import Loss, Training
-from helpers.training.settings import ALONE, Steering, TrainSettings
+from helpers.training.settings import TrainSettings
 
 SIZES_PX = (96, 112, 128, 160, 192)
 RECALIBRATION = 16  # training batches that set a part's batch-norm statistics
@@ -165,7 +165,6 @@ def train(
     table: pd.DataFrame,
     settings: TrainSettings,
     seed: int,
-    steering: Steering = ALONE,
 ) -> Shared:
     """Train all parts of a network on the rows `train` of a table; keep the last epoch.
 
@@ -175,7 +174,7 @@ def train(
     shared = Shared(space, seed)
     batches = _training_batches(shared, images, table, settings)
     loss = SandwichLoss(Loss(settings.label_smoothing))
-    Training(shared, batches, None, settings, seed=seed, loss=loss, steering=steering).run()
+    Training(shared, batches, None, settings, seed=seed, loss=loss).run()
     return shared
 
 

@@ -33,7 +33,6 @@ from helpers.training.augment import augmentation
 from helpers.training.batches import Batches, image_batches
 from helpers.training.inference import evaluate
 from helpers.training.loop import Training, TrainingError
-from helpers.training.settings import ALONE, Steering
 
 Record = Mapping[str, Any]  # an epoch's entry in the history of the search
 
@@ -56,7 +55,6 @@ def search(
     images: ImageCache,
     table: pd.DataFrame,
     settings: SearchSettings,
-    steering: Steering = ALONE,
     *,
     permuted: bool = False,
 ) -> Search:
@@ -73,9 +71,7 @@ def search(
         image_batches(images, half, net, settings.batch_size, augmentation(settings.augment))
         for half in (for_w, for_alpha)
     )
-    name = "search with permuted labels" if permuted else "search"
-    steering = dataclasses.replace(steering, name=name)
-    history = alternate(net, w_half, alpha_half, settings, steering)
+    history = alternate(net, w_half, alpha_half, settings)
     return Search(
         history,
         provenance(net, history, settings, evaluate(net, alpha_half)["val_auc"]),
@@ -84,11 +80,7 @@ def search(
 
 
 def alternate(
-    net: Supernet,
-    w_half: Batches,
-    alpha_half: Batches,
-    settings: SearchSettings,
-    steering: Steering = ALONE,
+    net: Supernet, w_half: Batches, alpha_half: Batches, settings: SearchSettings
 ) -> list[dict[str, Any]]:
     """Train a supernet by Algorithm 1; return an entry for each epoch, see `architecture`."""
     architect = Architect(
@@ -101,7 +93,6 @@ def alternate(
         settings.training,
         seed=settings.seed,
         parameters=net.weight_parameters(),
-        steering=steering,
     )
     training.extra["adam"] = architect.adam
     for record in training.epochs():

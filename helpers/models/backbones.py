@@ -7,8 +7,8 @@ prepared and which layer Grad-CAM uses.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
-import importlib
 import math
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,9 @@ from torch import nn
 
 from helpers.core import files, tensors
 from helpers.core.errors import UserError
-from helpers.models.spec import Facts, ModelSpec, Network
+from helpers.core.registry import Registry
+from helpers.core.rules import SettingsError
+from helpers.models.spec import Facts, ModelSpec, Network, evaluating
 from helpers.models.weights import (
     BackboneError,
     anatomy,
@@ -31,15 +33,10 @@ from helpers.models.weights import (
 from helpers.models.weights import Weights as Weights
 from helpers.models.weights import find_weights as find_weights
 
-# functions that build networks of other modules; imported only when needed
-BUILDERS = {
-    "derived": "helpers.darts.network.build_derived",
-    "patchcore": "helpers.training.patchcore.PatchCoreNetwork",
-}
-
 # what `load_model` expects, in the words of its errors
 CHECKPOINT = "checkpoint of this series, such as data/runs/RUN/checkpoints/fbp/seed0.safetensors"
 
+OWN = "own"  # the kind of a module from a notebook's cell: a checkpoint cannot build it again
 OVERLAP = 0.25  # of two neighbouring tiles, as a share of their side
 
 
@@ -121,6 +118,52 @@ class TwoLayerCNN(Network):
         return self.head(self.embed(images))
 
 
+class OwnNetwork(Network):
+    """A module of a user's own: `module(images)` gives two raw class scores (B, 2).
+
+    Its embeddings are those of its method `embed`, or else its scores.
+    """
+
+    def __init__(self, module: nn.Module, spec: ModelSpec) -> None:
+        super().__init__()
+        self.module, self.spec = module, spec
+
+    def embed(self, images: torch.Tensor) -> torch.Tensor:
+        """Return the embeddings (B, D)."""
+        return getattr(self.module, "embed", self.module)(images)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Return the raw class scores (B, 2)."""
+        return self.module(images)
+
+
+def own_network(module: nn.Module, image_size_px: int, channels: int = 3) -> Network:
+    """Return a copy of a module as a network for images of this size; a `Network` stays one.
+
+    It takes as many channels as its first convolution, else `channels`; pixels are normalised with
+    the mean 0.5 and the standard deviation 0.25.
+    """
+    module = copy.deepcopy(module)
+    if isinstance(module, Network):
+        return module
+    convolutions = {n: m for n, m in module.named_modules() if isinstance(m, nn.Conv2d)}
+    first = next(iter(convolutions.values()), None)
+    channels = first.in_channels if first else channels
+    name = type(module).__name__
+    with evaluating(module), torch.no_grad():
+        scores = module(torch.zeros(2, channels, image_size_px, image_size_px))
+    if scores.shape != (2, 2):
+        raise SettingsError(f"{name} gives {[*scores.shape]} for two images: (2, 2) is needed")
+    middle, spread = (0.5,) * channels, (0.25,) * channels
+    layer = f"module.{[*convolutions][-1]}" if convolutions else ""
+    spec = ModelSpec(name, OWN, 2, image_size_px, channels, middle, spread, 2, layer)
+    return OwnNetwork(module, spec)
+
+
+# the network of each kind of specification; other kinds are backbones of timm
+NETWORKS = Registry("network", {"cnn": TwoLayerCNN})
+
+
 def pretrained(
     weights: Weights, num_classes: int, image_size_px: int, tiles: int = 0
 ) -> PretrainedClassifier:
@@ -171,11 +214,8 @@ def spec_of(
 
 def build(spec: ModelSpec) -> Network:
     """Build the untrained network of a specification; nothing is downloaded."""
-    if spec.kind == "cnn":
-        return TwoLayerCNN(spec)
-    if spec.kind in BUILDERS:
-        module, function = BUILDERS[spec.kind].rsplit(".", 1)
-        return getattr(importlib.import_module(module), function)(spec)
+    if spec.kind in NETWORKS:
+        return NETWORKS[spec.kind](spec)
     options = {name: value for name, value in spec.options.items() if name != "tiles"}
     return PretrainedClassifier(trunk(canonical(spec.kind), **options), spec)
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import inspect
 import math
 import os
 import sys
@@ -30,7 +29,7 @@ import pandas as pd
 import torch
 
 from helpers import datasets
-from helpers.core import environment, files, paths, style, tensors
+from helpers.core import environment, files, paths, style, tensors, work
 from helpers.core.errors import OutOfTime
 from helpers.datasets.cache import ImageCache, open_cache
 from helpers.datasets.settings import SplitSettings
@@ -50,7 +49,6 @@ from helpers.runs.record import (
     models_of,
     outputs_are_intact,
 )
-from helpers.training.settings import Steering
 
 if TYPE_CHECKING:
     from IPython.display import HTML
@@ -203,8 +201,7 @@ class Run:
         Calls are equal if function, code and arguments are the same; the files must be unchanged
         too. The result is saved by its kind as `name` in the run's folder: a network as
         safetensors, a table as CSV, arrays as npz, plain values as JSON, and a dataclass by its
-        fields. A long training has a parameter `steering`: the deadline, and the file from which it
-        continues after a kill. No result depends on it, so it is not part of the key.
+        fields. A long training finds its deadline and its resume file in `work.current()`.
 
         Raises:
             MemoryFullError: the work does not fit into memory; the message names what to lower.
@@ -242,7 +239,7 @@ class Run:
                 call,
                 place_of[name],
                 self.settings,
-                Steering((titles or {}).get(name, name), resume_of[name], self.deadline_s),
+                work.Work((titles or {}).get(name, name), resume_of[name], self.deadline_s),
             )
             for name, call in calls.items()
             if name not in steps
@@ -356,18 +353,14 @@ class Run:
             held.lock.release()
 
 
-def call_and_save(call: Call, place: Path, settings: Any, steering: Steering) -> dict[str, Any]:
-    """Make a call and save its result at `place`; return what `load` needs, and the seconds.
-
-    The function gets the `steering` if it has such a parameter.
-    """
+def call_and_save(call: Call, place: Path, settings: Any, named: work.Work) -> dict[str, Any]:
+    """Make a call and save its result at `place`; return what `load` needs, and the seconds."""
     started_s = time.monotonic()
     with files.writing(place):
         place.parent.mkdir(parents=True, exist_ok=True)
-    steered = "steering" in inspect.signature(call.func).parameters
-    given = {"steering": steering} if steered else {}
-    with environment.enough_for(place.name, settings):
-        stored = save(call(**given), place)
+    doing = work.doing(named.name, named.resume, named.deadline_s)
+    with environment.enough_for(place.name, settings), doing:
+        stored = save(call(), place)
     return stored | {"seconds": round(time.monotonic() - started_s, 2)}
 
 

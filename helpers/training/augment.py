@@ -1,10 +1,19 @@
-"""Random augmentation in training: symmetries of the square, and small changes."""
+"""Random augmentation in training, by name, or a module of your own.
+
+TrainSettings(augment="symmetries")
+TrainSettings(augment=v2.RandomRotation(10))  # torchvision.transforms.v2, or any nn.Module
+AUGMENTATIONS["turned"] = v2.RandomRotation(10)  # from now on a name, also for FBP_AUGMENT
+"""
 
 from __future__ import annotations
+
+import copy
 
 import torch
 from torch import Tensor, nn
 
+from helpers.core.registry import Registry
+from helpers.core.rules import SettingsError
 from helpers.training.batches import MIRRORED, VIEWS, symmetry
 
 
@@ -29,26 +38,69 @@ class RandomSymmetry(nn.Module):
         return turned(images, torch.randint(self.count, (len(images),)))
 
 
-def augmentation(kind: str) -> nn.Module:
-    """Return a module that augments each image of a batch (B, C, H, W) in [0, 1] independently.
+class EachImage(nn.Module):
+    """Apply a module to one image after the other: torchvision's draw once for a whole batch."""
 
-    It draws from torch's global generators; the training loop sets their seed.
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
 
-    `kind` is "none"; "flips" (the four mirror images); "symmetries" (all eight of the square); or
-    "full" (also a small rotation, shift and scale of every second image, and of the gray values).
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C, H, W)."""
+        changed = torch.cat([self.module(image) for image in images.split(1)])
+        if changed.shape != images.shape:
+            name, before, after = type(self.module).__name__, [*images.shape], [*changed.shape]
+            raise SettingsError(f"the augmentation {name} turns images {before} into {after}")
+        return changed
+
+
+def full() -> nn.Module:
+    """Return all symmetries, and a small change of each image's gray values.
+
+    Every second image is also turned, shifted and scaled a little: parts are nearly straight, and
+    resampling blurs fine lines.
     """
-    if kind == "none":
-        return nn.Identity()
-    symmetries = RandomSymmetry(MIRRORED if kind == "flips" else VIEWS)
-    if kind != "full":
-        return symmetries
     from kornia import augmentation as K  # takes a second to import: only if it is used
 
-    # Small: parts are nearly straight. Resampling blurs fine lines, so half of the images skip it.
     shift, scale = (0.04, 0.04), (0.95, 1.05)
     return nn.Sequential(
-        symmetries,
+        RandomSymmetry(VIEWS),
         K.RandomAffine(5.0, shift, scale, padding_mode="reflection", p=0.5),
         K.RandomBrightness((0.85, 1.15), p=1.0),
         K.RandomContrast((0.85, 1.15), p=1.0),
     )
+
+
+# a function without arguments that returns a module for batches, or a module for single images
+AUGMENTATIONS = Registry(
+    "augmentation",
+    {
+        "none": nn.Identity,
+        "flips": lambda: RandomSymmetry(MIRRORED),  # the four mirror images
+        "symmetries": lambda: RandomSymmetry(VIEWS),  # all eight of the square
+        "full": full,
+    },
+)
+
+
+def augmentation(given: str | nn.Module) -> nn.Module:
+    """Return a module that augments each image of a batch (B, C, H, W) in [0, 1] independently.
+
+    `given` is a name of AUGMENTATIONS, or a module that gets one image (1, C, H, W) at a time; a
+    copy of it is used. Random numbers must come from torch's global generators, whose seed the
+    training loop sets.
+    """
+    made = AUGMENTATIONS[given] if isinstance(given, str) else given
+    return EachImage(copy.deepcopy(made)) if isinstance(made, nn.Module) else made()
+
+
+def known(given: object) -> object:
+    """Return an augmentation as it is; refuse an unknown name and other objects by ValueError."""
+    if isinstance(given, str):
+        try:
+            AUGMENTATIONS[given]
+        except SettingsError as error:
+            raise ValueError(str(error)) from None
+    elif not isinstance(given, nn.Module):
+        raise ValueError(f"is neither a name nor an nn.Module but a {type(given).__name__}")
+    return given

@@ -10,13 +10,16 @@ The networks of notebook 03 are below, each a function of a seed for `functools.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
+from torch import nn
 
 from helpers.core import devices, environment, seeding
+from helpers.core.members import Member, sides
 from helpers.datasets.cache import ImageCache
 from helpers.models import backbones
 from helpers.models.spec import Facts, Network, count_parameters
@@ -26,9 +29,10 @@ from helpers.training.distillation import Teacher
 from helpers.training.features import Features
 from helpers.training.inference import judging_precision, predict
 from helpers.training.loop import Training
-from helpers.training.settings import ALONE, Steering, TrainSettings
+from helpers.training.settings import TrainSettings
 
 NUM_CLASSES = 2
+SEEN = ["id", "label", "split"]  # columns of the split that a training sees
 Build = Callable[[int], Network]  # from a seed to a network with its initial weights
 
 
@@ -45,7 +49,7 @@ class Fitted:
 
 
 def fit(
-    build: Build,
+    network: Build | nn.Module,
     images: ImageCache,
     table: pd.DataFrame,
     settings: TrainSettings,
@@ -53,19 +57,22 @@ def fit(
     *,
     features: Features | None = None,
     teacher: Teacher | None = None,
-    steering: Steering = ALONE,
 ) -> Fitted:
     """Train a network, or its `head` alone, on the rows `train`; validate on `val`.
 
     Args:
-        build: from a seed to the network with its initial weights.
+        network: a function from a seed to the network with its initial weights; or any module that
+            gives two raw class scores (B, 2), of which a copy is trained, see `own_network`.
         images, table: of all rows: `id`, `label` (-1 or missing if hidden) and `split`.
         settings: of the loop, and the views over which scores are averaged.
         seed: of the weights, the order, the augmentation and the dropout.
         features: embeddings of the images; if they are given, only the head is trained.
         teacher: its scores are learned beside the labels; its views replace the augmentation.
     """
-    network = build(seed)
+    built = network if isinstance(network, nn.Module) else network(seed)
+    if not isinstance(built, Network) or built is network:
+        built = backbones.own_network(built, images.size_px, images.channels)
+    network = built
     trained = network if features is None else network.get_submodule("head")
     if teacher:
         settings = dataclasses.replace(settings, augment="none")
@@ -86,7 +93,6 @@ def fit(
         settings,
         seed=seed,
         loss=teacher.loss(settings.label_smoothing) if teacher else None,
-        steering=steering,
     ).run()
     device = devices.default_device()
     # embeddings were made in the device's own precision
@@ -109,6 +115,35 @@ def fit(
         parameters=count_parameters(trained),
         device=f"{devices.device_name(device)}, {devices.precision_name(training.precision)}",
     )
+
+
+def trainings(
+    members: Iterable[Member],
+    network: Build | nn.Module,
+    images: ImageCache,
+    split: pd.DataFrame,
+    settings: TrainSettings,
+    **options: Any,
+) -> dict[Member, functools.partial[Fitted]]:
+    """Return the call of `fit` for each member: nothing is trained yet.
+
+    A training without a fold fits on train, chooses its epoch on val, and predicts val and test.
+    One with a fold fits on all other folds, and predicts its fold and test. It keeps its last
+    epoch, since the fold that judges it must not choose the epoch.
+    """
+    last = dataclasses.replace(settings, keep="last")
+    return {
+        member: functools.partial(
+            fit,
+            network,
+            images,
+            sides(split, member.fold)[SEEN],
+            settings if member.fold is None else last,
+            member.seed,
+            **options,
+        )
+        for member in members
+    }
 
 
 def two_layer_cnn(size_px: int, channels: int, seed: int) -> backbones.TwoLayerCNN:

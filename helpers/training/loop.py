@@ -20,13 +20,13 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm.auto import tqdm
 
-from helpers.core import devices, environment, files, seeding, status, tensors
+from helpers.core import devices, environment, files, seeding, status, tensors, work
 from helpers.core.errors import OutOfTime, UserError
 from helpers.core.style import percent
 from helpers.training.allocator import keep_freed_memory
 from helpers.training.batches import Batches
 from helpers.training.inference import ScoresError, autocast, evaluate, placed, precision_of
-from helpers.training.settings import ALONE, Steering, TrainSettings
+from helpers.training.settings import TrainSettings
 
 Record = dict[str, Any]  # of one epoch
 AUXILIARY_WEIGHT = 0.4  # DARTS (arXiv 1806.09055), appendix A.2: weight of the auxiliary tower
@@ -54,11 +54,10 @@ class Training:
         seed: of the order, the augmentation and the dropout.
         loss: of the model's output and the targets of a training batch; by default cross-entropy.
         parameters: those to train; by default all that require gradients.
-        steering: name, and the resume file, which the caller removes; no epoch starts that would
-            probably end after the deadline.
 
-    A caller with other state puts it into `extra`, by name: objects with `state_dict` and
-    `load_state_dict`.
+    Name, resume file and deadline are those of `work.current()`. The caller removes the file; no
+    epoch starts that would probably end after the deadline. A caller with other state puts it into
+    `extra`, by name: objects with `state_dict` and `load_state_dict`.
     """
 
     def __init__(
@@ -71,13 +70,13 @@ class Training:
         seed: int,
         loss: Callable[[Any, Tensor], Tensor] | None = None,
         parameters: list[nn.Parameter] | None = None,
-        steering: Steering = ALONE,
     ) -> None:
         device = devices.default_device()
         self.model, self.train, self.val = placed(model, device), train, val
         self.settings, self.seed = settings, seed
-        self.name, self.resume = steering.name, steering.resume
-        self.deadline_s = steering.deadline_s
+        current = work.current()
+        self.name, self.resume = current.name, current.resume
+        self.deadline_s = current.deadline_s
         self.parameters = parameters or [p for p in model.parameters() if p.requires_grad]
         self.precision = precision_of(device, settings.precision)
         self.loss_of = loss or Loss(settings.label_smoothing)

@@ -186,6 +186,9 @@ class PatchCoreNetwork(Network):
         return torch.stack([torch.zeros_like(bad), bad], dim=1)
 
 
+backbones.NETWORKS[NETWORK] = PatchCoreNetwork
+
+
 def network_of(backbone: backbones.PretrainedClassifier, bank: MemoryBank) -> PatchCoreNetwork:
     """Return a backbone with a memory of patches as one network."""
     base = backbone.spec

@@ -8,10 +8,9 @@ A notebook's parameter `FBP_EPOCHS` is the field `fbp_epochs` here, with its def
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, Field
 from pydantic.dataclasses import dataclass
 
 from helpers.core.rules import STRICT, Names, NoneOrSeveral, Seed, SettingsError, Text, setting
@@ -50,7 +49,13 @@ def _known_backbones(given: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(by_name)
 
 
-Augment = Literal["none", "flips", "symmetries", "full"]
+def _known_augmentation(given: Any) -> Any:
+    from helpers.training import augment  # slow to import: torch comes along
+
+    return augment.known(given)
+
+
+Augment = Annotated[str, AfterValidator(_known_augmentation)]  # a name of AUGMENTATIONS
 Backbones = Annotated[Names, AfterValidator(_known_backbones)]
 EpochImages = NoneOrSeveral  # a batch of one image is dropped: there would be no training
 Precision = Literal["auto", "bf16", "fp16", "no"]  # "no": float32
@@ -58,39 +63,30 @@ Precision = Literal["auto", "bf16", "fp16", "no"]  # "no": float32
 TestViews = Literal[1, 4, 8]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT | {"arbitrary_types_allowed": True})
 class TrainSettings:
     """Settings of one run of the training loop, for any model."""
 
-    epochs: int = 10
-    epoch_images: int = 0  # an epoch draws at most so many images, each epoch others; 0: all
-    batch_size: int = 32
+    epochs: Annotated[int, Field(ge=1)] = 10
+    epoch_images: EpochImages = (
+        0  # an epoch draws at most so many images, each epoch others; 0: all
+    )
+    batch_size: Annotated[int, Field(ge=1)] = 32
     optimizer: Literal["adamw", "sgd"] = "adamw"
-    lr: float = 6e-4
-    momentum: float = 0.9  # SGD only
-    weight_decay: float = 0.01
+    lr: Annotated[float, Field(gt=0)] = 6e-4
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9  # SGD only
+    weight_decay: Annotated[float, Field(ge=0)] = 0.01
     schedule: Literal["one_cycle", "cosine", "exponential", "constant"] = "one_cycle"
-    lr_min: float = 0.0  # cosine: the rate at the end
-    gamma: float = 0.97  # exponential: the factor per epoch
-    label_smoothing: float = 0.1
-    grad_clip: float = 5.0
-    augment: str = "full"  # see `training.augment`
-    ema_decay: float = 0.0  # 0 keeps no average of the weights
+    lr_min: Annotated[float, Field(ge=0)] = 0.0  # cosine: the rate at the end
+    gamma: Annotated[float, Field(gt=0, le=1)] = 0.97  # exponential: the factor per epoch
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    grad_clip: Annotated[float, Field(ge=0)] = 5.0  # 0 clips nothing
+    # a name, or an nn.Module of your own; see `training.augment`
+    augment: Annotated[Any, AfterValidator(_known_augmentation)] = "full"
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0  # 0 keeps no average of the weights
     precision: Precision = "auto"
     keep: Literal["best", "last"] = "best"  # the weights of the best epoch on validation
-    test_views: int = 1  # symmetries of each image over which its scores are averaged
-
-
-@dataclasses.dataclass(frozen=True)
-class Steering:
-    """Name, resume file and deadline of a training; its result does not depend on them."""
-
-    name: str = "training"  # in progress bars and messages
-    resume: Path | None = None  # continue from this file, and write it after every epoch
-    deadline_s: float | None = None  # on `time.time`'s clock; see `OutOfTime`
-
-
-ALONE = Steering()  # no resume file, no deadline
+    test_views: TestViews = 1  # symmetries of each image over which its scores are averaged
 
 
 def training_of(given: Any, prefix: str = "", **fixed: Any) -> TrainSettings:
@@ -98,7 +94,7 @@ def training_of(given: Any, prefix: str = "", **fixed: Any) -> TrainSettings:
 
     A field that the stage does not have takes its default; `fixed` values override all.
     """
-    defaults: dict[str, Any] = dataclasses.asdict(TrainSettings())
+    defaults = dataclasses.asdict(TrainSettings())
     shared = {name: getattr(given, name, value) for name, value in defaults.items()}
     values = {name: getattr(given, prefix + name, value) for name, value in shared.items()}
     return TrainSettings(**values | fixed)

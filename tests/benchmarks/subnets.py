@@ -24,7 +24,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import logit
 
-from helpers.core import files, metrics, paths, seeding
+from helpers.core import files, metrics, paths, seeding, work
 from helpers.core.members import sides
 from helpers.darts import network, sandwich
 from helpers.darts.genotypes import PUBLISHED
@@ -37,7 +37,7 @@ from helpers.results.out_of_fold import read_folder
 from helpers.runs.presets import PRESET_VALUES
 from helpers.training import fit
 from helpers.training.inference import milliseconds_per_image
-from helpers.training.settings import FinetuneSettings, Steering
+from helpers.training.settings import FinetuneSettings
 from tests.benchmarks import out_of_fold, population
 
 BASE = out_of_fold.LITE.format(0)
@@ -60,7 +60,8 @@ def search() -> None:
     images = out_of_fold.images(max(parts.sizes_px))
     key = files.fingerprint([dataclasses.asdict(training), parts.sizes_px, SEED])
     resume = paths.cache_root() / f"subnets_{key}.safetensors"
-    shared = sandwich.train(parts, images, table, training, SEED, Steering("parts", resume))
+    with work.doing("parts", resume):
+        shared = sandwich.train(parts, images, table, training, SEED)
     val = table[table.split == "val"]
     fbp = read_folder(paths.published_scores()).scores["groups"]["fbp"].loc[val.id]
     said = resume.with_suffix(".csv")  # a killed search judges no part twice

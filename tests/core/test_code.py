@@ -8,7 +8,6 @@ import pytest
 
 from helpers import datasets
 from helpers.core import code
-from helpers.models import backbones
 from helpers.training import features, fit
 
 FILES = {
@@ -163,7 +162,6 @@ def test_a_function_from_outside_of_the_package_is_digested_by_its_source():
         (datasets.load, "datasets.folder", "load", True),
         (datasets.load, "datasets.elpv", "load", True),
         (datasets.load, "datasets.named", "with_labels", True),
-        (backbones.build, "darts.network", "build_derived", True),
     ],
 )
 def test_what_functions_of_the_package_reach(edit_code, function, module, name, reaches):

@@ -1,11 +1,13 @@
 """All parts of a pretrained network in one training, and the choice of the best."""
 
+import functools
+
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
-from helpers.core import paths
+from helpers.core import paths, work
 from helpers.darts import sandwich
 from helpers.darts.sandwich import Candidate, SandwichLoss, Shared, Space
 from helpers.datasets.cache import open_cache
@@ -108,7 +110,7 @@ def test_a_killed_training_continues_to_the_same_weights(home, parts_folder, spa
     images = open_cache(split, 64, paths.cache_root())
     settings = TrainSettings(epochs=2, batch_size=8, keep="last")
     whole = sandwich.train(space, images, split, settings, seed=0)
-    steering = sandwich.Steering(resume=tmp_path / "resume")
+    doing = functools.partial(work.doing, "parts", tmp_path / "resume")
     saved = sandwich.Training._validated
 
     def killed(training):
@@ -116,10 +118,11 @@ def test_a_killed_training_continues_to_the_same_weights(home, parts_folder, spa
             raise KeyboardInterrupt
         return saved(training)
 
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt), doing():
         patch.setattr(sandwich.Training, "_validated", killed)
-        sandwich.train(space, images, split, settings, seed=0, steering=steering)
-    continued = sandwich.train(space, images, split, settings, seed=0, steering=steering)
+        sandwich.train(space, images, split, settings, seed=0)
+    with doing():
+        continued = sandwich.train(space, images, split, settings, seed=0)
     torch.testing.assert_close(continued.state_dict(), whole.state_dict(), rtol=0, atol=0)
 
 

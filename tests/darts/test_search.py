@@ -1,6 +1,7 @@
 """The search: halves, what it finds and records; a stop changes nothing."""
 
 import dataclasses
+import functools
 from unittest import mock
 
 import numpy as np
@@ -9,14 +10,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from helpers.core import seeding, status
+from helpers.core import seeding, status, work
 from helpers.darts import genotypes, search
 from helpers.darts.architect import Architect
 from helpers.darts.settings import SearchSettings
 from helpers.datasets.cache import ImageCache
 from helpers.training.batches import image_batches
 from helpers.training.inference import evaluate
-from helpers.training.settings import Steering
 from tests.small_run import untimed
 
 TINY = {"image_size_px": 16, "batch_size": 16, "channels": 4, "layers": 3}
@@ -140,7 +140,7 @@ def test_a_search_stopped_three_times_in_the_middle_of_an_epoch_ends_with_the_sa
     images, table, tmp_path, monkeypatch, capsys
 ):
     given = SearchSettings(**TINY, order=2, partial=2, alpha_warmup=1)
-    steering = Steering(resume=tmp_path / "resume")
+    doing = functools.partial(work.doing, "search", tmp_path / "resume")
     whole, step = search.search(images, table, given), Architect.step
     left = []  # steps until a kill; 2 an epoch, none in the first
 
@@ -151,10 +151,11 @@ def test_a_search_stopped_three_times_in_the_middle_of_an_epoch_ends_with_the_sa
         return step(self, *batch)
 
     for left[:] in ([2], [4], [2]):  # in the second epoch, in the third, and there again
-        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt), doing():
             patch.setattr(Architect, "step", stopped)
-            search.search(images, table, given, steering)
-    found = search.search(images, table, given, steering)
+            search.search(images, table, given)
+    with doing():
+        found = search.search(images, table, given)
     assert "continuing after epoch 2 of 3" in capsys.readouterr().out
     torch.testing.assert_close(found.weights, whole.weights, rtol=0, atol=0)
     assert untimed(found.history) == untimed(whole.history)

@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 import torch
 
+from helpers.core import work
 from helpers.core.errors import UserError
-from helpers.training.settings import ALONE, Steering
 
 
 @dataclass(frozen=True)
@@ -53,9 +53,9 @@ def fail(value: int) -> int:
     raise UserError(f"value {value} is wrong")
 
 
-def slow_sum(values: np.ndarray, steering: Steering = ALONE) -> float:
+def slow_sum(values: np.ndarray) -> float:
     """Return a sum, one step for each value; continue from a resume file after a kill."""
-    resume, start, total = steering.resume, 0, 0.0
+    resume, start, total = work.current().resume, 0, 0.0
     if resume and resume.exists():
         start, total = np.load(resume, allow_pickle=False)
     for position in range(int(start), len(values)):

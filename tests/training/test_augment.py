@@ -2,10 +2,14 @@
 
 import pytest
 import torch
+from torch import nn
+from torchvision.transforms import v2
 
 from helpers.core import seeding
+from helpers.core.rules import SettingsError
 from helpers.training import augment
 from helpers.training.batches import symmetry
+from helpers.training.settings import FinetuneSettings, TrainSettings
 
 
 def eight(image):
@@ -64,3 +68,35 @@ def test_full_augmentation_resamples_about_half_of_the_images_and_turns_by_90_de
     rows = torch.arange(16.0)[:, None].expand(16, 16) / 32  # brighter from row to row
     views = drawn("full", rows.expand(64, 1, 16, 16))
     assert ((views[:, 0, :, -1] - views[:, 0, :, 0]).abs().sum(dim=1) > 2).any()
+
+
+def test_a_transform_of_torchvision_is_drawn_for_each_image_and_is_not_changed():
+    transform = v2.RandomHorizontalFlip(0.5)
+    settings = TrainSettings(augment=transform)
+    image = torch.rand(1, 1, 6, 6)
+    views = drawn(settings.augment, image.expand(64, -1, -1, -1))
+    flipped = sum(torch.equal(view, image[0].flip(-1)) for view in views)
+    assert 16 < flipped < 48 and all(torch.equal(v, image[0]) for v in views) is False
+    assert augment.augmentation(transform).module is not transform
+
+
+def test_a_module_of_a_cell_is_an_augmentation_and_by_name_too(monkeypatch):
+    class Darker(nn.Module):
+        def forward(self, image):  # (1, C, H, W)
+            return image * torch.rand(1)
+
+    monkeypatch.setitem(augment.AUGMENTATIONS, "darker", Darker())
+    assert FinetuneSettings(fbp_augment="darker").fbp.augment == "darker"
+    images = torch.rand(5, 1, 4, 4)
+    shares = (drawn("darker", images) / images).flatten(1)
+    torch.testing.assert_close(shares, shares[:, :1].expand_as(shares))
+    assert len({round(share, 4) for share in shares[:, 0].tolist()}) == 5
+    assert torch.equal(drawn(Darker(), images), drawn("darker", images))
+
+
+def test_an_augmentation_that_nobody_knows_or_that_changes_the_shape_is_refused():
+    for wrong in ("flip", 3, v2.RandomRotation):
+        with pytest.raises(ValueError, match="flips" if wrong == "flip" else "neither"):
+            TrainSettings(augment=wrong)
+    with pytest.raises(SettingsError, match=r"CenterCrop .* \[2, 1, 8, 8\]"):
+        drawn(v2.CenterCrop(4), torch.rand(2, 1, 8, 8))

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 import torch
 from sklearn.metrics import roc_auc_score
+from torch import nn
 
-from helpers.core.members import sides
+from helpers.core.members import Member, cross_fitted, sides
+from helpers.core.rules import SettingsError
 from helpers.datasets.cache import open_cache
 from helpers.models import backbones
 from helpers.training import fit
@@ -107,3 +109,41 @@ def test_tiles_are_those_of_the_last_layer_s_features_and_train_all_layers(split
     assert probe.network.spec.options == {"tiles": 2}
     tuned = fit.fit(build, images, split[split.split != "test"], settings, 0).network
     assert not torch.equal(tuned.trunk.conv1[0].weight, probe.network.trunk.conv1[0].weight)
+
+
+class Bright(nn.Module):
+    """A network of one's own, as in a notebook's cell: how bright the brightest place is."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.head = nn.Conv2d(1, 4, 3, padding=1), nn.Linear(4, 2)
+
+    def forward(self, images):
+        return self.head(self.conv(images).amax(dim=(2, 3)))
+
+
+def test_a_module_of_a_cell_is_trained_and_scored_and_stays_as_it_is(split, images):
+    own = Bright()
+    found = fit.fit(own, images, split, TrainSettings(epochs=8, lr=0.03, precision="no"), seed=0)
+    assert roc_auc_score(*labels_scores(found, split, "test")) > 0.95
+    assert found.network.spec.kind == "own" and found.network.spec.in_channels == 1
+    assert not torch.equal(own.head.weight, found.network.module.head.weight)
+    again = fit.fit(own, images, split, TrainSettings(epochs=8, lr=0.03, precision="no"), seed=0)
+    assert again.scores.equals(found.scores)
+
+
+def test_a_module_without_two_scores_is_refused(split, images):
+    with pytest.raises(SettingsError, match=r"Linear gives \[2, 1, 16, 5\]"):
+        fit.fit(nn.Linear(16, 5), images, split, TrainSettings(epochs=1), seed=0)
+
+
+def test_each_member_is_a_training_of_its_own_sides(parts_folder, images):
+    split = folded_split(parts_folder)
+    calls = fit.trainings(cross_fitted(split, [3]), small_cnn, images, split, TrainSettings())
+    assert [*calls] == [Member(3, fold) for fold in range(3)]
+    for member, call in calls.items():
+        _, _, table, settings, seed = call.args
+        assert (settings.keep, seed) == ("last", 3)
+        assert {*table.id[table.split == "val"]} == {*split.id[split.fold == member.fold]}
+    (alone,) = fit.trainings([Member(1)], small_cnn, images, split, TrainSettings()).values()
+    assert alone.args[3].keep == "best" and alone.args[2].equals(split[fit.SEEN])

@@ -12,13 +12,13 @@ import pytest
 import torch
 from torch import nn
 
-from helpers.core import environment, files, seeding, status, tensors
+from helpers.core import environment, files, seeding, status, tensors, work
 from helpers.core.errors import OutOfTime
 from helpers.training import loop
 from helpers.training.batches import EmbeddingBatches, epoch_order
 from helpers.training.inference import evaluate
 from helpers.training.loop import Loss, Training, TrainingError, make_optimizer, make_scheduler
-from helpers.training.settings import Steering, TrainSettings
+from helpers.training.settings import TrainSettings
 from tests.small_run import untimed
 from tests.training.test_batches import image_batches
 
@@ -39,8 +39,8 @@ def _model():
 
 
 def _training(model, settings, resume=None, deadline_s=None):
-    steering = Steering("toy", resume, deadline_s)
-    return Training(model, _problem(), _problem(seed=1), settings, seed=3, steering=steering)
+    with work.doing("toy", resume, deadline_s):
+        return Training(model, _problem(), _problem(seed=1), settings, seed=3)
 
 
 def _fit(model, settings, resume=None, deadline_s=None):
@@ -129,7 +129,7 @@ def test_the_average_of_the_weights_is_judged_and_kept(keep):
 def test_the_record_of_an_epoch_has_the_mean_loss_over_its_images_and_the_speed():
     train = _problem(n=90)  # five batches of 16 and one of 10
     model = nn.Linear(6, 2)
-    settings = TrainSettings(epochs=2, lr=0.0, schedule="one_cycle", precision="no")
+    settings = TrainSettings(epochs=2, lr=1e-30, schedule="one_cycle", precision="no")
     started = time.monotonic()
     fit = Training(model, train, _problem(), settings, seed=0).run()
     assert fit.seconds <= time.monotonic() - started + 0.02
@@ -285,7 +285,7 @@ def test_each_epoch_draws_its_own_dropout_masks():
     problem = _problem()
     same_order = Unshuffled(problem.embeddings, problem.labels, problem.ids, 96)
     model = nn.Sequential(nn.Linear(6, 8), nn.Dropout(0.5), nn.Linear(8, 2))
-    settings = TrainSettings(epochs=2, lr=0.0, schedule="constant", precision="no")
+    settings = TrainSettings(epochs=2, lr=1e-30, schedule="constant", precision="no")
     fit = Training(model, same_order, problem, settings, seed=2).run()
     expected = []
     for epoch in range(2):
