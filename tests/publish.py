@@ -1,16 +1,14 @@
 """Put the outputs of a finished run into `notebooks/`: `python -m tests.publish RUN`.
 
-A published notebook is the source with the cleaned outputs of the run's executed copy, a stamp in
-its metadata that names the code, the run and the machine, and a link that opens it on Kaggle if
-`origin` is on GitHub. The tables whose numbers README states are written to `notebooks/results/`,
-with the scores out of fold of a run without a test set (see `results.out_of_fold`) and the versions
-of its packages, the figure that README shows to `notebooks/images/`.
+A published notebook is the source with the cleaned outputs of the run's executed copy, and a stamp
+in its metadata that names the code, the run and the machine. The tables whose numbers README states
+are written to `notebooks/results/`, with the scores out of fold of a run without a test set (see
+`results.out_of_fold`) and the versions of its packages, README's figure to `notebooks/images/`.
 """
 
 import base64
 import io
 import re
-import subprocess
 import sys
 from pathlib import Path
 
@@ -21,7 +19,6 @@ from helpers.core import files, paths
 from helpers.core.files import ArtifactError
 from helpers.core.paths import RunPaths
 from helpers.datasets.split_file import read_split
-from helpers.results.out_of_fold import OutOfFold
 from helpers.runs import report
 from helpers.runs.record import load_run
 from helpers.runs.settings import ANALYSIS, STAGES
@@ -31,18 +28,12 @@ ABSOLUTE_PATH = re.compile(r"(?<![\w./<~])/[\w.+@~-]+/[\w.+@~/-]+|file://\S+|\b[
 TABLES = ("05_retraining", "06_claims", "06_comparison", "06_label_mappings", "06_results")
 TABLES += ("06_three_columns", "07_operating_points", "08_groups")
 PICTURE = re.compile(r"base64,[\w+/=]+")  # its letters mean nothing
-OPEN_IN_KAGGLE = re.compile(r"\n\n\[Open in Kaggle\]\(.*\Z", re.DOTALL)
 FIGURE = "08_journey"  # README's
 WIDGET = "application/vnd.jupyter.widget-view+json"  # a progress bar, dead without a kernel
 
 
 def publish(name):
-    """Write notebooks, tables, scores and README's figure of a run; nothing if anything is wrong.
-
-    Raises:
-        ArtifactError: an output must not be shown, or is not that of the source, or the run is not
-            whole.
-    """
+    """Write notebooks, tables, scores and README's figure; nothing if anything is wrong."""
     run_paths, root = RunPaths(name), paths.notebooks_root()
     record = load_run(run_paths)
     missing = {*STAGES} - {n for n, s in record.get("stages", {}).items() if s["status"] == "done"}
@@ -64,7 +55,7 @@ def publish(name):
         contents |= {place / file: content for file, content in scores.items()}
     contents[place / "constraints.txt"] = constraints(record["stages"][ANALYSIS]["versions"])
     figure = base64.b64encode(run_paths.figure(FIGURE).read_bytes()).decode()
-    contents[root / "images" / f"{FIGURE}.png"] = base64.b64decode(smaller_png(figure))
+    contents[root / "images" / f"{FIGURE}.png"] = base64.b64decode(smaller(figure)["image/png"])
     for path, content in contents.items():
         files.write_bytes(path, content)
     for path in {*place.glob("*/*.csv")} - contents.keys():  # of an earlier publication
@@ -72,20 +63,18 @@ def publish(name):
     return list(contents)
 
 
-def scores_by_file(found: OutOfFold) -> dict[str, bytes]:
+def scores_by_file(found):
     """Return the content of a folder of scores by file: see `results.out_of_fold`."""
-    content = {"folds.csv": files.csv_bytes(found.folds)}
-    for protocol, models in found.scores.items():
-        for name, scores in models.items():
-            text = scores.to_csv(float_format="%.5g", lineterminator="\n")
-            content[f"{protocol}/{name}.csv"] = text.encode()
-    return content
+    return {"folds.csv": files.csv_bytes(found.folds)} | {
+        f"{protocol}/{name}.csv": scores.to_csv(float_format="%.5g", lineterminator="\n").encode()
+        for protocol, models in found.scores.items()
+        for name, scores in models.items()
+    }
 
 
 def with_outputs(stage, run_paths, record):
     """Return the source notebook with the outputs of its executed copy, and the stamp."""
     source = nbformat.read(paths.notebooks_root() / f"{stage}.ipynb", as_version=4)
-    source.cells[0].source = with_link(source.cells[0].source, stage, address())
     copy = nbformat.read(run_paths.notebook(stage), as_version=4)
     copies = {cell.id: cell for cell in copy.cells}
     for number, cell in enumerate(code_cells(source), start=1):
@@ -111,25 +100,7 @@ def constraints(versions):
     return "\n".join([f"# Python {versions['python']}", *pinned, ""]).encode()
 
 
-def address():
-    """Return where the repository is on GitHub; "" if it is not there."""
-    asked = ["git", "-C", str(paths.project_root()), "remote", "get-url", "origin"]
-    url = subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip()
-    on_github = re.fullmatch(r"(?:https://|git@)github\.com[/:]([\w.-]+/[\w.-]+?)(?:\.git)?", url)
-    return f"https://github.com/{on_github[1]}" if on_github else ""
-
-
-def with_link(head, stage, address):
-    """Return a notebook's head with a link that opens it on Kaggle, if the repository is public."""
-    head = OPEN_IN_KAGGLE.sub("", head)
-    if not address:
-        return head
-    there = f"https://kaggle.com/kernels/welcome?src={address}/blob/main/notebooks/{stage}.ipynb"
-    return f"{head}\n\n[Open in Kaggle]({there}), and first run `!pip install git+{address}` there."
-
-
 def code_cells(notebook):
-    """Return the code cells."""
     return [cell for cell in notebook.cells if cell.cell_type == "code"]
 
 
@@ -139,7 +110,6 @@ def cells_digest(notebook):
 
 
 def is_noise(output):
-    """Return True for a warning or a progress bar."""
     return output.get("name") == "stderr" or WIDGET in output.get("data", {})
 
 
@@ -151,8 +121,7 @@ def cleaned(output, number):
     for kind, text in texts_of(output).items():
         content[kind] = re.sub(r" at 0x[0-9a-fA-F]+", "", relative(text))
     if picture := content.pop("image/png", None):
-        png, jpeg = smaller_png(picture), as_jpeg(picture)
-        content |= {"image/jpeg": jpeg} if len(jpeg) < 0.7 * len(png) else {"image/png": png}
+        content |= smaller(picture, ("png", "jpeg"))
     return output
 
 
@@ -176,39 +145,35 @@ def faults(notebook):
     stamp, wrong = dict(notebook.metadata.get("published", {})), []
     if stamp.get("code") != cells_digest(notebook):
         wrong.append("its outputs are not those of its present code: publish a run again")
+    outputs = [(f"cell {cell.id}", o) for cell in code_cells(notebook) for o in cell.outputs]
     texts = [("the stamp", repr(stamp))]
-    for cell in code_cells(notebook):
-        for output in cell.outputs:
-            if is_noise(output) or output.output_type == "error":
-                wrong.append(f"cell {cell.id} shows a warning, an error or a progress bar")
-            texts += [(f"cell {cell.id}", text) for text in texts_of(output).values()]
-    for where, text in texts:
-        if path := ABSOLUTE_PATH.search(PICTURE.sub("", text)):
-            wrong.append(f"{where} holds a path of one machine: {path[0]}")
-    return wrong
+    for where, output in outputs:
+        if is_noise(output) or output.output_type == "error":
+            wrong.append(f"{where} shows a warning, an error or a progress bar")
+        texts += [(where, text) for text in texts_of(output).values()]
+    found = [(where, ABSOLUTE_PATH.search(PICTURE.sub("", text))) for where, text in texts]
+    return wrong + [
+        f"{where} holds a path of one machine: {path[0]}" for where, path in found if path
+    ]
 
 
-def smaller_png(content):
-    """Return a PNG (base64) in at most 256 colours: a third of the bytes."""
+def smaller(content, kinds=("png",)):
+    """Return a PNG (base64) in at most 256 colours; as JPEG if that is much smaller (photographs).
+
+    Both are a third of the bytes.
+    """
+    picture, found = Image.open(io.BytesIO(base64.b64decode(content))).convert("RGB"), {}
     few = {"method": Image.Quantize.MAXCOVERAGE, "kmeans": 1, "dither": Image.Dither.NONE}
-    return min(content, encoded(opened(content).quantize(**few), "PNG", optimize=True), key=len)
-
-
-def as_jpeg(content):
-    """Return a PNG (base64) as JPEG: photographs take a third of the bytes, curves more."""
-    return encoded(opened(content), "JPEG", quality=88, subsampling=0)
-
-
-def opened(content):
-    """Return the image of a PNG (base64)."""
-    return Image.open(io.BytesIO(base64.b64decode(content))).convert("RGB")
-
-
-def encoded(image, kind, **options):
-    """Return an image as a file of a kind (base64)."""
-    buffer = io.BytesIO()
-    image.save(buffer, kind, **options)
-    return base64.b64encode(buffer.getvalue()).decode()
+    for kind in kinds:
+        buffer = io.BytesIO()
+        if kind == "png":
+            picture.quantize(**few).save(buffer, kind, optimize=True)
+        else:
+            picture.save(buffer, kind, quality=88, subsampling=0)
+        found[f"image/{kind}"] = base64.b64encode(buffer.getvalue()).decode()
+    png = found["image/png"] = min(content, found["image/png"], key=len)
+    best = "image/jpeg" if len(found.get("image/jpeg", png)) < 0.7 * len(png) else "image/png"
+    return {best: found[best]}
 
 
 if __name__ == "__main__":
