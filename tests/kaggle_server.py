@@ -21,7 +21,6 @@ class KaggleServer:
     def __init__(self):
         self.requests: list[tuple[str, dict]] = []  # method and body
         self.uploads: dict[str, bytes] = {}
-        self.datasets: dict[str, list[str]] = {}  # the files of each
 
     def __enter__(self) -> KaggleServer:
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
@@ -43,10 +42,7 @@ class KaggleServer:
         return [body for method, body in self.requests if method == name]
 
     def _StartSubmissionUpload(self, body):
-        return self._StartBlobUpload({"name": body["fileName"]})
-
-    def _StartBlobUpload(self, body):
-        token = f"blob-{len(self.requests)}-{body['name']}"
+        token = f"blob-{len(self.requests)}-{body['fileName']}"
         return {"token": token, "createUrl": f"{self.url}/upload/{token}"}
 
     def _CreateSubmission(self, body):
@@ -55,19 +51,6 @@ class KaggleServer:
 
     def _GetSubmission(self, body):
         return {"ref": body["ref"], "status": "COMPLETE", "publicScore": "0.98765"}
-
-    def _GetDatasetStatus(self, body):
-        known = f"{body['ownerSlug']}/{body['datasetSlug']}" in self.datasets
-        return {"status": "READY"} if known else None
-
-    def _CreateDataset(self, body):
-        files = [file["token"].split("-", 2)[2] for file in body["files"]]
-        self.datasets[f"{body['ownerSlug']}/{body['slug']}"] = files
-        return {"status": "ok", "url": "https://www.kaggle.com/datasets/x"}
-
-    def _SaveKernel(self, body):
-        url = f"https://www.kaggle.com/code/{body['slug']}"
-        return {"ref": body["slug"], "url": url, "versionNumber": 1}
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -20,7 +20,7 @@ COMMANDS = {
     "review": "judge by eye what a model leaves open, on one page",
     "export": "write a trained model for OpenVINO, ONNX or torch",
     "doctor": "say whether this machine can do a run",
-    "kaggle": "check a submission, or prepare the series for Kaggle",
+    "kaggle": "check a submission for Kaggle",
 }
 DEFAULT_DATASET = "elpv"
 _INTERRUPTED = "\ninterrupted"

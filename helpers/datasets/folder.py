@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Container, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -30,10 +30,6 @@ def load(place: Path | None, settings: SplitSettings) -> Source:
 
     A folder belongs to a class if it has one of the names in `CLASS_FOLDERS`, or if `settings.good`
     or `settings.bad` names it; "." is `place` itself. Images of the test folder are unlabelled.
-
-    Raises:
-        DataError: no such folder, no folder of good parts, one without images, or images in other
-            folders while no folder of bad parts is known.
     """
     if place is None or not place.is_dir():
         raise DataError(f"{place} is not a folder")
@@ -42,42 +38,63 @@ def load(place: Path | None, settings: SplitSettings) -> Source:
     test = root / TEST_FOLDER
     has_test = test.is_dir() and test not in classes
     side = "train" if has_test else ""
-    sources = [(folder, label, side) for folder, label in classes.items()]
-    sources += [(test, pd.NA, "test")] if has_test else []
-    rows = []
-    for folder, label, its_side in sources:
-        images = image_files(folder, [other for other, *_ in sources if other != folder])
-        if not images and classes.get(folder) != 1:
-            raise DataError(f"{folder} holds no image ({', '.join(SUFFIXES)})")
-        rows += [(file, label, its_side, folder) for file in images]
-    searched = [folder for folder, _, _ in sources]
-    if settings.labels_csv:  # it may label images that are in no class folder
-        searched = [root, *(folder for folder in searched if folder.is_symlink())]
-        taken = {file for file, *_ in rows}
-        rows += [(file, pd.NA, side, root) for file in image_files(root) if file not in taken]
-    table = pd.DataFrame(rows, columns=["file", "label", "official_split", "folder"])
+    places: list[tuple[Path, Any, str]] = [(f, label, side) for f, label in classes.items()]
+    places += [(test, pd.NA, "test")] if has_test else []
+    if settings.labels_csv and root not in classes:  # it may label images that are in no folder
+        places += [(root, pd.NA, side)]
+    table = table_of(root, places)
     columns = ["id", "path", "label", "official_split"]
     if level := settings.group_level:  # none for files above it
-        parts = [f.relative_to(top).parts[:-1] for f, top in table[["file", "folder"]].to_numpy()]
+        below = zip(table.file, table.folder, strict=True)
+        parts = [file.relative_to(folder).parts[:-1] for file, folder in below]
         table["group"] = ["/".join(p[:level]) if len(p) >= level else None for p in parts]
         columns.append("group")
-    # an id is the file name without extension; where these repeat, the path below the root
-    stems = table.file.map(lambda file: file.stem)
-    longer = table.file.map(lambda file: file.relative_to(root).with_suffix("").as_posix())
-    table["id"] = longer.where(stems.duplicated(keep=False), stems)
-    table["path"] = table.file.map(Path.as_posix)
-    table["label"] = table.label.astype("Int64")
     mapping = "good and bad as in LABELS_CSV"
     if classes:
         good, bad = (", ".join(f.name for f in classes if classes[f] == label) for label in (0, 1))
         mapping = f"bad = {bad or 'none yet'}; good = {good}"
-    has_outside = not (settings.labels_csv or root in classes)
     return Source(
         name=f"folder:{place.name}",
         table=table[columns],
         label_mapping=mapping,
-        left_out=tuple(left_out(searched, root if has_outside else None)),
+        left_out=(
+            *left_out([folder for folder, *_ in places], [root]),
+            *unused_labels(
+                table, [*CLASS_FOLDERS[0], *CLASS_FOLDERS[1], *settings.good, *settings.bad]
+            ),
+        ),
     )
+
+
+def table_of(root: Path, places: Sequence[tuple[Path, Any, str]]) -> pd.DataFrame:
+    """Return a source's table of the images in some folders, with their label and official side.
+
+    An id is the file's name without extension; where these repeat, the path below `root`. The
+    table has also columns `file` and `folder`. A folder in another one is not read twice; only
+    folders of bad or unlabelled training images may be empty.
+    """
+    folders, rows = [folder for folder, *_ in places], []
+    for folder, label, side in places:
+        images = image_files(folder, [other for other in folders if other != folder])
+        if not images and (side == "test" if label is pd.NA else label == 0):
+            raise DataError(f"{folder} holds no image ({', '.join(SUFFIXES)})")
+        rows += [(file, label, side, folder) for file in images]
+    table = pd.DataFrame(rows, columns=["file", "label", "official_split", "folder"])
+    stems = table.file.map(lambda file: file.stem)
+    longer = table.file.map(lambda file: file.relative_to(root).with_suffix("").as_posix())
+    table["id"] = longer.where(stems.duplicated(keep=False), stems)
+    table["path"] = table.file.map(Path.as_posix)
+    return table.astype({"label": "Int64"})
+
+
+def unused_labels(table: pd.DataFrame, classes: Sequence[str]) -> list[str]:
+    """Return a line about the test images in folders named as a class, whose labels are hidden."""
+    tests, words = table[table.official_split == "test"], {name.lower() for name in classes}
+    below = [f.relative_to(top).parts[:-1] for f, top in zip(tests.file, tests.folder, strict=True)]
+    named = [found for parts in below if (found := {*map(str.lower, parts)} & words)]
+    listed = _listed(sorted(set().union(*named)))
+    line = f"labels of test images, which the folders there say: {len(named):,} ({listed}); "
+    return [f"{line}a LABELS_CSV may give them"] if named else []
 
 
 def image_files(folder: Path, skip: Container[Path] = ()) -> list[Path]:
@@ -97,19 +114,19 @@ def is_image(path: Path) -> bool:
     return path.suffix.lower() in SUFFIXES and not path.is_dir()
 
 
-def left_out(folders: Sequence[Path], root: Path | None = None) -> list[str]:
+def left_out(folders: Sequence[Path], outside: Sequence[Path] = ()) -> list[str]:
     """Return lines like "other files and links to folders: 2 (.txt, .webp)" about the `folders`.
 
-    With `root`, files below it that are in none of them count too.
+    Files in the folders `outside`, and in none of the `folders`, count too.
     """
-    others, outside = [], []
-    for top in (*folders, root) if root else folders:
+    others, no_class = [], []
+    for top in dict.fromkeys([*folders, *outside]):
         for path in walk(top, skip=folders):
             if not is_image(path):
                 others.append(path.suffix.lower() or path.name)
-            elif top == root:
-                outside.append(path.relative_to(root).parts[0])
-    kinds = {"other files and links to folders": others, NO_CLASS: outside}
+            elif top not in folders:
+                no_class.append(path.relative_to(top).parts[0])
+    kinds = {"other files and links to folders": others, NO_CLASS: no_class}
     lines = [f"{kind}: {len(n):,} ({_listed(sorted(set(n)))})" for kind, n in kinds.items() if n]
     # a name may not be UTF-8
     return [line.encode(errors="backslashreplace").decode() for line in lines]

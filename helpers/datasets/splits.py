@@ -183,6 +183,7 @@ def describe(source: Source, split: Split, unreadable: tuple[tuple[str, str], ..
         "left_out": list(source.left_out),
         "test_left_out": max(0, int(official.sum()) - in_test),  # of the source's test set
         "unreadable": [name for name, _ in unreadable],
+        "submission": dict(source.submission),
     }
 
 

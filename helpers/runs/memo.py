@@ -293,7 +293,8 @@ class Run:
         path = self.paths.submission
         if self.source.get("test_left_out"):
             path = path.with_name(f"{self.paths.name}.incomplete.csv")
-        table = (scored.val if scored.test.empty else scored.test)[submission.COLUMNS]
+        scores = scored.val if scored.test.empty else scored.test
+        table = submission.submission_table(scores, self.source.get("submission"))
         files.write_bytes(path, table.to_csv(index=False, lineterminator="\n").encode())
         if self.name == settings.DECISION:  # it writes the file of notebook 03 again
             self.output(path)

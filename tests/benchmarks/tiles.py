@@ -22,8 +22,8 @@ import pandas as pd
 from PIL import Image
 
 from helpers.core import files, metrics, paths
+from helpers.datasets import chips as draw
 from helpers.datasets.cache import ImageCache, open_cache
-from helpers.datasets.chips import draw
 from helpers.explain.anomaly_maps import AnomalyMaps
 from helpers.explain.localisation import masks_of, pointing_game
 from helpers.explain.subject import make_subject

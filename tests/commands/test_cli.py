@@ -30,7 +30,7 @@ def command(monkeypatch):
     return replaced
 
 
-@pytest.mark.parametrize("command", [["kaggle", "prepare"], ["run"]])
+@pytest.mark.parametrize("command", [["kaggle", "check"], ["run"]])
 def test_help_comes_at_once_as_nothing_heavy_is_imported(command):
     code = (
         "import sys; from helpers.commands import cli\n"

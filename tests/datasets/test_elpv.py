@@ -3,8 +3,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from helpers import datasets
-from helpers.datasets import Source, near_duplicates, splits
+from helpers.datasets import Source, near_duplicates, sources, splits
 from helpers.datasets.cache import open_cache
 from helpers.datasets.settings import SplitSettings
 
@@ -12,8 +11,8 @@ PUBLISHED = Path(__file__).parents[2] / "data" / "elpv_groups.csv"
 
 
 @pytest.fixture(scope="module")
-def source() -> datasets.Source:
-    return datasets.load(SplitSettings(dataset="elpv"))
+def source() -> Source:
+    return sources.load(SplitSettings(dataset="elpv"))
 
 
 def test_the_set_is_whole_and_two_thirds_is_bad_and_one_third_good(source):

@@ -5,8 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from helpers import datasets
-from helpers.datasets import DataError
+from helpers.datasets import DataError, Source, sources
 from helpers.datasets.settings import SplitSettings
 
 
@@ -16,8 +15,8 @@ def fill(folder: Path, *names: str) -> None:
         Image.fromarray(np.zeros((4, 4), np.uint8)).save(folder / name)
 
 
-def load(root: Path, **settings) -> datasets.Source:
-    return datasets.load(SplitSettings(dataset=f"folder:{root}", **settings))
+def load(root: Path, **settings) -> Source:
+    return sources.load(SplitSettings(dataset=f"folder:{root}", **settings))
 
 
 def refused(root: Path, **settings) -> str:
@@ -26,7 +25,7 @@ def refused(root: Path, **settings) -> str:
     return str(caught.value)
 
 
-def labels(source: datasets.Source) -> dict[str, int]:
+def labels(source: Source) -> dict[str, int]:
     return dict(zip(source.table.id, source.table.label, strict=True))
 
 
@@ -168,12 +167,19 @@ def test_a_test_folder_is_the_official_test_set_without_labels(two_classes):
     assert table.official_split.to_dict() == {"a": "train", "b": "train", "c": "test", "d": "test"}
     assert table.label.isna().to_dict() == {"a": False, "b": False, "c": True, "d": True}
     assert source.caveats == "" and source.left_out == ()
+    for folder, name in {"test/Bad/today": "e.png", "test/good": "f.png"}.items():
+        fill(two_classes / folder, name)  # no class: a test folder has no labels
+    source = load(two_classes)
+    assert source.table.label.isna().sum() == 4
+    assert source.left_out[0].startswith(
+        "labels of test images, which the folders there say: 2 (bad, good)"
+    )
 
 
 def test_a_data_set_that_does_not_exist_is_refused(tmp_path):
     assert f"{tmp_path / 'nowhere'} is not a folder" in refused(tmp_path / "nowhere")
     with pytest.raises(DataError, match="nowhere does not exist"):
-        datasets.check_place(f"folder:{tmp_path}/nowhere")
+        sources.check_place(f"folder:{tmp_path}/nowhere")
     for name in ("folder", "folder:", "mnist", "elpv:x", "nexperia: ", ""):
         with pytest.raises(DataError, match=f"DATASET='{name}' is not one of"):
-            datasets.load(SplitSettings(dataset=name))
+            sources.load(SplitSettings(dataset=name))

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from sklearn.metrics import roc_auc_score
 
-from helpers.datasets.chips.write import write_dataset
+from helpers.datasets.chips import write_dataset
 from helpers.explain import localisation
 
 

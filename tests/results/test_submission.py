@@ -30,8 +30,16 @@ def test_a_good_file_comes_back_as_text_ids_and_float_scores(tmp_path, sample):
     assert frame["id"].tolist() == IDS
     assert frame["defect_score"].tolist() == [0.25, 0.0, 1.0, 0.001]
     assert frame["defect_score"].dtype == np.float64
-    marked = csv_file(tmp_path, "\ufeff" + GOOD, "with_bom.csv")  # as some spreadsheets write it
-    assert validate_submission(marked, sample)["id"].tolist() == IDS
+    for encoding in ("utf-8", "utf-8-sig"):  # the sample may have a mark, as spreadsheets write it
+        sample.write_text(sample.read_text(encoding="utf-8-sig"), encoding=encoding)
+        assert validate_submission(csv_file(tmp_path, GOOD), sample)["id"].tolist() == IDS
+
+
+def test_a_byte_order_mark_is_refused_since_the_contest_reads_it_as_part_of_the_header(
+    tmp_path, sample
+):
+    with pytest.raises(ArtifactError, match="byte order mark: save it as UTF-8 without BOM"):
+        validate_submission(csv_file(tmp_path, "\ufeff" + GOOD), sample)
 
 
 @pytest.mark.parametrize(
@@ -46,7 +54,7 @@ def test_a_good_file_comes_back_as_text_ids_and_float_scores(tmp_path, sample):
         ),
         ("id,defect_score\n007.bmp,0\n", ", line 2: id '007.bmp' is not in the test set"),
         ("id,defect_score\n7,0\n", ", line 2: id '7' is not in the test set"),
-        ("id,score\n007,0\n", " lacks the column(s) defect_score; it has id, score"),
+        ("id,score\n007,0\n", ": the header is id,score; write id,defect_score"),
         ("index,id,defect_score\n0,007,0\n", ": the header is index,id,defect_score"),
         ("id,defect_score\n", ": id '007' (row 1 of SAMPLE) is missing, 4 of 4 in all."),
         ("id,defect_score\n007,0,1\n", " has rows with more values than its header names"),
