@@ -13,21 +13,20 @@ import dataclasses
 import functools
 from collections.abc import Mapping
 
-import pandas as pd
-
-from helpers.core import devices, files
+from helpers.core import devices
 from helpers.core.members import Member, cross_fitted, sides
 from helpers.core.rules import SettingsError
 from helpers.datasets.group_prior import group_prior
-from helpers.datasets.split_file import keeps_groups_apart, waits_for
+from helpers.datasets.split_file import waits_for
 from helpers.models import backbones
 from helpers.models.record import CLASSICAL, Model
 from helpers.results.predictions import predictions_frame
 from helpers.runs import networks
 from helpers.runs.memo import Call, Run
-from helpers.training import baselines, features, patchcore
-from helpers.training.baselines import ScoredBaseline
+from helpers.training import features, patchcore
+from helpers.training.classifiers import ScoredClassifier, fittings
 from helpers.training.features import Features
+from helpers.training.known_classifiers import CLASSIFIERS
 from helpers.training.patchcore import NoMiddleLayersError
 
 FOLDER = "classical"  # of the fitted models, in the run's folder
@@ -45,22 +44,23 @@ def brightness(run: Run) -> dict[Model, Features | ByFold]:
     return {Model("lr", features="brightness"): features.brightness(run.split.id, images)}
 
 
-def fit(run: Run, models: Mapping[Model, Features | ByFold]) -> dict[Model, list[ScoredBaseline]]:
+def fit(run: Run, models: Mapping[Model, Features | ByFold]) -> dict[Model, list[ScoredClassifier]]:
     """Fit classical models side by side, once for each fold, and make them rows of the results."""
     settings, split = run.settings, run.split
-    seen = networks.SEEN + (["group"] if keeps_groups_apart(split) else [])
-    options = {name: getattr(settings, name) for name in ("folds", "trees", "seed", "cv_images")}
+    CLASSIFIERS["rf"][0].set_params(n_estimators=settings.trees)
+    options = {"folds": settings.folds, "cv_images": settings.cv_images}
+    members = cross_fitted(split, [settings.seed])
     calls = {
-        model: {
-            member: functools.partial(
-                baselines.score_baseline,
-                model.base.upper(),
-                embedded if isinstance(embedded, Features) else embedded[member.fold],
-                sides(split, member.fold)[seen],
-                **options,
-            )
-            for member in cross_fitted(split, [settings.seed])
-        }
+        model: fittings(
+            members,
+            CLASSIFIERS[model.base][0],
+            CLASSIFIERS[model.base][1],
+            embedded,
+            split,
+            settings.seed,
+            name=model.base,
+            **options,
+        )
         for model, embedded in models.items()
     }
     fitted = networks.each(run, calls, "classical models", FOLDER)
@@ -125,17 +125,3 @@ def patch_core(run: Run, weights: backbones.Weights) -> str:
         return f"PatchCore is left out: {error}."
     networks.add_model(run, model, fits, device=devices.device_name(devices.default_device()))
     return patchcore.about(list(fits.values()))
-
-
-def scores_by_size(run: Run) -> pd.DataFrame:
-    """Return `baselines.scores_by_size` of the run's pretrained features, computed once.
-
-    The table is empty if the run has no such features.
-    """
-    path = run.paths.features((run.notes.get("backbone") or "").partition(",")[0])
-    if not path.is_file():
-        return pd.DataFrame(columns=baselines.COLUMNS)
-    embedded = Features.of_arrays(files.load_arrays(path, "id", "embedding"))
-    seen = networks.SEEN + [name for name in ("group", "fold") if name in run.split]
-    place = "metrics/07_training_size_scores"
-    return run.once(place, baselines.scores_by_size, embedded, run.split[seen])

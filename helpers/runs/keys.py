@@ -67,6 +67,8 @@ def digestible(value: Any) -> Any:
     if dataclasses.is_dataclass(value):
         names = [field.name for field in dataclasses.fields(value)]
         return [kind, {name: digestible(getattr(value, name)) for name in names}]
+    if hasattr(value, "get_params"):  # an estimator of scikit-learn
+        return [type(value).__name__, digestible(value.get_params())]
     raise TypeError(f"{type(value).__name__} has no digest: give it an attribute `digest`")
 
 

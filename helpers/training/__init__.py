@@ -1,1 +1,1 @@
-"""The training loop, batches, inference, features, baselines and fine-tuning."""
+"""The training loop, batches, inference, features, classifiers and fine-tuning."""

@@ -50,7 +50,8 @@ from helpers.models.weights import BackboneError
 from helpers.results.out_of_fold import PROTOCOLS
 from helpers.runs.cells import training_images
 from helpers.runs.presets import PRESET_VALUES
-from helpers.training import allocator, baselines, features, fit, patchcore
+from helpers.training import allocator, classifiers, features, fit, patchcore
+from helpers.training.known_classifiers import CLASSIFIERS
 from helpers.training.settings import BaselineSettings, FinetuneSettings
 
 FOLDS = 5
@@ -122,9 +123,12 @@ def classical(
     settings = BaselineSettings()
     if not keeps_groups_apart(table):  # else the inner folds keep modules together
         table = table.drop(columns="group")
-    options = {key: getattr(settings, key) for key in ("folds", "trees", "cv_images")}
+    options = {key: getattr(settings, key) for key in ("folds", "cv_images")}
     embedded = embedded or frozen(LITE.format(0))
-    return _by_id(baselines.score_baseline(name, embedded, table, seed=seed, **options).scores)
+    fitted = classifiers.score_classifier(
+        *CLASSIFIERS[name.lower()], embedded, table, seed, name=name, **options
+    )
+    return _by_id(fitted.scores)
 
 
 def brightness(table: pd.DataFrame, seed: int) -> Scores:

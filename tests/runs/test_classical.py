@@ -8,8 +8,9 @@ from helpers.core.rules import SettingsError
 from helpers.models.record import Model
 from helpers.models.weights import find_weights
 from helpers.runs import classical
-from helpers.training import baselines
+from helpers.training import classifiers
 from helpers.training.features import Features
+from helpers.training.known_classifiers import CLASSIFIERS
 from helpers.training.settings import BaselineSettings
 from tests.conftest import folded_split
 from tests.small_run import open_run
@@ -55,7 +56,9 @@ def test_the_classifier_of_a_fold_sees_the_features_of_the_network_without_this_
     for fold, own in by_fold.items():
         inside = split[(split.split != "test") & (split.fold != fold).fillna(False)]
         y = inside.label.to_numpy(np.int64)
-        fitted = baselines.fit_baseline("LDA", own.of(inside.id), y, folds=2, trees=5, seed=0)
+        fitted = classifiers.fit_classifier(
+            *CLASSIFIERS["lda"], own.of(inside.id), y, 0, folds=2, name="lda"
+        )
         ids = split.id[(split.fold == fold).fillna(False)]
         np.testing.assert_allclose(found[ids], fitted.defect_score(own.of(ids)), atol=1e-6)
 
@@ -66,7 +69,7 @@ def test_brightness_and_the_four_models_are_rows_and_are_fitted_once(run):
     fitted = classical.fit(run, models)
     assert {*run.models()} == {"lr_on_brightness", "lda", "rf", "lr", "svm"}
     assert all(len(fits) == 3 for fits in fitted.values())
-    assert baselines.fitted_table(fitted).Model[0] == "Brightness alone"
+    assert classifiers.fitted_table(fitted).Model[0] == "Brightness alone"
     classical.fit(run, models)
     assert len(run.notes["reused"]) == 15
 

@@ -1,0 +1,239 @@
+"""Classical models on embeddings: any classifier of scikit-learn becomes a row of the table.
+
+    calls = fittings(members, KNeighborsClassifier(), {"n_neighbors": [3, 10]}, vectors, split, 0)
+
+The embeddings are standardised first. Hyper-parameters are chosen by cross-validation inside the
+training set alone, so nothing is chosen by the validation numbers of the table.
+"""
+
+from __future__ import annotations
+
+import functools
+import time
+import warnings
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.special import expit
+from sklearn.base import BaseEstimator, clone
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.model_selection import GridSearchCV, PredefinedSplit
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import StandardScaler
+
+from helpers.core import seeding
+from helpers.core.members import Member, sides, stratified_folds
+from helpers.datasets.split_file import keeps_groups_apart
+from helpers.models.record import Model
+from helpers.training.features import Features
+
+Grid = Mapping[str, Sequence[Any]]  # parameter of the estimator -> values
+LARGEST_LOGIT = 15.0  # of LDA on training images; a CSV's 9 digits tell scores apart up to about 20
+SVM_IMAGES = 50_000  # that an SVM is fitted on at most: its time grows with the square
+
+
+@dataclass(frozen=True)
+class FittedClassifier:
+    """A classifier and how it was chosen."""
+
+    model: BaseEstimator
+    chosen: dict[str, Any]
+    cv_auc: float  # mean AUC over the folds of the training set
+    temperature: float | None = None  # LDA's logits are divided by it; other models have none
+
+    def defect_score(self, embeddings: np.ndarray) -> np.ndarray:
+        """Return the probability of bad (N,) of embeddings (N, D).
+
+        LDA's logits on fine-tuned features exceed 100: their probabilities would all be 1, and the
+        order of the images would be lost. `temperature` brings those of the training images down to
+        `LARGEST_LOGIT`.
+        """
+        if self.temperature:
+            logits = self.model.decision_function(embeddings).astype(np.float64)
+            return expit(logits / self.temperature)
+        return np.clip(self.model.predict_proba(embeddings)[:, 1].astype(np.float64), 0, 1)
+
+
+@dataclass(frozen=True)
+class ScoredClassifier:
+    """The scores of a classifier, and how it was chosen."""
+
+    scores: pd.DataFrame  # id, split, defect_score of the rows "val" and "test"
+    chosen: dict[str, Any]
+    cv_auc: float
+    seconds: float
+
+
+def fittings(
+    members: Iterable[Member],
+    estimator: BaseEstimator,
+    grid: Grid,
+    features: Features | Mapping[int | None, Features],
+    split: pd.DataFrame,
+    seed: int,
+    **options: Any,
+) -> dict[Member, functools.partial[ScoredClassifier]]:
+    """Return the call of `score_classifier` for each member: nothing is fitted yet.
+
+    `features` may be those of each fold: of the network that has not seen this fold.
+    """
+    seen = ["id", "label", "split"] + (["group"] if keeps_groups_apart(split) else [])
+    return {
+        member: functools.partial(
+            score_classifier,
+            estimator,
+            grid,
+            features if isinstance(features, Features) else features[member.fold],
+            sides(split, member.fold)[seen],
+            seed,
+            **options,
+        )
+        for member in members
+    }
+
+
+def score_classifier(
+    estimator: BaseEstimator,
+    grid: Grid,
+    features: Features,
+    table: pd.DataFrame,
+    seed: int,
+    **options: Any,
+) -> ScoredClassifier:
+    """Fit a classifier on the rows `train` of a table, and score the others.
+
+    `table` has `id`, `label`, `split`, and `group` if the folds inside should keep groups together;
+    `options` are folds, cv_images and name of `fit_classifier`.
+    """
+    started = time.monotonic()
+    train = table[table.split == "train"]
+    fitted = fit_classifier(
+        estimator,
+        grid,
+        features.of(train.id),
+        train.label.to_numpy(dtype=np.int64),
+        seed,
+        groups=train.group.to_numpy() if "group" in table else None,
+        **options,
+    )
+    scored = table.loc[table.split.isin(["val", "test"]), ["id", "split"]].reset_index(drop=True)
+    scores = scored.assign(defect_score=fitted.defect_score(features.of(scored.id)))
+    return ScoredClassifier(
+        scores, fitted.chosen, round(fitted.cv_auc, 4), round(time.monotonic() - started, 1)
+    )
+
+
+def fit_classifier(
+    estimator: BaseEstimator,
+    grid: Grid,
+    embeddings: np.ndarray,
+    labels: np.ndarray,
+    seed: int,
+    *,
+    folds: int = 5,
+    cv_images: int = 0,
+    groups: np.ndarray | None = None,
+    name: str = "own",
+) -> FittedClassifier:
+    """Choose hyper-parameters by cross-validated AUC, then fit on all training rows.
+
+    A copy of `estimator` is fitted, with a `random_state` of its own if it takes one and has none;
+    an SVC on at most `SVM_IMAGES`, stratified by class: `chosen` then says how many. `grid` holds
+    its parameters, which are chosen on at most `cv_images` rows, stratified; 0: all. The folds are
+    stratified, and keep `groups` (N,) together if they can. `embeddings` are (N, D) float32, and
+    label 1 is bad. `name` and `seed` set all random draws.
+
+    Raises:
+        ValueError: a class has fewer than two rows.
+    """
+    random_state = seeding.stream_seed(seed, f"baseline {name.upper()}") % 2**31
+    limited = type(estimator).__name__ == "SVC" and len(labels) > SVM_IMAGES
+    if limited:
+        kept = _sample(labels, SVM_IMAGES, folds, random_state)
+        embeddings, labels = embeddings[kept], labels[kept]
+        groups = None if groups is None else groups[kept]
+    smallest = int(np.bincount(labels, minlength=2).min())
+    if smallest < 2:
+        raise ValueError(f"{name} needs two training images of each class; one has {smallest}")
+    folds = min(folds, smallest)
+    rows = _sample(labels, cv_images, folds, random_state)
+    of_rows = None if groups is None else groups[rows]
+    splitter = _inner_folds(labels[rows], folds, random_state, of_rows)
+    pipeline = _pipeline(estimator, random_state)
+    steps = {f"model__{key}": list(values) for key, values in grid.items()}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # a grid's far ends may not converge
+        search = GridSearchCV(pipeline, steps, scoring="roc_auc", cv=splitter, refit=False)
+        search.fit(embeddings[rows], labels[rows])
+        model = pipeline.set_params(**search.best_params_)
+        if not hasattr(model, "predict_proba"):
+            # Platt's sigmoid on out-of-fold margins turns an SVM's distances into probabilities.
+            # On a large set two folds are enough: an SVM's time grows with the square.
+            whole = len(rows) == len(labels)
+            cv = splitter if whole else _inner_folds(labels, 2, random_state, groups)
+            model = CalibratedClassifierCV(model, cv=cv, ensemble=False)
+        model.fit(embeddings, labels)
+    chosen = {key.removeprefix("model__"): value for key, value in search.best_params_.items()}
+    chosen |= {"images": len(labels)} if limited else {}
+    temperature = None
+    if isinstance(estimator, LinearDiscriminantAnalysis):
+        largest = float(np.abs(model.decision_function(embeddings)).max())
+        temperature = max(1.0, largest / LARGEST_LOGIT)
+    return FittedClassifier(model, chosen, float(search.best_score_), temperature)
+
+
+def _pipeline(estimator: BaseEstimator, random_state: int) -> Pipeline:
+    model = clone(estimator)
+    if model.get_params().get("random_state", 0) is None:
+        model.set_params(random_state=random_state)
+    return Pipeline([("scale", StandardScaler()), ("model", model)])
+
+
+def _inner_folds(
+    labels: np.ndarray, folds: int, random_state: int, groups: np.ndarray | None
+) -> PredefinedSplit:
+    """Return folds that each have both classes: by groups, or if these are too few, by images."""
+    fold = stratified_folds(labels, folds, random_state, groups)
+    if any(len(np.unique(labels[fold == number])) < 2 for number in np.unique(fold)):
+        fold = stratified_folds(labels, folds, random_state)
+    return PredefinedSplit(fold)
+
+
+def _sample(labels: np.ndarray, limit: int, folds: int, random_state: int) -> np.ndarray:
+    """Return the rows of a sample of `limit`, each class in proportion, a row for each fold."""
+    if not 0 < limit < len(labels):
+        return np.arange(len(labels))
+    order = np.random.default_rng(random_state).permutation(len(labels))
+    kept = []
+    for label in np.unique(labels):
+        of_class = order[labels[order] == label]
+        kept.append(of_class[: max(folds, round(limit * len(of_class) / len(labels)))])
+    return np.sort(np.concatenate(kept))
+
+
+def fitted_table(fitted: Mapping[Model, Iterable[ScoredClassifier]]) -> pd.DataFrame:
+    """Return what each model chose, how good that was inside its training set, and the seconds.
+
+    If folds have chosen differently, each choice is followed by the number of folds.
+    """
+    table = []
+    for model, of_model in fitted.items():
+        fits = list(of_model)
+        chosen = Counter(
+            ", ".join(f"{name} = {value}" for name, value in fit.chosen.items()) for fit in fits
+        )
+        several = "; ".join(f"{words} in {n}" for words, n in chosen.most_common())
+        row = {
+            "Model": model.title,
+            "Chosen": f"{several} of {len(fits)} folds" if len(chosen) > 1 else next(iter(chosen)),
+            "AUC inside training": f"{100 * np.mean([fit.cv_auc for fit in fits]):.1f}",
+            "Seconds": f"{sum(fit.seconds for fit in fits):.1f}",
+        }
+        table.append(row)
+    return pd.DataFrame(table)

@@ -1,0 +1,135 @@
+"""Classical models: the report's four, and an estimator of a cell."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.datasets import make_classification
+from sklearn.linear_model import RidgeClassifier
+from sklearn.metrics import roc_auc_score
+from sklearn.neighbors import KNeighborsClassifier
+
+from helpers.core.members import Member
+from helpers.core.rules import SettingsError
+from helpers.models.record import Model
+from helpers.training import classifiers
+from helpers.training.classifiers import fit_classifier, fittings, score_classifier
+from helpers.training.features import Features
+from helpers.training.known_classifiers import CLASSIFIERS
+
+
+@pytest.fixture(scope="module")
+def problem():
+    x, y = make_classification(300, 12, n_informative=6, class_sep=1.2, random_state=0)
+    return x[:200].astype(np.float32), y[:200], x[200:].astype(np.float32), y[200:]
+
+
+@pytest.mark.parametrize("name", ["lda", "rf", "lr", "svm"])
+def test_each_model_learns_and_gives_probabilities_of_bad_the_same_for_a_seed(problem, name):
+    x, y, x_new, y_new = problem
+    fitted = fit_classifier(*CLASSIFIERS[name], x, y, 0, folds=3, name=name)
+    scores = fitted.defect_score(x_new)
+    assert scores.shape == (100,) and scores.min() >= 0 and scores.max() <= 1
+    assert roc_auc_score(y_new, scores) > 0.8
+    assert fitted.cv_auc > 0.8 and fitted.chosen
+    assert name != "svm" or fitted.model.cv.get_n_splits() == 3
+    again = fit_classifier(*CLASSIFIERS[name], x, y, 0, folds=3, name=name)
+    np.testing.assert_allclose(again.defect_score(x_new), scores, atol=1e-12)
+
+
+@pytest.fixture
+def opposite():
+    """Features and a table; val shows the opposite label, and more clearly than train and test."""
+    sides = np.repeat(["train", "val", "test"], 40)
+    labels = np.arange(120) % 2
+    factor = pd.Series(sides).map({"train": 1, "val": -2, "test": 2}).to_numpy()
+    x = (factor * (2 * labels - 1) + np.random.default_rng(0).normal(size=120) / 4)[:, None]
+    ids = np.array([f"{i:03d}" for i in range(120)])
+    table = pd.DataFrame({"id": ids, "label": labels, "split": sides})
+    return Features(ids, x.astype(np.float32)), table
+
+
+def aucs(found, table):
+    rows = found.scores.merge(table[["id", "label"]], on="id").groupby("split")
+    return {side: roc_auc_score(own.label, own.defect_score) for side, own in rows}
+
+
+def test_models_are_fitted_on_train_alone_and_score_val_and_test(opposite):
+    for entry in (*CLASSIFIERS.values(), (RidgeClassifier(), {"alpha": [1.0]})):
+        found = score_classifier(*entry, *opposite, 0)
+        assert aucs(found, opposite[1]) == {"val": 0, "test": 1}, entry
+
+
+def test_an_estimator_of_a_cell_is_a_row_alone_or_by_name(opposite, monkeypatch):
+    features, split = opposite
+    monkeypatch.setitem(CLASSIFIERS, "knn", (KNeighborsClassifier(), {"n_neighbors": [3, 9]}))
+    calls = fittings([Member(0)], *CLASSIFIERS["knn"], features, split, 0, folds=3)
+    found = calls[Member(0)]()
+    assert aucs(found, split) == {"val": 0, "test": 1} and found.chosen["n_neighbors"] in (3, 9)
+    assert not hasattr(CLASSIFIERS["knn"][0], "classes_")  # a copy was fitted
+    with pytest.raises(SettingsError, match=r"'kn' is not one of lda, .* did you mean knn"):
+        CLASSIFIERS["kn"]
+
+
+def test_the_folds_inside_keep_groups_together_if_the_table_names_them(monkeypatch):
+    seen, plain = [], classifiers.stratified_folds
+    monkeypatch.setattr(
+        classifiers, "stratified_folds", lambda *given: seen.append(given[3:]) or plain(*given)
+    )
+    ids, labels = np.arange(40).astype(str), np.arange(40) % 2
+    table = pd.DataFrame({"id": ids, "label": labels, "split": ["train"] * 36 + ["test"] * 4})
+    planted = Features(ids, labels[:, None].astype(np.float32))
+    for given in (table, table.assign(group=[f"g{i // 4}" for i in range(40)])):
+        score_classifier(*CLASSIFIERS["lr"], planted, given, 0, folds=2)
+    assert seen[0] == (None,) and seen[1][0].tolist() == [f"g{i // 4}" for i in range(36)]
+
+
+def test_the_table_says_what_folds_have_chosen_differently():
+    scores = pd.DataFrame({"id": ["a"], "split": ["val"], "defect_score": [0.5]})
+    fits = [
+        classifiers.ScoredClassifier(scores, chosen, auc, 1.0)
+        for chosen, auc in (({"C": 1}, 0.8), ({"C": 1}, 0.9), ({"C": 3}, 1.0))
+    ]
+    several, alone = classifiers.fitted_table({Model("svm"): fits, Model("lr"): fits[:1]}).values
+    expected = "C = 1 in 2; C = 3 in 1 of 3 folds"
+    assert several.tolist() == ["SVM", expected, "90.0", "3.0"]
+    assert alone.tolist() == ["LR", "C = 1", "80.0", "1.0"]
+
+
+def test_lda_keeps_the_order_of_images_of_which_it_is_sure():
+    rng, labels = np.random.default_rng(0), np.arange(200) % 2
+    x = (rng.normal(size=(200, 4)) + 12 * labels[:, None]).astype(np.float32)
+    fitted = fit_classifier(*CLASSIFIERS["lda"], x, labels, 0, folds=3)
+    logits, scores = fitted.model.decision_function(x), fitted.defect_score(x)
+    assert np.abs(logits).max() > 100 and scores.min() >= 0 and scores.max() <= 1
+    written = np.array([float(f"{score:.9g}") for score in scores])  # as in a CSV
+    assert (np.diff(written[logits.argsort()]) >= 0).all()
+    assert len(set(written)) > 190
+
+
+def test_hyper_parameters_of_a_large_set_are_chosen_on_a_sample_and_fitted_on_all(monkeypatch):
+    labels = np.repeat([0, 1], [950, 50])
+    rows = classifiers._sample(labels, 200, folds=5, random_state=0)
+    assert np.bincount(labels[rows]).tolist() == [190, 10] and len(set(rows)) == 200
+    assert np.bincount(labels[classifiers._sample(labels, 20, 5, 0)]).tolist() == [19, 5]
+    searched, search = [], classifiers.GridSearchCV.fit
+    monkeypatch.setattr(
+        classifiers.GridSearchCV,
+        "fit",
+        lambda self, x, y: searched.append((len(x), self.cv.get_n_splits())) or search(self, x, y),
+    )
+    x = np.random.default_rng(0).normal(size=(1000, 3)).astype(np.float32)
+    fitted = fit_classifier(*CLASSIFIERS["lr"], x, labels, 0, folds=3, cv_images=200)
+    assert searched == [(200, 3)] and fitted.model.named_steps["scale"].n_samples_seen_ == 1000
+
+
+def test_an_svm_is_fitted_on_a_sample_of_a_very_large_set_and_says_so(problem, monkeypatch):
+    x, y, *_ = problem
+    monkeypatch.setattr(classifiers, "SVM_IMAGES", 80)
+    groups = np.arange(len(y)) // 4
+    svm, lr = (
+        fit_classifier(*CLASSIFIERS[name], x, y, 0, folds=3, groups=groups)
+        for name in ("svm", "lr")
+    )
+    assert svm.chosen["images"] == 80 and "images" not in lr.chosen
+    (fitted,) = svm.model.calibrated_classifiers_
+    assert fitted.estimator.named_steps["scale"].n_samples_seen_ == 80
