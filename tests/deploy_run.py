@@ -13,11 +13,11 @@ from helpers.core.members import Member
 from helpers.darts import network
 from helpers.darts.genotypes import PUBLISHED
 from helpers.darts.settings import NetworkSettings
+from helpers.decisions import decision
 from helpers.deploy import predictor
 from helpers.deploy.description import NAME, Description, sealed
 from helpers.models import backbones
 from helpers.models.spec import Network
-from helpers.results import decision
 from helpers.runs import stages
 from helpers.runs.parts import describe_models
 from tests import faults

@@ -8,9 +8,9 @@ from helpers.core import files
 from helpers.core.members import cross_fitted, sides
 from helpers.core.paths import RunPaths
 from helpers.datasets.split_file import read_split
+from helpers.decisions.settings import DecisionSettings
 from helpers.models.record import Model
 from helpers.results import predictions
-from helpers.results.settings import DecisionSettings
 from helpers.runs import networks, record, stages
 
 

@@ -9,7 +9,7 @@ from helpers.core import paths
 from helpers.core.metrics import alike, rate_interval
 from helpers.core.style import percent
 from helpers.core.tables import fill
-from helpers.results.operating_point import threshold_for_escape_rate
+from helpers.decisions.operating_point import threshold_for_escape_rate
 from helpers.results.out_of_fold import AUCS, PROTOCOLS, read_folder, three_columns
 from tests.benchmarks import planted, population, search_null, subnets, tries
 

@@ -245,6 +245,42 @@ def group_numbers(groups: ArrayLike, n: int) -> np.ndarray:
     return numbers
 
 
+class Sweep(NamedTuple):
+    """All thresholds that decide differently, ascending, with their escapes and overkill (T,)."""
+
+    thresholds: np.ndarray
+    n_escaped: np.ndarray
+    n_overkilled: np.ndarray
+
+
+def threshold_sweep(labels: ArrayLike, scores: ArrayLike) -> Sweep:
+    """Return all thresholds worth trying, half-way between neighbouring scores.
+
+    The first calls every part bad, the last every part good.
+    """
+    labels, scores = check_both_classes(labels, scores)
+    values, group = np.unique(scores, return_inverse=True)
+    half_way = values[:-1] + np.diff(values) / 2
+    half_way = np.where(half_way > values[:-1], half_way, values[1:])  # no float in between
+    thresholds = np.concatenate([values[:1], half_way, [np.nextafter(values[-1], np.inf)]])
+    bad, good = (np.bincount(group, labels == c).astype(int) for c in (1, 0))
+    n_escaped = np.concatenate([[0], bad.cumsum()])
+    n_overkilled = good.sum() - np.concatenate([[0], good.cumsum()])
+    return Sweep(thresholds, n_escaped, n_overkilled)
+
+
+def most_accurate_threshold(labels: ArrayLike, scores: ArrayLike, bad_rate: float) -> float:
+    """Return the threshold with the fewest mistakes on the line; the lowest of equals.
+
+    Good and bad parts are weighted as on a line where the fraction `bad_rate` is bad.
+    """
+    sweep = threshold_sweep(labels, scores)
+    escapes = bad_rate * (sweep.n_escaped / sweep.n_escaped[-1])
+    overkill = (1 - bad_rate) * (sweep.n_overkilled / sweep.n_overkilled[0])
+    best = np.argmin((escapes + overkill).round(12))  # rounded: equal rates must compare equal
+    return float(sweep.thresholds[best])
+
+
 def exact_interval(count: int, total: int) -> Interval:
     """Return Clopper and Pearson's exact interval of `count / total` (1934), never too narrow."""
     low = stats.beta.ppf(TAILS[0], count, total - count + 1) if count > 0 else 0.0

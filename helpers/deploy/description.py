@@ -21,21 +21,19 @@ from pydantic.dataclasses import dataclass
 from helpers.core import files, metrics
 from helpers.core.rules import STRICT
 from helpers.core.style import LABEL_NAMES, percent_up, told_apart
+from helpers.decisions.calibration import apply_temperature
 from helpers.models import backbones
 from helpers.models.backbones import PretrainedClassifier
 from helpers.models.spec import Network
 from helpers.models.weights import licence_of
-from helpers.results import findings
-from helpers.results.calibration import apply_temperature
-from helpers.results.operating_point import Rule
 from helpers.results.predictions import Scored
 
 NAME = "model.json"
 VERDICTS = ("pass", "look again", "reject")  # in the order of their scores
-RULE: Rule = "expected"  # the promise that verdicts follow
+RULE = "expected"  # the promise that verdicts follow
 CAVEAT = "The promise holds for parts that are drawn like those held out"
 CHOSEN = "; it is a little too good if they also chose the epoch"
-TAUGHT = "; it is too good, since the network's teachers have seen the held-out parts"
+ALIKE = " It is for independent parts, and those of a group (lot) are alike."
 Count = Annotated[int, Field(ge=1)]
 
 
@@ -168,10 +166,10 @@ def describe(
             rule=RULE,
             asked_escape_rate=float(point.asked),
             promised_escape_rate=float(point.promised),
-            held_out_bad_parts=int(point.val_bad),
-            overkill_rate=float(point.val_overkill_rate),
+            held_out_bad_parts=int(point.bad),
+            overkill_rate=float(point.overkill_rate),
             val_auc=float(metrics.roc_auc(labels, scores)) if labels.any() else None,
-            caveat=point.get("caveat") or caveat_of(deployed, float(point.asked)),
+            caveat=point.get("caveat") or caveat_of(deployed),
             weights=weights if backbone else "",
             weights_licence=licence_of(backbone, weights) if backbone else "",
             made_with=facts.made_with,
@@ -187,19 +185,11 @@ def backbone_of(model: Network) -> str:
     return model.spec.options.get("backbone", "")  # PatchCore's
 
 
-def caveat_of(deployed: Scored, asked: float) -> str:
-    """Return the conditions of a promised escape rate in words.
-
-    Verdicts follow the rule for single parts. If the split keeps groups apart, the text says so,
-    and adds what the rule for groups (lots) can promise.
-    """
-    text = CAVEAT
-    if deployed.calibration_fold is None:  # else the last epoch is kept, and teachers are blind too
-        text += "" if deployed.model.base == "patchcore" else CHOSEN  # it has no epochs
-        text += TAUGHT if deployed.model.teacher else ""
-    lots = findings.held_out(deployed, asked)[1]
-    apart = f" It is for independent parts, and those of a group (lot) are alike. {lots}"
-    return f"{text}.{apart if lots else ''}"
+def caveat_of(deployed: Scored) -> str:
+    """Return the conditions of a promised escape rate in words."""
+    is_chosen = deployed.calibration_fold is None and deployed.model.base != "patchcore"
+    text = f"{CAVEAT}{CHOSEN if is_chosen else ''}."  # PatchCore has no epochs, folds keep the last
+    return text + (ALIKE if deployed.groups_apart else "")
 
 
 def read_description(folder: Path) -> Description | None:

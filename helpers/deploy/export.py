@@ -28,11 +28,11 @@ from torch import Tensor, nn
 from helpers.core import files
 from helpers.core.errors import UserError
 from helpers.datasets import cache, region
+from helpers.decisions.calibration import NEAREST_TO_CERTAIN
 from helpers.deploy.description import NAME, VERDICTS
 from helpers.deploy.predictor import Opened, TrainedModel
 from helpers.models.compiled import import_openvino
 from helpers.models.spec import Network
-from helpers.results.calibration import NEAREST_TO_CERTAIN
 from helpers.training.batches import normalise, symmetry
 
 Format = Literal["openvino", "onnx", "torch"]

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic.dataclasses import dataclass
 
 from helpers.core.rules import STRICT, Text, setting
-from helpers.results.settings import LINE_BAD_RATE
+from helpers.decisions.settings import LINE_BAD_RATE
 
 MOST_OWN_IMAGES = 200  # of a folder that is asked about; `helpers.score` takes any number
 

@@ -15,7 +15,6 @@ from helpers.core import metrics, tables
 from helpers.core.metrics import Interval
 from helpers.core.style import OUT_OF_FOLD
 from helpers.results.comparison import paired, with_ends
-from helpers.results.operating_point import most_accurate_threshold
 from helpers.results.predictions import Scored, common
 from helpers.results.results_table import chosen_by
 
@@ -129,7 +128,7 @@ def _gain(scored: Mapping[str, Scored], claim: Claim) -> Interval:
     is_right = {}
     for name, model in models.items():
         labels, scores = model.labels_scores("val")
-        called = scores >= most_accurate_threshold(labels, scores, float(labels.mean()))
+        called = scores >= metrics.most_accurate_threshold(labels, scores, float(labels.mean()))
         is_right[name] = (called == labels).astype(float)
     better, worse = (np.mean([is_right[name] for name in names], axis=0) for names in claim[2:])
     return metrics.mean_interval(better - worse, model.blocks("val"), -1)

@@ -7,18 +7,19 @@ test (DeLong, DeLong and Clarke-Pearson 1988, with Sun and Xu's fast ranks 2014)
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
 from helpers.core import metrics
+from helpers.core.finding import Finding
+from helpers.core.style import SIGNIFICANT
 from helpers.results.predictions import Scored, common
 
-# columns of `subgroup_table` and `size_table` for the eye, see `core.tables`
+# columns of `subgroup_table` for the eye, see `core.tables`
 KINDS = {"Kind or group": "{kind}", "Good": "{n_good}", "Bad": "{n_bad}", "AUC": "{auc:%[]}"}
-SIZES = {"Images": "{images:,.0f}", "AUC": "{auc:%[]}", "Gain over the size before": "{gain:+%[]}"}
 
 
 def compare_with(scored: Mapping[str, Scored], reference: str) -> pd.DataFrame:
@@ -59,6 +60,36 @@ def paired(one: Scored, other: Scored) -> tuple[metrics.Comparison, tuple[float,
     difference = metrics.auc_difference(labels, scores, other_scores, first.blocks())
     aucs = metrics.roc_auc(labels, scores), metrics.roc_auc(labels, other_scores)
     return difference, aucs
+
+
+def verdict(difference: float, p_value: float) -> str:
+    """Return the verdict on a difference of AUCs: "ahead", "behind" or "no difference seen"."""
+    if not p_value < SIGNIFICANT:
+        return "no difference seen"
+    return "ahead" if difference > 0 else "behind"
+
+
+def gain(one: Scored, other: Scored) -> Finding:
+    """Return the AUC of one model minus that of another, by the paired test, as a finding.
+
+    For several pairs see `gains`, which corrects for their number.
+    """
+    return gains([(one, other)])[0]
+
+
+def gains(pairs: Iterable[tuple[Scored, Scored]]) -> list[Finding]:
+    """Return a finding for each pair of models; the verdicts are corrected by Holm."""
+    compared = [(one, other, paired(one, other)[0]) for one, other in pairs]
+    corrected = holm([difference.p_value for *_, difference in compared])
+    return [
+        Finding(
+            f"{one.model.title} minus {other.model.title}, {one.judged_by} AUC",
+            *difference[:3],
+            verdict(difference.difference, p),
+            "points",
+        )
+        for (one, other, difference), p in zip(compared, corrected, strict=True)
+    ]
 
 
 def holm(p_values: ArrayLike) -> np.ndarray:
@@ -103,30 +134,3 @@ def subgroup_table(
 def with_ends(name: str, interval: metrics.Interval) -> dict[str, float]:
     """Return the columns of an interval: `<name>`, `<name>_low` and `<name>_high`."""
     return dict(zip((name, f"{name}_low", f"{name}_high"), interval, strict=True))
-
-
-def size_table(scores: pd.DataFrame, split: pd.DataFrame, by_groups: bool = False) -> pd.DataFrame:
-    """Return the AUC for each number of training images, and the gain over the size before.
-
-    AUC, gain and the ends of their intervals are means over the draws; units of the intervals are
-    images, or the groups of the split if `by_groups`. See `training.baselines.scores_by_size`.
-    """
-    columns = ["images", "auc", "auc_low", "auc_high", "gain", "gain_low", "gain_high"]
-    facts = split.set_index("id")
-    before: list[np.ndarray] = []
-    rows = []
-    for _, drawn in scores.groupby("share"):
-        draws = [draw.set_index("id").defect_score for _, draw in drawn.groupby("draw")]
-        labels = facts.label.loc[draws[0].index].to_numpy(dtype=np.int64)
-        groups = facts.group.loc[draws[0].index].to_numpy() if by_groups else None
-        now = [draw.to_numpy() for draw in draws]
-        aucs = [metrics.auc_interval(labels, draw, groups) for draw in now]
-        gains = [(np.nan,) * 3]
-        if before:
-            # the draws of one size are compared with those of the other in turn
-            pairs = [(now[i % len(now)], draw) for i, draw in enumerate(before)]
-            gains = [metrics.auc_difference(labels, *pair, groups)[:3] for pair in pairs]
-        images = round(drawn.images.mean())  # groups differ in size
-        rows.append([images, *np.mean(aucs, axis=0), *np.mean(gains, axis=0)])
-        before = now
-    return pd.DataFrame(rows, columns=columns)

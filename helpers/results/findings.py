@@ -10,30 +10,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import numpy as np
 import pandas as pd
-from scipy.stats import rankdata
 
-from helpers.core.metrics import alike, exact_interval, group_numbers, rate_interval
-from helpers.core.style import SIDES, SIGNIFICANT, p_value, percent, percent_up, with_interval
+from helpers.core.metrics import rate_interval
+from helpers.core.style import SIGNIFICANT, p_value, percent, with_interval
 from helpers.core.tables import MISSING, fill
-from helpers.datasets.split_file import FEWEST_BAD
 from helpers.results.claims import AUC, CLAIMS
 from helpers.results.comparison import holm, paired
-from helpers.results.decision import PROMISES, what_promises
-from helpers.results.operating_point import (
-    chance_of_escapes,
-    outgoing_ppm,
-    promised_rate,
-    units_needed,
-)
 from helpers.results.out_of_fold import PRIOR
 from helpers.results.predictions import Scored
 from helpers.results.results_table import best_model, chosen_by, rivals
 
 CELLS = {"darts_v2": "the published cell", "darts_searched": "the searched cell"}
-FOLDS = 5  # that `CROSS_FIT` usually has
-LINES = (0.02, 0.0005)  # shares of bad parts on a line, as examples
 FEWEST_GROUPS = 10  # behind an interval that is worth reading
 
 
@@ -155,162 +143,6 @@ def mistakes(wrong: pd.DataFrame, judged: pd.DataFrame) -> str:
     return f"{' and '.join(texts)}." if texts else ""
 
 
-def promise(
-    points: pd.DataFrame, scored: Scored, bad_rate: float, unit: str = "group"
-) -> list[str]:
-    """Say if the promised escape rate held, how many bad parts leave the line, and what looks find.
-
-    `points` is `decision.operating_table` on a line where the fraction `bad_rate` is bad, `scored`
-    the model as it is deployed, `unit` the word for a group, such as "module".
-    """
-    side = scored.judged_on
-    row = points[(points.model == scored.name) & (points.rule == "expected")].iloc[0]
-    (labels, scores), groups = scored.labels_scores(), scored.groups()
-    looked = (scores >= row.threshold) & (scores < row.reject_threshold)
-    row = {name.removeprefix(f"{side}_"): value for name, value in row.items()}
-    escapes, n_bad, n_found = int(row["escapes"]), int(row["bad"]), int(looked[labels == 1].sum())
-    seen = "; these have chosen the thresholds" if side == "val" else ""
-    limit = "{escape_rate:%[]} %"
-    if not escapes:
-        limit = f"95 % interval to {percent(exact_interval(0, n_bad).high)} %"
-        if groups is not None:
-            n_groups = len(np.unique(group_numbers(groups, len(groups))[labels == 1]))
-            limit += " if parts are independent, to {escape_rate_high:%} % if only their "
-            limit += f"{_count(n_groups, unit)} are"
-    after, on = percent(looked[labels == 0].mean()), f"{SIDES[side]} part"
-    kept, rates = (row["promised"], row["overkill_rate"]), dict.fromkeys([bad_rate, *LINES])
-    ppm = [float(f"{outgoing_ppm(*kept, rate):.2g}") for rate in rates]
-    most = [f"{n:,.0f} ppm with {100 * rate:.3g} %" for n, rate in zip(ppm, rates, strict=True)]
-    missed = f" If the person misses {'it' if n_found == 1 else 'them'}, the escapes are "
-    missed += f"{escapes + n_found} of {n_bad}."
-    said = (
-        f"{scored.model.title} promises {{promised:up}} % escapes on average; {escapes or 'none'} "
-        f"of {_count(n_bad, f'bad {on}')} escaped ({limit}){seen}. {{good_passed:%[]}} % of the "
-        f"good parts pass without a look, {after} % after one, {{overkill_rate:%}} % are rejected.",
-        "If the promise is just kept, about this much of what leaves a line is bad: "
-        f"{', '.join(most)} bad parts on the line.",
-        f"{looked.sum()} of {_count(len(labels), on)} are looked at again, and "
-        f"{n_found or 'none'} of them {'is' if n_found < 2 else 'are'} bad."
-        f"{missed if n_found else ''} On a line with {100 * bad_rate:.3g} % bad parts that is "
-        f"{1000 * row['reviewed']:.0f} looks per 1,000 parts.",
-    )
-    return [fill(text, row) for text in said]
-
-
-def one_part(scored: Scored, threshold: float) -> str:
-    """Say which held-out bad part sets the threshold, and what the next one would change.
-
-    Nothing is said if bad parts are below the threshold, or if as many good parts would pass at
-    the next one.
-    """
-    labels, scores = scored.labels_scores("val")
-    ids = scored.ids("val")[labels == 1][order := np.argsort(scores[labels == 1], kind="stable")]
-    first, *others = scores[labels == 1][order]
-    labels, scores = scored.labels_scores()
-    passed = [np.mean(scores[labels == 0] < t) for t in (threshold, *others[:1])]
-    if first < threshold or passed[-1] == passed[0]:
-        return ""
-    escaped = scores[labels == 1] < others[0]
-    return (
-        f"One part sets the threshold: {ids[0]}, labelled bad, has the lowest score of the "
-        f"{len(ids):,} bad ones held out; at the next one {percent(passed[1])} % of the "
-        f"good parts would pass instead of {percent(passed[0])} %, and {escaped.sum()} of "
-        f"{_count(escaped.size, 'bad part')} would escape."
-    )
-
-
-def broken_promises(points: pd.DataFrame) -> str:
-    """Name the models that let more bad parts escape on test than promised (`operating_table`).
-
-    A promise is broken if the 95 % interval is above it, and if so many escapes are improbable
-    (`chance_of_escapes`, after Holm's correction for the number of promises).
-    """
-    rows = points[(points.rule == "expected") & (points.kind != "reference")]
-    if "test_escapes" not in rows:
-        return ""
-    counts = rows[["test_escapes", "test_bad", "val_bad", "promised"]].itertuples(index=False)
-    p_values = holm([chance_of_escapes(*row) for row in counts])
-    above = (rows.test_escape_rate_low > rows.promised) & (p_values < SIGNIFICANT / 2)  # one-sided
-    broken = rows[above].to_dict("records")
-    each = "{title} (promised {promised:up} %, escaped {test_escape_rate:%[]} %)"
-    if not broken:
-        return ""
-    return (
-        f"{len(broken)} of {_count(len(rows), 'promise')} {'was' if len(broken) == 1 else 'were'} "
-        f"broken on test: {', '.join(fill(each, row) for row in broken)}; a promise holds on "
-        "average over such runs, for parts that are drawn like those held out."
-    )
-
-
-def checked(judged: pd.DataFrame) -> str:
-    """Say whether a promise held in a check without a test set (`decision.check_promise`).
-
-    See `broken_promises` for when it is broken.
-    """
-    if judged.empty:
-        return ""
-    groups = judged.group if judged.group.notna().any() else None
-    rate, promised = rate_interval(judged.escaped, groups), judged.promised.mean()
-    halves = judged.groupby("half").agg("first").assign(n_new=judged.half.value_counts())
-    counts = halves.n_new, halves.held_out, halves.promised
-    chance = chance_of_escapes(judged.escaped.sum(), *counts)
-    broken = rate.low > promised and chance < SIGNIFICANT / 2
-    return (
-        f"The promise {'was broken' if broken else 'is not contradicted'} in a check: "
-        f"half of each fold promised {percent_up(promised)} % on average, and "
-        f"{judged.escaped.sum()} of {_count(len(judged), 'bad part')} in the other halves escaped "
-        f"({with_interval(*rate, ' %')})."
-    )
-
-
-def held_out(scored: Scored, asked: float) -> list[str]:
-    """Say what the held-out bad parts can promise, and, if groups are apart, for a new group.
-
-    The second text is "" otherwise; its correlation is that of score ranks (`metrics.alike`).
-    """
-    (labels, scores), groups = scored.labels_scores("val"), scored.blocks("val")
-    bad = labels == 1
-
-    def best(n: int, units: str) -> str:
-        rates = [percent_up(float(promised_rate(n, 0, rule))) for rule in PROMISES]
-        return (
-            f"can promise {rates[0]} % on average at best, {rates[1]} % at 95 % confidence "
-            f"({100 * asked:g} % {what_promises(asked, PROMISES, f' {units}')})."
-        )
-
-    n_bad = int(bad.sum())
-    said = f"The {_count(n_bad, 'bad part')} held out, if independent, {best(n_bad, 'bad parts')}"
-    if groups is None:
-        return [said, ""]
-    icc, worth, n_groups = alike(rankdata(scores[bad]), groups[bad])
-    return [
-        said,
-        f"The bad parts held out are from {_count(n_groups, 'group')} and worth {worth:.0f} "
-        f"independent ones (intraclass correlation {icc:.2f}); for a new group they "
-        f"{best(n_groups, 'groups')}",
-    ]
-
-
-def good_alone(point: pd.Series, split: pd.DataFrame) -> list[str]:
-    """Say what good parts alone promise, and what is missing (a row of `decision.good_alone`)."""
-    labels = split.label[split.split.isin(list(SIDES))]
-    n_good, n_bad = (int((labels == label).sum()) for label in (0, 1))
-    counts = f"{_count(n_good, 'good part')}, {_count(n_bad, 'bad one') if n_bad else 'no bad one'}"
-    needed = what_promises(point.overkill_asked, ["expected"], "")  # the rule is the same
-    few = "" if point.is_kept else f"; {100 * point.overkill_asked:g} % {needed}"
-    said = [
-        f"{counts}: PatchCore alone. On average at most {percent_up(point.overkill_promised)} % of "
-        f"the good parts do not pass (score from {point.threshold:.3g}: {point.val_good_stopped} "
-        f"of the {point.val_good} held out{few}); a person looks at these again."
-    ]
-    if n := int(point.val_good_groups):
-        said.append(f"They are from {_count(n, 'group')}: nothing is promised for a new group.")
-    if n := int(point.val_bad):
-        rate = with_interval(*exact_interval(k := int(point.val_bad_stopped), n), " %")
-        said.append(f"Of {_count(n, 'bad part')} it stops {k} ({rate}): too few for a promise.")
-    return [*said, f"How many bad parts pass is not known: {_needed(point.asked)}"]
-
-
 def three_columns(table: pd.DataFrame, model: str, unit: str = "group") -> list[str]:
     """Say what models lose on groups that no training has seen (`out_of_fold.three_columns`).
 
@@ -354,38 +186,6 @@ def claims(table: pd.DataFrame, results: pd.DataFrame) -> str:
         return text
     order = f"fine-tuning ({percent(auc['fbp'])}) beats {_listed(beaten)}"
     return f"By AUC the report's order is reversed here: {order}; {text}"
-
-
-def label_audit(audited: pd.DataFrame) -> str:
-    """Say how many labels are suspect, and how many of these the annotators doubted.
-
-    `audited` is the table of `label_audit.audit`; the doubts need its column `probability`, and
-    their intervals are by groups if it has the column `group`.
-    """
-    suspect, n = audited.is_suspect, int(audited.is_suspect.sum())
-    share = f"{100 * suspect.mean():.1f} %"
-    text = f"{n:,} of {_count(len(audited), 'label')} {'is' if n == 1 else 'are'} suspect ({share})"
-    if "probability" not in audited or audited.probability.isna().all() or not n:
-        return text + "."
-    doubted, by = audited.probability.between(0, 1, inclusive="neither"), audited.get("group")
-    of_suspect = rate_interval(doubted[suspect], None if by is None else by[suspect])
-    share, of_all = with_interval(*of_suspect, " %"), percent(doubted.mean())
-    if of_suspect.low <= doubted.mean() <= of_suspect.high:
-        share = f"{doubted[suspect].sum()} of them: too few to say whether that differs from"
-        return f"{text}; the annotators doubted {share} the {of_all} % of all labels."
-    return f"{text}; the annotators doubted {share} of them, against {of_all} % of all labels."
-
-
-def _needed(escape_rate: float) -> str:
-    """Say how many bad parts must be held out for a promise, and about how many that is in all."""
-    needed = units_needed(escape_rate, "expected")
-    if not np.isfinite(needed):
-        return f"no number of bad parts can promise {100 * escape_rate:g} %."
-    in_all = max(FOLDS * int(needed), FEWEST_BAD)  # the thresholds are chosen on one fold
-    return (
-        f"a promise of {100 * escape_rate:g} % needs {needed:,.0f} different bad "
-        f"part{'' if needed == 1 else 's'} held out (CROSS_FIT={FOLDS}: about {in_all:,} in all)."
-    )
 
 
 def _count(n: int, word: str) -> str:

@@ -1,35 +1,26 @@
-"""Rank searched and published cells among random ones (Yang et al. 2020, arXiv 1912.12522).
-
-The tables `trials` are those of successive halving: a row for each training, with epochs, model,
-title, kind (searched, file, published or random), val_auc, parameters, and kept (the cell
-continues, or has won).
-"""
+"""Rank searched cells among random ones (Yang et al. 2020, arXiv 1912.12522)."""
 
 from __future__ import annotations
 
 import pandas as pd
 
-from helpers.core.style import percent
+from helpers.core.finding import Finding
 
 
-def findings(trials: pd.DataFrame) -> list[str]:
-    """Return a sentence for each searched cell: its rank among the random ones of the first rung.
+def ranks(trials: pd.DataFrame) -> list[Finding]:
+    """Return the rank of each searched cell among the random ones of the first rung of halving.
 
-    Rank 1 is better than all of them; a random cell with the same AUC counts as better. If the
-    search is no better than a random draw, all ranks are equally probable.
+    `trials` has a row for each training: `epochs, title, kind` (searched, random, ...) and
+    `val_auc`. Rank 1 is better than all random cells; one with the same AUC counts as better. If
+    the search is no better than a random draw, all ranks are equally probable.
     """
-    if trials.empty:
-        return []
-    epochs = trials.epochs.min()
-    first = trials[trials.epochs == epochs]
+    first = trials[trials.epochs == trials.epochs.min()]
     random = first[first.kind == "random"].val_auc
-    said = []
-    for row in first[first.kind == "searched"].itertuples():
-        rank = 1 + int((random >= row.val_auc).sum())
-        said.append(
-            f"{row.title} has rank {rank} among {len(random)} random cells after {epochs} "
-            f"{'epochs' if epochs > 1 else 'epoch'}: validation AUC {percent(row.val_auc)} against "
-            f"{percent(random.mean())} on average. By luck alone, {rank} of {len(random) + 1} "
-            "random cells would rank so high."
+    return [
+        Finding(
+            f"{row.title}: rank among {len(random)} random cells after {row.epochs} epochs",
+            1 + int((random >= row.val_auc).sum()),
+            unit="",
         )
-    return said
+        for row in first[first.kind == "searched"].itertuples()
+    ]

@@ -16,7 +16,7 @@ from helpers.core import metrics, style, tables
 from helpers.core.members import folds_of
 from helpers.core.style import OUT_OF_FOLD
 from helpers.models.record import Model
-from helpers.results import comparison, operating_point
+from helpers.results import comparison
 from helpers.results.comparison import with_ends
 from helpers.results.predictions import Scored
 
@@ -79,9 +79,9 @@ def evaluate(scored: Scored, bad_rate: float) -> dict[str, Any]:
     validation each has its own fold, if it has one.
     """
     val, groups = scored.labels_scores("val"), scored.groups()
-    threshold = operating_point.most_accurate_threshold(*val, bad_rate)
+    threshold = metrics.most_accurate_threshold(*val, bad_rate)
     row = _names(scored.model) | {"threshold": threshold, "n_val": len(val[0])}
-    thresholds = {"val": operating_point.most_accurate_threshold(*val, float(val[0].mean()))}
+    thresholds = {"val": metrics.most_accurate_threshold(*val, float(val[0].mean()))}
     if scored.judged_on == "test":
         thresholds["test"] = threshold
     for side, called_from in thresholds.items():

@@ -21,6 +21,7 @@ from helpers.core.members import CALIBRATION_FOLD
 from helpers.core.paths import RunPaths
 from helpers.core.style import percent_up, told_apart
 from helpers.datasets.cache import ImageCache
+from helpers.decisions.mistakes import judged_parts
 from helpers.deploy import lots, predictor
 from helpers.deploy.description import NAME, RULE, backbone_of, describe, read_description
 from helpers.deploy.export import Format, check_exported, export_model
@@ -30,8 +31,7 @@ from helpers.explain.subject import Subject, make_subject
 from helpers.models import backbones
 from helpers.models.record import Model
 from helpers.models.spec import Network
-from helpers.results import operating_point, results_table
-from helpers.results.mistakes import judged_parts
+from helpers.results import results_table
 from helpers.results.predictions import Scored, chosen
 from helpers.runs.memo import Run, images_of, read_all_predictions, split_of
 from helpers.runs.record import load_run
@@ -164,7 +164,7 @@ def open_subject(run_paths: RunPaths, wanted: str = "") -> Subject | None:
     model, images, split = _first_training(run_paths, name)
     source = (*scored.members, scored)[0]
     bad_rate = results_table.training_bad_rate(split)  # the results table's rule
-    threshold = operating_point.most_accurate_threshold(*source.labels_scores("val"), bad_rate)
+    threshold = metrics.most_accurate_threshold(*source.labels_scores("val"), bad_rate)
     averaged = scored.model.averaged
     title = scored.model.title + (f", first of {averaged}" if averaged else "")
     return make_subject(model, images, judged_parts(source, split), threshold, title)
@@ -219,7 +219,7 @@ def describe_models(
         A row of text per network, the best on validation first: `Model, Call it, Pass below /
         reject from, Escapes promised`.
     """
-    points = points[points.rule == RULE].set_index("model")
+    points = points[(points.rule == RULE) & (points.side == "val")].set_index("model")
     # a usual good part has logit 0 by PatchCore: no temperature makes its scores probabilities
     temperature = calibrated.set_index("model").temperature.drop(PATCHCORE, errors="ignore")
     judged = run.split.loc[run.split.split != "test", ["id"]]

@@ -14,8 +14,9 @@ from helpers.core.paths import RunPaths
 from helpers.core.rules import SettingsError
 from helpers.core.style import SIDES
 from helpers.datasets.split_file import keeps_groups_apart, read_split
+from helpers.decisions import label_audit
 from helpers.models.weights import titles
-from helpers.results import ensembles, label_audit, out_of_fold, results_table
+from helpers.results import ensembles, out_of_fold, results_table
 from helpers.results.ensembles import Stacked
 from helpers.results.out_of_fold import SEEN, UNSEEN, OutOfFold
 from helpers.results.predictions import Scored

@@ -23,8 +23,9 @@ from pydantic import ValidationError
 from helpers.core.rules import SettingsError, problem
 from helpers.darts.settings import RetrainSettings, SearchSettings
 from helpers.datasets.settings import SplitSettings
+from helpers.decisions.settings import DecisionSettings
 from helpers.deploy.settings import YourPartSettings
-from helpers.results.settings import AnalysisSettings, DecisionSettings
+from helpers.results.settings import AnalysisSettings
 from helpers.runs.presets import PRESET_VALUES, PRESETS
 from helpers.training.settings import BaselineSettings, FinetuneSettings
 

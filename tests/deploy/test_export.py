@@ -16,12 +16,12 @@ from PIL import Image
 
 from helpers.core import files
 from helpers.datasets import region
+from helpers.decisions.calibration import apply_temperature
 from helpers.deploy import export, predictor
 from helpers.deploy.description import NAME, read_description
 from helpers.models import backbones
 from helpers.models.compiled import CompiledNetwork
 from helpers.models.spec import Facts
-from helpers.results.calibration import apply_temperature
 from helpers.training.patchcore import MemoryBank, network_of, patch_features
 from tests.datasets.test_cache import TURNED
 from tests.datasets.test_decoding import deep_noise, retag, save, tag, write_deep_png

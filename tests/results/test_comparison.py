@@ -11,7 +11,7 @@ from sklearn.metrics import roc_auc_score
 from helpers.core import metrics
 from helpers.models.record import Model
 from helpers.results import comparison
-from tests.results.test_decision import scored
+from tests.decisions.test_decision import scored
 
 ENDS = ["difference", "difference_low", "difference_high", "p_value", "standard_error"]
 
@@ -66,6 +66,22 @@ def test_hidden_test_labels_leave_the_images_that_all_models_have_held_out_to_co
     assert tuple(row[ENDS]) == expected
 
 
+def test_gains_are_findings_whose_verdicts_are_corrected_together():
+    _, _, given = models()
+    alone = comparison.gain(given["best"], given["random"])
+    difference = comparison.paired(given["best"], given["random"])[0]
+    assert (alone.estimate, alone.low, alone.high) == difference[:3]
+    assert (alone.what, alone.unit) == ("best minus random, test AUC", "points")
+    assert alone.verdict == "ahead"
+    assert comparison.gain(given["random"], given["best"]).verdict == "behind"
+    pairs = [(given["best"], given[name]) for name in ("random", "copy")]
+    assert [one.verdict for one in comparison.gains(pairs)] == ["ahead", "no difference seen"]
+    assert comparison.gains([]) == []
+    p = comparison.paired(given["best"], given["random"])[0].p_value
+    many = comparison.gains([(given["best"], given["random"])] * int(1 + 0.05 / p))
+    assert {one.verdict for one in many} == {"no difference seen"}
+
+
 def test_holm_by_hand():
     # sorted .01 .02 .03 .04 -> x4 x3 x2 x1 = .04 .06 .06 .04, and never falling: .04 .06 .06 .06
     assert comparison.holm([0.04, 0.01, 0.03, 0.02]) == pytest.approx([0.06, 0.04, 0.06, 0.06])
@@ -103,33 +119,3 @@ def test_the_parts_of_a_group_count_as_independent_and_parts_without_a_group_are
     is_a = (groups == "a").to_numpy()
     expected = metrics.auc_interval(labels[is_a], scores["best"][is_a])
     assert tuple(table.loc["a", ["auc", "auc_low", "auc_high"]]) == expected
-
-
-IDS = [f"{i:03d}" for i in range(200)]
-SPLIT = pd.DataFrame({"id": IDS, "label": np.arange(200) % 2, "group": np.arange(200) // 20})
-
-
-def drawn(images, draw, quality):
-    noise = np.random.default_rng(images + draw).normal(size=200)
-    frame = pd.DataFrame({"id": IDS, "defect_score": quality * SPLIT.label + noise})
-    return frame.assign(share=images / 400, images=images, draw=draw)
-
-
-def test_aucs_by_size_are_means_over_the_draws_and_gains_those_of_paired_tests():
-    scores = pd.concat([drawn(100, 0, 0.5), drawn(100, 1, 0.5), drawn(400, 0, 2.0)])
-    table = comparison.size_table(scores, SPLIT)
-    assert table.images.tolist() == [100, 400]
-    aucs = [
-        metrics.roc_auc(SPLIT.label, own.defect_score)
-        for _, own in scores.groupby(["images", "draw"])
-    ]
-    assert table.auc.tolist() == pytest.approx([np.mean(aucs[:2]), aucs[2]])
-    assert table.gain[1] == pytest.approx(aucs[2] - np.mean(aucs[:2]))
-    assert np.isnan(table.gain[0]) and 0 < table.gain_low[1] < table.gain[1] < table.gain_high[1]
-    large = scores[scores.images == 400].defect_score
-    for by_groups, units in ((False, None), (True, SPLIT.group)):
-        expected = metrics.auc_interval(SPLIT.label, large, units)
-        row = comparison.size_table(scores, SPLIT, by_groups).iloc[1]
-        assert (row.auc_low, row.auc_high) == (expected.low, expected.high)
-    assert comparison.size_table(scores, SPLIT, by_groups=False).equals(table)
-    assert comparison.size_table(scores[:0], SPLIT).empty

@@ -1,18 +1,14 @@
 """Sentences say what planted scores and tables hold, and nothing if there is nothing to say."""
 
-import dataclasses
-
 import numpy as np
 import pandas as pd
 import pytest
 
 from helpers.datasets.split_file import read_split
 from helpers.models.record import Model
-from helpers.results import comparison, decision, findings, results_table
-from helpers.results.settings import DecisionSettings
+from helpers.results import comparison, findings, results_table
 from helpers.runs.memo import read_all_predictions
 from tests import planted
-from tests.results.test_decision import scored as toy
 
 LDA_ON_FBP, SVM_ON_FBP = (Model(base, features="fbp") for base in ("lda", "svm"))
 
@@ -92,108 +88,6 @@ def test_the_share_of_groups_and_brightness_in_the_best_auc_is_said_if_known():
     assert findings.shares(table[:1]) == ""
 
 
-def test_mistakes_are_counted_with_intervals_by_groups_if_they_are_known():
-    wrong = pd.DataFrame({"id": ["0", "30"], "kind": ["escape", "false alarm"]})
-    judged = pd.DataFrame({"id": map(str, range(70)), "label": [1] * 20 + [0] * 50})
-    said = findings.mistakes(wrong, judged)
-    assert said == (
-        "1 of 20 bad parts is called good (5.0 % [0.1, 24.9]) and 1 of 50 good parts is called "
-        "bad (2.0 % [0.1, 10.6])."
-    )
-    few = findings.mistakes(wrong, judged.assign(group=np.arange(70) // 10))
-    assert few.startswith("1 of 20 bad parts is called good (5.0 %; too few groups for an interval")
-    many = findings.mistakes(wrong, judged.assign(group=np.arange(70) // 2))
-    assert many.startswith("1 of 20 bad parts is called good (5.0 % [0.") and many != said
-
-
-def test_a_promise_says_what_escaped_what_it_cost_and_what_leaves_the_line():
-    def promise(scored):
-        settings = DecisionSettings(max_escape_rate=0.1, review_share=0.3, review_cost=0)
-        points = decision.operating_table({"m": scored}, settings, 0.05)
-        return findings.promise(points, scored, 0.05)
-
-    passed, leaving, looks = promise(toy())
-    assert passed == (
-        "m promises 9.1 % escapes on average; 1 of 2 bad test parts escaped (50.0 [1.3, 98.7] %). "
-        "33.3 [0.8, 90.6] % of the good parts pass without a look, 33.3 % after one, 33.3 % are "
-        "rejected."
-    )
-    ppm = 1e6 * 0.05 / 11 / (0.05 / 11 + 0.95 * 2 / 3)  # a promise of 1 / 11
-    assert f"is bad: {round(ppm, -2):,.0f} ppm with 5 %, " in leaving
-    assert looks.startswith("1 of 5 test parts are looked at again, and none of them is bad. On a")
-    found = toy(test=([0, 0, 0, 1, 1], [0.1, 0.25, 0.6, 0.31, 0.9]))
-    groups = found.test.assign(group=[*"abcde"])
-    passed, _, looks = promise(dataclasses.replace(found, test=groups))
-    assert "none of 2 bad test parts escaped (95 % interval to 84.2 % if parts are" in passed
-    assert "to 84.2 % if only their 2 groups are). 66.7 [" in passed
-    assert "1 of them is bad. If the person misses it, the escapes are 1 of 2. On" in looks
-
-
-def test_one_part_that_sets_the_threshold_is_named_with_the_next_one():
-    said = findings.one_part(toy(), 0.29)
-    assert said == (
-        "One part sets the threshold: 10, labelled bad, has the lowest score of the 10 bad ones "
-        "held out; at the next one 66.7 % of the good parts would pass instead of 33.3 %, and 1 of "
-        "2 bad parts would escape."
-    )
-    assert findings.one_part(toy(), 0.31) == ""  # a bad part is below
-    assert findings.one_part(toy(), 0.34) == ""
-
-
-def test_good_parts_alone_say_how_many_bad_ones_are_held_out_and_in_all_and_count_no_others():
-    labels = [0] * 10 + [1] * 10
-    apart = dataclasses.replace(toy(val=(labels, [0.1] * 20)), groups_apart=True)
-    apart = dataclasses.replace(apart, val=apart.val.assign(group=np.arange(20) // 4))
-    sides = ["train"] * 5 + ["val"] * 14 + ["excluded"]  # a bad part is left out
-    split = pd.DataFrame({"label": labels, "split": sides})
-
-    def said(scored, asked):
-        point = decision.good_alone(scored, DecisionSettings(max_escape_rate=asked)).iloc[0]
-        return " ".join(findings.good_alone(point, split))
-
-    text = said(apart, 0.1)
-    assert text.startswith("10 good parts, 9 bad ones: PatchCore alone. On average at most 9.1 %")
-    assert "from 3 groups: nothing is promised for a new group." in text
-    assert text.endswith("needs 9 different bad parts held out (CROSS_FIT=5: about 45 in all).")
-    one = said(toy(val=(labels, [0.1] * 20)), 0.5)
-    assert one.endswith("needs 1 different bad part held out (CROSS_FIT=5: about 10 in all).")
-    assert "group" not in one
-    assert said(apart, 0.0).endswith("no number of bad parts can promise 0 %.")
-
-
-def test_a_promise_that_is_broken_on_test_is_named_whatever_model_made_it():
-    settings = DecisionSettings(max_escape_rate=0.1)
-    labels = [0] * 9 + [1] * 9
-    tests = {name: (labels, [0.1] * 9 + [score] * 9) for name, score in (("m", 0.9), ("n", 0.2))}
-    models = {name: toy(name, test=test) for name, test in tests.items()}
-    points = decision.operating_table(models, settings, 0.3)
-    said = findings.broken_promises(points)
-    assert said.startswith("1 of 2 promises was broken on test: n (promised 9.1 %, escaped 100.0 [")
-    assert findings.broken_promises(points[points.model == "m"]) == ""
-    barely = {"promised": 0.01, "test_escapes": 4, "test_bad": 100, "test_escape_rate_low": 0.011}
-    barely["val_bad"] = 9999  # a rate that is known: p = .018
-    one = points[points.rule == "expected"].iloc[[0]].assign(**barely)
-    assert findings.broken_promises(one).startswith("1 of 1 promise was broken")
-    assert findings.broken_promises(one.assign(val_bad=99)) == ""  # k = 0: p = .06
-    kept = [one.assign(test_escapes=0, test_escape_rate_low=0.0)]
-    assert findings.broken_promises(pd.concat([one, *kept])) == ""  # by chance, among two
-    assert findings.broken_promises(points.filter(regex="^(?!test)")) == ""
-
-
-def test_the_check_without_a_test_set_says_whether_it_contradicts_the_promise():
-    judged = pd.DataFrame({"escaped": np.arange(100) < 3, "group": None, "half": 1})
-
-    def said(n, **others):  # by none of n bad parts
-        return findings.checked(judged.assign(promised=1 / (n + 1), held_out=n, **others))
-
-    assert said(49).startswith("The promise is not contradicted in a check")
-    broken = said(499)
-    assert broken.startswith("The promise was broken in a check: half of each fold promised 0.2 %")
-    assert said(499, group=np.arange(100) // 3) != broken
-    assert "not contradicted" in said(199)  # though a rate of .5 % would be: p = .014
-    assert findings.checked(judged[:0]) == ""
-
-
 def test_three_columns_say_what_a_model_loses_how_many_lose_and_what_groups_tell_alone():
     row = {"model": "fbp", "title": "FBP", "kind": "fine-tuned"}
     row |= {"seen_auc": 0.95, "unseen_auc": 0.88, "inside_auc": 0.86, "standard_error": 0.01}
@@ -211,15 +105,3 @@ def test_three_columns_say_what_a_model_loses_how_many_lose_and_what_groups_tell
     ]
     assert findings.three_columns(table, "stacking") == said  # in one run alone
     assert findings.three_columns(table[2:], "fbp") == said[2:]
-
-
-def test_suspect_labels_are_set_against_the_base_rate_of_doubts():
-    audited = pd.DataFrame({"is_suspect": [True] * 10 + [False] * 90, "probability": 0.0})
-    audited.loc[[0, 1, 2, 3, 50], "probability"] = [1 / 3, 2 / 3, 1 / 3, 2 / 3, 1 / 3]
-    assert findings.label_audit(audited) == (
-        "10 of 100 labels are suspect (10.0 %); the annotators doubted 40.0 % [12.2, 73.8] of "
-        "them, against 5.0 % of all labels."
-    )
-    grouped = findings.label_audit(audited.assign(group=np.arange(100) // 4))  # four in one group
-    assert "doubted 4 of them: too few to say whether that differs from the 5.0 % of" in grouped
-    assert findings.label_audit(audited.drop(columns="probability")).endswith("(10.0 %).")

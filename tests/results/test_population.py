@@ -4,17 +4,13 @@ import pandas as pd
 
 from helpers.results import population
 
-AUCS = {"s": 0.80, "p": 0.60, **{f"r{i}": 0.6 + i / 20 for i in range(7)}}  # r4 ties with s
 
-
-def test_the_sentences_say_the_rank_of_each_searched_cell():
+def test_the_rank_of_each_searched_cell_is_that_among_the_random_ones_of_the_first_rung():
+    aucs = {"s": 0.80, "p": 0.60, **{f"r{i}": 0.6 + i / 20 for i in range(7)}}  # r4 ties with s
     kinds = {"s": "searched", "p": "published", "r": "random"}  # the first letter of a name
-    best = sorted(AUCS, key=lambda name: -AUCS[name])  # two rungs, the second of the best third
-    rows = [(2, name, name in best[:3]) for name in AUCS]
-    rows += [(6, name, name in best[:1]) for name in best[:3]]
-    trials = pd.DataFrame(rows, columns=["epochs", "model", "kept"])
-    trials = trials.assign(title=trials.model.str.upper(), val_auc=trials.model.map(AUCS))
-    trials = trials.assign(kind=trials.model.str[0].map(kinds), parameters=100, seconds=1.0)
-    (said,) = population.findings(trials)  # r4, r5 and r6 are not worse
-    assert "S has rank 4 among 7" in said and "4 of 8" in said and "80.0 against 75.0" in said
-    assert population.findings(pd.DataFrame()) == []
+    first = pd.DataFrame({"epochs": 2, "title": aucs.keys(), "val_auc": aucs.values()})
+    trials = pd.concat([first, first[first.title != "r5"].assign(epochs=6)])
+    trials["kind"] = trials.title.str[0].map(kinds)
+    (found,) = population.ranks(trials)  # r4, r5 and r6 are not worse
+    assert found.what == "s: rank among 7 random cells after 2 epochs"
+    assert (found.estimate, found.unit) == (4, "")

@@ -10,8 +10,8 @@ import helpers
 from helpers.core import files
 from helpers.core.rules import SettingsError
 from helpers.datasets.split_file import read_split
+from helpers.decisions import calibration, decision
 from helpers.deploy.description import NAME, read_description
-from helpers.results import calibration, decision
 from helpers.runs import parts, record, stages
 from helpers.runs.memo import read_all_predictions
 from tests import deploy_run, planted

@@ -12,9 +12,11 @@ from helpers.core import files
 from helpers.core.paths import RunPaths
 from helpers.core.rules import SettingsError
 from helpers.datasets.split_file import read_split
+from helpers.decisions import decision, label_audit
+from helpers.decisions.settings import DecisionSettings
 from helpers.models.record import Model
-from helpers.results import decision, label_audit, out_of_fold, predictions, results_table
-from helpers.results.settings import AnalysisSettings, DecisionSettings
+from helpers.results import out_of_fold, predictions, results_table
+from helpers.results.settings import AnalysisSettings
 from helpers.runs import memo, report, stages
 from tests import planted
 

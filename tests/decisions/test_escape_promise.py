@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from helpers.core import paths
-from helpers.results import decision
-from helpers.results import operating_point as op
+from helpers.core import metrics, paths
+from helpers.core.rules import SettingsError
+from helpers.decisions import operating_point as op
 
 DRAWS = 2000
 
@@ -50,13 +50,13 @@ def test_the_confident_promise_is_the_binomial_one(n_bad, asked):
 
 
 @pytest.mark.parametrize("asked", [1.0, 0.5, 0.05, 0.01, 0.002, 1 / 151])
-def test_the_number_of_units_needed_is_the_smallest_that_keeps_the_promise(asked):
-    for rule in decision.PROMISES:
-        n = int(op.units_needed(asked, rule))
+def test_the_number_of_parts_needed_is_the_smallest_that_keeps_the_promise(asked):
+    for rule in op.RULES:
+        n = int(op.parts_needed(asked, rule))
         assert op.promised_rate(n, 0, rule) <= asked + 1e-12 or asked == 1
         assert n == 1 or op.promised_rate(n - 1, 0, rule) > asked
-    assert [op.units_needed(0.01, rule) for rule in decision.PROMISES] == [99, 299]
-    assert op.units_needed(0, "expected") == np.inf
+    assert [op.parts_needed(0.01, rule) for rule in op.RULES] == [99, 299]
+    assert op.parts_needed(0, "expected") == np.inf
 
 
 def random_parts(seed, n=36):
@@ -80,7 +80,7 @@ def cost_of(labels, scores, bins, line):
 @pytest.mark.parametrize("seed", range(5))
 def test_a_person_looks_at_no_more_than_the_share_and_at_no_less_than_possible(seed):
     labels, scores = random_parts(seed)
-    sweep = op.threshold_sweep(labels, scores).thresholds
+    sweep = metrics.threshold_sweep(labels, scores).thresholds
     for share in (0.0, 0.1, 0.35, 1.0):
         line = op.Line(0.2, review_share=share)
         for low in sweep[::6]:
@@ -95,7 +95,7 @@ def test_a_person_looks_at_no_more_than_the_share_and_at_no_less_than_possible(s
 @pytest.mark.parametrize("seed", range(5))
 def test_the_cheapest_bins_are_the_cheapest_of_all_pairs(seed):
     labels, scores = random_parts(seed)
-    sweep = op.threshold_sweep(labels, scores).thresholds
+    sweep = metrics.threshold_sweep(labels, scores).thresholds
     for line in (
         op.Line(0.2, 20, 2, 0.2, 0.3),
         op.Line(0.2, 20, 2, 1, 0.3),
@@ -119,11 +119,11 @@ def test_the_cheapest_bins_are_the_cheapest_of_all_pairs(seed):
 
 
 ICCS = (0.0, 0.2, 0.5)
-LOTS, PARTS, LOT_RATE, MEMBERS = 30, 20, 0.1, 3  # 29 lots can promise 10 % at 95 % confidence
+LOTS, PARTS, RATE, MEMBERS = 30, 20, 0.1, 3
 
 
 @functools.cache
-def deployed_rates(icc, rule, by):
+def deployed_rates(icc, rule):
     """The escape rate of the thresholds of each draw, in closed form, for bad parts of new lots.
 
     The deployed score N(0, 1) is the average of `MEMBERS` trainings with errors of their own, for
@@ -137,49 +137,32 @@ def deployed_rates(icc, rule, by):
     good = rng.normal(-1.4, 0.4, (DRAWS, 200))
     scores = np.hstack([(lots + parts + errors).reshape(DRAWS, -1), good])
     labels = np.repeat([1, 0], [LOTS * PARTS, 200])
-    lot = np.append(np.repeat(np.arange(LOTS), PARTS), np.full(200, LOTS)) if by == "lots" else None
     return stats.norm.cdf(
-        [op.threshold_for_escape_rate(labels, own, LOT_RATE, rule, lot)[0] for own in scores]
+        [op.threshold_for_escape_rate(labels, own, RATE, rule).threshold for own in scores]
     )
 
 
-def failed(icc, rule, by):
-    """How far the promise of a rule failed: the mean rate, or the share of draws above the rate."""
-    rates = deployed_rates(icc, rule, by)
-    return rates.mean() if rule == "expected" else np.mean(rates > LOT_RATE)
-
-
 @pytest.mark.parametrize("icc", ICCS)
-@pytest.mark.parametrize("by", ["parts", "lots"])
-def test_the_deployed_average_keeps_its_promise_by_lots_and_by_independent_parts(icc, by):
-    expected, confident = (deployed_rates(icc, rule, by) for rule in decision.PROMISES)
+def test_the_deployed_average_keeps_its_promise_for_independent_parts(icc):
+    expected, confident = (deployed_rates(icc, rule) for rule in op.RULES)
     # by more than three standard errors: the mean is too high, more than 5 % of the draws fail
     error, share_error = np.array([expected.std(ddof=1), (0.05 * 0.95) ** 0.5]) / DRAWS**0.5
-    assert (expected.mean() > LOT_RATE + 3 * error) == (icc > 0.2 and by == "parts")
-    assert ((confident > LOT_RATE).mean() > 0.05 + 3 * share_error) == (icc > 0 and by == "parts")
+    assert (expected.mean() > RATE + 3 * error) == (icc > 0.2)
+    assert ((confident > RATE).mean() > 0.05 + 3 * share_error) == (icc > 0)
 
 
 def test_the_readme_of_the_notebooks_has_the_simulated_rates():
     text = (paths.notebooks_root() / "README.md").read_text()
     for icc in ICCS:
-        cells = [f"{icc:g}"]
-        for rule in decision.PROMISES:
-            cells += [f"{100 * failed(icc, rule, by):.1f} %" for by in ("parts", "lots")]
-        assert f"| {' | '.join(cells)} |" in text.replace("**", "")
+        expected, confident = (deployed_rates(icc, rule) for rule in op.RULES)
+        row = f"| {icc:g} | {100 * expected.mean():.1f} % | {100 * (confident > RATE).mean():.1f} %"
+        assert row in text.replace("**", "")
 
 
-def test_the_rule_for_lots_by_hand():
-    # lots a (2 bad), b (4), c (1), and three good parts
-    labels, lots = [1, 1, 1, 1, 1, 1, 1, 0, 0, 0], [*"aabbbbc", "a", "d", ""]
-    scores = [0.1, 0.9, 0.2, 0.6, 0.7, 0.8, 0.5, 0.12, 0.55, 0.95]
-
-    def promise(rate, rule="expected"):
-        return op.threshold_for_escape_rate(labels, scores, rate, rule, lots)
-
-    assert promise(0.1) == pytest.approx((0.1, 1 / 4, False))  # none escapes
-    assert promise(0.6) == pytest.approx((0.16, 0.6, True))  # 1/2 of a; 1/4 of b would be useless
-    assert promise(0.7) == pytest.approx((0.575, 0.7, True))  # with all of c (1.75 + 1) / 4
-    # one of each lot: the threshold is the second lowest of three, whichever are drawn
-    assert promise(0.9, "confident")[1:] == pytest.approx((stats.beta.ppf(0.95, 2, 2), True))
-    alone = op.threshold_for_escape_rate(labels, scores, 0.9, "confident", range(10))
-    assert alone == op.threshold_for_escape_rate(labels, scores, 0.9, "confident")
+def test_a_rule_that_nobody_knows_is_refused_and_a_cell_may_add_one(monkeypatch):
+    with pytest.raises(SettingsError, match="rule 'expectd' is not one of expected, confident"):
+        op.threshold_for_escape_rate([0, 1], [0.1, 0.9], 0.5, "expectd")
+    bold = op.Rule("boldly", lambda n, k: k / n, lambda rate: 1.0)
+    monkeypatch.setitem(op.RULES, "bold", bold)
+    labels, scores = [1, 1, 1, 1, 0], [0.1, 0.2, 0.3, 0.4, 0.35]
+    assert op.threshold_for_escape_rate(labels, scores, 0.75, "bold").rate == 0.75

@@ -8,10 +8,11 @@ import pytest
 from sklearn.metrics import brier_score_loss
 
 from helpers.core import metrics, tables
+from helpers.decisions import calibration, decision
+from helpers.decisions.settings import DecisionSettings
 from helpers.models.record import Model
-from helpers.results import calibration, decision, results_table
-from helpers.results.predictions import Scored, scored_of
-from helpers.results.settings import DecisionSettings
+from helpers.results import results_table
+from helpers.results.predictions import Scored
 
 UNKNOWN = {"escape_cost": 0, "false_alarm_cost": 0, "review_cost": 0}
 
@@ -32,26 +33,28 @@ def test_the_threshold_is_validation_s_and_the_counts_are_test_s_by_hand():
     # validation: of 10 bad parts none may escape at 10 %, so the threshold is just below 0.3
     settings = DecisionSettings(max_escape_rate=0.1, review_share=0.0, **UNKNOWN)
     table = decision.operating_table({"m": scored()}, settings, 0.3)
-    row = table.iloc[0]
-    assert 0.25 < row.threshold < 0.3 and row.reject_threshold == row.threshold
-    assert (row.promised, row.is_kept) == (pytest.approx(1 / 11), True)
-    assert (row.val_escapes, row.val_bad, row.val_overkilled, row.val_good) == (0, 10, 4, 10)
-    assert (row.test_escapes, row.test_bad) == (1, 2)
-    assert (row.test_overkilled, row.test_good) == (2, 3)
+    val, test = (row for _, row in table[:2].iterrows())
+    assert (val.side, test.side) == ("val", "test")
+    for row in (val, test):
+        assert 0.25 < row.threshold < 0.3 and row.reject_threshold == row.threshold
+        assert (row.promised, row.is_kept) == (pytest.approx(1 / 11), True)
+    assert (val.escapes, val.bad, val.overkilled, val.good) == (0, 10, 4, 10)
+    assert (test.escapes, test.bad) == (1, 2)
+    assert (test.overkilled, test.good) == (2, 3)
     exact = metrics.exact_interval(1, 2)
-    assert (row.test_escape_rate_low, row.test_escape_rate_high) == (exact.low, exact.high)
-    assert table.rule.tolist() == ["expected", "confident", "most accurate"]
-    assert "test_cost" not in table
+    assert (test.escape_rate_low, test.escape_rate_high) == (exact.low, exact.high)
+    assert table.rule[::2].tolist() == ["expected", "confident", "most accurate"]
+    assert "cost" not in table
 
 
 def test_costs_add_a_cheapest_rule_with_the_expected_cost_per_thousand_parts():
     settings = DecisionSettings(escape_cost=20, false_alarm_cost=2, review_share=0.0)
     table = decision.operating_table({"m": scored()}, settings, 0.25)
-    assert table.rule.tolist() == ["expected", "confident", "cheapest", "most accurate"]
-    row = table.iloc[2]
-    by_hand = 1000 * (0.25 * 20 * row.test_escape_rate + 0.75 * 2 * row.test_overkill_rate)
-    assert row.test_cost == pytest.approx(by_hand)
-    rows = decision.operating_rows(table.assign(test_cost=1234.56), "m")
+    assert table.rule[::2].tolist() == ["expected", "confident", "cheapest", "most accurate"]
+    row = table.iloc[5]
+    by_hand = 1000 * (0.25 * 20 * row.escape_rate + 0.75 * 2 * row.overkill_rate)
+    assert (row.side, row.cost) == ("test", pytest.approx(by_hand))
+    rows = decision.operating_rows(table.assign(cost=1234.56), "m")
     costs = tables.filled(rows[rows.side == "test"], decision.COST)["Cost per 1,000"]
     assert set(costs) == {"1,234.6"}
 
@@ -74,8 +77,7 @@ def test_hidden_test_labels_leave_the_test_columns_out():
     own = scored()
     hidden = Scored(Model("m"), own.val, own.test.assign(label=pd.NA))
     table = decision.operating_table({"m": hidden}, DecisionSettings(), 0.3)
-    assert "val_escapes" in table and not [c for c in table if c.startswith("test")]
-    assert set(decision.operating_rows(table, "m").side) == {"validation"}
+    assert set(decision.operating_rows(table, "m").side) == {"val"}
     few = decision.operating_table({"m": own}, DecisionSettings(max_escape_rate=0.0), 0.3).iloc[0]
     assert decision.rule_text(few).endswith("(0 % cannot be promised)")
 
@@ -83,10 +85,9 @@ def test_hidden_test_labels_leave_the_test_columns_out():
 def test_the_page_shows_counts_per_cent_and_interval():
     settings = DecisionSettings(max_escape_rate=0.1, review_share=0.0, **UNKNOWN)
     table = decision.operating_table({"fbp": scored("fbp")}, settings, 0.3)
-    rows = tables.filled(decision.operating_rows(table, "fbp"), decision.OPERATING)
-    assert len(rows) == 4 and len(table) == 3  # two rules choose the same thresholds
-    valid, test = rows[:2].to_dict("records")
-    assert (valid["On"], test["On"]) == ("validation", "test")
+    rows = decision.operating_rows(table, "fbp")
+    assert rows.side.tolist() == ["val", "test"] * 2  # of three rules two choose the same
+    valid, test = tables.filled(rows, decision.OPERATING)[:2].to_dict("records")
     assert test["Threshold chosen by"] == (
         "at most 10 % promised on average; "
         "26 % promised at 95 % confidence (10 % needs 29 bad parts)"
@@ -122,49 +123,38 @@ def test_rates_are_by_groups_wherever_they_are_known_though_the_split_is_random(
     by_module = dataclasses.replace(own, test=own.test.assign(group=group))
     assert not by_module.groups_apart
     alone, grouped = (
-        decision.operating_table({"m": one}, DecisionSettings(), 0.3).iloc[0]
+        decision.operating_table({"m": one}, DecisionSettings(), 0.3).iloc[1]
         for one in (own, by_module)
     )
-    assert alone.test_escape_rate_high == metrics.exact_interval(0, 200).high < 0.02
-    assert grouped.test_escape_rate_high == pytest.approx(metrics.exact_interval(0, 11).high)
+    assert alone.escape_rate_high == metrics.exact_interval(0, 200).high < 0.02
+    assert grouped.escape_rate_high == pytest.approx(metrics.exact_interval(0, 11).high)
 
 
-def test_a_rule_for_new_groups_is_added_if_the_split_keeps_groups_apart():
-    own = scored()
-    group = [f"g{i // 4}" for i in range(20)]  # the bad parts are in three
-    own = dataclasses.replace(own, val=own.val.assign(group=group))
-    rules = [*decision.decisions(own, DecisionSettings(**UNKNOWN), 0.3)]
-    assert rules == [*decision.PROMISES, "most accurate"]
-    apart = {"m": dataclasses.replace(own, groups_apart=True)}
-    table = decision.operating_table(apart, DecisionSettings(max_escape_rate=0.1), 0.3)
-    row = table.set_index("rule").loc["expected by groups"]
-    assert (row.promised, row.is_kept) == (0.25, False)
-    text = "25 % promised for a new group on average (10 % needs 9 groups)"
-    assert decision.rule_text(dict(row, rule=row.name)) == text
+def test_a_broken_promise_is_called_so_and_chance_is_not():
+    settings = DecisionSettings(max_escape_rate=0.1)
+    labels = [0] * 9 + [1] * 9
+    tests = {name: (labels, [0.1] * 9 + [score] * 9) for name, score in (("m", 0.9), ("n", 0.2))}
+    models = {name: scored(name, test=test) for name, test in tests.items()}
+    points = decision.operating_table(models, settings, 0.3)
 
+    def verdicts(points):
+        return [finding.verdict for finding in decision.kept(points)]
 
-def cross_fitted(seed, without_bad=()):
-    """Four folds of 200 parts each, a half of them bad; all scores out of fold."""
-    rng = np.random.default_rng(seed)
-    split = pd.DataFrame({"id": np.arange(800).astype(str), "label": np.arange(800) % 2})
-    split = split.assign(fold=np.arange(800) // 200, group=np.arange(800) // 20)
-    split.loc[split.fold.isin(without_bad), "label"] = 0
-    split["split"] = np.where(split.fold == 0, "val", "train")
-    scores = 1 / (1 + np.exp(-rng.normal(size=800) - 2 * split.label))
-    rows = split[["id", "fold"]].assign(split="val", defect_score=scores)
-    return scored_of(rows, split.astype({"label": "Int64", "fold": "Int64"}), Model("m"))
+    assert verdicts(points) == ["not contradicted", "broken"]
+    assert decision.kept(points)[1].estimate == 1.0
+    of_m = points[(points.model == "m") & (points.rule == "expected")]
 
+    def case(escapes, low, held_out):
+        counts = of_m.bad.where(of_m.side == "test", held_out).where(of_m.side == "val", 100)
+        changed = {"promised": 0.01, "escapes": escapes, "escape_rate_low": low, "bad": counts}
+        return of_m.assign(**changed)
 
-def test_without_a_test_set_halves_of_each_fold_check_the_promise():
-    judged = pd.concat([decision.check_promise(cross_fitted(seed), 0.05, 0) for seed in range(20)])
-    assert len(judged) == 20 * 400  # each bad part once
-    assert np.isclose(judged.promised, 2 / 51).mean() > 0.5  # by 50 bad parts, or by whole groups
-    assert 0.6 < judged.escaped.mean() / judged.promised.mean() < 1.1
-    # a fold without a bad part says nothing, and does not stop the others
-    judged = decision.check_promise(cross_fitted(0, without_bad=[0]), 0.05, 0)
-    assert len(judged) == 300 and (judged.groupby("half").size() == 50).all()
-    tiny = dataclasses.replace(scored(), val=scored().val.iloc[[0, 1, 19]])
-    assert decision.check_promise(tiny, 0.05, 0).empty
+    assert verdicts(case(4, 0.011, 9999)) == ["broken"]  # a rate that is known: p = .018
+    assert verdicts(case(4, 0.011, 99)) == ["not contradicted"]  # k = 0: p = .06
+    kept = case(0, 0.0, 9999).assign(model="n")
+    both = pd.concat([case(4, 0.011, 9999), kept])
+    assert verdicts(both) == ["not contradicted"] * 2  # by chance, among two
+    assert decision.kept(points[points.side == "val"]) == []
 
 
 def test_good_parts_alone_choose_the_threshold_and_are_counted_by_hand():
@@ -176,8 +166,6 @@ def test_good_parts_alone_choose_the_threshold_and_are_counted_by_hand():
     assert 0.4 < row["threshold"] < 0.45 and row["reject_threshold"] == decision.NEVER
     assert row["overkill_promised"] == pytest.approx(2 / 11)
     assert (row["overkill_asked"], row["is_kept"], row["promised"]) == (0.2, True, 1.0)
-    assert (row["val_good"], row["val_good_stopped"]) == (10, 1)
-    assert (row["val_bad"], row["val_bad_stopped"]) == (10, 7)  # scores of .45 and more
-    assert (row["val_good_groups"], row["val_overkill_rate"]) == (0, 0.0)
-    apart = dataclasses.replace(own, groups_apart=True)
-    assert decision.good_alone(apart, settings).val_good_groups[0] == 2
+    assert (row["good"], row["good_stopped"], row["side"]) == (10, 1, "val")
+    assert (row["bad"], row["bad_stopped"]) == (10, 7)  # scores of .45 and more
+    assert row["overkill_rate"] == 0.0  # nothing is rejected

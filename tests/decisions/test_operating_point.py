@@ -1,22 +1,23 @@
 import numpy as np
 import pytest
 
-from helpers.results import operating_point as op
-from tests.results.test_escape_promise import random_parts
+from helpers.core import metrics
+from helpers.decisions import operating_point as op
+from tests.decisions.test_escape_promise import random_parts
 
 LABELS = np.array([0, 0, 0, 1, 0, 1, 1, 1])
 SCORES = np.array([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 0.9])
 
 
 def test_sweep_counts_escapes_and_overkill_between_all_neighbouring_scores_and_floats():
-    thresholds, n_escaped, n_overkilled = op.threshold_sweep([1, 0, 1], [0.2, 0.4, 0.8])
+    thresholds, n_escaped, n_overkilled = metrics.threshold_sweep([1, 0, 1], [0.2, 0.4, 0.8])
     assert thresholds[:3] == pytest.approx([0.2, 0.3, 0.6])
     assert thresholds[3] > 0.8
     assert n_escaped.tolist() == [0, 1, 1, 2]
     assert n_overkilled.tolist() == [1, 1, 0, 0]
     assert n_escaped.dtype == n_overkilled.dtype == int
     low, high = 0.5, np.nextafter(0.5, 1)
-    threshold = op.most_accurate_threshold([0, 0, 1], [0.1, low, high], 1 / 3)
+    threshold = metrics.most_accurate_threshold([0, 0, 1], [0.1, low, high], 1 / 3)
     assert low < threshold <= high
 
 
@@ -59,9 +60,11 @@ def test_with_equal_costs_the_most_accurate_threshold_is_chosen_and_of_equals_th
     # 0.35 overkills 1 of 4 good parts, 0.55 lets 1 of 4 bad ones escape; the rarer bad ones are,
     # the higher the threshold
     for bad_rate, threshold in ((0.55, 0.35), (0.5, 0.35), (0.45, 0.55)):
-        assert op.most_accurate_threshold(LABELS, SCORES, bad_rate) == pytest.approx(threshold)
+        assert metrics.most_accurate_threshold(LABELS, SCORES, bad_rate) == pytest.approx(threshold)
     for seed in range(20):
         labels, scores = random_parts(seed, n=90)
-        best = op.most_accurate_threshold(labels, scores, 1 / 3)
-        right = {t: np.mean((scores >= t) == labels) for t in op.threshold_sweep(labels, scores)[0]}
+        best = metrics.most_accurate_threshold(labels, scores, 1 / 3)
+        right = {
+            t: np.mean((scores >= t) == labels) for t in metrics.threshold_sweep(labels, scores)[0]
+        }
         assert best == min(t for t in right if right[t] == max(right.values()))

@@ -4,8 +4,9 @@ import numpy as np
 import pandas as pd
 from scipy import special
 
+from helpers.core import metrics
+from helpers.decisions import label_audit
 from helpers.models.record import Model
-from helpers.results import label_audit
 from helpers.results.predictions import Scored
 
 
@@ -71,3 +72,15 @@ def test_a_list_to_check_has_fifty_rows_or_all_suspects_but_none_that_a_review_h
     assert len(label_audit.to_check(audited.assign(is_suspect=True))) == 400
     judged = audited[:3].assign(is_suspect=True, review=pd.array([pd.NA, 0, 1], dtype="Int64"))
     assert label_audit.to_check(judged).id.tolist() == [audited.id[0]]
+
+
+def test_suspect_labels_are_set_against_the_base_rate_of_doubts():
+    audited = pd.DataFrame({"is_suspect": [True] * 10 + [False] * 90, "probability": 0.0})
+    audited.loc[[0, 1, 2, 3, 50], "probability"] = [1 / 3, 2 / 3, 1 / 3, 2 / 3, 1 / 3]
+    suspect, doubted, of_all = label_audit.doubts(audited)
+    assert (suspect.estimate, doubted.estimate, of_all.estimate) == (0.1, 0.4, 0.05)
+    assert (doubted.low, doubted.high) == metrics.exact_interval(4, 10)[1:]
+    assert doubted.verdict == "differs from all labels"
+    grouped = label_audit.doubts(audited.assign(group=np.arange(100) // 4))  # four in one group
+    assert grouped[1].verdict == "no difference seen"
+    assert label_audit.doubts(audited.drop(columns="probability")) == [suspect]

@@ -9,6 +9,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from helpers.core.finding import Finding
+from helpers.core.metrics import rate_interval
 from helpers.core.style import LABEL_NAMES, draw_images
 from helpers.datasets.cache import ImageCache
 from helpers.results.predictions import Scored
@@ -36,6 +38,21 @@ def mistakes(judged: pd.DataFrame, threshold: float) -> pd.DataFrame:
     )
     order = ["kind", "distance"]
     return wrong.sort_values(order, ascending=[True, False], kind="stable", ignore_index=True)
+
+
+def rates(wrong: pd.DataFrame, judged: pd.DataFrame) -> list[Finding]:
+    """Return the shares of bad parts called good and of good parts called bad.
+
+    `wrong` are those of the `judged` parts that are on the wrong side. Groups are the units of the
+    intervals if `judged` names them. A class without parts is left out.
+    """
+    found = []
+    for label, kind in ((1, "escape"), (0, "false alarm")):
+        own = judged[judged.label == label]
+        if len(own):
+            rate = rate_interval(own.id.isin(wrong.id), own.get("group"))
+            found.append(Finding(f"{KINDS[kind]}, of {len(own):,}", *rate))
+    return found
 
 
 def contact_sheet(kinds: Mapping[str, pd.DataFrame], cache: ImageCache, title: str) -> Figure:

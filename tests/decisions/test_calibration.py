@@ -3,7 +3,7 @@ import pytest
 from scipy import special
 from sklearn.linear_model import LogisticRegression
 
-from helpers.results import calibration
+from helpers.decisions import calibration
 
 RATES = (0.31, 0.02)
 

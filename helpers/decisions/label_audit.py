@@ -17,7 +17,8 @@ from numpy.typing import ArrayLike
 from scipy import special
 from sklearn.linear_model import LogisticRegression
 
-from helpers.core.metrics import check_both_classes
+from helpers.core.finding import Finding
+from helpers.core.metrics import check_both_classes, rate_interval
 from helpers.core.style import LABEL_NAMES
 from helpers.results.predictions import Scored
 
@@ -61,6 +62,24 @@ def audit(scored: Scored, split: pd.DataFrame) -> pd.DataFrame:
         ["is_suspect", "quality"], ascending=[False, True], kind="stable", ignore_index=True
     )
     return frame[[*OWN, *(name for name in frame if name not in OWN)]]
+
+
+def doubts(audited: pd.DataFrame) -> list[Finding]:
+    """Return the share of suspect labels, and if known how many of them the annotators doubted.
+
+    The doubts need the column `probability` (neither 0 nor 1 is a doubt); groups are the units of
+    their interval if there is a column `group`. The verdict compares them with those of all labels.
+    """
+    suspect = audited.is_suspect
+    found = [Finding(f"suspect labels, of {len(audited):,}", suspect.mean())]
+    if "probability" not in audited or audited.probability.isna().all() or not suspect.any():
+        return found
+    doubted, groups = audited.probability.between(0, 1, inclusive="neither"), audited.get("group")
+    rate = rate_interval(doubted[suspect], None if groups is None else groups[suspect])
+    is_other = doubted.mean() < rate.low or doubted.mean() > rate.high
+    verdict = "differs from all labels" if is_other else "no difference seen"
+    found.append(Finding("labels that the annotators doubted, of the suspect ones", *rate, verdict))
+    return [*found, Finding("labels that the annotators doubted, of all", doubted.mean())]
 
 
 def to_check(audited: pd.DataFrame) -> pd.DataFrame:

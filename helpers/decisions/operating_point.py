@@ -12,16 +12,53 @@ A promised escape rate holds for bad parts that are drawn like the held-out ones
 and of the same groups (lots, modules) if the split is random.
 """
 
-from typing import Literal, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
 
-from helpers.core.metrics import LEVEL, Interval, check_both_classes, group_numbers, rate_interval
+from helpers.core.metrics import (
+    LEVEL,
+    Interval,
+    Sweep,
+    check_both_classes,
+    rate_interval,
+    threshold_sweep,
+)
+from helpers.core.registry import Registry
 
-Rule = Literal["expected", "confident"]  # how an escape rate is promised
 ROUNDING = 1e-6  # scores are computed and written with about so many digits
+
+
+class Rule(NamedTuple):
+    """A rule that promises an escape rate."""
+
+    words: str  # how it promises
+    rate: Callable[[int, np.ndarray], np.ndarray]  # with k (K,) of n held-out bad parts below
+    needed: Callable[[float], float]  # the smallest n that promises a rate between 0 and 1
+
+
+# The chance of a new bad part to score below the (k + 1)-th smallest of n scores is distributed as
+# Beta(k + 1, n - k), or smaller if scores are equal.
+RULES = Registry(
+    "rule",
+    {
+        # the mean, as in conformal risk control (arXiv 2208.02814)
+        "expected": Rule(
+            "on average",
+            lambda n, k: (k + 1) / (n + 1),
+            lambda rate: np.ceil(1 / rate - 1 - 1e-9),
+        ),
+        # the 95 % quantile: the largest rate with P(Bin(n, rate) <= k) >= 5 %
+        "confident": Rule(
+            "at 95 % confidence",
+            lambda n, k: stats.beta.ppf(LEVEL, k + 1, n - k),
+            lambda rate: np.ceil(np.log(1 - LEVEL) / np.log1p(-rate) - 1e-9),
+        ),
+    },
+)
 
 
 class OperatingPoint(NamedTuple):
@@ -60,41 +97,12 @@ class Line(NamedTuple):
     review_cost: float = 0.0  # of one look; 0: as many as `review_share` allows
 
 
-class Sweep(NamedTuple):
-    """All thresholds that decide differently, ascending, with their escapes and overkill (T,)."""
-
-    thresholds: np.ndarray
-    n_escaped: np.ndarray
-    n_overkilled: np.ndarray
-
-
-def threshold_sweep(labels: ArrayLike, scores: ArrayLike) -> Sweep:
-    """Return all thresholds worth trying, half-way between neighbouring scores.
-
-    The first calls every part bad, the last every part good.
-    """
-    labels, scores = check_both_classes(labels, scores)
-    values, group = np.unique(scores, return_inverse=True)
-    half_way = values[:-1] + np.diff(values) / 2
-    half_way = np.where(half_way > values[:-1], half_way, values[1:])  # no float in between
-    thresholds = np.concatenate([values[:1], half_way, [np.nextafter(values[-1], np.inf)]])
-    bad, good = (np.bincount(group, labels == c).astype(int) for c in (1, 0))
-    n_escaped = np.concatenate([[0], bad.cumsum()])
-    n_overkilled = good.sum() - np.concatenate([[0], good.cumsum()])
-    return Sweep(thresholds, n_escaped, n_overkilled)
-
-
-def promised_rate(n: int, k: ArrayLike, rule: Rule) -> np.ndarray:
+def promised_rate(n: int, k: ArrayLike, rule: str = "expected") -> np.ndarray:
     """Return the escape rate that a threshold promises if `k` of `n` held-out bad parts are below.
 
-    The threshold is the (k + 1)-th smallest of their scores. The chance of a new bad part to score
-    below it is distributed as Beta(k + 1, n - k), or smaller if scores are equal. The rule
-    "expected" returns the mean, (k + 1) / (n + 1), as in conformal risk control (arXiv 2208.02814);
-    "confident" the 95 % quantile: the largest rate with P(Bin(n, rate) <= k) >= 5 %. For lots see
-    `threshold_for_escape_rate`.
+    The threshold is the (k + 1)-th smallest of their scores.
     """
-    k = np.asarray(k)
-    return (k + 1) / (n + 1) if rule == "expected" else stats.beta.ppf(LEVEL, k + 1, n - k)
+    return RULES[rule].rate(n, np.asarray(k))
 
 
 def chance_of_escapes(
@@ -115,71 +123,29 @@ def chance_of_escapes(
     return float(total[n_escaped:].sum())
 
 
-def units_needed(max_escape_rate: float, rule: Rule) -> float:
-    """Return the smallest n, of bad parts or of lots with bad parts, that promises a rate.
-
-    It is infinite for a rate of 0.
-    """
-    if max_escape_rate == 0:
-        return np.inf
-    if max_escape_rate == 1:
-        return 1
-    if rule == "expected":
-        return max(1, np.ceil(1 / max_escape_rate - 1 - 1e-9))
-    return max(1, np.ceil(np.log(1 - LEVEL) / np.log1p(-max_escape_rate) - 1e-9))
+def parts_needed(max_escape_rate: float, rule: str = "expected") -> float:
+    """Return the smallest number of held-out bad parts that promises a rate; infinite for 0."""
+    if max_escape_rate in (0, 1):
+        return 1 / max_escape_rate if max_escape_rate else np.inf
+    return max(1.0, float(RULES[rule].needed(max_escape_rate)))
 
 
 def threshold_for_escape_rate(
-    labels: ArrayLike,
-    scores: ArrayLike,
-    max_escape_rate: float,
-    rule: Rule = "expected",
-    lots: ArrayLike | None = None,
+    labels: ArrayLike, scores: ArrayLike, max_escape_rate: float, rule: str = "expected"
 ) -> Promise:
     """Return the threshold with the least overkill that promises an escape rate.
 
     It is the lowest of equals. If the bad parts are too few to promise the rate, the threshold lets
-    none of them escape (of the n below); the promise then is a higher rate.
-
-    Without `lots` the promise is about a new bad part, and holds if bad parts, held out and new,
-    are exchangeable. With the lot (N,) of each part it is about a bad part drawn from a new lot,
-    each lot counting alike, and holds if lots with bad parts are exchangeable, however alike the
-    parts of a lot are. Then n is the number of held-out lots with bad parts, and k is:
-
-    - "expected": the sum of the lots' escape rates. The mean escape rate of a new lot is at most
-      (k + 1) / (n + 1): hierarchical conformal prediction (arXiv 2306.06342), or conformal risk
-      control with the escape rate of a lot as its loss.
-    - "confident": the escapes among one bad part of each lot, drawn at random (by a fixed seed),
-      which are independent (subsampling once, arXiv 1809.07441).
+    none of them escape; the promise then is a higher rate. It holds if bad parts, held out and new,
+    are exchangeable.
     """
     sweep = threshold_sweep(labels, scores)
-    weights = _weights(labels, rule, lots)
-    n = round(weights.sum())
-    order = np.argsort(scores)
-    summed = np.concatenate([[0], weights[order].cumsum()])
-    k = summed[np.searchsorted(np.asarray(scores)[order], sweep.thresholds)]
+    n = int(sweep.n_escaped[-1])
     rates = promised_rate(n, np.arange(n), rule)  # ascending
     kept = rates[rates <= max_escape_rate + 1e-12]
     rate, most = (kept[-1] if len(kept) else rates[0]), max(0, len(kept) - 1)
-    if lots is not None and rule == "expected" and len(kept):  # k need not be a whole number
-        rate, most = max_escape_rate, (n + 1) * max_escape_rate - 1
-    overkill = np.where(k <= min(most, n - 1) + 1e-9, sweep.n_overkilled, np.inf)
+    overkill = np.where(sweep.n_escaped <= most, sweep.n_overkilled, np.inf)
     return Promise(float(sweep.thresholds[np.argmin(overkill)]), float(rate), len(kept) > 0)
-
-
-def _weights(labels: ArrayLike, rule: Rule, lots: ArrayLike | None) -> np.ndarray:
-    """Return what each part (N,) adds to k if it escapes; the sum is n."""
-    bad = np.asarray(labels) == 1
-    weights = bad.astype(np.float64)
-    if lots is None:
-        return weights
-    lot = group_numbers(lots, bad.size)[bad]
-    if rule == "expected":
-        weights[bad] = 1 / np.bincount(lot)[lot]
-    else:
-        order = np.lexsort((np.random.default_rng(0).random(lot.size), lot))
-        weights[np.flatnonzero(bad)[order]] = np.diff(lot[order], prepend=-1) > 0  # first of each
-    return weights
 
 
 def threshold_for_overkill_rate(good_scores: ArrayLike, max_overkill_rate: float) -> Promise:
@@ -189,7 +155,7 @@ def threshold_for_overkill_rate(good_scores: ArrayLike, max_overkill_rate: float
     (k + 1) / (n + 1): the rule "expected" with the classes exchanged.
     """
     scores = np.sort(good_scores)[::-1]
-    rates = promised_rate(len(scores), np.arange(len(scores)), "expected")  # ascending
+    rates = promised_rate(len(scores), np.arange(len(scores)))  # ascending
     n_kept = int((rates <= max_overkill_rate + 1e-12).sum())
     allowed = max(0, n_kept - 1)
     return Promise(float(scores[allowed]) + ROUNDING, float(rates[allowed]), n_kept > 0)
@@ -287,8 +253,3 @@ def cheapest_bins(labels: ArrayLike, scores: ArrayLike, line: Line) -> Bins:
     cost = expected_cost(escape_rate, overkill_rate, below[places] - below, line)
     best = int(np.argmin(cost.round(12)))  # rounded: equal costs must compare equal
     return Bins(float(sweep.thresholds[best]), float(sweep.thresholds[places[best]]))
-
-
-def most_accurate_threshold(labels: ArrayLike, scores: ArrayLike, bad_rate: float) -> float:
-    """Return the threshold with the fewest mistakes on the line; the lowest of equals."""
-    return cheapest_bins(labels, scores, Line(bad_rate, 1, 1)).pass_below

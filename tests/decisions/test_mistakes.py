@@ -3,9 +3,11 @@
 import numpy as np
 import pandas as pd
 
+from helpers.core import metrics
 from helpers.datasets.cache import ImageCache
 from helpers.datasets.split_file import read_split
-from helpers.results import mistakes, predictions
+from helpers.decisions import mistakes
+from helpers.results import predictions
 from tests import planted
 
 JUDGED = pd.DataFrame({"id": [*"abcdef"], "label": [1, 1, 1, 0, 0, 0], "cell_type": "mono"})
@@ -47,3 +49,19 @@ def test_the_contact_sheet_names_level_kind_and_group_and_says_how_many_are_show
         f"bad parts called good: {n + 2}, the {mistakes.MOST // 2} worst are shown",
         "good parts called bad: 2",
     ]
+
+
+def test_mistakes_are_counted_with_intervals_by_groups_if_they_are_known():
+    wrong = pd.DataFrame({"id": ["0", "30"]})
+    judged = pd.DataFrame({"id": map(str, range(70)), "label": [1] * 20 + [0] * 50})
+    escapes, alarms = mistakes.rates(wrong, judged)
+    assert (escapes.what, alarms.what) == (
+        "bad parts called good, of 20",
+        "good parts called bad, of 50",
+    )
+    exact = metrics.exact_interval(1, 20)
+    assert (escapes.estimate, escapes.low, escapes.high) == exact and alarms.estimate == 1 / 50
+    by_group, _ = mistakes.rates(wrong, judged.assign(group=np.arange(70) // 2))
+    assert by_group.high > escapes.high
+    (alone,) = mistakes.rates(wrong, judged[:20])
+    assert alone == escapes

@@ -1,0 +1,1 @@
+"""Thresholds with a promise, costs, calibration, mistakes, and labels to check."""

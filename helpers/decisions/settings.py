@@ -1,0 +1,41 @@
+"""Settings of the decision: thresholds, costs, and the line they are for."""
+
+from __future__ import annotations
+
+from pydantic.dataclasses import dataclass
+
+from helpers.core.rules import STRICT, Seed, SettingsError, Text, setting
+from helpers.results.settings import FOLLOWED, SEED
+
+LINE_BAD_RATE = "share of bad parts on the line; None: that of the data"
+
+
+@dataclass(frozen=True, config=STRICT)
+class DecisionSettings:
+    """Settings of notebook 07: the ensemble, thresholds with a promise, costs, labels to check."""
+
+    seed: Seed = setting(0, SEED)
+    model: Text = setting("", FOLLOWED)
+    max_escape_rate: float = setting(0.01, "share of the bad parts that may pass", ge=0, le=1)
+    max_overkill_rate: float = setting(0.05, "of the good ones, if bad ones are few", ge=0, le=1)
+    escape_cost: float = setting(
+        50.0, "of a bad part that passes, made up: give yours, in any unit; 0: unknown", ge=0
+    )
+    false_alarm_cost: float = setting(5.0, "of a good part that is rejected, made up", ge=0)
+    review_share: float = setting(
+        0.1, "largest share looked at again, of the parts that choose thresholds", ge=0, le=1
+    )
+    review_cost: float = setting(1.0, "of one look, made up; fewer are made if they cost", ge=0)
+    line_bad_rate: float | None = setting(None, LINE_BAD_RATE, gt=0, lt=1)
+
+    def __post_init__(self) -> None:
+        if (self.escape_cost > 0) != (self.false_alarm_cost > 0):
+            raise SettingsError(
+                "one cost alone says nothing: give both ESCAPE_COST and FALSE_ALARM_COST, or 0 to "
+                "both and to REVIEW_COST"
+            )
+        if self.review_cost and not self.escape_cost:
+            raise SettingsError(
+                "REVIEW_COST says nothing alone: give ESCAPE_COST and FALSE_ALARM_COST too, or "
+                "REVIEW_COST=0"
+            )
