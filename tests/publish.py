@@ -53,7 +53,9 @@ def publish(name):
     if (read_split(run_paths.split_csv).split != "test").all():
         scores = scores_by_file(report.out_of_fold_scores(run_paths, other))
         contents |= {place / file: content for file, content in scores.items()}
-    contents[place / "constraints.txt"] = constraints(record["stages"][ANALYSIS]["versions"])
+    versions = {n: v.partition("+")[0] for n, v in record["stages"][ANALYSIS]["versions"].items()}
+    pinned = [f"# Python {versions.pop('python')}", *(f"{n}=={v}" for n, v in versions.items())]
+    contents[place / "constraints.txt"] = "\n".join([*pinned, ""]).encode()  # for `pip install -c`
     figure = base64.b64encode(run_paths.figure(FIGURE).read_bytes()).decode()
     contents[root / "images" / f"{FIGURE}.png"] = base64.b64decode(smaller(figure)["image/png"])
     for path, content in contents.items():
@@ -92,12 +94,6 @@ def with_outputs(stage, run_paths, record):
         "machine": "{device}, {precision}".format_map(record["stages"][stage]),
     }
     return source
-
-
-def constraints(versions):
-    """Return what `pip install -c` needs to install the versions of a run again."""
-    pinned = [f"{n}=={v.partition('+')[0]}" for n, v in versions.items() if n != "python"]
-    return "\n".join([f"# Python {versions['python']}", *pinned, ""]).encode()
 
 
 def code_cells(notebook):
@@ -151,10 +147,10 @@ def faults(notebook):
         if is_noise(output) or output.output_type == "error":
             wrong.append(f"{where} shows a warning, an error or a progress bar")
         texts += [(where, text) for text in texts_of(output).values()]
-    found = [(where, ABSOLUTE_PATH.search(PICTURE.sub("", text))) for where, text in texts]
-    return wrong + [
-        f"{where} holds a path of one machine: {path[0]}" for where, path in found if path
-    ]
+    for where, text in texts:
+        for path in ABSOLUTE_PATH.findall(PICTURE.sub("", text)):
+            wrong.append(f"{where} holds a path of one machine: {path}")
+    return wrong
 
 
 def smaller(content, kinds=("png",)):
