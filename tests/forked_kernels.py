@@ -1,6 +1,6 @@
-"""Kernels forked from a process that has imported the package: it is imported once, not each time.
+"""Processes forked from one that has imported the package: it is imported once, not each time.
 
-They are the kernels of ipykernel in every other way, and papermill speaks with them as always.
+Forked kernels are those of ipykernel in every other way, and papermill speaks with them as always.
 """
 
 import contextlib
@@ -16,51 +16,40 @@ from jupyter_client.provisioning import local_provisioner
 import helpers
 
 IMPORTED = ("ipykernel.kernelapp", "kornia.augmentation", "timm", "sklearnex", "seaborn")
+CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload(
+    [*IMPORTED, *(module.name for module in pkgutil.walk_packages(helpers.__path__, "helpers."))]
+)
 
 
-class ForkedKernel:
-    """What jupyter_client asks of the `Popen` of a kernel."""
+class ForkedKernel(CONTEXT.Process):
+    """A process with what jupyter_client asks of the `Popen` of a kernel."""
 
     stdin = stdout = stderr = None
-
-    def __init__(self, process):
-        self.process, self.pid = process, process.pid
+    returncode = property(lambda self: self.exitcode)
 
     def poll(self):
-        return self.process.exitcode
-
-    returncode = property(poll)
+        return self.exitcode
 
     def wait(self, timeout=None):
-        self.process.join(timeout)
-        return self.process.exitcode
+        self.join(timeout)
+        return self.exitcode
 
     def send_signal(self, number):
         os.kill(self.pid, number)
-
-    def terminate(self):
-        self.process.terminate()
-
-    def kill(self):
-        self.process.kill()
 
 
 @contextlib.contextmanager
 def forked_kernels():
     """Let jupyter_client fork the kernels that it starts."""
-    context = multiprocessing.get_context("forkserver")
-    modules = [module.name for module in pkgutil.walk_packages(helpers.__path__, "helpers.")]
-    context.set_forkserver_preload([*IMPORTED, *modules])
 
     def launch_kernel(command, env=None, cwd=None, **_):
         arguments = command[command.index("ipykernel_launcher") :]
-        process = context.Process(
-            target=_run_kernel, args=(arguments, dict(env or os.environ), cwd)
-        )
+        process = ForkedKernel(target=_run_kernel, args=(arguments, dict(env or os.environ), cwd))
         process.start()
         while os.getpgid(process.pid) == os.getpgid(0):  # jupyter_client sends signals to its group
             time.sleep(0.01)
-        return ForkedKernel(process)
+        return process
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MPLBACKEND", "module://matplotlib_inline.backend_inline")  # of the server
