@@ -12,7 +12,7 @@ import hashlib
 import mmap
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,12 +22,12 @@ import imagehash
 import joblib
 import numpy as np
 import pandas as pd
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 from tqdm.auto import tqdm
 
 from helpers.core import code, files
 from helpers.datasets import DataError
-from helpers.datasets.region import MASK, cut, marked_by, window
+from helpers.datasets.region import cut, marked_by, window
 
 # Suffixes may lie, so the content decides. Among these formats only PNG and TIFF can be deep (more
 # than 8 bits). Pillow would drop bits of other formats unnoticed.
@@ -40,8 +40,6 @@ CAMERA_BITS = (8, 10, 12, 14, 16)
 
 Fit = Literal["squash", "pad"]
 ONE_SHAPE = 1.25  # aspect ratios that differ by this factor are about equal
-SHAPES_READ = 1000  # images that tell the aspect ratios of a set
-
 EXAMPLES = 20  # unreadable files that an error names
 CHUNK = 512  # images decoded between two writes; bounds the memory
 
@@ -71,21 +69,19 @@ class ImageCache:
     @property
     def report(self) -> str:
         """Return lines that say what was decoded, how, and what was left out."""
-        kind = "gray" if self.channels == 1 else "colour"
         sizes = self.table[["width_px", "height_px"]]
         (low_w, low_h), (high_w, high_h) = sizes.min(), sizes.max()
         size = " to ".join(dict.fromkeys([f"{low_w} x {low_h}", f"{high_w} x {high_h}"]))
+        kind = "gray" if self.channels == 1 else "colour"
         lines = [f"{kind} images of {size} px: {len(self.table)}; kept at {self.size_px} px"]
-        if (sizes.width_px != sizes.height_px).any():
-            lines += [f"made square by {'squashing' if self.fit == 'squash' else 'padding'}"]
+        ratios = sizes.width_px / sizes.height_px
+        if self.fit == "squash" and ratios.max() > ONE_SHAPE * ratios.min():
+            lines += ["squashed to squares; FIT=pad keeps the shapes, which differ"]
         if len(several := self.table.id[self.table.several_frames]):
             frames = "files with several pages or frames, of which the first is read"
             lines += [f"{frames}: {len(several)}, e.g. {several.iloc[0]}"]
         lines += [f"left out: {name}: {reason}" for name, reason in self.unreadable]
-        if self.region:
-            by = "MASK" if self.region.startswith(MASK) else f"REGION {self.region}"
-            lines += [f"cut out of larger images by {by}"]
-        return "\n".join(lines)
+        return "\n".join(lines + ["only the pixels of MASK are seen"] * bool(self.region))
 
     @property
     def inside(self) -> np.ndarray:
@@ -124,7 +120,7 @@ def open_cache(
     size_px: int,
     root: Path,
     skip_unreadable: bool = False,
-    fit: Fit | Literal["auto"] = "squash",
+    fit: Fit = "squash",
     region: str = "",
 ) -> ImageCache:
     """Open the cache of a table's images (`id`, `path`); build it if it is missing or damaged.
@@ -134,16 +130,9 @@ def open_cache(
         cache = open_cache(source.table, 192, paths.cache_root())
         batch = cache.take(cache.rows(source.table.id[:64]))  # (64, 192, 192, C) uint8
 
-    `root` is the folder of all caches; a fit of "auto" is chosen by `choose_fit`, and is "squash"
-    if a `region` is cut out, since that has one shape. An edit of the code that decodes leads to
-    another folder.
-
-    Raises:
-        DataError: images that cannot be decoded, all of them listed, unless `skip_unreadable`.
-        ArtifactError: the cache cannot be written.
+    `root` is the folder of all caches. An edit of the code that decodes leads to another folder.
+    Images that cannot be decoded raise a DataError that lists them, unless `skip_unreadable`.
     """
-    if fit == "auto":
-        fit = "squash" if region else choose_fit([Path(path) for path in table.path])
     key = files.fingerprint([source_key(table), code.digest_of(_build_cache), region])
     folder = root / f"{key}-{fit}-{size_px}"
     with files.held(folder.with_name(f".{folder.name}.lock")):  # only one process decodes
@@ -180,18 +169,26 @@ def _build_cache(
     if folder.exists():
         print(f"the cache {folder} is damaged: its images are decoded again")
     bits = depth_of([Path(path) for path in table.path], region)
+
+    def attempt(path: str) -> tuple[np.ndarray, dict[str, Any]] | str:
+        try:
+            return decode(Path(path), size_px, bits, fit, region)
+        except MemoryError:
+            raise DataError(f"{path} does not fit into the memory") from None
+        except Exception as error:  # a damaged file raises one of many kinds
+            return unreadable_reason(Path(path), error)
+
     with files.atomic_folder(folder) as partial:
-        pixels_file, read = partial / "images.u8", (size_px, bits, fit, region)
-        channels, decoded = 1, _decode_all(table, read, 1, pixels_file)
-        if decoded is None:
-            channels, decoded = 3, _decode_all(table, read, 3, pixels_file)
-        assert decoded is not None  # three channels hold any image
-        kept, failed = decoded
+        # Pillow frees the interpreter lock while it decodes and resizes, so threads are enough.
+        with ThreadPoolExecutor(joblib.cpu_count()) as pool:
+            chunks = [table.path[start : start + CHUNK] for start in range(0, len(table), CHUNK)]
+            results = (result for paths in chunks for result in pool.map(attempt, paths))
+            kept, failed, channels = _write_pixels(partial / "images.u8", table, results, size_px)
         if failed and not (skip_unreadable and kept):
             raise _unreadable(table, failed)
         frame = pd.DataFrame(kept)
         files.save_csv(partial / "images.csv", frame)
-        pixels = files.file_digest(pixels_file)
+        pixels = files.file_digest(partial / "images.u8")
         content = [size_px, fit, region, frame.id.tolist(), frame.digest.tolist(), pixels]
         meta = {
             "shape": [len(frame), size_px, size_px, channels],
@@ -208,51 +205,38 @@ def _build_cache(
     return _mapped(folder, meta)
 
 
-def _decode_all(
-    table: pd.DataFrame, read: tuple[int, int, Fit, str], channels: int, pixels_file: Path
-) -> tuple[list[dict], list[tuple[str, str]]] | None:
-    """Decode in parallel, `read` as `decode` takes it, and write the pixels in the table's order.
+def _write_pixels(
+    path: Path, table: pd.DataFrame, results: Iterable[Any], size_px: int
+) -> tuple[list[dict[str, Any]], list[tuple[str, str]], int]:
+    """Write decoded images to one file, in the table's order.
 
-    The pixels decide if there is colour, since gray images are often saved as colour.
+    The pixels decide if there is colour, since gray images are often saved as colour: the first
+    image that has it turns those before it into three equal channels.
 
     Returns:
-        Facts of each decoded image, id and reason of each unreadable one; None if an image has
-        colour and `channels` is 1.
+        Facts of each decoded image, id and reason of each unreadable one, and the channels.
     """
-
-    def attempt(path: str) -> tuple[np.ndarray, dict[str, Any]] | str:
-        try:
-            return decode(Path(path), *read)
-        except MemoryError:
-            raise DataError(f"{path} does not fit into the memory") from None
-        except Exception as error:  # a damaged file raises one of many kinds
-            return unreadable_reason(Path(path), error)
-
-    kept, failed = [], []
-    # Pillow frees the interpreter lock while it decodes and resizes, so threads are enough.
-    with (
-        ThreadPoolExecutor(joblib.cpu_count()) as pool,
-        pixels_file.open("wb") as file,
-        tqdm(total=len(table), desc=f"decode to {read[0]} px", unit="img", leave=False) as bar,
-    ):
-        for start in range(0, len(table), CHUNK):
-            images = table.iloc[start : start + CHUNK]
-            results = pool.map(attempt, images.path)
-            for name, result in zip(images.id, results, strict=True):
-                bar.update()
-                if isinstance(result, str):
-                    failed.append((name, result))
-                    continue
-                pixels, facts = result
-                if pixels.ndim == 3 and channels == 1:
-                    return None
-                if pixels.ndim == 2:
-                    pixels = np.repeat(pixels[..., None], channels, axis=2)
-                file.write(pixels.tobytes())
-                kept.append({"id": name, **facts})
+    kept, failed, channels = [], [], 1
+    bar: dict[str, Any] = {"desc": f"decode to {size_px} px", "unit": "img", "leave": False}
+    with path.open("w+b") as file:
+        for name, result in zip(table.id, tqdm(results, total=len(table), **bar), strict=True):
+            if isinstance(result, str):
+                failed.append((name, result))
+                continue
+            pixels, facts = result
+            if pixels.ndim == 3 and channels == 1:
+                channels = 3
+                file.seek(0)
+                gray = np.frombuffer(file.read(), np.uint8)
+                file.seek(0)
+                file.write(np.repeat(gray, channels).tobytes())
+            if pixels.ndim == 2:
+                pixels = np.repeat(pixels[..., None], channels, axis=2)
+            file.write(pixels.tobytes())
+            kept.append({"id": name, **facts})
         file.flush()
         os.fsync(file.fileno())
-    return kept, failed
+    return kept, failed, channels
 
 
 def _unreadable(table: pd.DataFrame, failed: Sequence[tuple[str, str]]) -> DataError:
@@ -338,24 +322,6 @@ def depth_of(paths: Sequence[Path], region: str = "") -> int:
 def bits_for(largest: int) -> int:
     """Return the bits of the camera whose images reach the value `largest`."""
     return next(bits for bits in CAMERA_BITS if largest < 2**bits)
-
-
-def choose_fit(paths: Sequence[Path]) -> Fit:
-    """Return the fit that loses less when these images become squares.
-
-    "squash" if they have about one shape: all are distorted alike, and no pixel is spent on a
-    border. Otherwise "pad": parts of one kind must not look narrow here and wide there. One image
-    in a hundred at either end does not count. Reads the headers of at most 2,000 images.
-    """
-    ratios = [1.0]
-    for path in paths[:: max(1, len(paths) // SHAPES_READ)]:
-        with contextlib.suppress(Exception), _opened(path) as image:
-            exif = Image.Image.getexif(image)  # that of a PNG would decode the file
-            turned = exif.get(ExifTags.Base.Orientation, 1) >= 5
-            turned &= image.format != "TIFF"  # Pillow says its size upright, others' as stored
-            ratios.append((image.width / image.height) ** (-1 if turned else 1))
-    low, high = np.quantile(ratios[1:] or ratios, (0.01, 0.99))
-    return "squash" if high <= ONE_SHAPE * low else "pad"
 
 
 def read_image(path: Path, bits: int, region: str = "") -> Picture:
@@ -478,11 +444,10 @@ def resize(pixels: np.ndarray, size_px: int, fit: Fit) -> np.ndarray:
 
 def inside(region: str, size_px: int, fit: Fit) -> np.ndarray:
     """Return which pixels (S, S) of a square image are inside of a mask; all if there is none."""
-    if not region.startswith(MASK):
+    if not region:
         return np.ones((size_px, size_px), dtype=bool)
     height, width = marked_by(region).shape
     *_, marked = window(region, width, height)
-    assert marked is not None
     return resize(np.uint8(255) * marked, size_px, fit) > 127
 
 

@@ -14,14 +14,14 @@ import pandas as pd
 
 from helpers.core import files
 from helpers.datasets import DROPPED, DataError, Source
+from helpers.datasets.contest import header_of
 from helpers.datasets.folder import CLASS_FOLDERS
 
 LABEL_WORDS = {"0.0": 0, "1.0": 1} | {w: i for i, ws in enumerate(CLASS_FOLDERS) for w in ws}
 # columns of the package
 RESERVED = (
     *("split", "fold", "official_split", "official_fold", "digest", "together", "label_before"),
-    *("defect_score", "probability", "mean", "width_px", "height_px", "hash"),
-    "several_frames",
+    *("defect_score", "probability", "mean", "width_px", "height_px", "hash", "several_frames"),
 )
 # columns of `helpers.review` about the lots that it has audited: no run reads them
 AUDITS = ("audit_said", "audit_lot", "audit_time", "audit_seal", "audit_gain")
@@ -38,17 +38,22 @@ def read_named(
     (`source.dropped`) are ignored. So are lines of a review (`helpers.review`) about images that
     are gone, if other reviewed images are there. A value is missing where the CSV has none.
 
-    Raises:
-        DataError: an unknown image, one that is named twice, or a value that is not among the
-            `allowed` ones of its column; the line is named.
+    A DataError names the line of an unknown image, of one that is named twice, or of a value that
+    is not among the `allowed` ones of its column, in any case.
     """
+    header = header_of(path)
+    if doubled := [name for name in header if header.count(name) > 1]:
+        raise DataError(f"{path} has two columns {doubled[0]!r}: remove one")
     frame = files.load_csv(path, columns, text=[*allowed, "group"])
+    for name in {*allowed} & {*frame}:
+        frame[name] = frame[name].str.strip().str.lower().replace("", np.nan)
     by = next((name for name in ("id", "path") if name in frame.columns), None)
     wanted = ("label", "group") if by else ("label", "group", "id", "path")
     for name in frame.columns:
-        close = difflib.get_close_matches(str(name).strip().lower(), wanted, 1, 0.8)
-        if close and (meant := close[0]) not in frame:
-            raise DataError(f"{path}: rename the column {name!r} to {meant!r}, or remove it")
+        plain = str(name).strip().lower()
+        close = [c for c in difflib.get_close_matches(plain, wanted, 1, 0.8) if c not in frame]
+        if close := ["label"] if plain in ("class", "target") else close:
+            raise DataError(f"{path}: rename the column {name!r} to {close[0]!r}, or remove it")
     if by is None:
         there = ", ".join(map(str, frame.columns))
         raise DataError(f"{path} needs a column id or path; it has {there} (with commas between)")
@@ -97,12 +102,9 @@ def with_labels(source: Source, path: Path) -> Source:
 
     Columns: `path` or `id`; optionally `label` (a name of a class folder, such as nok; empty:
     unchanged), `review` (the same, by `helpers.review`; these labels are for training only),
-    `group`, `reason` (for people) and `AUDITS`, which are ignored, and others, which are added to
-    the table. Columns with 2 to 20 different values are kinds of parts, evaluated separately in
-    notebook 06. `label_before` keeps changed labels. Images without a label are left out.
-
-    Raises:
-        DataError: see `read_named`; or a column has the name of one of the package's own.
+    `group`, `reason` (for people), which is ignored, and others, which are added to the table.
+    Columns with 2 to 20 different values are kinds of parts, evaluated separately in notebook 06.
+    `label_before` keeps changed labels. Images without a label are left out.
     """
     allowed = {name: [*LABEL_WORDS, np.nan] for name in ("label", "review")}
     lines = read_named(path, source, (), allowed)

@@ -1,8 +1,8 @@
-"""The region of an image that counts: a rectangle, or the marked pixels of a mask.
+"""The mask of images: the pixels that count.
 
-A region is a line of text, so that a model can keep it: "" for the whole image, "x,y,width,height",
-or a mask as the data URI of a PNG. Its pixels are those of the upright image. Whatever reads an
-image cuts the region out, so that every later step sees nothing else.
+A mask is a line of text, so that a model can keep it: the data URI of a PNG, or "" if all pixels
+count. Its pixels are those of the upright image. Whatever reads an image cuts it with `cut`, so
+that every later step sees nothing else.
 """
 
 from __future__ import annotations
@@ -26,13 +26,9 @@ BLACK = 127  # the largest gray value, of 255, that does not count
 
 
 def region_of(settings: SplitSettings) -> str:
-    """Return the region that REGION or MASK of notebook 01 names.
-
-    Raises:
-        DataError: the mask cannot be read, or marks nothing or everything.
-    """
+    """Return the mask that MASK of notebook 01 names."""
     if not settings.mask:
-        return settings.region.replace(" ", "")
+        return ""
     path = Path(settings.mask).expanduser()
     try:
         with Image.open(path) as image:
@@ -51,36 +47,28 @@ def region_of(settings: SplitSettings) -> str:
 
 
 def marked_by(region: str) -> np.ndarray:
-    """Return the mask (H, W) of a region, bool, True where pixels count."""
+    """Return the pixels (H, W) of a mask, bool, True where they count."""
     with Image.open(io.BytesIO(base64.b64decode(region.removeprefix(MASK)))) as image:
         return np.asarray(image) > 0
 
 
 @functools.cache
-def window(region: str, width: int, height: int) -> tuple[slice, slice, np.ndarray | None]:
-    """Return rows and columns of a region, and which pixels there count (bool); None: all.
+def window(region: str, width: int, height: int) -> tuple[slice, slice, np.ndarray]:
+    """Return rows and columns of a mask's bounding box, and which pixels there count (bool).
 
-    Those of a mask are its bounding box.
-
-    Raises:
-        ValueError: an image of this size does not hold the region.
+    Raise ValueError if an image does not have the size of the mask.
     """
-    if region.startswith(MASK):
-        marked = marked_by(region)
-        if marked.shape != (height, width):
-            size = f"{marked.shape[1]} x {marked.shape[0]}"
-            raise ValueError(f"it has {width} x {height} pixels, but MASK has {size}")
-        y, x = np.flatnonzero(marked.any(axis=1)), np.flatnonzero(marked.any(axis=0))
-        rows, columns = slice(y[0], y[-1] + 1), slice(x[0], x[-1] + 1)
-        return rows, columns, marked[rows, columns]
-    left, top, w, h = map(int, region.split(","))
-    if left + w > width or top + h > height:
-        raise ValueError(f"it has {width} x {height} pixels, so REGION={region} is outside of it")
-    return slice(top, top + h), slice(left, left + w), None
+    marked = marked_by(region)
+    if marked.shape != (height, width):
+        size = f"{marked.shape[1]} x {marked.shape[0]}"
+        raise ValueError(f"it has {width} x {height} pixels, but MASK has {size}")
+    y, x = np.flatnonzero(marked.any(axis=1)), np.flatnonzero(marked.any(axis=0))
+    rows, columns = slice(y[0], y[-1] + 1), slice(x[0], x[-1] + 1)
+    return rows, columns, marked[rows, columns]
 
 
 def cut(pixels: np.ndarray, region: str) -> np.ndarray:
-    """Return the region of an image (H, W) or (H, W, 3); raise what `window` raises.
+    """Return the bounding box of a mask in an image (H, W) or (H, W, 3).
 
     Pixels outside of a mask become the mean of those inside. That removes their content, and the
     edge is weaker than one to black, which a network would find before any defect.
@@ -88,8 +76,6 @@ def cut(pixels: np.ndarray, region: str) -> np.ndarray:
     if not region:
         return pixels
     rows, columns, marked = window(region, pixels.shape[1], pixels.shape[0])
-    part = pixels[rows, columns]
-    if marked is not None:
-        part = part.copy()
-        part[~marked] = part[marked].mean(axis=0).round()
+    part = pixels[rows, columns].copy()
+    part[~marked] = part[marked].mean(axis=0).round()
     return part

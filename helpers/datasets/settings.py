@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Literal
 
 from pydantic.dataclasses import dataclass
@@ -14,7 +13,9 @@ from helpers.core.rules import STRICT, Names, NoneOrSeveral, Seed, SettingsError
 class SplitSettings:
     """Settings of notebook 01: which images to use, and how to split them."""
 
-    dataset: Text = setting("elpv", "the images: elpv, folder:PATH, nexperia[:PATH] or chips")
+    dataset: Text = setting(
+        "elpv", "the images: elpv, folder:PATH, nexperia[:PATH], chips or a name in SOURCES"
+    )
     seed: Seed = setting(0, "start of the random draw; another seed gives another split")
     split: Literal["random", "groups"] = setting(
         "random", "groups: each module or lot is in one set only, as on a new line"
@@ -41,21 +42,11 @@ class SplitSettings:
     good: Names = setting((), "folder:PATH: further folders of good parts, by their exact names")
     bad: Names = setting((), "folder:PATH: further folders of bad parts, by their exact names")
     image_size_px: int = setting(192, "side to which images are decoded first", ge=16)
-    fit: Literal["auto", "squash", "pad"] = setting(
-        "auto", "how images that are not square become square"
-    )
-    region: Text = setting("", "x,y,width,height in pixels: all that is seen of each image")
+    fit: Literal["squash", "pad"] = setting("squash", "how images become square")
     mask: Text = setting("", "image of the images' size, white (128 to 255) where pixels count")
     max_images: int | None = setting(None, "use at most so many images; None: all", ge=1)
 
     def __post_init__(self) -> None:
-        given = self.region.replace(" ", "")
-        if given and not re.fullmatch(r"\d+,\d+(,[1-9]\d*){2}", given):
-            raise SettingsError(
-                f"REGION={self.region!r} must be x,y,width,height in pixels, such as 0,20,200,100"
-            )
-        if self.region and self.mask:
-            raise SettingsError("REGION and MASK are both given: leave out one of them")
         if not (self.test_fraction or self.cross_fit):
             raise SettingsError(
                 "TEST_FRACTION=0 leaves no image to judge a model by: give CROSS_FIT=5, "

@@ -92,8 +92,13 @@ def make_split(
     has_few_bad = n_bad < FEWEST_BAD and not settings.split_csv
     asked, why = settings, "SPLIT_CSV names no set for them"
     if settings.split_csv:
-        path, allowed = Path(settings.split_csv).expanduser(), {"split": [*PROTECTION, "excluded"]}
+        path = Path(settings.split_csv).expanduser()
+        allowed: dict[str, list] = {
+            "split": [*PROTECTION, "excluded"],
+            "label": [*named.LABEL_WORDS, np.nan],
+        }
         lines = named.read_named(path, source, ("split",), allowed)
+        _check_labels(path, table, lines)
         table["split"] = lines.split.fillna("excluded").to_numpy(dtype=object)
     elif has_few_bad:
         table["split"] = _hold_out_good(table, settings)
@@ -131,6 +136,20 @@ def make_split(
     if settings != asked:
         report.append(f"VAL_PER_CLASS={asked.val_per_class} is too large: {OUT_OF_FOLD}")
     return Split(table[[*names, *more]], _duplicates(table, pairs), "\n".join(report))
+
+
+def _check_labels(path: Path, table: pd.DataFrame, lines: pd.DataFrame) -> None:
+    """Raise DataError if a SPLIT_CSV has a label that contradicts the source's label."""
+    said = lines.get("label", pd.Series(np.nan, lines.index)).map(named.LABEL_WORDS)
+    wrong = (
+        (said.notna() & table.label.notna() & (said != table.label)).fillna(False).to_numpy(bool)
+    )
+    if wrong.any():
+        name, label = table.id[wrong].iloc[0], LABEL_NAMES[int(said[wrong].iloc[0])]
+        raise DataError(
+            f"{path} labels {name!r} as {label}, the images do not ({wrong.sum()} such line(s)): "
+            "correct its column label or remove it, or give the same LABELS_CSV again"
+        )
 
 
 def _duplicates(table: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:

@@ -155,7 +155,7 @@ def refuse_unlike(run_paths: RunPaths, other: str) -> None:
         if not first.get(column, pd.Series()).equals(second.get(column, pd.Series())):
             raise SettingsError(
                 f"{problem} has other {words} than run {run_paths.name}: give both the same "
-                "DATASET, LABELS_CSV, GROUP_LEVEL, REGION, MASK and MAX_IMAGES, and the same files"
+                "DATASET, LABELS_CSV, GROUP_LEVEL, MASK and MAX_IMAGES, and the same files"
             )
     here, there = map(_settings, both)
     if differ := [name for name in here if name in there and here[name] != there[name]]:

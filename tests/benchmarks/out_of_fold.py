@@ -66,7 +66,7 @@ Scores = pd.Series  # defect score by id, of the rows `val`
 def images(size_px: int) -> ImageCache:
     """Return ELPV's images at a size."""
     source = datasets.load(SplitSettings(cross_fit=FOLDS))
-    return open_cache(source.table, size_px, paths.cache_root(), fit="auto")
+    return open_cache(source.table, size_px, paths.cache_root())
 
 
 @functools.cache

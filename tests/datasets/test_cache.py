@@ -135,18 +135,27 @@ def test_an_edit_of_the_code_decodes_the_images_again(root, gray_files, monkeypa
     assert nearest.digest != bilinear.digest  # so what was computed from them is done again
 
 
-def test_images_of_several_shapes_are_padded_unless_they_are_to_be_squashed(root, gray_files):
+def test_images_of_several_shapes_are_padded_if_asked_for_and_a_squash_of_them_is_said(
+    root, gray_files
+):
     table = table_of(*gray_files)
-    padded = open_cache(table, 16, root, fit="auto")
-    assert padded.fit == open_cache(table, 16, root, fit="pad").fit == "pad"
-    assert "padding" in padded.report
+    padded, squashed = (open_cache(table, 16, root, fit=fit) for fit in ("pad", "squash"))
     for row, pixels in enumerate((noise(0, 40, 30), noise(1, 24, 36), noise(2, 17, 17))):
         expected = cache.resize(pixels, 16, "pad")
         np.testing.assert_array_equal(padded.pixels[row, :, :, 0], expected)
-    squashed = open_cache(table, 16, root, fit="squash")
-    assert squashed.fit == "squash" and squashed.digest != padded.digest
-    square = open_cache(table[2:], 16, root, fit="auto")
-    assert square.fit == "squash" and "made square" not in square.report
+    assert padded.fit == "pad" and squashed.digest != padded.digest
+    assert "FIT=pad" in squashed.report and "FIT" not in padded.report
+    assert "FIT" not in open_cache(table[2:], 16, root).report  # of one shape
+
+
+def test_an_image_is_decoded_once_even_if_colour_comes_last(
+    tmp_path, root, gray_files, monkeypatch
+):
+    read, decode = [], cache.decode
+    monkeypatch.setattr(cache, "decode", lambda path, *how: read.append(path) or decode(path, *how))
+    colour = save(tmp_path / "d.png", noise(3, 40, 40, 3))
+    found = open_cache(table_of(*gray_files, colour), 16, root)
+    assert sorted(read) == [*gray_files, colour] and found.channels == 3
 
 
 def test_files_of_several_frames_are_said_in_the_report(tmp_path, root):

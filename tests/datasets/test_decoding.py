@@ -10,7 +10,6 @@ import pytest
 from PIL import Image, UnidentifiedImageError
 
 from helpers.datasets import cache
-from tests.datasets import test_cache
 from tests.datasets.test_cache import noise, save
 
 BILINEAR = Image.Resampling.BILINEAR
@@ -179,7 +178,7 @@ def test_a_pipe_or_a_device_is_refused_at_once(tmp_path):
     (tmp_path / "link.png").symlink_to("pipe.png")
     (tmp_path / "zero.png").symlink_to("/dev/zero")
     paths = [tmp_path / f"{name}.png" for name in ("pipe", "link", "zero")]
-    assert cache.depth_of(paths) == 0 and cache.choose_fit(paths) == "squash"
+    assert cache.depth_of(paths) == 0
     for path in paths:
         with pytest.raises(ValueError, match=r"^not a file$"):
             cache.read_image(path, 16)
@@ -195,26 +194,6 @@ def test_equal_deep_images_have_one_digest_in_every_format(tmp_path):
 
 
 # --- squares ---------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("shapes", "fit"),
-    [
-        ([(40, 40)] * 3, "squash"),
-        ([(40, 80)] * 3, "squash"),  # (width, height): all have one shape
-        ([(40, 44), (44, 40)], "squash"),
-        ([(40, 80), (40, 40)], "pad"),
-        ([(40, 80), (80, 40)], "pad"),
-        ([(40, 40)] * 149 + [(40, 80)], "squash"),  # a single odd one
-    ],
-)
-def test_images_are_squashed_if_they_have_about_one_shape(tmp_path, shapes, fit):
-    paths = []
-    for number, (width, height) in enumerate(shapes):
-        paths.append(save(tmp_path / f"{number}.png", np.zeros((height, width), np.uint8)))
-        lying = np.zeros((width, height), np.uint8)  # as its EXIF data turn it
-        paths.append(save(tmp_path / f"{number}.jpg", lying, exif=test_cache.TURNED))
-    assert cache.choose_fit(paths) == fit
 
 
 @pytest.mark.parametrize("shape", [(20, 40), (40, 20, 3)])

@@ -64,6 +64,8 @@ def test_a_csv_corrects_labels_of_class_folders_and_says_how_many(tmp_path):
         ({"id": ["a"], "lable": ["0"]}, "rename the column 'lable' to 'label'"),
         ({"id": ["a"], "path": ["a.png"]}, "says nothing about its images"),
         ({"file": ["a"], "label": ["0"]}, "needs a column id or path"),
+        ({"id": ["a"], "class": ["0"]}, "rename the column 'class' to 'label'"),
+        ({"id": ["a"], "label": ["0"], " Class": ["1"]}, "rename the column ' Class' to 'label'"),
         (  # a running number that is also a file's name
             {"id": ["a", "b"], "path": ["C:\\x\\a.png", "c.png"], "label": ["0", "1"]},
             r"line 3: path 'c\.png'",
@@ -73,6 +75,29 @@ def test_a_csv_corrects_labels_of_class_folders_and_says_how_many(tmp_path):
 def test_a_line_that_cannot_be_used_is_named(flat, columns, problem):
     with pytest.raises(DataError, match=problem):
         load(flat, labels_csv=labels_csv(flat, **columns))
+
+
+def test_two_columns_of_one_name_are_refused(flat):
+    csv = labels_csv(flat, id=["a"], label=["0"], more=["1"])
+    Path(csv).write_text(Path(csv).read_text().replace("more", "label"))
+    with pytest.raises(DataError, match="two columns 'label'"):
+        load(flat, labels_csv=csv)
+
+
+def test_labels_and_groups_are_read_without_spaces_around_them(flat):
+    given = {"label": [" Good", "NOK ", "OK", "ng"], "group": [" lot0", "lot0 ", "lot1", "  "]}
+    table = load(flat, labels_csv=labels_csv(flat, id=list("abcd"), **given)).table
+    assert table.label.tolist() == [0, 1, 0, 1]
+    assert table.group.fillna("none").tolist() == ["lot0", "lot0", "lot1", "none"]
+
+
+@pytest.mark.parametrize(
+    "names", [("lot0", "Lot0"), ("1", "1.0"), ("lot 0", "lot0"), (" A1.0", "a1")]
+)
+def test_two_spellings_of_one_group_are_refused_since_a_split_would_take_them_for_two(flat, names):
+    csv = labels_csv(flat, id=list("abc"), label=[0, 1, 0], group=[*names, "other"])
+    with pytest.raises(DataError, match="differ by case, spaces or"):
+        load(flat, labels_csv=csv)
 
 
 def test_reviewed_images_that_are_gone_are_counted_and_their_lines_kept(flat):

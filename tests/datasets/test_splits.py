@@ -106,6 +106,16 @@ def test_an_external_split_is_followed_and_images_it_leaves_out_are_excluded(tmp
     assert [int(line.split()[-1]) for line in split.report.splitlines()] == [2, 1]
 
 
+def test_labels_of_an_external_split_that_contradict_the_images_are_refused(tmp_path):
+    source = toy_source(4, 5)
+    sides, right = ["train", "val", "test"] * 3, ["good", "0", " Ok", "", "1", "bad"]
+    columns = {"id": source.table.id, "split": sides}
+    csv = write_csv(tmp_path / "s.csv", **columns, label=[*right, "1", "1", "1"])
+    assert divide(source, split_csv=csv).table.split.tolist() == sides
+    csv = write_csv(tmp_path / "s.csv", **columns, label=[*right, "1", "0", "0"])
+    assert "labels 'b003' as good, the images do not (2 such" in refused(source, split_csv=csv)
+
+
 def test_paths_of_an_external_split_are_relative_to_the_csv_or_the_images_folder(tmp_path):
     source = toy_source(3, 3)
     source.table["path"] = source.table.path.str.replace("/data", f"{tmp_path}/parts")

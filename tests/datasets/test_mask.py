@@ -1,4 +1,4 @@
-"""A rectangle or a mask is all that is seen of an image, by every step and every map."""
+"""The pixels of a mask are all that is seen of an image, by every step and every map."""
 
 from types import SimpleNamespace
 
@@ -10,7 +10,6 @@ from PIL import Image
 
 from helpers.commands import score
 from helpers.core.errors import UserError
-from helpers.core.rules import SettingsError
 from helpers.datasets import DataError, cache, region
 from helpers.datasets.cache import open_cache
 from helpers.datasets.region import cut, region_of
@@ -38,11 +37,18 @@ def mask(tmp_path):
     return save(tmp_path / "mask.png", RING.astype(np.uint8) * 255)
 
 
+def rectangle(folder, shape, x, y, width, height):
+    """Return a mask for images of a shape, in which a rectangle counts."""
+    white = np.zeros(shape, np.uint8)
+    white[y : y + height, x : x + width] = 255
+    return region_of(given(mask=str(save(folder / "rectangle.png", white))))
+
+
 def given(**values):
     return settings.resolve("01_data_split", "smoke", values)
 
 
-def test_a_rectangle_gives_the_cache_of_images_that_were_cropped_before(tmp_path):
+def test_a_rectangular_mask_gives_the_cache_of_images_that_were_cropped_before(tmp_path):
     deep = noise(1, 30, 50, high=1000, dtype=np.uint16)
     whole = [save(tmp_path / "gray.png", noise(0, 30, 50)), save(tmp_path / "deep.png", deep)]
     whole.append(save(tmp_path / "turned.png", noise(2, 50, 30, 3), exif=TURNED))  # upright 30 x 50
@@ -52,14 +58,13 @@ def test_a_rectangle_gives_the_cache_of_images_that_were_cropped_before(tmp_path
         save(folder / path.name, np.ascontiguousarray(part[4:14, 7:27]))
         for path, part in zip(whole, parts, strict=True)
     ]
-    found = open_cache(table_of(*whole), 8, tmp_path / "a", fit="auto", region="7,4,20,10")
+    first, second = (rectangle(tmp_path, (30, 50), 7, 4, 20, height) for height in (10, 11))
+    found = open_cache(table_of(*whole), 8, tmp_path / "a", region=first)
     expected = open_cache(table_of(*cropped), 8, tmp_path / "b")
     np.testing.assert_array_equal(found.pixels, expected.pixels)
     pd.testing.assert_frame_equal(found.table, expected.table)  # hash, mean, size, digest
-    assert found.region == "7,4,20,10" and "REGION 7,4,20,10" in found.report
-    again = open_cache(table_of(*whole), 8, tmp_path / "a", region="7,4,20,10")
-    assert again.region == found.region and again.digest == found.digest
-    other = open_cache(table_of(*whole), 8, tmp_path / "a", region="7,4,20,11")
+    assert found.region == first and "MASK" in found.report
+    other = open_cache(table_of(*whole), 8, tmp_path / "a", region=second)
     assert other.digest != found.digest and not np.array_equal(other.pixels, found.pixels)
 
 
@@ -75,26 +80,28 @@ def test_what_is_outside_of_a_mask_changes_nothing_and_becomes_the_mean_of_the_i
     np.testing.assert_allclose(found[~box], np.broadcast_to(mean, found[~box].shape), atol=0.51)
 
 
-def test_a_region_that_an_image_does_not_hold_is_named_with_the_image_and_the_sizes(tmp_path, mask):
+def test_a_mask_of_another_size_is_named_with_the_image_and_the_sizes(tmp_path, mask):
     image = save(tmp_path / "part.png", noise(0, 40, 30))
     text = region_of(given(mask=str(mask)))
-    for place, words in ((text, "MASK has 40 x 40"), ("10,0,21,5", "REGION=10,0,21,5")):
-        with pytest.raises(DataError) as error:
-            open_cache(table_of(image), 8, tmp_path / "cache", region=place)
-        assert all(word in str(error.value) for word in (str(image), "30 x 40 pixels", words))
-        model = small_models(1)[0]
-        model.facts = Facts(region=place)
-        opened = predictor.Opened([model], [], model.facts, None, "")
-        (reason,) = predictor.TrainedModel(opened).predict(str(image)).reason
-        assert "30 x 40 pixels" in reason and words in reason
+    words = "30 x 40 pixels, but MASK has 40 x 40"
+    with pytest.raises(DataError) as error:
+        open_cache(table_of(image), 8, tmp_path / "cache", region=text)
+    assert str(image) in str(error.value) and words in str(error.value)
+    model = small_models(1)[0]
+    model.facts = Facts(region=text)
+    opened = predictor.Opened([model], [], model.facts, None, "")
+    (reason,) = predictor.TrainedModel(opened).predict(str(image)).reason
+    assert words in reason
 
 
-def test_pixels_outside_of_the_region_do_not_decide_how_deep_images_are_scaled(tmp_path):
+def test_pixels_outside_of_the_mask_do_not_decide_how_deep_images_are_scaled(tmp_path):
     deep = noise(0, 50, 30, high=1000, dtype=np.uint16)
     glare = deep.copy()
     glare[0] = 60_000  # the last column of the upright image
     paths = [save(tmp_path / f"{n}.png", p, exif=TURNED) for n, p in enumerate((deep, glare))]
-    found = open_cache(table_of(*paths), 8, tmp_path / "cache", region="0,0,40,30")
+    found = open_cache(
+        table_of(*paths), 8, tmp_path / "cache", region=rectangle(tmp_path, (30, 50), 0, 0, 40, 30)
+    )
     assert found.bits == 10 and cache.depth_of(paths) == 16
     np.testing.assert_array_equal(*found.pixels)
 
@@ -107,12 +114,7 @@ def test_a_pixel_of_a_mask_counts_from_half_of_the_range_on(tmp_path):
     assert region_of(given(mask=str(save(tmp_path / "clear.png", clear)))) == text
 
 
-def test_settings_that_mark_no_region_are_refused(tmp_path, mask):
-    for text in ("1,2,3", "1,2,0,4", "-1,2,3,4", "a"):
-        with pytest.raises(SettingsError, match="REGION"):
-            given(region=text)
-    with pytest.raises(SettingsError, match="both"):
-        given(region="0,0,1,1", mask=str(mask))
+def test_masks_that_mark_nothing_or_all_are_refused(tmp_path, mask):
     black = save(tmp_path / "black.png", np.zeros((40, 30), np.uint8))
     (text := tmp_path / "text.png").write_text("no image")
     white = save(tmp_path / "white.png", np.full((40, 30), 255, np.uint8))
@@ -121,7 +123,6 @@ def test_settings_that_mark_no_region_are_refused(tmp_path, mask):
         with pytest.raises(DataError, match=words) as error:
             region_of(given(mask=str(path)))
         assert str(path) in str(error.value)
-    assert region_of(given(region="1, 2, 3, 4")) == "1,2,3,4"
 
 
 def test_a_trained_network_reads_files_arrays_and_pictures_in_its_region_alone(tmp_path, mask):
