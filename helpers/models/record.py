@@ -9,7 +9,7 @@ Tables and figures show the title; files are named by the slug.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,7 +43,6 @@ BASES = {
     "stacking": "Stacking",
     "majority": "Majority",
 }
-FIRST_COLOUR = 4  # of the bases in seaborn's "colorblind" palette: FBP is green
 
 
 @dataclass(frozen=True, order=True)
@@ -126,22 +125,3 @@ class Model:
             ValueError: the content is not that of a model.
         """
         return TypeAdapter(cls).validate_python(content)
-
-
-def colours(models: Iterable[Model]) -> dict[str, str]:
-    """Return a colour of the colour-blind palette for each model, by its slug.
-
-    All models of a base share its colour, which is the same in all figures unless another base of
-    the figure has it. Dash patterns and markers distinguish models of one colour.
-    """
-    import seaborn as sns  # takes a second: only where pictures are drawn
-
-    palette = sns.color_palette("colorblind").as_hex()
-    models = list(models)
-    bases = [*dict.fromkeys([*BASES, *(model.base for model in models)])]
-    place: dict[str, int] = {}
-    for base in sorted({model.base for model in models}, key=bases.index):
-        first = FIRST_COLOUR + bases.index(base)
-        wished = [n % len(palette) for n in range(first, first + len(palette))]
-        place[base] = next((n for n in wished if n not in place.values()), wished[0])
-    return {model.slug: palette[place[model.base]] for model in models}

@@ -78,3 +78,29 @@ def differences(table: pd.DataFrame, xlabel: str, title: str = "") -> Figure:
     figure.legend(**LEGEND_BELOW)
     figure.suptitle(title, fontsize=12, wrap=True)
     return figure
+
+
+def three_columns(table: pd.DataFrame, unit: str = "group") -> Figure:
+    """Draw the AUC on seen groups, on unseen ones and inside these, a row for each model.
+
+    `table` is that of `out_of_fold.three_columns`; references are above, then the best on unseen
+    groups. `unit` is the word for a group.
+    """
+    looks = {
+        "seen_auc": ("o", "black", f"{unit}s seen in training"),
+        "unseen_auc": ("s", "#cc78bc", f"unseen {unit}s"),
+        "inside_auc": ("^", "#029e73", f"inside an unseen {unit}"),
+    }
+    is_reference = table.kind == "reference"
+    rows = pd.concat([table[is_reference], table[~is_reference]])[::-1].reset_index(drop=True)
+    figure, ax = plt.subplots(figsize=(8, 0.45 * len(rows) + 1.9))
+    ax.hlines(rows.index, rows.unseen_auc, rows.seen_auc, color="0.7", lw=3, zorder=0)
+    for (column, (marker, colour, words)), shift in zip(looks.items(), (0.2, 0, -0.2), strict=True):
+        look = MODEL | {"fmt": marker, "color": colour, "label": words, "ms": 8}
+        arms = interval_arms(rows, column)
+        ax.errorbar(rows[column], rows.index + shift, xerr=arms, **look)
+    ax.axvline(0.5, color="0.4", lw=1)
+    name_rows(ax, rows.title)
+    ax.set_xlabel("AUC with its 95 % interval, %; 50: by chance")
+    figure.legend(**LEGEND_BELOW | {"ncols": 3})
+    return figure

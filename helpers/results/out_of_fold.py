@@ -10,7 +10,6 @@ by each protocol: `random, groups`), and for each model `random/<slug>.csv` and 
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,7 +20,9 @@ import numpy as np
 import pandas as pd
 
 from helpers.core import files, metrics, paths, tables
+from helpers.core.rules import SettingsError
 from helpers.datasets.group_prior import group_prior
+from helpers.datasets.split_file import keeps_groups_apart
 from helpers.models.record import BASES, Model
 from helpers.results.comparison import holm, with_ends
 from helpers.results.predictions import Scored
@@ -55,6 +56,12 @@ COLUMNS = {  # for the eye, see `core.tables`
 }
 
 
+# settings by which two compared runs may differ: those that change no model that both have
+MAY_DIFFER = ["split", "split_csv", "val_per_class", "time_budget_min", "genotypes", "random_cells"]
+# columns of their splits that must agree
+MUST_AGREE = {"label": "images or labels", "digest": "pixels", "group": "groups"}
+
+
 @dataclass(frozen=True)
 class OutOfFold:
     """The scores of models by one protocol or both."""
@@ -75,6 +82,58 @@ def of_runs(runs: Mapping[str, tuple[pd.DataFrame, Mapping[str, Scored]]]) -> Ou
         scores[protocol] = {name: _by_seed(one).reindex(folds.id) for name, one in scored.items()}
         models |= {name: one.model for name, one in scored.items()}
     return OutOfFold(folds, scores, models)
+
+
+def without_test(split: pd.DataFrame, run: str) -> pd.DataFrame:
+    """Return the images of a run that are in folds; raise SettingsError if it has a test set."""
+    if "fold" not in split or (split.split == "test").any():
+        why = "a test set" if (split.split == "test").any() else "no folds"
+        raise SettingsError(
+            f"COMPARE_RUN: run {run!r} has {why}, so not all of its images are judged out of fold: "
+            "start another --name with -p TEST_FRACTION=0 -p CROSS_FIT=5 (a source with a test set "
+            "of its own has no such run)"
+        )
+    return split[split.fold.notna()]
+
+
+def refuse_unlike(splits: Mapping[str, pd.DataFrame], settings: Mapping[str, Mapping]) -> None:
+    """Refuse to compare two runs that differ in more than the kind of their folds.
+
+    `splits` and `settings` are those of both runs by name: splits without a test set, and the
+    settings of their notebooks by notebook, with the `backbone` and `weights` that were used.
+
+    Raises:
+        SettingsError: folds of the same kind, other images, labels, pixels or groups, or other
+            settings, backbones or weights; the message says what to do.
+    """
+    (_, first), (other, second) = splits.items()
+    problem = f"COMPARE_RUN={other!r}"
+    if keeps_groups_apart(first) == keeps_groups_apart(second):
+        wanted = SEEN if keeps_groups_apart(first) else UNSEEN
+        raise SettingsError(f"{problem}: name a run by the other kind of folds, SPLIT={wanted}")
+    by_id = [split.set_index("id").sort_index() for split in splits.values()]
+    for column, words in MUST_AGREE.items():
+        here, there = (split.get(column, pd.Series()) for split in by_id)
+        if not here.equals(there):
+            raise SettingsError(
+                f"{problem} has other {words}: give both runs the same DATASET, LABELS_CSV, "
+                "GROUP_LEVEL, MASK and MAX_IMAGES, and the same files"
+            )
+    mine, theirs = (_decisive(settings[run]) for run in splits)
+    if differ := [name for name in mine if name in theirs and mine[name] != theirs[name]]:
+        said = ", ".join(f"{n} (here {mine[n]!r}, there {theirs[n]!r})" for n in differ)
+        raise SettingsError(f"{problem} was made with other settings: {said}")
+
+
+def _decisive(stages: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the parameters that the models of a run depend on, except the kind of split."""
+    return {
+        f"{stage[:2]} {name.upper()}": value
+        for stage, given in stages.items()
+        for name, value in given.items()
+        # no halving: no model of it
+        if name not in MAY_DIFFER and (name, value) != ("halving_epochs", 0)
+    }
 
 
 def _by_seed(scored: Scored) -> pd.DataFrame:
@@ -107,11 +166,11 @@ def _model_of(slug: str) -> Model:
     """Return the model of a slug; one whose base is not of this package is called by the slug."""
     if slug in OTHERS:
         return Model(OTHERS[slug])
-    parts = re.fullmatch(r"(.+?)(?:_(\d+))?(?:_on_(\w+?))?(_distilled)?", slug)
+    parts = re.fullmatch(r"(.+?)(?:_(\d+))?(?:_on_(\w+?))?", slug)
     if not parts or parts[1] not in BASES:
         return Model(slug)
     number = None if parts[2] is None else int(parts[2])
-    return Model(parts[1], "", parts[3] or "", "fbp" if parts[4] else "", number)
+    return Model(parts[1], features=parts[3] or "", number=number)
 
 
 def published(split: pd.DataFrame) -> OutOfFold | None:
@@ -159,7 +218,7 @@ def three_columns(found: OutOfFold) -> pd.DataFrame:
     for name in sorted(models, key=lambda slug: models[slug].order):
         model = models[name]
         row: dict[str, Any] = {"model": name, "title": model.title, "kind": model.kind}
-        row["chosen"] = dataclasses.replace(model, teacher="").kind in CHOSEN
+        row["chosen"] = model.kind in CHOSEN
         row |= dict.fromkeys([*AUCS, "difference", "standard_error", "p_value"], np.nan)
         seen, unseen = (complete[protocol].get(name, pd.DataFrame()) for protocol in PROTOCOLS)
         row |= {"random_seeds": seen.shape[1], "groups_seeds": unseen.shape[1]}

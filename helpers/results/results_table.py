@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from helpers.core import metrics, style, tables
+from helpers.core.finding import Finding
 from helpers.core.members import folds_of
 from helpers.core.style import OUT_OF_FOLD
 from helpers.models.record import Model
@@ -53,17 +54,27 @@ def results_table(scored: Mapping[str, Scored], split: pd.DataFrame) -> pd.DataF
 
 
 def with_tests(
-    table: pd.DataFrame, scored: Mapping[str, Scored], costs: pd.DataFrame
+    table: pd.DataFrame, scored: Mapping[str, Scored], costs: Mapping[str, Mapping[str, Any]]
 ) -> pd.DataFrame:
-    """Return `results_table` with `costs`, and each row's comparison with the best row.
+    """Return `results_table` with costs, and each row's comparison with the best row.
 
-    The added columns are those of `costs`, a table with a column `model`, and `difference`,
-    `p_value` and `p_holm` of the AUC against the best row by validation AUC.
+    The added columns are `parameters` (trained ones of one network), `seconds` (of all trainings)
+    and `device` of the `costs` of each model, and `difference`, `p_value` and `p_holm` of the AUC
+    against the best row by validation AUC.
     """
     compared = comparison.compare_with(scored, best_model(table))
+    known = [{"model": name, **costs.get(name, {})} for name in scored]
+    spent = pd.DataFrame(known, columns=["model", "parameters", "seconds", "device"])
     columns = ["model", "difference", "p_value", "p_holm"]
-    table = table.merge(costs, on="model", how="left")
+    table = table.merge(spent, on="model", how="left")
     return table.merge(compared[columns], on="model", how="left")
+
+
+def finding(table: pd.DataFrame, model: str, column: str, what: str) -> Finding:
+    """Return a number of a model's row, such as "test_auc", with its interval as a finding."""
+    row = table.set_index("model").loc[model]
+    low, high = (float(row.get(f"{column}_{end}", np.nan)) for end in ("low", "high"))
+    return Finding(f"{row.title}: {what}", float(row[column]), low, high)
 
 
 def evaluate(scored: Scored, bad_rate: float) -> dict[str, Any]:
@@ -186,21 +197,13 @@ def shown(
 
 
 def table_legend(table: pd.DataFrame) -> str:
-    """Return the meaning of the columns and marks of `paper_table` in a few sentences."""
-    by = chosen_by(table)
+    """Return the meaning of the columns and marks of `paper_table`."""
     units = "images" if table.groups_are.iloc[0] == "seen" else "groups"
-    over = f"over {units} (inside groups: over these)"
-    texts = [f"Per cent, with 95 % intervals {over}; sorted by {by} AUC, the best in bold."]
-    if by == OUT_OF_FOLD:
-        texts.append(
-            "The best row, ensembles and thresholds of accuracies were chosen on the scores that "
-            "judge them: their numbers are a little too good."
-        )
+    text = f"Per cent, 95 % intervals over {units}; sorted by {chosen_by(table)} AUC; bold: best."
+    if chosen_by(table) == OUT_OF_FOLD:
+        text += " The best row was chosen on the scores that judge it: a little too good."
     if table.n_val.dropna().nunique() > 1:
-        texts.append("* on the first fold alone.")
+        text += " * on the first fold alone."
     if "p_holm" in table:
-        texts.append(
-            "p: paired test against the best row, after Holm's correction. Parameters of one "
-            "network, time of all its trainings."
-        )
-    return " ".join(texts)
+        text += " p: paired test against the best row, by Holm. Parameters of one network."
+    return text

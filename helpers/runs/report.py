@@ -92,8 +92,7 @@ def whole_results(run: Run) -> tuple[pd.DataFrame, dict[str, Scored]]:
     trainings. The cost of its inputs (features, the members of an ensemble) is not included.
     """
     scored, known = run.models(), load_run(run.paths).get("models", {})
-    rows = [{"model": name, **known.get(name, {}).get("costs", {})} for name in scored]
-    costs = pd.DataFrame(rows, columns=["model", "parameters", "seconds", "device"])
+    costs = {name: about.get("costs", {}) for name, about in known.items()}
     table = results_table.results_table(scored, run.split)
     return results_table.with_tests(table, scored, costs), scored
 

@@ -12,7 +12,7 @@ import seaborn as sns
 from matplotlib.figure import Figure
 
 from helpers.core.style import percent_axis
-from helpers.models.record import Model, colours
+from helpers.models.record import Model
 
 TITLES = {"train_loss": "training loss", "val_auc": "validation AUC, %, one view"}
 MARKERS = "P<>p*h^osDvX"  # by the order of names: a model keeps its own in 03 and 05
@@ -34,7 +34,8 @@ def learning_curves(
     size = (10, max(3.6, 0.3 * curves.model.nunique()))  # space for the legend
     figure, axes = plt.subplots(1, len(TITLES), figsize=size)
     shown_models = {model.slug: model for model in models if model.slug in {*curves.model}}
-    hues = colours(shown_models.values()) | dict.fromkeys(pale, "0.65")
+    colours = sns.color_palette("colorblind", len(shown_models)).as_hex()
+    hues = dict(zip(shown_models, colours, strict=True)) | dict.fromkeys(pale, "0.65")
     trainings = curves.groupby(["model", *({"seed", "fold"} & {*curves})], dropna=False)
     smooth = curves.assign(**trainings[[*TITLES]].transform(_running_mean))
     smooth["epoch"] = 100 * smooth.epoch / smooth.groupby("model").epoch.transform("max")

@@ -3,7 +3,7 @@
 import pytest
 
 from helpers.core.members import Member
-from helpers.models.record import Model, colours
+from helpers.models.record import Model
 
 FOLDS = tuple(Member(seed, fold) for seed in (0, 1) for fold in range(5))
 
@@ -52,16 +52,3 @@ def test_models_are_in_the_report_s_order_then_a_user_s_then_ensembles():
     ordered = [model.slug for model in sorted(models, key=lambda model: model.order)]
     assert ordered[:3] == ["lda", "lda_on_fbp", "fbp"]
     assert ordered[-2:] == ["my_model", "stacking"]
-
-
-def test_a_base_has_one_colour_in_all_figures():
-    few = colours([Model("fbp"), Model("svm")])
-    many = colours([Model("mine"), Model("svm", features="fbp"), Model("fbp", teacher="fbp")])
-    assert few["fbp"] == many["fbp_distilled"] and few["svm"] == many["svm_on_fbp"]
-    assert few["fbp"] != few["svm"]
-
-
-def test_ten_bases_of_one_figure_have_ten_colours():
-    models = [Model(f"random_cell_{n}") for n in range(5)]
-    models += [Model(base) for base in ("cnn", "fbp", "ll", "darts_v2", "darts_searched")]
-    assert len({*colours(models).values()}) == 10

@@ -16,7 +16,7 @@ from helpers.results.out_of_fold import OutOfFold
 from tests.publish import scores_by_file
 
 MODELS = {"lda": Model("lda"), "fbp": Model("fbp"), "stacking": Model("stacking")}
-MODELS["darts_searched_distilled"] = Model("darts_searched", teacher="fbp")
+MODELS["darts_searched"] = Model("darts_searched")
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def found():
 
     by = {
         protocol: {"lda": scores(of_lot, [0]), "fbp": scores(2 * of_lot, range(3))}
-        | {"stacking": scores(of_lot, [0]), "darts_searched_distilled": scores(of_lot, [0])}
+        | {"stacking": scores(of_lot, [0]), "darts_searched": scores(of_lot, [0])}
         for protocol, of_lot in (("random", 0.6), ("groups", 0.2))
     }
     return OutOfFold(folds, by, MODELS)
@@ -159,7 +159,7 @@ def test_the_table_for_the_eye_says_what_was_chosen_on_the_scores_and_how_many_s
 ):
     table = out_of_fold.three_columns(without(found, "groups", "fbp", "seed2"))
     text = out_of_fold.for_the_eye(table).set_index("Model")
-    searched, prior = "DARTS searched, distilled *", "Module prior (no pixel) (reference)"
+    searched, prior = "DARTS searched *", "Module prior (no pixel) (reference)"
     assert {*text.index} == {"LDA", "FBP", "Stacking *", searched, prior}
     assert text.loc["FBP", "Seeds"] == "3 / 2" and text.loc["LDA", "Seeds"] == "1"
     assert text.loc["LDA", "Unseen"] == "-" and "±" in text["One training: seen"].FBP

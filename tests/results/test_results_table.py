@@ -12,9 +12,7 @@ from helpers.results import claims, comparison, predictions, results_table
 from helpers.runs.memo import read_all_predictions
 from tests import planted
 
-COSTS = pd.DataFrame(
-    {"model": ["fbp", "svm"], "parameters": [3373570, None], "seconds": [964.3, 2.4]}
-)
+COSTS = {"fbp": {"parameters": 3373570, "seconds": 964.3}, "svm": {"seconds": 2.4}}
 
 
 @pytest.fixture
@@ -103,6 +101,15 @@ def test_p_values_compare_test_scores_with_the_best_row_and_costs_are_beside(who
     assert pd.isna(table.p_value["svm_on_fbp"]) and table.seconds["svm"] == 2.4
     assert table.loc["mine", ["parameters", "seconds"]].isna().all()
     assert table.loc["majority", ["parameters", "seconds", "p_value"]].isna().all()
+
+
+def test_a_finding_is_a_number_of_a_row_with_its_interval(whole):
+    table = table_of(whole)
+    row = table.set_index("model").loc["fbp"]
+    found = results_table.finding(table, "fbp", "test_auc", "test AUC")
+    assert (found.what, found.estimate) == ("FBP: test AUC", row.test_auc)
+    assert (found.low, found.high) == (row.test_auc_low, row.test_auc_high)
+    assert np.isnan(results_table.finding(table, "majority", "val_auc", "AUC").low)
 
 
 def test_the_table_for_the_eye_has_at_most_eight_columns_the_best_on_validation_first(whole):
