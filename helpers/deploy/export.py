@@ -247,7 +247,7 @@ def _write(network: ExportedNetwork, shape: Sequence[int], to: Format, path: Pat
 def example_of(to: str) -> str:
     """Return the program that scores image files with a model exported to the format `to`."""
     package, load, call = RUNTIMES[to]
-    constants = [f"{name} = {getattr(cache, name)!r}" for name in CONSTANTS]
+    constants = [f"{name} = {getattr(cache, name, region.MASK)!r}" for name in CONSTANTS]
     sources = ["\n".join(constants), *[inspect.getsource(function) for function in FUNCTIONS]]
     program = _PROGRAM.replace("PACKAGE", package).replace("LOAD", load).replace("CALL", call)
     return program.replace("DECODING", "\n\n\n".join(sources).strip())
