@@ -151,14 +151,6 @@ def check_places(plan: Plan) -> None:
                 weights.anatomy(backbone, settings.image_size_px)
             except weights.BackboneError as error:
                 raise SettingsError(str(error)) from None
-    if CELLS in plan.chosen and plan.settings[CELLS].distill:
-        done = stages.load_run(paths.RunPaths(plan.run)).get("stages", {}).get(stages.FIRST, {})
-        folds = done.get("settings", {}).get("cross_fit", "unknown")
-        if not (plan.settings[stages.FIRST].cross_fit if stages.FIRST in plan.chosen else folds):
-            raise SettingsError(
-                "DISTILL needs teachers of all folds: start the run with CROSS_FIT=5, or give "
-                "DISTILL=False"
-            )
     other = plan.settings[ANALYSIS].compare_run
     if ANALYSIS in plan.chosen and other:
         from helpers.runs.report import split_without_test  # imports much

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 
 from helpers.core import files
-from helpers.darts.operations import softmax_by_node
-from helpers.darts.space import EDGES, KINDS, NODE_STATES, OPERATIONS, GenotypeError
+from helpers.darts.operations import OPS, primitives, softmax_by_node
+from helpers.darts.space import EDGES, KINDS, NODE_STATES, GenotypeError
 
 Edge = tuple[str, int]  # (operation, input state) of an edge of a discrete cell
 
@@ -55,9 +55,9 @@ def _checked_edges(kind: str, edges: Any) -> tuple[Edge, ...]:
     for row, edge in enumerate(edges):
         node = 2 + row // 2
         operation, source = edge if isinstance(edge, list | tuple) and len(edge) == 2 else (None, 0)
-        if operation not in OPERATIONS or type(source) is not int or not 0 <= source < node:
+        if operation not in tuple(OPS) or type(source) is not int or not 0 <= source < node:
             raise GenotypeError(
-                f"{kind}[{row}]: expected an operation ({', '.join(OPERATIONS)}) and an earlier "
+                f"{kind}[{row}]: expected an operation ({', '.join(OPS)}) and an earlier "
                 f"state (0 to {node - 1}), got {edge!r}"
             )
         if row % 2 and source == checked[-1][1]:
@@ -86,17 +86,17 @@ def derive_genotype(
     beta_normal: Any = None,
     beta_reduce: Any = None,
 ) -> Genotype:
-    """Derive the discrete cells from alpha (14, 8) of each kind (DARTS, section 2.4).
+    """Derive the discrete cells from alpha (14, 1 + operations) of each kind (DARTS, section 2.4).
 
-    Each edge gets the softmax over all eight operations, times that of beta (14,) over the edges of
-    its node if there is one (PC-DARTS, arXiv 1907.05737, equation 5). Each node keeps the two edges
-    whose best non-none weight is largest. While the normal cell has more than `max_skips` skip
-    connections (-1: any number), the weakest one loses its weight and the cell is derived again
-    (P-DARTS, arXiv 1904.12760, section 3.3).
+    Each edge gets the softmax over none and all operations, times that of beta (14,) over the edges
+    of its node if there is one (PC-DARTS, arXiv 1907.05737, equation 5). Each node keeps the two
+    edges whose best non-none weight is largest. While the normal cell has more than `max_skips`
+    skip connections (-1: any number), the weakest one loses its weight and the cell is derived
+    again (P-DARTS, arXiv 1904.12760, section 3.3).
     """
     weights = strengths(alpha_normal, beta_normal)
     normal = strongest_edges(weights)
-    skip = OPERATIONS.index("skip_connect")
+    skip = list(OPS).index("skip_connect")
     while max_skips >= 0:
         kept = ((op, EDGES.index((source, 2 + i // 2))) for i, (op, source) in enumerate(normal))
         rows = [row for operation, row in kept if operation == "skip_connect"]
@@ -111,38 +111,41 @@ def derive_genotype(
 def strengths(alpha: Any, beta: Any) -> list[list[float]]:
     """Return softmax(alpha) of all operations but none (14, 7), times softmax(beta) if given."""
     weights = torch.as_tensor(alpha).double().softmax(dim=1)
+    if weights.shape[1] != len(primitives()):
+        raise GenotypeError(
+            f"alpha has {weights.shape[1]} columns, but there are {len(primitives())}: "
+            f"{', '.join(primitives())}. Was it searched with other operations?"
+        )
     if beta is not None:
         weights = weights * softmax_by_node(torch.as_tensor(beta).double())[:, None]
     return weights[:, 1:].tolist()
 
 
-def strongest_edges(
-    weights: list[list[float]], edge_weights: list[float] | None = None
-) -> tuple[Edge, ...]:
+def strongest_edges(weights: list[list[float]]) -> tuple[Edge, ...]:
     """Return a cell: each node's two strongest edges, each with its strongest operation.
 
-    weights (14, 7) are those of OPERATIONS on EDGES. The strength of an edge is its value in
-    edge_weights (14,) or, without them, its largest weight. Ties go to the lower index.
+    weights (14, 7) are those of OPS on EDGES. The strength of an edge is its largest weight. Ties
+    go to the lower index.
     """
-    strength = edge_weights or [max(row) for row in weights]
+    strength, names = [max(row) for row in weights], list(OPS)
     edges: list[Edge] = []
     for node in NODE_STATES:
         rows = [row for row, (_, target) in enumerate(EDGES) if target == node]
         for row in sorted(rows, key=lambda row: -strength[row])[:2]:
             best = weights[row].index(max(weights[row]))
-            edges.append((OPERATIONS[best], EDGES[row][0]))
+            edges.append((names[best], EDGES[row][0]))
     return tuple(edges)
 
 
 def random_genotype(seed: int) -> Genotype:
     """Draw one of the 180 * 49^4 distinct cells of each kind; a seed always gives the same one.
 
-    All are equally probable. Random cells are the baseline that a search has to beat (Lindauer and
-    Hutter, arXiv 1909.02453).
+    All are equally probable; with another operation in OPS there are more. Random cells are the
+    baseline that a search has to beat (Lindauer and Hutter, arXiv 1909.02453).
     """
     draw = random.Random(seed)
     inputs = [s for _ in KINDS for node in NODE_STATES for s in draw.sample(range(node), 2)]
-    edges = tuple((draw.choice(OPERATIONS), source) for source in inputs)
+    edges = tuple((draw.choice(tuple(OPS)), source) for source in inputs)
     return Genotype(edges[:8], edges[8:])
 
 
@@ -165,11 +168,7 @@ def described(genotype: Genotype, provenance: Mapping[str, Any]) -> dict[str, An
 
 
 def load(path: Path) -> tuple[Genotype, dict[str, Any]]:
-    """Load a genotype and its provenance from a file: see `described`, or a genotype alone.
-
-    Raises:
-        ArtifactError, GenotypeError: the file is missing, is not JSON, or holds no valid cell.
-    """
+    """Load a genotype and its provenance from a file: see `described`, or a genotype alone."""
     content, provenance = files.load_json(path), {}
     if isinstance(content, dict) and "genotype" in content:
         content, provenance = content["genotype"], content.get("provenance", {})
@@ -181,11 +180,21 @@ def load(path: Path) -> tuple[Genotype, dict[str, Any]]:
         raise GenotypeError(f"{path}: genotype: {error}") from error
 
 
+SHORT = {
+    "mp": "max_pool_3x3",
+    "ap": "avg_pool_3x3",
+    "sk": "skip_connect",
+    "s3": "sep_conv_3x3",
+    "s5": "sep_conv_5x5",
+    "d3": "dil_conv_3x3",
+    "d5": "dil_conv_5x5",
+}
+
+
 def _published(normal: str, reduce: str) -> Genotype:
     """Return the cells written as "operation.input" pairs, nodes separated by bars."""
-    short = dict(zip(("mp", "ap", "sk", "s3", "s5", "d3", "d5"), OPERATIONS, strict=True))
     pairs = ([edge.split(".") for edge in cell.split() if edge != "|"] for cell in (normal, reduce))
-    return Genotype(*(tuple((short[op], int(source)) for op, source in cell) for cell in pairs))
+    return Genotype(*(tuple((SHORT[op], int(source)) for op, source in cell) for cell in pairs))
 
 
 PUBLISHED = {  # cells by name

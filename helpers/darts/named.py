@@ -25,10 +25,9 @@ from helpers.darts.space import GenotypeError
 from helpers.models.record import Model
 
 # cells that a run finds itself: their model, and how to get them
-SEARCHED, PERTURBED, HALVED = "searched", "searched_perturbation", "halving"
+SEARCHED, HALVED = "searched", "halving"
 FOUND = {
     SEARCHED: ("darts_searched", "run notebooks/04_darts_search.ipynb first"),
-    PERTURBED: ("darts_perturbation", "run notebooks/04_darts_search.ipynb first"),
     HALVED: ("darts_halving", "set HALVING_EPOCHS, which compares cells"),
 }
 ETA = 3  # a third of the candidates continues, with three times the epochs

@@ -15,7 +15,7 @@ from torchvision.ops import StochasticDepth
 from helpers.core import seeding
 from helpers.darts import genotypes
 from helpers.darts.genotypes import Genotype
-from helpers.darts.operations import FactorizedReduce, ReLUConvBN, build_operation, stems
+from helpers.darts.operations import OPS, FactorizedReduce, ReLUConvBN, stems
 from helpers.darts.settings import NetworkSettings
 from helpers.darts.space import NODE_STATES, NUM_CLASSES
 from helpers.models import backbones
@@ -46,7 +46,7 @@ class Cell(nn.Module):
         self.sources = [source for _, source, _ in edges]
         self.out_channels = len(NODE_STATES) * channels
         self.operations = nn.ModuleList(
-            build_operation(name, channels, 2 if reduction and source < 2 else 1)
+            OPS[name](channels, 2 if reduction and source < 2 else 1, True)
             for name, source, _ in edges
         )
         # Drop path (arXiv 1605.07648) zeroes an edge's output for whole images. An identity is

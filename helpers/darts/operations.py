@@ -1,7 +1,12 @@
-"""Build the operations of a derived network, and the layers that the supernet shares with it.
+"""Build the operations of an edge, and the layers that both networks share.
 
-Source: Liu et al. 2018, arXiv 1806.09055, section 3.1 and appendix A. Every operation maps
+Source: Liu et al. 2018, arXiv 1806.09055, section 3.1 and appendix A. An operation maps
 (B, C, H, W) to (B, C, ceil(H / stride), ceil(W / stride)), so maps of odd size agree too.
+
+    OPS["conv_3x3"] = builder  # builder(channels, stride, affine) -> nn.Module
+
+From now on a search weighs this operation too, and a cell may hold it. The supernet builds with
+`affine` False: there batch norm has no scale, so an operation gets strong by its alpha alone.
 """
 
 from __future__ import annotations
@@ -12,18 +17,119 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from helpers.core.registry import Registry
 from helpers.darts.space import EDGES
 
 
 class ReLUConvBN(nn.Sequential):
     """ReLU, 1x1 convolution, BN: bring a cell's input (B, C_in, H, W) to C_out channels."""
 
-    def __init__(self, in_channels: int, out_channels: int) -> None:
+    def __init__(self, in_channels: int, out_channels: int, affine: bool = True) -> None:
         super().__init__(
             nn.ReLU(),
             nn.Conv2d(in_channels, out_channels, 1, bias=False),
-            nn.BatchNorm2d(out_channels),
+            nn.BatchNorm2d(out_channels, affine=affine),
         )
+
+
+class FactorizedReduce(nn.Module):
+    """Halve the map without losing pixels: (B, C_in, H, W) to (B, C_out, ceil(H/2), ceil(W/2)).
+
+    ReLU, two 1x1 convolutions of stride 2 (the second on the input shifted by one pixel in both
+    directions), concatenation, BN. Odd maps are padded with zeros, so both branches agree in size.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, affine: bool = True) -> None:
+        super().__init__()
+        first = out_channels // 2
+        self.conv_even = nn.Conv2d(in_channels, first, 1, bias=False)
+        self.conv_odd = nn.Conv2d(in_channels, out_channels - first, 1, bias=False)
+        self.bn = nn.BatchNorm2d(out_channels, affine=affine)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C_out, ceil(H / 2), ceil(W / 2))."""
+        x = pad_to_even(torch.relu(x))
+        # A 1x1 convolution of stride 2 reads every second pixel: take these first.
+        even = self.conv_even(x[:, :, ::2, ::2])
+        odd = self.conv_odd(x[:, :, 1::2, 1::2])
+        return self.bn(torch.cat([even, odd], dim=1))
+
+
+def pad_to_even(x: Tensor) -> Tensor:
+    """Append a row or column of zeros to (B, C, H, W) if H or W is odd."""
+    height, width = x.shape[-2:]
+    if height % 2 or width % 2:
+        return F.pad(x, (0, width % 2, 0, height % 2))
+    return x
+
+
+def max_pool_3x3(channels: int, stride: int, affine: bool) -> nn.Module:
+    return _pool(nn.MaxPool2d(3, stride, 1), channels, affine)
+
+
+def avg_pool_3x3(channels: int, stride: int, affine: bool) -> nn.Module:
+    return _pool(nn.AvgPool2d(3, stride, 1, count_include_pad=False), channels, affine)
+
+
+def _pool(pool: nn.Module, channels: int, affine: bool) -> nn.Module:
+    """Return a pool; in the search BN follows it, as it follows the convolutions."""
+    return pool if affine else nn.Sequential(pool, nn.BatchNorm2d(channels, affine=False))
+
+
+def skip_connect(channels: int, stride: int, affine: bool) -> nn.Module:
+    return FactorizedReduce(channels, channels, affine) if stride == 2 else nn.Identity()
+
+
+def separable(
+    channels: int, kernel: int, stride: int, dilation: int, affine: bool
+) -> list[nn.Module]:
+    """Return ReLU, a depthwise convolution, a 1x1 convolution and BN."""
+    size = (kernel, stride, dilation * (kernel // 2), dilation)  # kernel, stride, padding, dilation
+    return [
+        nn.ReLU(),
+        nn.Conv2d(channels, channels, *size, groups=channels, bias=False),
+        nn.Conv2d(channels, channels, 1, bias=False),
+        nn.BatchNorm2d(channels, affine=affine),
+    ]
+
+
+def sep_conv(channels: int, kernel: int, stride: int, affine: bool) -> nn.Module:
+    """Return two separable convolutions, the stride in the first."""
+    first = separable(channels, kernel, stride, 1, affine)
+    return nn.Sequential(*first, *separable(channels, kernel, 1, 1, affine))
+
+
+def sep_conv_3x3(channels: int, stride: int, affine: bool) -> nn.Module:
+    return sep_conv(channels, 3, stride, affine)
+
+
+def sep_conv_5x5(channels: int, stride: int, affine: bool) -> nn.Module:
+    return sep_conv(channels, 5, stride, affine)
+
+
+def dil_conv_3x3(channels: int, stride: int, affine: bool) -> nn.Module:
+    return nn.Sequential(*separable(channels, 3, stride, 2, affine))
+
+
+def dil_conv_5x5(channels: int, stride: int, affine: bool) -> nn.Module:
+    return nn.Sequential(*separable(channels, 5, stride, 2, affine))
+
+
+STANDARD = {  # in the order of alpha's columns, after that of `none`
+    "max_pool_3x3": max_pool_3x3,
+    "avg_pool_3x3": avg_pool_3x3,
+    "skip_connect": skip_connect,
+    "sep_conv_3x3": sep_conv_3x3,
+    "sep_conv_5x5": sep_conv_5x5,
+    "dil_conv_3x3": dil_conv_3x3,
+    "dil_conv_5x5": dil_conv_5x5,
+}
+OPS = Registry("operation", STANDARD)  # on an edge of a discrete cell
+
+
+def primitives() -> tuple[str, ...]:
+    """Return the names of alpha's columns; `none` adds nothing, but has a share of the softmax."""
+    return ("none", *OPS)
 
 
 def softmax_by_node(beta: Tensor) -> Tensor:
@@ -35,17 +141,7 @@ def softmax_by_node(beta: Tensor) -> Tensor:
     return torch.cat([part.softmax(dim=0) for part in beta.split([*into.values()])])
 
 
-def pad_to_even(x: Tensor) -> Tensor:
-    """Append a row or column of zeros to (B, C, H, W) if H or W is odd."""
-    height, width = x.shape[-2:]
-    if height % 2 or width % 2:
-        return F.pad(x, (0, width % 2, 0, height % 2))
-    return x
-
-
-def stems(
-    stem: str, in_channels: int, channels: int, track_statistics: bool = True
-) -> tuple[nn.Module, nn.Module]:
+def stems(stem: str, in_channels: int, channels: int) -> tuple[nn.Module, nn.Module]:
     """Return two modules: from images to the first cell's older input, and from that to the newer.
 
     "cifar" keeps H and W; both inputs have 3 * `channels` channels. Otherwise both have `channels`:
@@ -53,8 +149,7 @@ def stems(
     """
 
     def conv(c_in: int, c_out: int, stride: int) -> list[nn.Module]:
-        norm = nn.BatchNorm2d(c_out, track_running_stats=track_statistics)
-        return [nn.Conv2d(c_in, c_out, 3, stride, 1, bias=False), norm]
+        return [nn.Conv2d(c_in, c_out, 3, stride, 1, bias=False), nn.BatchNorm2d(c_out)]
 
     if stem == "cifar":
         return nn.Sequential(*conv(in_channels, 3 * channels, 1)), nn.Identity()
@@ -62,60 +157,3 @@ def stems(
     half, full = channels // 2, channels
     older = (*conv(in_channels, half, strides[0]), nn.ReLU(), *conv(half, full, strides[1]))
     return nn.Sequential(*older), nn.Sequential(nn.ReLU(), *conv(full, full, strides[2]))
-
-
-class FactorizedReduce(nn.Module):
-    """Halve the map without losing pixels: (B, C_in, H, W) to (B, C_out, ceil(H/2), ceil(W/2)).
-
-    ReLU, two 1x1 convolutions of stride 2 (the second on the input shifted by one pixel in both
-    directions), concatenation, BN. Odd maps are padded with zeros, so both branches agree in size.
-    """
-
-    def __init__(self, in_channels: int, out_channels: int) -> None:
-        super().__init__()
-        first = out_channels // 2
-        self.conv_even = nn.Conv2d(in_channels, first, 1, bias=False)
-        self.conv_odd = nn.Conv2d(in_channels, out_channels - first, 1, bias=False)
-        self.bn = nn.BatchNorm2d(out_channels)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B, C_out, ceil(H / 2), ceil(W / 2))."""
-        x = pad_to_even(torch.relu(x))
-        # A 1x1 convolution of stride 2 reads every second pixel: take these first.
-        even = self.conv_even(x[:, :, ::2, ::2])
-        odd = self.conv_odd(x[:, :, 1::2, 1::2])
-        return self.bn(torch.cat([even, odd], dim=1))
-
-
-def build_operation(name: str, channels: int, stride: int) -> nn.Module:
-    """Return the operation `name` of OPERATIONS on `channels` channels with stride 1 or 2.
-
-    sep_conv is (ReLU, depthwise convolution, 1x1 convolution, BN) twice, the stride in the first;
-    dil_conv is the same once with dilation 2.
-    """
-    match name:
-        case "max_pool_3x3":
-            return nn.MaxPool2d(3, stride, 1)
-        case "avg_pool_3x3":
-            return nn.AvgPool2d(3, stride, 1, count_include_pad=False)
-        case "skip_connect":
-            return FactorizedReduce(channels, channels) if stride == 2 else nn.Identity()
-        case "sep_conv_3x3" | "sep_conv_5x5":
-            first = _depthwise_separable(channels, int(name[-1]), stride, 1)
-            return nn.Sequential(*first, *_depthwise_separable(channels, int(name[-1]), 1, 1))
-        case _:  # dil_conv_3x3, dil_conv_5x5
-            return nn.Sequential(*_depthwise_separable(channels, int(name[-1]), stride, 2))
-
-
-def _depthwise_separable(
-    channels: int, kernel_size: int, stride: int, dilation: int
-) -> list[nn.Module]:
-    padding = dilation * (kernel_size - 1) // 2
-    return [
-        nn.ReLU(),
-        nn.Conv2d(
-            channels, channels, kernel_size, stride, padding, dilation, groups=channels, bias=False
-        ),
-        nn.Conv2d(channels, channels, 1, bias=False),
-        nn.BatchNorm2d(channels),
-    ]

@@ -13,18 +13,16 @@ import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
 import torch
-from IPython.display import HTML
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 from scipy.special import softmax
 
-from helpers.core import slider
 from helpers.darts.genotypes import Genotype
-from helpers.darts.operations import softmax_by_node
-from helpers.darts.search import Record, genotype_of
-from helpers.darts.space import EDGES, KINDS, NODE_STATES, PRIMITIVES
-from helpers.darts.verdict import Choice, decided
+from helpers.darts.operations import primitives, softmax_by_node
+from helpers.darts.search import Record
+from helpers.darts.space import EDGES, KINDS, NODE_STATES
+from helpers.darts.verdict import Choice
 
 OUTPUT = 6
 WIDE = 4  # frame of a decided choice, points
@@ -43,6 +41,7 @@ LOOKS: dict[str, tuple[str, Any]] = {
     "dil_conv_3x3": ("#d55e00", (0, (5, 1.6))),
     "dil_conv_5x5": ("#de8f05", (0, (5, 1.6))),
 }
+OTHER = ("#555555", "solid")  # an operation that a user added
 CENTRED: dict[str, Any] = {"fontsize": FONT_PT, "ha": "center", "va": "center"}
 Edge = tuple[str, int, int]  # operation, source, target
 
@@ -71,21 +70,6 @@ def draw_genotypes(
     return figure
 
 
-def growing_cell(history: Sequence[Record], max_skips: int, limit: float) -> HTML:
-    """Return the cell that each epoch of a search would keep, with a slider; the last is shown.
-
-    Edges that lead by no more than the limit of the whole search (`verdict.null_limit`) are pale.
-    """
-    frames = []
-    for record in history:
-        sure = decided([record], limit)
-        count = sum(choice.edge is not None for choice in sure)
-        words = f"epoch {record['epoch']}, {count} of 16 edges decided"
-        figure = draw_genotypes({words: genotype_of(record, max_skips)}, sure)
-        frames.append(slider.picture(figure, words))
-    return slider.slider(frames, len(frames) - 1, "epoch")
-
-
 def _draw_cell(ax: Axes, edges: Sequence[Edge], pale: Sequence[Edge] = ()) -> None:
     into = [[edge for edge in edges if edge[2] == state] for state in range(OUTPUT)]
     heights = SLOT * np.array([max(1, len(enter)) for enter in into])
@@ -101,7 +85,7 @@ def _draw_cell(ax: Axes, edges: Sequence[Edge], pale: Sequence[Edge] = ()) -> No
         for slot, (name, source, _) in enumerate(into[node]):
             alpha = 0.3 if (name, source, node) in pale else 1
             x, at = right + STEP * (slot + 1), bottoms[node] + SLOT * (slot + 0.5)
-            color, dashes = LOOKS[name]
+            color, dashes = LOOKS.get(name, OTHER)
             look = {"color": color, "ls": dashes, "lw": 2 if name.endswith("5x5") else 1.4}
             look["alpha"] = alpha
             end = start + NAME
@@ -126,19 +110,15 @@ def _draw_cell(ax: Axes, edges: Sequence[Edge], pale: Sequence[Edge] = ()) -> No
 
 
 def alpha_heat_maps(
-    history: Sequence[Record],
-    cell: Genotype,
-    perturbed: Genotype,
-    sure: Sequence[Choice],
-    title: str = "",
+    history: Sequence[Record], cell: Genotype, sure: Sequence[Choice], title: str = ""
 ) -> Figure:
     """Plot softmax(alpha) of edges by operations after the last epoch.
 
-    White is 1/8, the weight of each operation at the start. The operations that `cell` keeps have a
-    frame (a wide one if the choice is in `sure`), those of `perturbed` a dot. softmax(beta) is
-    beside the name of its edge.
+    White is the weight of each operation at the start. The operations that `cell` keeps have a
+    frame (a wide one if the choice is in `sure`). softmax(beta) is beside the name of its edge.
     """
-    end, start = history[-1], 1 / len(PRIMITIVES)
+    names = primitives()
+    end, start = history[-1], 1 / len(names)
     weights = {kind: softmax(np.array(end[f"alpha_{kind}"]), axis=-1) for kind in KINDS}
     highest = max(0.4, *(values.max() for values in weights.values()))  # noise stays pale
     look: dict[str, Any] = {"cmap": "PuOr", "center": start, "vmin": 0, "vmax": highest}
@@ -149,21 +129,18 @@ def alpha_heat_maps(
             shares = softmax_by_node(torch.tensor(beta)).tolist()
             edges = [f"{edge}  β {share:.2f}" for edge, share in zip(edges, shares, strict=True)]
         sns.heatmap(
-            values, ax=ax, cbar=ax is axes[-1], xticklabels=PRIMITIVES, yticklabels=edges, **look
+            values, ax=ax, cbar=ax is axes[-1], xticklabels=names, yticklabels=edges, **look
         )
         ax.set_title("normal cell" if kind == "normal" else "reduction cell")
-        ax.hlines([2, 5, 9], 0, len(PRIMITIVES), color="black", linewidth=0.8)  # between nodes
+        ax.hlines([2, 5, 9], 0, len(names), color="black", linewidth=0.8)  # between nodes
         for name, *edge in cell.edges(kind):
             row = EDGES.index(tuple(edge))
             width = WIDE if (kind, row, name) in (choice[:3] for choice in sure) else 1
-            place = (PRIMITIVES.index(name), row)
+            place = (names.index(name), row)
             ax.add_patch(Rectangle(place, 1, 1, fill=False, ec="black", lw=width, clip_on=False))
-        for name, *edge in perturbed.edges(kind):
-            x, y = PRIMITIVES.index(name) + 0.5, EDGES.index(tuple(edge)) + 0.5
-            dot = ax.plot(x, y, "o", color="#029e73", markeredgecolor="white", markersize=9)
     frames = [Patch(fc="white", ec="black", lw=width) for width in (WIDE, 1)]
-    words = "kept and decided", "kept, but not decided", "kept by perturbation"
-    figure.legend([*frames, *dot], words, loc="outside lower center", ncols=3, frameon=False)
+    words = "kept and decided", "kept, but not decided"
+    figure.legend(frames, words, loc="outside lower center", ncols=2, frameon=False)
     axes[-1].collections[0].colorbar.set_label("weight of the operation (white: at the start)")
     figure.suptitle(title)
     return figure

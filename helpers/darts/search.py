@@ -23,7 +23,9 @@ from torch import Tensor
 from helpers.core import devices, seeding
 from helpers.core.members import one_holds_a_class, stratified_folds
 from helpers.darts.architect import Architect
+from helpers.darts.fast_supernet import FastSupernet
 from helpers.darts.genotypes import Genotype, count_skips, derive_genotype
+from helpers.darts.operations import OPS, STANDARD
 from helpers.darts.settings import SearchSettings
 from helpers.darts.space import KINDS, NUM_CLASSES
 from helpers.darts.supernet import Supernet
@@ -57,12 +59,14 @@ def search(
     settings: SearchSettings,
     *,
     permuted: bool = False,
+    supernet: type[Supernet] | None = None,
 ) -> Search:
     """Search a cell on the images of a table: `id`, `label`, and `group` if groups stay apart.
 
-    If `permuted`, the labels of alpha's half are shuffled: there is nothing to find.
+    If `permuted`, the labels of alpha's half are shuffled: there is nothing to find. `supernet` is
+    by default the fast one if OPS holds the standard operations, else the readable one.
     """
-    net = make_supernet(settings, images)
+    net = make_supernet(settings, images, supernet)
     for_w, for_alpha = halves(table, settings.seed, settings.search_images)
     if permuted:
         draws = seeding.numpy_stream(settings.seed, "permuted labels")
@@ -133,13 +137,16 @@ def halves(table: pd.DataFrame, seed: int, limit: int = 0) -> tuple[pd.DataFrame
     return rows[half == 0], rows[half == 1]
 
 
-def make_supernet(settings: SearchSettings, images: ImageCache) -> Supernet:
-    """Return the supernet; its initial weights and alphas depend on the seed alone.
+def make_supernet(
+    settings: SearchSettings, images: ImageCache, supernet: type[Supernet] | None = None
+) -> Supernet:
+    """Return the supernet (see `search`); its weights and alphas depend on the seed alone.
 
     It takes gray images as one channel.
     """
+    supernet = supernet or (FastSupernet if dict(OPS) == STANDARD else Supernet)
     with seeding.torch_stream(settings.seed, "initial weights supernet"):
-        net = Supernet(
+        net = supernet(
             settings.channels,
             settings.layers,
             NUM_CLASSES,
@@ -182,7 +189,7 @@ def architecture(net: Supernet) -> dict[str, Any]:
     """Return alpha (and beta) of an epoch as plain numbers, with alpha's entropy.
 
     The entropy of softmax(alpha) is the mean over the edges of a kind of cell, in nats: from 0
-    (decided) to ln 8 = 2.08 (undecided).
+    (decided) to ln 8 = 2.08 (undecided, eight columns).
     """
     record: dict[str, Any] = {}
     for kind in KINDS:

@@ -46,9 +46,6 @@ class SearchSettings:
     alpha_weight_decay: float = setting(1e-3, "weight decay of alpha; the paper has 1e-3", ge=0)
     augment: Augment = setting("flips", AUGMENT)
     max_skips: int = setting(2, "skips in the normal cell (P-DARTS); -1: no limit", ge=-1)
-    perturbation_images: int = setting(
-        256, "images of alpha's half that the second selection uses", ge=2
-    )
     time_budget_min: float = setting(0.0, TIME_BUDGET, ge=0)
 
     def __post_init__(self) -> None:
@@ -116,9 +113,6 @@ class RetrainSettings:
     ema_decay: float = setting(0.0, EMA_DECAY, ge=0, lt=1)
     retrain_augment: Augment = setting("flips", AUGMENT)
     keep: Literal["best", "last"] = setting("best", "epoch whose weights are kept")
-    distill: bool = setting(False, "train each cell a second time, taught by cross-fitted FBP")
-    distill_weight: float = setting(0.7, "of the teacher in the loss", ge=0, le=1)
-    distill_temperature: float = setting(2.0, "softens the scores of teacher and student", gt=0)
     test_views: TestViews = setting(1, TEST_VIEWS)
     precision: Precision = setting("auto", PRECISION)
     time_budget_min: float = setting(0.0, TIME_BUDGET, ge=0)

@@ -1,24 +1,14 @@
-"""The search space of DARTS cells: operations, states and edges.
+"""The search space of DARTS cells: states and edges.
 
 States are numbered as in DARTS (Liu et al., arXiv 1806.09055): 0 and 1 are the two inputs of the
-cell, 2 to 5 its four nodes. Each node of a discrete cell keeps two edges, each with one operation.
+cell, 2 to 5 its four nodes. Each node of a discrete cell keeps two edges, each with one operation
+of `operations.OPS`.
 """
 
 from __future__ import annotations
 
 from helpers.core.errors import UserError
 
-PRIMITIVES = (  # in the order of alpha's columns; `none` keeps its slot in the softmax
-    "none",
-    "max_pool_3x3",
-    "avg_pool_3x3",
-    "skip_connect",
-    "sep_conv_3x3",
-    "sep_conv_5x5",
-    "dil_conv_3x3",
-    "dil_conv_5x5",
-)
-OPERATIONS = PRIMITIVES[1:]  # on an edge of a discrete cell
 NODE_STATES = (2, 3, 4, 5)
 # (source, target) states of the 14 candidate edges, in the order of alpha's rows
 EDGES = tuple((source, node) for node in NODE_STATES for source in range(node))

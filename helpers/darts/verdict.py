@@ -1,4 +1,4 @@
-"""Say what a search decided: the choices that lead by more than they would by noise alone.
+"""Count what a search decided: the choices that lead by more than they would by noise alone.
 
 The strength of an operation on an edge is softmax(alpha), with partial channels times softmax(beta)
 over the inputs of the node. A cell keeps two inputs for each node, and an operation on each.
@@ -13,10 +13,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from helpers.core.finding import Finding
 from helpers.darts.architect import BETA_RATE, BETAS
 from helpers.darts.genotypes import strengths
+from helpers.darts.operations import OPS
 from helpers.darts.settings import SearchSettings
-from helpers.darts.space import EDGES, KINDS, OPERATIONS
+from helpers.darts.space import EDGES, KINDS
 
 SEARCHES, QUANTILE = 100, 0.95  # simulated noise searches, and the share of them below the limit
 History = Sequence[Mapping[str, Any]]  # of `search.alternate`
@@ -37,7 +39,7 @@ def choices(record: Mapping[str, Any]) -> list[Choice]:
     For each kind of cell: the operation of every edge that is kept (before `max_skips`), and the
     inputs of every node that has more than two; their lead is the second input's on the third.
     """
-    made = []
+    made, names = [], list(OPS)
     for kind in KINDS:
         strength = np.log(strengths(record[f"alpha_{kind}"], record[f"beta_{kind}"]))
         nodes = np.array([node for _, node in EDGES[: len(strength)]])
@@ -47,7 +49,7 @@ def choices(record: Mapping[str, Any]) -> list[Choice]:
             rows = rows[np.argsort(-best[rows], kind="stable")]
             for row in sorted(rows[:2]):
                 second, first = np.sort(strength[row])[-2:]
-                operation = OPERATIONS[int(strength[row].argmax())]
+                operation = names[int(strength[row].argmax())]
                 made.append(Choice(kind, int(row), operation, float(first - second)))
             if len(rows) > 2:
                 kept = ", ".join(str(EDGES[row][0]) for row in sorted(rows[:2]))
@@ -65,7 +67,7 @@ def noise_limit(history: History, settings: SearchSettings) -> float:
     steps = math.ceil(history[-1]["images"] / settings.batch_size)  # of an epoch
     edges = len(history[-1]["alpha_normal"])
     draws = torch.Generator().manual_seed(0)
-    shape = (SEARCHES, len(KINDS), edges, len(OPERATIONS) + 2)  # the last column is beta
+    shape = (SEARCHES, len(KINDS), edges, len(OPS) + 2)  # the last column is beta
     values = torch.nn.Parameter(torch.zeros(shape))
     adam = torch.optim.Adam([values], settings.alpha_lr, BETAS)
     mean = torch.randn(shape, generator=draws) / math.sqrt(steps)  # of all images
@@ -98,19 +100,14 @@ def decided(history: History, limit: float) -> list[Choice]:
     return [choice for choice in choices(history[-1]) if choice.lead > limit]
 
 
-def verdict(history: History, limit: float) -> str:
-    """Return a sentence that says how much of the cells the search decided, by `null_limit`.
+def finding(history: History, limit: float) -> Finding:
+    """Return how many choices the search decided, by `null_limit`, with a verdict.
 
     "The cells" needs half of the choices above the limit, "a part" a quarter. A quarter still
     happens by luck (in two of 20 pairs of permuted searches on ELPV, `tests/benchmarks`).
     """
-    made, sure = choices(history[-1]), decided(history, limit)
-    result = "next to nothing" if sure else "nothing"
-    if 4 * len(sure) >= len(made):
-        result = "the cells" if 2 * len(sure) >= len(made) else "a part of the cells"
-    a, b = (sum(choice.edge is not None for choice in some) for some in (sure, made))
-    return (
-        f"The search decided {result} beyond chance: {a or 'none'} of {b} operations and "
-        f"{len(sure) - a or 'none'} of {len(made) - b} choices of inputs lead by more than every "
-        "choice of the same search with permuted labels, and by more than noise."
-    )
+    made, sure = len(choices(history[-1])), len(decided(history, limit))
+    verdict = "next to nothing decided" if sure else "nothing decided"
+    if 4 * sure >= made:
+        verdict = "the cells decided" if 2 * sure >= made else "a part of the cells decided"
+    return Finding(f"choices beyond chance, of {made}", sure, verdict=verdict, unit="")

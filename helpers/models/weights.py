@@ -31,7 +31,7 @@ from torch import Tensor, nn
 
 from helpers.core import paths, seeding
 from helpers.core.errors import UserError
-from helpers.models import AUTO, RANDOM, subnets
+from helpers.models import AUTO, RANDOM
 from helpers.models.spec import Layout
 
 TITLES = {
@@ -90,8 +90,7 @@ class Weights:
 
 def title(backbone: str) -> str:
     """Return the name of a backbone for tables and messages."""
-    base, part = subnets.divided(backbone)
-    return TITLES.get(base, base) + (f" with {part}" if part else "")
+    return TITLES.get(backbone, backbone)
 
 
 def titles(backbones: str) -> str:
@@ -105,16 +104,6 @@ def canonical(name: str) -> str:
     Raises:
         BackboneError: timm does not have it; the message names similar ones.
     """
-    base, part = subnets.divided(name)
-    if part:
-        backbone = part.of(canonical(base))
-        try:
-            trunk(backbone)
-        except ValueError as error:
-            raise BackboneError(
-                f"{name!r} is not a part of {title(canonical(base))}: {error}"
-            ) from None
-        return backbone
     bare = name.removeprefix("hf-hub:").removeprefix("timm/")
     try:
         if bare in TITLES or (timm.is_model(bare) and timm.get_pretrained_cfg(bare) is not None):
@@ -130,8 +119,7 @@ def canonical(name: str) -> str:
 
 def config(backbone: str) -> PretrainedCfg:
     """Return timm's configuration of a backbone: its weights and the images that they expect."""
-    base, _ = subnets.divided(backbone)
-    known = timm.get_pretrained_cfg(_IN_TIMM.get(base, base))
+    known = timm.get_pretrained_cfg(_IN_TIMM.get(backbone, backbone))
     assert known is not None  # the name is canonical
     return known
 
@@ -150,11 +138,7 @@ def size_options(backbone: str, image_size_px: int) -> dict[str, Any]:
 
 def trunk(backbone: str, img_size: int | None = None) -> nn.Module:
     """Build a trunk with random weights; see `size_options`."""
-    base, part = subnets.divided(backbone)
-    network = timm.create_model(_IN_TIMM.get(base, base), num_classes=0, img_size=img_size)
-    if part:
-        subnets.cut(network, part)
-    return network
+    return timm.create_model(_IN_TIMM.get(backbone, backbone), num_classes=0, img_size=img_size)
 
 
 @functools.lru_cache
@@ -276,11 +260,6 @@ def find_weights(backbone: str, given: str = "", image_size_px: int = 224) -> We
 def _weights_of(name: str, given: str, image_size_px: int) -> Weights:
     backbone = canonical(name)
     anatomy(backbone, image_size_px)  # refuses images that the backbone cannot take
-    base, part = subnets.divided(backbone)
-    if part:
-        whole = _weights_of(base, given, image_size_px)
-        state = {key: whole.state[key] for key in trunk(backbone).state_dict()}
-        return Weights(backbone, state, whole.origin)
     if given == RANDOM:
         with seeding.torch_stream(0, "random weights"):
             state = trunk(backbone, **size_options(backbone, image_size_px)).state_dict()
@@ -308,7 +287,6 @@ def licence_of(backbone: str, origin: str) -> str:
 
     timm names the licence of the weights that it publishes, not of your own file.
     """
-    backbone, _ = subnets.divided(backbone)
     published = {_published(backbone), Path(str(config(backbone).url)).name} - {""}
     return (config(backbone).license if origin in published else "") or "not stated"
 

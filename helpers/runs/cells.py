@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
@@ -13,15 +13,13 @@ from helpers.core import devices
 from helpers.core.members import Member, judges
 from helpers.darts import genotypes, named, network
 from helpers.darts.genotypes import Genotype
-from helpers.darts.named import HALVED, PERTURBED, SEARCHED, NamedCell
-from helpers.darts.perturbation import Selection
+from helpers.darts.named import HALVED, SEARCHED, NamedCell
 from helpers.darts.search import Search
 from helpers.darts.settings import RetrainSettings, SearchSettings
 from helpers.datasets.cache import ImageCache
 from helpers.runs import networks
 from helpers.runs.memo import Run
 from helpers.runs.networks import Job
-from helpers.training.distillation import Teacher
 from helpers.training.fit import Fitted
 
 
@@ -37,21 +35,13 @@ def training_images(split: pd.DataFrame) -> pd.DataFrame:
 def decisive(settings: SearchSettings, **others: Any) -> SearchSettings:
     """Return the settings, with those that do not affect a search reset, and `others` set."""
     default = SearchSettings()
-    values = {name: getattr(default, name) for name in ("time_budget_min", "perturbation_images")}
+    values = {name: getattr(default, name) for name in ("time_budget_min",)}
     return dataclasses.replace(settings, **values | others)
 
 
-def save_cells(run: Run, searched: Search, chosen: Selection) -> None:
-    """Write the cells of a search to genotypes/, each with how it was found."""
-    about = searched.provenance | {"run": run.paths.name}
-    save(run, SEARCHED, searched.genotype, about)
-    perturbed = about | {
-        "method": f"{about['method']}, by perturbation",
-        "images": chosen.images,
-        "selection_seconds": chosen.seconds,
-        "seconds": round(about["seconds"] + chosen.seconds, 1),
-    }
-    save(run, PERTURBED, chosen.genotype, perturbed)
+def save_cells(run: Run, searched: Search) -> None:
+    """Write the cell of a search to genotypes/, with how it was found."""
+    save(run, SEARCHED, searched.genotype, searched.provenance | {"run": run.paths.name})
 
 
 def save(run: Run, name: str, genotype: Genotype, provenance: dict[str, Any]) -> None:
@@ -72,24 +62,16 @@ def named_cells(run: Run) -> list[NamedCell]:
 
 
 def costs(cells: Sequence[NamedCell]) -> dict[str, float | None]:
-    """Return the search time of each cell (s; None if unknown), by the slugs of its networks."""
-    return {
-        dataclasses.replace(cell.model, teacher=teacher).slug: cell.search_seconds
-        for cell in cells
-        for teacher in ("", "fbp")
-    }
+    """Return the search time of each cell (s; None if unknown), by the slug of its network."""
+    return {cell.model.slug: cell.search_seconds for cell in cells}
 
 
 def train(run: Run, cells: Sequence[NamedCell]) -> dict[str, list[Fitted]]:
-    """Train the network of every cell from random weights, once for each seed, side by side.
-
-    With DISTILL each cell is trained a second time, with the labels and a teacher.
-    """
+    """Train the network of every cell from random weights, once for each seed, side by side."""
     settings: RetrainSettings = run.settings
     images = run.images(settings.retrain_image_size_px)
-    taught = [{}, networks.teachers(run)] if settings.distill else [{}]
     members = judges(run.split, range(settings.seed, settings.seed + settings.seeds))
-    jobs = [job(settings, cell, images, members, by) for cell in cells for by in taught]
+    jobs = [job(settings, cell, images, members) for cell in cells]
     return networks.train(run, jobs)
 
 
@@ -98,18 +80,16 @@ def job(
     cell: NamedCell,
     images: ImageCache,
     members: Sequence[Member],
-    teachers: Mapping[int | None, Teacher],
 ) -> Job:
-    """Return the job that trains a cell's network: once per member, with `teachers` if any."""
+    """Return the job that trains a cell's network: once per member."""
     shape = (images.size_px, images.channels)
     spec = network.network_spec(cell.genotype, settings.network, *shape)
     return Job(
-        dataclasses.replace(cell.model, teacher="fbp" if teachers else ""),
+        cell.model,
         members,
         functools.partial(network.build_network, spec),
         images,
         settings.training,
-        teachers=teachers,
     )
 
 
@@ -124,10 +104,7 @@ def halve(run: Run) -> pd.DataFrame:
     settings: RetrainSettings = run.settings
     if not settings.halving_epochs:
         return pd.DataFrame()
-    # find wrong names and missing teachers before the halving, not after it
-    named.check_names(settings.genotypes, settings.random_cells)
-    if settings.distill:
-        networks.teachers(run)
+    named.check_names(settings.genotypes, settings.random_cells)  # before the halving
     images = run.images(settings.retrain_image_size_px)
 
     def size_of(genotype: Genotype) -> int:
@@ -135,7 +112,7 @@ def halve(run: Run) -> pd.DataFrame:
 
     def train_rung(names: Sequence[str], epochs: int) -> list[tuple[float, float]]:
         short = dataclasses.replace(settings, retrain_epochs=epochs, test_views=1)
-        jobs = [job(short, cells[name], images, [Member(settings.seed)], {}) for name in names]
+        jobs = [job(short, cells[name], images, [Member(settings.seed)]) for name in names]
         fits = networks.train(run, jobs, folder=f"checkpoints/halving/{epochs}_epochs", add=False)
         return [(fits[name][0].history[-1]["val_auc"], fits[name][0].seconds) for name in names]
 
@@ -151,7 +128,6 @@ def halve(run: Run) -> pd.DataFrame:
     longest = settings.retrain_epochs  # as long as the training that follows
     trials = named.successive_halving([*cells], settings.halving_epochs, train_rung, longest)
     winner = cells[trials[trials.kept].model.iloc[-1]]
-    # perturbation's seconds include those of the search behind it
     searches = [cell.search_seconds or 0.0 for cell in by_kind.get("searched", [])]
     about = {
         "method": f"best of {len(cells)} by successive halving: {winner.model.title}",

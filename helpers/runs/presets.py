@@ -11,7 +11,7 @@ from typing import Any
 PRESETS = ("smoke", "quick", "full", "paper")
 
 # Alpha's learning rate times its steps bounds how far alpha and beta can move: 6 in DARTS, 2 in
-# PC-DARTS, 3.6 on planted problems (`darts.planted`).
+# PC-DARTS, 3.6 on planted problems (`tests/benchmarks/planted.py`).
 _SEARCH = {
     "image_size_px": 128,  # maps of 32, 16 and 8 pixels, on which the operations differ
     "batch_size": 32,
@@ -20,10 +20,9 @@ _SEARCH = {
     "layers": 5,  # as in the networks of the cells: normal cells on maps of each size
     # Adam divides by the size of the gradient: if it is small, weight decay undoes every choice
     "alpha_weight_decay": 0.0,
-    "perturbation_images": 96,
 }
 # A network of this size underfits so few images, so no drop path. It sees the eight symmetries
-# alone, as distilled networks do: two points of validation AUC above the augmentation "full".
+# alone: two points of validation AUC above the augmentation "full".
 _CELLS = {
     "retrain_image_size_px": 96,
     "retrain_batch_size": 64,
@@ -58,7 +57,6 @@ PRESET_VALUES: dict[str, dict[str, dict[str, Any]]] = {
             "channels": 4,
             "layers": 3,
             "alpha_lr": 0.01,
-            "perturbation_images": 16,
         },
         "05_genotype_retraining": {
             "retrain_image_size_px": 32,
@@ -82,12 +80,11 @@ PRESET_VALUES: dict[str, dict[str, dict[str, Any]]] = {
             "epochs": 5,
             "alpha_warmup": 1,
             "alpha_lr": 0.03,
-            "perturbation_images": 32,
         },
         "05_genotype_retraining": _CELLS | {"epoch_images": 2000, "retrain_epochs": 24},
     },
     # All images in every epoch, longer trainings, and what raised an AUC or the trust in it: folds
-    # of all images instead of one test set (a source's test set stays), halving, teachers. Larger
+    # of all images instead of one test set (a source's test set stays), and halving. Larger
     # networks of cells did little (`tests/benchmarks`).
     "full": {
         "01_data_split": {"cross_fit": 5, "test_fraction": 0.0},
@@ -99,7 +96,6 @@ PRESET_VALUES: dict[str, dict[str, dict[str, Any]]] = {
             "halving_epochs": 5,  # 5 x 15 cells and 15 x 5
             "retrain_epochs": 40,
             "keep": "last",
-            "distill": True,
         },
         "06_analysis": {"map_images": 100},
     },
