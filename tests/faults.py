@@ -39,15 +39,13 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 from matplotlib.figure import Figure
 from PIL import Image
 
 import helpers
 from helpers.commands import cli, kernel
 from helpers.core import environment, files, paths
-from helpers.darts import perturbation, plots
-from helpers.darts.supernet import Supernet
+from helpers.darts import plots
 from helpers.runs import classical, record, settings, workers
 from helpers.training import network_costs
 
@@ -201,7 +199,7 @@ def _save_nothing(_figure: Figure, place: Any, **_options: Any) -> None:
 def in_this_process():
     """Let `helpers.run` execute a notebook's cells here, without a kernel.
 
-    What takes long is left out: LDA, SVM, the cell by perturbation, pictures, speeds.
+    What takes long is left out: LDA, SVM, pictures, speeds.
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(kernel, "run_notebook", run_cells)
@@ -210,16 +208,8 @@ def in_this_process():
         patch.setattr(Figure, "savefig", _save_nothing)
         patch.setattr(plots, "alpha_heat_maps", lambda *_: plt.figure())
         patch.setattr(classical, "CLASSICAL", ("rf", "lr"))
-        patch.setattr(perturbation, "functional_call", cheap_logits)
         patch.setattr(network_costs, "milliseconds_per_image", lambda *_: 1.0)
         yield
-
-
-def cheap_logits(_: Supernet, changed: dict[str, torch.Tensor], inputs: tuple) -> torch.Tensor:
-    """Take the place of a supernet that is evaluated 225 times, with other alphas each time."""
-    alphas = [alpha.softmax(dim=-1).square().sum() for alpha in changed.values()]
-    gray = inputs[0].mean(dim=(1, 2, 3))  # (N,)
-    return torch.stack([gray, sum(alphas) - gray], dim=1)
 
 
 @contextmanager

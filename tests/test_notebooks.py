@@ -25,8 +25,8 @@ from tests.forked_kernels import forked_kernels
 NOTEBOOKS = sorted(paths.notebooks_root().glob("*.ipynb"))
 # with ten validation images other models are perfect by chance, too
 SMOKE = ["--preset", "smoke", "--name", "t", "-p", "VAL_PER_CLASS=15"]
-# a supernet is evaluated 225 times with the first, a forest is fitted for each grid point and fold
-SMOKE += ["-p", "PERTURBATION_IMAGES=2", "-p", "TREES=10", "-p", "MAP_IMAGES=4"]
+# a forest is fitted for each grid point and fold
+SMOKE += ["-p", "TREES=10", "-p", "MAP_IMAGES=4"]
 
 CHECKS = {"02": ("check", "check_embeddings", "check_patches")}  # others: one
 MORE = {"check_embeddings": 0.03}  # bf16 rounds to 8 bits

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import re
 
 import numpy as np
 import pandas as pd
@@ -13,11 +12,9 @@ from helpers.core import metrics
 from helpers.core.members import sides
 from helpers.darts import genotypes
 from helpers.darts.genotypes import PUBLISHED
-from helpers.darts.sandwich import Space
 from helpers.darts.search import Search
 from helpers.models.spec import count_parameters
-from helpers.models.weights import find_weights
-from tests.benchmarks import out_of_fold, population, subnets
+from tests.benchmarks import out_of_fold, population
 
 
 @pytest.fixture
@@ -96,7 +93,7 @@ def test_plain_fine_tuning_learns_from_the_files_and_scores_those_held_out(split
 
 
 def test_a_row_that_does_not_exist_is_refused(capsys):
-    for row in ("fbp2", "efficientnet_lite0@", "efficientnet_lite0_d99@160"):
+    for row in ("fbp2", "efficientnet_lite0@"):
         with pytest.raises(SystemExit):
             out_of_fold.main([row])
         assert f"{row!r} is none of the rows" in capsys.readouterr().err
@@ -111,54 +108,6 @@ def test_each_fold_of_a_random_row_has_a_cell_of_its_own(twelve, monkeypatch):
         for fold in (0, 1, 2):
             out_of_fold.recipe(f"random_cell_{row}")(sides(twelve[0], fold), 0)
     assert len({str(cell) for cell in cells}) == 6
-
-
-def test_a_part_of_a_network_is_a_row_by_name_and_pixels(monkeypatch):
-    calls = []
-    monkeypatch.setattr(out_of_fold, "fine_tuned", lambda *given, **named: calls.append(named))
-    out_of_fold.recipe("efficientnet_lite0_d1122231@160")("table", 0)
-    assert calls == [{"backbone": "efficientnet_lite0_d1122231", "image_size_px": 160}]
-
-
-def test_drawn_parts_cost_as_much_as_the_best_ones():
-    space = Space(find_weights("efficientnet_lite0", "random", 64), sizes_px=(32, 48, 64))
-    limit = 0.4 * max(space.macs.values())
-    table = subnets.choose(space, lambda one: one.size_px, limit).set_index("pair")
-    macs = {subnets.row_of(one): macs for one, macs in space.macs.items()}
-    assert [macs[row] for row in table.row] == table.macs.tolist()
-    for pair in range(4):
-        best, drawn = table.loc[pair].itertuples()
-        assert (best.kind, drawn.kind) == ("best", "drawn")
-        assert abs(drawn.macs / best.macs - 1) <= 0.05 and best.row.endswith("@64")
-    assert table.row.loc[range(4)].is_unique
-    smaller = table.row[table.kind == "smaller images"]
-    assert smaller.tolist() == ["efficientnet_lite0_d1223341@48"]
-
-
-def test_parts_are_compared_with_fbp_and_in_pairs_by_modules():
-    rng = np.random.default_rng(0)
-    folds = pd.DataFrame({"label": rng.integers(2, size=300), "group": np.arange(300) // 30})
-    ids = folds.index.astype(str)
-    noise, columns = rng.normal(size=300), {"fbp": 2.0, "a": 1.8, "b": 1.5, "c": 1.0, "d": 0.9}
-    scores = {
-        row: pd.DataFrame({f"seed{i}": noise + by * folds.label + i for i in range(2)}).set_axis(
-            ids
-        )
-        for row, by in columns.items()
-    }
-    chosen = pd.DataFrame({"row": [*"abcdd"], "pair": [0, 1, 0, 1, None], "kind": "drawn"})
-    chosen.loc[4, "kind"] = "smaller images"
-    rows, said = subnets.compared(scores, folds, chosen)
-    rows = rows.set_index("row")
-    assert rows.auc.a == metrics.roc_auc(folds.label, scores["a"].seed0)
-    assert rows.auc_less.b == rows.auc.fbp - rows.auc.b and rows.auc_error.fbp == 0
-    inside = metrics.within_group_auc(folds.label, scores["c"].seed1.to_numpy(), folds.group)
-    assert rows.inside.c == pytest.approx(inside.estimate) and 0 < rows.inside_error.c < 0.1
-    gain = 100 * (rows.auc.a + rows.auc.b - rows.auc.c - rows.auc.d) / 2
-    assert f"are {gain:+.1f} ± " in said and 0 < rows.auc_error.c < 0.1
-    less = 100 * ((rows.auc.a + rows.auc.b) / 2 - rows.auc.d)
-    assert re.search(rf"; \{less:+.1f} ± \S+ points from the whole network on smaller im", said)
-    assert subnets.agreement([0.2, 0.5, 0.8], [0.1, 0.4, 0.6]) > 0.9
 
 
 def test_a_searched_cell_is_ranked_among_random_ones_by_modules_drawn_anew(monkeypatch):

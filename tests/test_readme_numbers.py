@@ -11,7 +11,7 @@ from helpers.core.style import percent
 from helpers.core.tables import fill
 from helpers.decisions.operating_point import threshold_for_escape_rate
 from helpers.results.out_of_fold import AUCS, PROTOCOLS, read_folder, three_columns
-from tests.benchmarks import planted, population, search_null, subnets, tries
+from tests.benchmarks import planted, population, search_null, tries
 
 README = (paths.project_root() / "README.md").read_text(encoding="utf-8")
 TEXT = " ".join(README.split())
@@ -126,11 +126,7 @@ def test_the_tables_of_the_benchmarks_are_computed_from_the_csvs_beside_them():
         assert row.format(fold, null.largest, right.largest, *above) in text
     rows = pd.read_csv(population.TABLE)
     searched, others = (100 * rows.across[rows.kind == kind] for kind in ("searched", "random"))
-    lines = (
-        population.lines(rows)
-        + subnets.lines(pd.read_csv(subnets.JUDGED))
-        + tries.lines(pd.read_csv(tries.TABLE))
-    )
+    lines = population.lines(rows) + tries.lines(pd.read_csv(tries.TABLE))
     assert all(line in text for line in lines)
     away, power = searched.item() - others.mean(), population.power(others.std(), len(others))
     assert f"{away:+.1f} points from the mean of the {len(others)} random rows" in text

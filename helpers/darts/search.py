@@ -111,6 +111,15 @@ def alternate(
     return training.history
 
 
+def training_images(split: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows that a search sees, with groups if they are known.
+
+    The halves of a search share no group, however the split was drawn. Otherwise alpha would be
+    rewarded for operations that recognise a group that w has seen.
+    """
+    return split.loc[split.split == "train", split.columns.intersection(["id", "label", "group"])]
+
+
 def halves(table: pd.DataFrame, seed: int, limit: int = 0) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return the rows in two halves, each class halved, both in random order.
 

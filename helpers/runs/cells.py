@@ -23,15 +23,6 @@ from helpers.runs.networks import Job
 from helpers.training.fit import Fitted
 
 
-def training_images(split: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows that a search sees, with groups if they are known.
-
-    The halves of a search share no group, however the split was drawn. Otherwise alpha would be
-    rewarded for operations that recognise a group that w has seen.
-    """
-    return split.loc[split.split == "train", split.columns.intersection(["id", "label", "group"])]
-
-
 def decisive(settings: SearchSettings, **others: Any) -> SearchSettings:
     """Return the settings, with those that do not affect a search reset, and `others` set."""
     default = SearchSettings()

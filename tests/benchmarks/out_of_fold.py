@@ -6,8 +6,8 @@ Five random folds (near duplicates together) and the five published folds of who
 image is scored by a training that has not seen its fold. A row is a recipe that is fixed
 beforehand; trainings keep their last epoch. After each fold the scores are written to
 `notebooks/results/out_of_fold/` (`folds.csv`, and `<protocol>/<row>.csv` with a column for each
-seed; those of random cells and of parts of a backbone to `population/` and `subnets/` beside this
-file), and what is there is not computed again: delete a file to repeat it.
+seed; those of random cells to `population/` beside this file), and what is there is not computed
+again: delete a file to repeat it.
 """
 
 from __future__ import annotations
@@ -45,10 +45,8 @@ from helpers.datasets.settings import SplitSettings
 from helpers.datasets.split_file import keeps_groups_apart
 from helpers.models import backbones
 from helpers.models.spec import ModelSpec, Network
-from helpers.models.subnets import divided
 from helpers.models.weights import BackboneError
 from helpers.results.out_of_fold import PROTOCOLS
-from helpers.runs.cells import training_images
 from helpers.runs.presets import PRESET_VALUES
 from helpers.training import allocator, classifiers, features, fit, patchcore
 from helpers.training.known_classifiers import CLASSIFIERS
@@ -57,7 +55,7 @@ from helpers.training.settings import BaselineSettings, FinetuneSettings
 FOLDS = 5
 LITE = "efficientnet_lite{}"
 RANDOM_CELL = re.compile(r"random_cell_(\d+)")
-POPULATION, PARTS = (Path(__file__).with_name(name) for name in ("population", "subnets"))
+POPULATION = Path(__file__).with_name("population")
 PLAIN_PX, PLAIN_EPOCHS, PLAIN_RATE = 224, 8, 3e-4  # as many epochs as `full` trains FBP
 Scores = pd.Series  # defect score by id, of the rows `val`
 
@@ -167,7 +165,7 @@ def random_cell(number: int, table: pd.DataFrame, seed: int) -> Scores:
 def searched(table: pd.DataFrame, seed: int) -> Scores:
     """Search a cell on the training images as `quick` does, and train its network on them."""
     settings = SearchSettings(**PRESET_VALUES["quick"]["04_darts_search"], seed=seed)
-    result = search.search(images(settings.image_size_px), training_images(table), settings)
+    result = search.search(images(settings.image_size_px), search.training_images(table), settings)
     scores = from_scratch(result.genotype, table, seed)
     scores.attrs = {"cell": genotypes.to_json(result.genotype)}
     return scores
@@ -334,11 +332,7 @@ def save_folds() -> None:
 
 def scores_of(row: str, name: str) -> Path:
     """Return the file of a row's scores; those not shown by notebook 06 are beside this file."""
-    folder = published_scores()
-    if RANDOM_CELL.fullmatch(row):
-        folder = POPULATION
-    elif divided(row.partition("@")[0])[1]:
-        folder = PARTS
+    folder = POPULATION if RANDOM_CELL.fullmatch(row) else published_scores()
     return folder / name / f"{row}.csv"
 
 

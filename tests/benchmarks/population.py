@@ -3,8 +3,8 @@
 The scores are those of modules that no training has seen (`out_of_fold --protocols groups`: rows
 random_cell_0, random_cell_1, ..., searched, published cells, by_hand, fbp). The row searched has a
 cell for each fold, and so have the random ones: if a search is no better than a random draw, all
-ranks are equally probable (Yang et al. 2020, arXiv 1912.12522). Writes population.csv and
-population.png beside this file.
+ranks are equally probable (Yang et al. 2020, arXiv 1912.12522). Writes population.csv beside this
+file.
 """
 
 from __future__ import annotations
@@ -19,11 +19,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import seaborn as sns
-from matplotlib import pyplot as plt
 from scipy import stats
 
-from helpers.core import files, metrics, paths, seeding, style
+from helpers.core import files, metrics, paths, seeding
 from helpers.darts import genotypes, named
 from helpers.darts.genotypes import PUBLISHED, Genotype
 from helpers.results.out_of_fold import UNSEEN, read_folder
@@ -162,20 +160,8 @@ def agreement(cells: Sequence[Genotype]) -> str:
     )
 
 
-def draw(rows: pd.DataFrame, labels: dict[str, str], file: Path) -> None:
-    """Draw two columns, the keys of `labels`, against each other; colours are kinds."""
-    style.use_style()
-    figure, axes = plt.subplots(figsize=(7, 4.5))
-    x, y = labels
-    sns.scatterplot(rows, x=x, y=y, hue="kind", style="kind", s=70, ax=axes)
-    axes.set(xlabel=labels[x], ylabel=labels[y])
-    axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
-    figure.savefig(file, dpi=110, bbox_inches="tight")
-    plt.close(figure)
-
-
 def main() -> int:
-    """Write the table and the picture, print both; return the exit code."""
+    """Write the table and print it; return the exit code."""
     rows, said = table(*(found := trained()))
     ranks, n = ranks_by_fold(*found), int((rows.kind == "random").sum())
     luck = math.sqrt(((n + 1) ** 2 - 1) / 12 / len(ranks))  # of the mean of uniform ranks
@@ -184,8 +170,6 @@ def main() -> int:
         f"{np.mean(ranks):.1f} on average, by luck {n / 2 + 1:.1f} ± {luck:.1f}."
     )
     files.save_csv(TABLE, rows.round(5))
-    labels = {"across": "AUC on unseen modules", "inside": "AUC inside unseen modules"}
-    draw(rows, labels, TABLE.with_suffix(".png"))
     print(*lines(rows), *said, sep="\n")
     cells = (paths.published_scores() / "searched_cells.jsonl").read_text("utf-8").splitlines()
     searched = [found for line in cells if (found := json.loads(line))["protocol"] == UNSEEN]

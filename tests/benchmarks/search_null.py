@@ -20,7 +20,6 @@ from helpers.core import files
 from helpers.core.members import sides
 from helpers.darts import genotypes, search, verdict
 from helpers.darts.settings import SearchSettings
-from helpers.runs.cells import training_images
 from helpers.runs.presets import PRESET_VALUES
 from tests.benchmarks import out_of_fold, population
 
@@ -33,7 +32,7 @@ SEARCHES += [(0, seed, False) for seed in (1, 2)]
 def one(fold: int, seed: int, permuted: bool) -> dict[str, object]:
     """Search, and return a row of the table."""
     settings = SearchSettings(**PRESET_VALUES["quick"]["04_darts_search"], seed=seed)
-    table = training_images(sides(out_of_fold.protocol("groups"), fold))
+    table = search.training_images(sides(out_of_fold.protocol("groups"), fold))
     images = out_of_fold.images(settings.image_size_px)
     found = search.search(images, table, settings, permuted=permuted)
     leads = [round(choice.lead, 3) for choice in verdict.choices(found.history[-1])]

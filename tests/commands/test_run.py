@@ -8,7 +8,7 @@ import papermill
 import pytest
 
 from helpers.commands import cli, kernel, run
-from helpers.commands.plan import check_places, make_plan
+from helpers.commands.plan import make_plan
 from helpers.core import files, paths
 from helpers.core.rules import SettingsError
 from helpers.darts import genotypes
@@ -141,13 +141,6 @@ def test_paths_are_those_of_the_user_s_folder(home, tmp_path, monkeypatch):
     (tmp_path / "parts").mkdir()
     monkeypatch.chdir(tmp_path / "parts")
     assert _plan("--dataset", "folder:.", "--preset", "smoke").run == "folder-parts-smoke"
-
-
-def test_distillation_in_a_run_that_was_split_without_folds_is_refused(home):
-    record = {"stages": {"01_data_split": {"settings": {"cross_fit": 0}}}}
-    files.save_json(paths.RunPaths("t").root / "run.json", record)
-    with pytest.raises(SettingsError, match="CROSS_FIT=5"):
-        check_places(_plan("--name", "t", "--from", "02", "-p", "DISTILL=True"))
 
 
 def test_a_time_budget_holds_for_all_notebooks_together(monkeypatch):

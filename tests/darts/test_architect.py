@@ -1,4 +1,4 @@
-"""The alpha step against exact differentiation through the inner step, on the plain network."""
+"""The alpha step against exact differentiation through the inner step, on the readable network."""
 
 import copy
 
@@ -9,33 +9,33 @@ from torch.func import functional_call
 
 from helpers.darts import architect
 from helpers.darts.architect import Architect, GradientError
-from helpers.darts.supernet import Supernet
-from tests.toy_search import TRAIN, VAL, batch, error, flat, plain_of, search
+from helpers.darts.fast_supernet import FastSupernet
+from tests.toy_search import TRAIN, VAL, batch, error, flat, readable_of, search
 
 MORE_TRAIN, MORE_VAL = batch(1), batch(2)
 
 
 def buffers_of(net, sgd):
-    """The momentum buffers, by the names of the plain network's weights."""
+    """The momentum buffers, by the names of the readable network's weights."""
     twin = copy.deepcopy(net)
     for p, w in zip(twin.weight_parameters(), net.weight_parameters(), strict=True):
         p.data = sgd.state[w]["momentum_buffer"].clone()
-    return {name: p.detach() for name, p in plain_of(twin).named_parameters()}
+    return {name: p.detach() for name, p in readable_of(twin).named_parameters()}
 
 
 def oracles(net, sgd, xi):
-    """d/dalpha of L_val(w - xi (mu buffer + dL_train/dw + wd w), alpha) on the plain network.
+    """d/dalpha of L_val(w - xi (mu buffer + dL_train/dw + wd w), alpha) on the readable network.
 
     By autograd alone, and with the difference of equation 8, as the public reference has it.
     """
-    plain, buffers = plain_of(net), buffers_of(net, sgd)
-    parameters = {name: p.detach().requires_grad_() for name, p in plain.named_parameters()}
-    names = {id(p): name for name, p in plain.named_parameters()}
-    weights = [names[id(p)] for p in plain.weights()]
-    alphas = [parameters[names[id(p)]] for p in plain.alphas()]
+    readable, buffers = readable_of(net), buffers_of(net, sgd)
+    parameters = {name: p.detach().requires_grad_() for name, p in readable.named_parameters()}
+    names = {id(p): name for name, p in readable.named_parameters()}
+    weights = [names[id(p)] for p in readable.weight_parameters()]
+    alphas = [parameters[names[id(p)]] for p in readable.architecture_parameters()]
 
     def loss(changed, data):
-        return F.cross_entropy(functional_call(plain, parameters | changed, (data[0],)), data[1])
+        return F.cross_entropy(functional_call(readable, parameters | changed, (data[0],)), data[1])
 
     w = [parameters[name] for name in weights]
     grads = torch.autograd.grad(loss({}, MORE_TRAIN), w, create_graph=True)
@@ -120,16 +120,16 @@ def test_the_inner_step_is_the_step_that_sgd_would_take():
 @pytest.mark.parametrize("partial", [1, 2])
 def test_the_first_order_gradient_is_autograds(partial):
     net, sgd = search(partial=partial)
-    plain = plain_of(net)
-    loss = F.cross_entropy(plain(VAL[0]), VAL[1])
-    expected = flat(torch.autograd.grad(loss, plain.alphas()))
+    readable = readable_of(net)
+    loss = F.cross_entropy(readable(VAL[0]), VAL[1])
+    expected = flat(torch.autograd.grad(loss, readable.architecture_parameters()))
     found, grads = Architect(net, F.cross_entropy).gradient(VAL, TRAIN, sgd)
     assert error(flat(grads), expected) < 1e-10
     assert found == pytest.approx(loss.item(), rel=1e-10)
 
 
 def test_a_network_without_normal_cells_leaves_their_alpha_to_weight_decay():
-    net = Supernet(4, 2, 2, nodes=1)
+    net = FastSupernet(4, 2, 2, nodes=1)
     val = batch(2, dtype=torch.float32)
     grads = Architect(net, F.cross_entropy).gradient(val)[1]
     assert not grads[0].any()
@@ -181,7 +181,7 @@ def test_a_step_that_fails_changes_neither_w_nor_alpha(order, failing):
 
 
 def test_beta_takes_a_tenth_of_alphas_step():
-    net = Supernet(4, 3, 2, nodes=1, partial=2).double()
+    net = FastSupernet(4, 3, 2, nodes=1, partial=2).double()
     before = [p.detach().clone() for p in net.architecture_parameters()]
     Architect(net, F.cross_entropy, lr=0.02, weight_decay=0.0).step(VAL)
     pairs = zip(net.architecture_parameters(), before, strict=True)

@@ -9,7 +9,8 @@ import torch
 from helpers.core import files
 from helpers.darts import genotypes
 from helpers.darts.genotypes import PUBLISHED, Genotype, count_skips, derive_genotype
-from helpers.darts.space import EDGES, OPERATIONS, PRIMITIVES, GenotypeError
+from helpers.darts.operations import OPS, primitives
+from helpers.darts.space import EDGES, GenotypeError
 
 SEP, DIL, SKIP, MAX = "sep_conv_3x3", "dil_conv_3x3", "skip_connect", "max_pool_3x3"
 CELL = ((SEP, 0), (SEP, 1), (SEP, 0), (SKIP, 2), (MAX, 1), (DIL, 3), (SKIP, 0), (DIL, 4))
@@ -65,20 +66,18 @@ def plain_derivation(alpha, beta=None):
             share = math.exp(beta[row]) / total if beta else 1.0
             weights = [share * e / sum(exps) for e in exps[1:]]
             best = max(range(7), key=weights.__getitem__)
-            candidates.append((-weights[best], source, OPERATIONS[best]))
+            candidates.append((-weights[best], source, [*OPS][best]))
             row += 1
         cell += sorted((source, op) for _, source, op in sorted(candidates)[:2])
     return tuple((op, source) for source, op in cell)
 
 
-def test_edges_may_be_ranked_by_weights_of_their_own_and_ties_go_to_the_lower_index():
-    weights = [[0.0, 0.0, 0.0, 0.1, 0.0, 0.0, 0.0] for _ in EDGES]
-    weights[2][5] = 0.9  # the strongest operation of all, on an edge that is worth nothing
-    edges = [-1.0 if row == 2 else 14.0 - row for row in range(14)]
-    assert genotypes.strongest_edges(weights, edges)[2:4] == ((SEP, 1), (SEP, 2))
-    assert genotypes.strongest_edges(weights)[2] == (DIL, 0)
-    genotype = derive_genotype(torch.zeros(14, 8), torch.zeros(14, 8))
-    assert genotype.normal == ((MAX, 0), (MAX, 1)) * 4
+def test_ties_go_to_the_lower_index_and_alpha_of_other_operations_is_refused():
+    assert (
+        derive_genotype(torch.zeros(14, 8), torch.zeros(14, 8)).normal == ((MAX, 0), (MAX, 1)) * 4
+    )
+    with pytest.raises(GenotypeError, match="9 columns"):
+        derive_genotype(torch.zeros(14, 9), torch.zeros(14, 9))
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -97,12 +96,12 @@ def test_the_derivation_equals_the_rule_written_out(seed):
 def test_the_skip_limit_removes_the_weakest_skip_of_the_normal_cell_first():
     alpha = torch.zeros(14, 8)
     for i, (operation, source) in enumerate(PUBLISHED["DARTS_V1"].normal):
-        alpha[EDGES.index((source, 2 + i // 2)), PRIMITIVES.index(operation)] = 5.0
+        alpha[EDGES.index((source, 2 + i // 2)), primitives().index(operation)] = 5.0
     # skips: 0 to 3, 0 to 4, 2 to 5
-    skip = PRIMITIVES.index(SKIP)
+    skip = primitives().index(SKIP)
     alpha[EDGES.index((0, 3)), skip] = 4.0  # the weakest
     alpha[EDGES.index((2, 5)), skip] = 4.5
-    dil = PRIMITIVES.index(DIL)
+    dil = primitives().index(DIL)
     alpha[EDGES.index((0, 3)), dil] = 3.0  # what that edge becomes
     assert count_skips(derive_genotype(alpha, alpha)) == 3
     two = derive_genotype(alpha, alpha, max_skips=2)
@@ -118,7 +117,7 @@ def test_the_skip_limit_removes_the_weakest_skip_of_the_normal_cell_first():
 @pytest.mark.parametrize("limit", [0, 1, 2, 3, 8])
 def test_the_skip_limit_holds_even_when_skips_dominate_every_edge(limit):
     alpha = torch.randn(14, 8, generator=torch.Generator().manual_seed(limit))
-    alpha[:, PRIMITIVES.index(SKIP)] += 900.0  # every other softmax weight underflows to 0
+    alpha[:, primitives().index(SKIP)] += 900.0  # every other softmax weight underflows to 0
     genotype = derive_genotype(alpha, alpha, max_skips=limit)
     assert count_skips(genotype) <= limit
     assert [operation for operation, _ in genotype.reduce] == [SKIP] * 8

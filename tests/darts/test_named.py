@@ -27,11 +27,11 @@ def test_published_random_and_own_cells_are_found_by_name(tmp_path):
 
 def test_cells_of_the_run_are_found_with_their_cost_and_missing_ones_are_skipped(capsys):
     found = {"searched": (DARTS_V2, {"method": "arg max", "seconds": 7.0, "device": "a CPU"})}
-    names = ("searched", "searched_perturbation", "DARTS_V2")
+    names = ("searched", "halving", "DARTS_V2")
     cells = named.named_cells(names, found, 0)
     assert [c.name for c in cells] == ["darts_searched", "darts_v2"]
     assert cells[0].search_seconds == 7.0
-    assert "searched_perturbation" in capsys.readouterr().out
+    assert "halving" in capsys.readouterr().out
     with pytest.raises(genotypes.GenotypeError):
         named.named_cells(("halving",), found, 0)
 

@@ -4,13 +4,15 @@ import torch.nn.functional as F
 from torch import nn
 from torchvision.ops import StochasticDepth
 
+from helpers.darts.fast_supernet import FastSupernet
 from helpers.darts.genotypes import PUBLISHED, random_genotype
 from helpers.darts.network import AuxiliaryHead, Cell, DerivedNetwork
+from helpers.darts.operations import primitives
 from helpers.darts.settings import NetworkSettings
-from helpers.darts.space import EDGES, PRIMITIVES
+from helpers.darts.space import EDGES
 from helpers.darts.supernet import Supernet
 from helpers.models.spec import count_macs, count_parameters
-from tests.plain_darts import PlainSupernet, copy_to_plain
+from tests.toy_search import copy_to_readable
 
 DARTS_V2 = PUBLISHED["DARTS_V2"]
 
@@ -111,7 +113,7 @@ def one_hot_alpha(genotype, kind):
     alpha = torch.zeros(14, 8, dtype=torch.float64)
     chosen = {(source, target): name for name, source, target in genotype.edges(kind)}
     for row, edge in enumerate(EDGES):
-        alpha[row, PRIMITIVES.index(chosen.get(edge, "none"))] = 1e4
+        alpha[row, primitives().index(chosen.get(edge, "none"))] = 1e4
     return alpha
 
 
@@ -127,13 +129,13 @@ def share_weights(network, supernet):
         for mine, theirs in zip(module.parameters(), source.parameters(), strict=True):
             mine.copy_(theirs)
     for cell, source in zip(network.cells, supernet.cells, strict=True):
-        modules = [(cell.older, source.pre0), (cell.newer, source.pre1)]
+        modules = [(cell.older, source.older), (cell.newer, source.newer)]
         for row, (name, *edge) in enumerate(
             network.genotype.edges("reduce" if cell.reduction else "normal")
         ):
             operation = cell.operations[row]
-            candidates = source.edges[EDGES.index(tuple(edge))]
-            modules.append((operation, candidates[PRIMITIVES.index(name)]))
+            candidates = source.edges[EDGES.index(tuple(edge))].operations
+            modules.append((operation, candidates[name]))
             if "pool" in name:
                 channels = cell.out_channels // 4
                 cell.operations[row] = nn.Sequential(operation, nn.BatchNorm2d(channels).double())
@@ -150,15 +152,15 @@ def share_weights(network, supernet):
     ],
 )
 def test_a_supernet_with_one_hot_alphas_computes_the_derived_network(genotype, stem):
-    supernet = Supernet(4, 5, 3, stem=stem).double()
+    supernet = FastSupernet(4, 5, 3, stem=stem).double()
     supernet.alpha_normal.data = one_hot_alpha(genotype, "normal")
     supernet.alpha_reduce.data = one_hot_alpha(genotype, "reduce")
-    plain = PlainSupernet(4, 5, 3, stem=stem).double()
-    copy_to_plain(supernet, plain)  # one module for each operation of each edge
+    readable = Supernet(4, 5, 3, stem=stem).double()
+    copy_to_readable(supernet, readable)  # one module for each operation of each edge
     network = small(genotype, layers=5, num_classes=3, stem=stem).double()
-    share_weights(network, plain)
+    share_weights(network, readable)
     x = torch.randn(4, 3, 29, 22, dtype=torch.float64)
     # The search always uses batch statistics, so all are compared in train mode.
     logits = network.train()(x)
-    torch.testing.assert_close(logits, plain.train()(x), rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(logits, readable.train()(x), rtol=1e-9, atol=1e-9)
     torch.testing.assert_close(logits, supernet.train()(x), rtol=1e-9, atol=1e-9)

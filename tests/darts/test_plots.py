@@ -7,9 +7,10 @@ import pytest
 from matplotlib.colors import to_hex
 from matplotlib.transforms import Bbox
 
-from helpers.darts import plots, search, verdict
+from helpers.darts import plots
 from helpers.darts.genotypes import PUBLISHED, random_genotype
-from helpers.darts.space import EDGES, KINDS, NODE_STATES, PRIMITIVES
+from helpers.darts.operations import primitives
+from helpers.darts.space import EDGES, KINDS, NODE_STATES
 from helpers.darts.verdict import Choice
 
 
@@ -67,22 +68,21 @@ def history_of(epochs, beta=None):
 
 
 @pytest.mark.parametrize("beta", [None, [0.0, np.log(3), *[0.0] * 12]])
-def test_the_heat_maps_show_the_last_alpha_frame_one_cell_and_dot_the_other(beta):
-    cells = PUBLISHED["DARTS_V1"], PUBLISHED["PDARTS"]
+def test_the_heat_maps_show_the_last_alpha_and_frame_the_cell(beta):
+    cell = PUBLISHED["DARTS_V1"]
     history = history_of(6, beta)
-    operation, *edge = cells[0].edges("normal")[0]
+    operation, *edge = cell.edges("normal")[0]
     sure = [Choice("normal", EDGES.index(tuple(edge)), operation, 3.0)]
-    figure = plots.alpha_heat_maps(history, *cells, sure, "a verdict")
+    figure = plots.alpha_heat_maps(history, cell, sure, "a verdict")
     assert [p.get_linewidth() for ax in figure.axes[:2] for p in ax.patches].count(4) == 1
     for ax, kind in zip(figure.axes[:2], KINDS, strict=True):
         values = np.array(ax.collections[0].get_array()).reshape(14, 8)
         alpha = np.exp(history[-1][f"alpha_{kind}"])
         np.testing.assert_allclose(values, alpha / alpha.sum(axis=1, keepdims=True))
         framed = {patch.get_xy() for patch in ax.patches}
-        dotted = {tuple(line.get_xydata()[0] - 0.5) for line in ax.lines}
-        for found, cell in zip((framed, dotted), cells, strict=True):
-            places = {(PRIMITIVES.index(o), EDGES.index((s, t))) for o, s, t in cell.edges(kind)}
-            assert found == places
+        assert framed == {
+            (primitives().index(o), EDGES.index((s, t))) for o, s, t in cell.edges(kind)
+        }
         names = [label.get_text() for label in ax.get_yticklabels()]
         shares = [name.partition("β ")[2] for name in names[:3]]
         assert shares == (["0.25", "0.75", "0.33"] if beta else [""] * 3)
@@ -90,21 +90,3 @@ def test_the_heat_maps_show_the_last_alpha_frame_one_cell_and_dot_the_other(beta
     labels = [t for ax in figure.axes[:2] for t in (*ax.get_xticklabels(), *ax.get_yticklabels())]
     shown = [t.get_window_extent() for t in labels if t.get_text() and t.get_visible()]
     assert not any(Bbox.intersection(a, b) for a, b in combinations(shown, 2))
-
-
-def test_the_growing_cell_shows_what_each_epoch_would_keep_and_first_the_last(monkeypatch):
-    history = [record | {"images": 64} for record in history_of(3)]
-    drawn, plain = [], plots.draw_genotypes
-    monkeypatch.setattr(plots, "draw_genotypes", lambda *x: drawn.append(plain(*x)) or drawn[-1])
-    monkeypatch.setattr(plots.slider, "slider", lambda *given: given)
-    limit = verdict.choices(history[1])[0].lead  # some choices lead by more
-    frames, start, _ = plots.growing_cell(history, 2, limit)
-    assert start == 2 and "epoch 2" in frames[1] and len({*frames}) == 3
-    for figure, record in zip(drawn, history, strict=True):
-        sure = [c for c in verdict.choices(record) if c.lead > limit and c.edge is not None]
-        assert figure.axes[0].get_title().startswith(f"epoch {record['epoch']}, {len(sure)} of 16")
-        cell = search.genotype_of(record, 2)
-        assert drawn_edges(figure.axes[0]).keys() == {e[1:] for e in cell.edges("normal")}
-        inks = [to_hex(text.get_color()) for ax in figure.axes for text in ax.texts]
-        kept = {(kind, EDGES.index(e[1:]), e[0]) for kind in KINDS for e in cell.edges(kind)}
-        assert inks.count(to_hex("0.35")) == len(kept - {choice[:3] for choice in sure})

@@ -4,20 +4,29 @@ import dataclasses
 import functools
 from unittest import mock
 
+import nbformat
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 import torch.nn.functional as F
 
-from helpers.core import seeding, status, work
-from helpers.darts import genotypes, search
+from helpers.core import paths, seeding, status, work
+from helpers.darts import genotypes, network, operations, plots, search, verdict
 from helpers.darts.architect import Architect
-from helpers.darts.settings import SearchSettings
+from helpers.darts.settings import NetworkSettings, SearchSettings
 from helpers.datasets.cache import ImageCache
+from helpers.models import backbones
 from helpers.training.batches import image_batches
 from helpers.training.inference import evaluate
 from tests.small_run import untimed
+
+
+def notebook(number):
+    """Read a notebook by its number."""
+    (path,) = paths.notebooks_root().glob(f"{number}_*.ipynb")
+    return nbformat.read(path, as_version=4)
+
 
 TINY = {"image_size_px": 16, "batch_size": 16, "channels": 4, "layers": 3}
 TINY |= {"epochs": 3, "alpha_lr": 0.05}
@@ -40,6 +49,14 @@ def test_of_a_large_set_a_part_is_searched_with_the_classes_in_proportion():
     rare = search.halves(table, 0, limit=10)
     assert [int(part.label.sum()) for part in rare] == [1, 1]
     assert search.halves(table, 0, limit=1000)[0].equals(search.halves(table, 0)[0])
+
+
+def test_a_search_sees_training_images_alone_and_their_groups_if_known(split):
+    found = search.training_images(split)
+    assert found.columns.tolist() == ["id", "label"]
+    assert {*found.id} == {*split.id[split.split == "train"]}
+    grouped = split.assign(group=split.id.str[-1])  # the split divides them, the halves do not
+    assert search.training_images(grouped).columns.tolist() == ["id", "label", "group"]
 
 
 def test_halves_share_groups_only_if_one_of_them_would_lack_a_class(table, capsys):
@@ -159,3 +176,35 @@ def test_a_search_stopped_three_times_in_the_middle_of_an_epoch_ends_with_the_sa
     assert "continuing after epoch 2 of 3" in capsys.readouterr().out
     torch.testing.assert_close(found.weights, whole.weights, rtol=0, atol=0)
     assert untimed(found.history) == untimed(whole.history)
+
+
+def test_a_new_operation_from_a_cell_is_used_by_search_and_network(images, table, tmp_path):
+    exercise = next(c.source for c in notebook("04").cells if "Exercise: an op" in c.source)
+    cell = exercise.split("```python\n")[1].split("```")[0]
+    assert len(cell.splitlines()) <= 5
+    before = dict(operations.OPS)
+    try:
+        exec(cell, {"nn": torch.nn})
+        given = SearchSettings(**TINY | {"epochs": 1})
+        found = search.search(images, table, given)
+        assert np.shape(found.history[0]["alpha_normal"]) == (14, 9)
+        used = [n for n in found.weights if ".conv_3x3.1.weight" in n]
+        assert len(used) == given.layers * 14  # every edge weighs it
+        wanted = {kind: np.eye(9)[[8] * 14] for kind in ("normal", "reduce")}
+        genotype = genotypes.derive_genotype(wanted["normal"], wanted["reduce"])
+        assert {name for name, _ in genotype.normal} == {"conv_3x3"}
+        assert verdict.noise_limit(found.history, given) > 0
+        figure = plots.alpha_heat_maps(found.history, genotype, [])
+        assert len(figure.axes[0].get_xticklabels()) == 9
+        plots.draw_genotypes({"mine": genotype})
+        for one in (genotype, *genotypes.PUBLISHED.values()):
+            spec = network.network_spec(one, NetworkSettings(4, 3), 16, 1)
+            backbones.save_model(tmp_path / "m.safetensors", network.build_network(spec, 0))
+            net = backbones.load_model(tmp_path / "m.safetensors")
+            kernels = [p.shape for p in net.cells.parameters()]
+            assert ((4, 4, 3, 3) in kernels) == (one is genotype)
+    finally:
+        operations.OPS.clear()
+        operations.OPS.update(before)
+    with pytest.raises(genotypes.GenotypeError, match="conv_3x3"):
+        genotypes.from_json(genotypes.to_json(genotype))

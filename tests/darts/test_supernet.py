@@ -1,12 +1,14 @@
-"""The batched supernet against the plain one, which computes every operation on every edge."""
+"""The fast supernet against the readable one, which computes every operation on every edge."""
 
 import pytest
 import torch
 import torch.nn.functional as F
 
-from helpers.darts.supernet import Supernet
-from tests.plain_darts import PlainSupernet, copy_to_plain, slots
-from tests.toy_search import decided
+from helpers.core.rules import SettingsError
+from helpers.darts.fast_supernet import FastSupernet
+from helpers.darts.operations import OPS
+from helpers.darts.supernet import MixedEdge, Supernet
+from tests.toy_search import copy_to_readable, decided, slots
 
 
 def gradient_error(pairs):
@@ -34,53 +36,73 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_the_batched_network_equals_the_plain_one_in_float64(case):
+def test_the_fast_network_equals_the_readable_one_in_float64(case):
     options, batch, size = CASES[case]
     options = {"layers": 3, "num_classes": 2, "in_channels": 3} | options
     images = torch.randn(batch, options["in_channels"], *size, dtype=torch.float64)
     targets = torch.arange(batch) % options["num_classes"]
-    batched = decided(Supernet(4, **options)).double().train()
-    plain = PlainSupernet(4, **options).double().train()
-    copy_to_plain(batched, plain)
-    logits = [net(images) for net in (batched, plain)]
+    fast = decided(FastSupernet(4, **options)).double().train()
+    readable = Supernet(4, **options).double().train()
+    copy_to_readable(fast, readable)
+    logits = [net(images) for net in (fast, readable)]
     assert (logits[0] - logits[1]).abs().max().item() < 1e-10
-    for net, value in zip((batched, plain), logits, strict=True):
+    for net, value in zip((fast, readable), logits, strict=True):
         parameters = [*net.parameters()]
         loss = F.cross_entropy(value, targets)
         grads = torch.autograd.grad(loss, parameters, materialize_grads=True)
         for p, grad in zip(parameters, grads, strict=True):
             p.data = grad  # in place of the weights, which `slots` pairs
-    grads = [(a.detach(), b.detach().reshape(a.shape)) for a, b in slots(plain, batched)]
-    count = len(plain.alphas())
-    assert len(grads) == len(list(plain.parameters()))
+    grads = [(a.detach(), b.detach().reshape(a.shape)) for a, b in slots(readable, fast)]
+    count = len(readable.architecture_parameters())
+    assert len(grads) == len(list(readable.parameters()))
     assert gradient_error(grads[:-count]) < 1e-10
     assert gradient_error(grads[-count:]) < 1e-10
 
 
-def test_the_number_of_weights_and_alphas_is_the_published_one():
-    net = Supernet(channels=16, layers=8, num_classes=2)
+@pytest.mark.parametrize("kind", [Supernet, FastSupernet])
+def test_the_number_of_weights_and_alphas_is_the_published_one(kind):
+    net = kind(channels=16, layers=8, num_classes=2)
     assert sum(p.numel() for p in net.weight_parameters()) == 1_928_562
     assert [tuple(p.shape) for p in net.architecture_parameters()] == [(14, 8), (14, 8)]
-    net = Supernet(channels=16, layers=8, num_classes=10)
+    net = kind(channels=16, layers=8, num_classes=10)
     assert sum(p.numel() for p in net.weight_parameters()) == 1_930_618
 
 
+def test_a_mixed_edge_is_equation_2_and_three_quarters_of_the_channels_bypass_it():
+    x, weights = torch.randn(2, 8, 5, 6), torch.tensor([0.4, 0.3, 0.2, 0.1, 0, 0, 0, 0])
+    normalised = [
+        (p - p.mean((0, 2, 3), True)) / (p.var((0, 2, 3), False, True) + 1e-5).sqrt()
+        for p in (F.max_pool2d(x, 3, 1, 1), F.avg_pool2d(x, 3, 1, 1, False, False))
+    ]
+    expected = 0.3 * normalised[0] + 0.2 * normalised[1] + 0.1 * x
+    torch.testing.assert_close(MixedEdge(8, 1, 1)(x, weights), expected)
+    out = MixedEdge(8, 2, 4)(x, weights)
+    rest = F.max_pool2d(x[:, 2:], 2, ceil_mode=True)
+    assert torch.equal(out[:, [1, 2, 3, 5, 6, 7]], rest[:, [0, 2, 4, 1, 3, 5]])
+
+
 def test_alpha_starts_near_zero_and_beta_comes_with_partial_channels_only():
-    net = Supernet(8, 3, 2, partial=2)
+    net = FastSupernet(8, 3, 2, partial=2)
     shapes = [tuple(p.shape) for p in net.architecture_parameters()]
     assert shapes == [(14, 8), (14, 8), (14,), (14,)]
     start = torch.cat([p.flatten() for p in net.architecture_parameters()])
     assert 7e-4 < start.std().item() < 1.3e-3
-    assert Supernet(8, 3, 2).edge_weights("normal") is None
+    assert FastSupernet(8, 3, 2).edge_weights("normal") is None
 
 
-def test_a_pass_forwards_and_backwards_leaves_no_trace_in_the_network():
-    net = decided(Supernet(4, 3, 2, stem="imagenet", partial=2)).train()
+@pytest.mark.parametrize("kind", [Supernet, FastSupernet])
+def test_a_pass_forwards_and_backwards_leaves_no_trace_in_the_network(kind):
+    net = decided(kind(4, 3, 2, stem="imagenet", partial=2)).train()
     before = {name: value.clone() for name, value in net.state_dict().items()}
     images, targets = torch.randn(3, 3, 33, 21), torch.tensor([0, 1, 0])
     first = net(images)
     F.cross_entropy(first, targets).backward()
-    assert torch.equal(net(images.contiguous(memory_format=torch.channels_last)), first)
     assert torch.equal(net.eval()(images), first)  # batch statistics always
     torch.testing.assert_close(dict(net.state_dict()), before, rtol=0, atol=0)
     assert not list(net.buffers())
+
+
+def test_the_fast_network_refuses_operations_that_it_does_not_know(monkeypatch):
+    monkeypatch.setitem(OPS, "skip_connect", lambda channels, stride, affine: torch.nn.Identity())
+    with pytest.raises(SettingsError, match="Supernet"):
+        FastSupernet(4, 3, 2)

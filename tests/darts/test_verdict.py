@@ -8,8 +8,9 @@ import torch
 
 from helpers.darts import verdict
 from helpers.darts.architect import Architect
+from helpers.darts.operations import OPS
 from helpers.darts.settings import SearchSettings
-from helpers.darts.space import KINDS, OPERATIONS
+from helpers.darts.space import KINDS
 
 SETTINGS = SearchSettings(epochs=4, batch_size=10, alpha_lr=0.03)
 
@@ -29,7 +30,7 @@ def test_choices_are_the_operations_of_kept_edges_and_the_inputs_of_nodes_that_h
     assert found[: len(found) // 2] == [c._replace(kind="normal") for c in found[len(found) // 2 :]]
     normal = {choice.edge: choice for choice in found[:11] if choice.edge is not None}
     assert [*normal] == [0, 1, 3, 4, 7, 8, 12, 13]  # the strongest two of each node
-    assert normal[4].chosen == OPERATIONS[4] and normal[4].lead == pytest.approx(2.0 * 1.4)
+    assert normal[4].chosen == [*OPS][4] and normal[4].lead == pytest.approx(2.0 * 1.4)
     inputs = [choice for choice in found[:11] if choice.edge is None]
     assert [choice.chosen for choice in inputs] == ["1, 2", "2, 3", "3, 4"]
     kept, left = (np.exp(a) / (np.exp(a) + 7) for a in (2.0 * 1.3, 2.0 * 1.2))  # edges 3, 2
@@ -111,18 +112,17 @@ def test_the_limit_of_noise_follows_the_rate_and_the_length_of_the_search():
 
 
 @pytest.mark.parametrize(
-    ("strength", "beta", "decided"),
+    ("strength", "beta", "count", "said"),
     [
-        (0.2, None, "nothing beyond chance: none of 16 operations and none of 6"),
-        (50.0, None, "the cells beyond chance: 16 of 16 operations and none of 6"),
-        (50.0, 50.0 * np.arange(14), "the cells beyond chance: 16 of 16 operations and 6 of 6"),
+        (0.2, None, 0, "nothing decided"),
+        (50.0, None, 16, "the cells decided"),
+        (50.0, 50.0 * np.arange(14), 22, "the cells decided"),
     ],
 )
-def test_a_verdict_counts_the_choices_that_lead_by_more_than_the_limit(strength, beta, decided):
+def test_a_verdict_counts_the_choices_that_lead_by_more_than_the_limit(strength, beta, count, said):
     limit = verdict.noise_limit([record_of()], SETTINGS)
-    text = verdict.verdict([record_of(strength, beta)], limit)
-    assert text.startswith(f"The search decided {decided} choices of inputs lead by more ")
-    assert text.endswith("of the same search with permuted labels, and by more than noise.")
+    found = verdict.finding([record_of(strength, beta)], limit)
+    assert (found.estimate, found.verdict) == (count, said) and "of 22" in found.what
 
 
 def test_a_part_of_the_cells_is_decided_if_a_quarter_of_the_choices_is():
@@ -130,7 +130,8 @@ def test_a_part_of_the_cells_is_decided_if_a_quarter_of_the_choices_is():
     record["alpha_normal"][0][4] = 9.0
     (sure,) = verdict.decided([record], 5.0)
     assert sure[:3] == ("normal", 0, "sep_conv_3x3")
-    assert "decided next to nothing beyond chance: 1 of 16" in verdict.verdict([record], 5.0)
+    assert verdict.finding([record], 5.0).verdict == "next to nothing decided"
     for edge in (1, 2, 3, 5, 6):
         record["alpha_normal"][edge][4] = 9.0
-    assert "decided a part of the cells beyond chance: 6 of 16" in verdict.verdict([record], 5.0)
+    found = verdict.finding([record], 5.0)
+    assert (found.estimate, found.verdict) == (6, "a part of the cells decided")

@@ -138,8 +138,8 @@ def with_cells(run, **settings):
 
 def test_runs_may_have_other_cells_but_not_other_trainings_of_the_same(two_runs):
     random, groups = two_runs["random"], two_runs["groups"]
-    with_cells(random, random_cells=1, distill=True, halving_epochs=5)
-    with_cells(groups, random_cells=2, distill=False, halving_epochs=0)
+    with_cells(random, random_cells=1, halving_epochs=5)
+    with_cells(groups, random_cells=2, halving_epochs=0)
     report.refuse_unlike(random.paths, "groups")
     with_cells(groups, halving_epochs=4)
     with pytest.raises(SettingsError, match=r"05 HALVING_EPOCHS \(here 5, there 4\)"):

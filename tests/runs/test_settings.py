@@ -102,7 +102,6 @@ def test_the_trainings_of_03_take_its_parameters():
         ("04_darts_search", {"epochs": 2, "alpha_warmup": 2}, "ALPHA_WARMUP=2"),
         ("04_darts_search", {"lr": 0.001, "lr_min": 0.01}, "LR_MIN=0.01"),
         ("04_darts_search", {"layers": 2}, "LAYERS=2"),
-        ("04_darts_search", {"perturbation_images": 1}, "PERTURBATION_IMAGES=1"),
         ("04_darts_search", {"lr": float("inf")}, "LR=inf"),
         ("05_genotype_retraining", {"genotypes": '["DARTS_V2"'}, "GENOTYPES='[\"DARTS_V2\"'"),
         ("07_decision", {"review_share": 1.5}, "REVIEW_SHARE=1.5"),
