@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic.dataclasses import dataclass
 
 from helpers.core.rules import STRICT, Names, Seed, SettingsError, setting
+from helpers.models import Precision, Views
 from helpers.training.settings import (
     AUGMENT,
     EMA_DECAY,
@@ -18,8 +19,6 @@ from helpers.training.settings import (
     TIME_BUDGET,
     Augment,
     EpochImages,
-    Precision,
-    TestViews,
     TrainSettings,
     training_of,
 )
@@ -113,7 +112,7 @@ class RetrainSettings:
     ema_decay: float = setting(0.0, EMA_DECAY, ge=0, lt=1)
     retrain_augment: Augment = setting("flips", AUGMENT)
     keep: Literal["best", "last"] = setting("best", "epoch whose weights are kept")
-    test_views: TestViews = setting(1, TEST_VIEWS)
+    test_views: Views = setting(1, TEST_VIEWS)
     precision: Precision = setting("auto", PRECISION)
     time_budget_min: float = setting(0.0, TIME_BUDGET, ge=0)
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import math
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +20,8 @@ from helpers.core.errors import UserError
 from helpers.core.registry import Registry
 from helpers.core.rules import SettingsError
 from helpers.models.spec import Facts, ModelSpec, Network, evaluating
+from helpers.models.weights import Weights as Weights
 from helpers.models.weights import (
-    BackboneError,
     anatomy,
     canonical,
     normalisation,
@@ -30,25 +29,16 @@ from helpers.models.weights import (
     title,
     trunk,
 )
-from helpers.models.weights import Weights as Weights
 from helpers.models.weights import find_weights as find_weights
 
 # what `load_model` expects, in the words of its errors
 CHECKPOINT = "checkpoint of this series, such as data/runs/RUN/checkpoints/fbp/seed0.safetensors"
 
 OWN = "own"  # the kind of a module from a notebook's cell: a checkpoint cannot build it again
-OVERLAP = 0.25  # of two neighbouring tiles, as a share of their side
 
 
 class PretrainedClassifier(Network):
-    """A backbone without its ImageNet head, and a linear head for this problem.
-
-    With the option `tiles` = n of its specification, the last feature maps are divided into n x n
-    overlapping tiles. Each tile is pooled by itself, and each feature is the maximum of all tiles:
-    a small defect in a large image is not averaged away. That is multiple-instance learning with
-    max pooling of embeddings (Wang et al. 2018, arXiv 1610.02501): the image's label trains all
-    tiles.
-    """
+    """A backbone without its ImageNet head, and a linear head for this problem."""
 
     trunk: Any  # a network of timm's
 
@@ -60,24 +50,11 @@ class PretrainedClassifier(Network):
 
     def embed(self, images: torch.Tensor) -> torch.Tensor:
         """Return the penultimate embeddings (B, D)."""
-        if not (n := self.spec.options.get("tiles")):
-            return self.trunk(images)
-        parts = tiles(self.trunk.forward_features(images), n)  # (B, n^2, K, a, a)
-        each = self.trunk.forward_head(parts.flatten(0, 1))  # (B n^2, D)
-        return each.unflatten(0, (-1, n * n)).amax(dim=1)
+        return self.trunk(images)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Return the raw class scores (B, K)."""
         return self.head(self.embed(images))
-
-
-def tiles(maps: torch.Tensor, n: int) -> torch.Tensor:
-    """Cut maps (B, K, u, u) into n x n tiles that overlap by about `OVERLAP`: (B, n^2, K, a, a)."""
-    u = int(maps.shape[2])  # a constant if the network is traced
-    a = math.ceil(u / (n - (n - 1) * OVERLAP))
-    starts = [round(i * (u - a) / (n - 1)) for i in range(n)]
-    cut = [maps[:, :, top : top + a, left : left + a] for top in starts for left in starts]
-    return torch.stack(cut, dim=1)
 
 
 class TwoLayerCNN(Network):
@@ -160,64 +137,49 @@ def own_network(module: nn.Module, image_size_px: int, channels: int = 3) -> Net
     return OwnNetwork(module, spec)
 
 
-# the network of each kind of specification; other kinds are backbones of timm
-NETWORKS = Registry("network", {"cnn": TwoLayerCNN})
-
-
-def pretrained(
-    weights: Weights, num_classes: int, image_size_px: int, tiles: int = 0
-) -> PretrainedClassifier:
+def pretrained(weights: Weights, num_classes: int, image_size_px: int) -> PretrainedClassifier:
     """Build a classifier with a pretrained trunk and a random head; see `spec_of`."""
-    model = build(spec_of(weights.backbone, num_classes, image_size_px, tiles=tiles))
-    assert isinstance(model, PretrainedClassifier)
+    model = untrained(spec_of(weights.backbone, num_classes, image_size_px))
     model.trunk.load_state_dict(weights.state)
     return model
 
 
-def spec_of(
-    kind: str, num_classes: int, image_size_px: int, in_channels: int = 3, tiles: int = 0
-) -> ModelSpec:
+def untrained(spec: ModelSpec) -> PretrainedClassifier:
+    """Build a backbone with random weights and a random head; nothing is downloaded."""
+    return PretrainedClassifier(trunk(canonical(spec.kind), **spec.options), spec)
+
+
+def spec_of(kind: str, num_classes: int, image_size_px: int, in_channels: int = 3) -> ModelSpec:
     """Return the specification of "cnn" or of a backbone; backbones take three channels.
 
-    A backbone's maps may be divided into `tiles` x `tiles` tiles, see `PretrainedClassifier`.
-
     Raises:
-        BackboneError: the backbone cannot take images of this size, or has no maps for tiles.
+        BackboneError: the backbone cannot take images of this size.
     """
     given = (kind, num_classes, image_size_px)
     if kind == "cnn":
         middle, spread = (0.5,) * in_channels, (0.25,) * in_channels
         return ModelSpec("two-layer CNN", *given, in_channels, middle, spread, 1000, "features.4")
-    seen = anatomy(kind, image_size_px)
-    options = size_options(kind, image_size_px)
-    if tiles:
-        if seen.layout != "maps" or options:
-            raise BackboneError(f"TILES={tiles} needs feature maps, {title(kind)} has tokens")
-        if tiles > seen.side:
-            raise BackboneError(
-                f"TILES={tiles}: at IMAGE_SIZE_PX={image_size_px} the maps of {title(kind)} have "
-                f"{seen.side} x {seen.side} pixels: give larger images or fewer tiles"
-            )
-        options |= {"tiles": tiles}
+    embedding_size, layer, layout, prefix = anatomy(kind, image_size_px)
     return ModelSpec(
         title(kind),
         *given,
         3,
         *normalisation(kind),
-        seen.embedding_size,
-        f"trunk.{seen.layer}",
-        seen.layout,
-        seen.prefix_tokens,
-        options,
+        embedding_size,
+        f"trunk.{layer}",
+        layout,
+        prefix,
+        size_options(kind, image_size_px),
     )
 
 
+# the network of each kind of specification; other kinds are backbones of timm
+NETWORKS = Registry("network", {"cnn": TwoLayerCNN})
+
+
 def build(spec: ModelSpec) -> Network:
-    """Build the untrained network of a specification; nothing is downloaded."""
-    if spec.kind in NETWORKS:
-        return NETWORKS[spec.kind](spec)
-    options = {name: value for name, value in spec.options.items() if name != "tiles"}
-    return PretrainedClassifier(trunk(canonical(spec.kind), **options), spec)
+    """Build the untrained network of a specification."""
+    return NETWORKS[spec.kind](spec) if spec.kind in NETWORKS else untrained(spec)
 
 
 def save_model(path: Path, model: Network, **facts: Any) -> None:
@@ -240,10 +202,7 @@ def load_model(path: Path) -> Network:
     if not isinstance(info, dict) or not isinstance(info.get("spec"), dict):
         raise files.ArtifactError(f"{path} is not a {CHECKPOINT}: it names no network")
     try:
-        spec: dict[str, Any] = {
-            k: tuple(v) if isinstance(v, list) else v for k, v in info["spec"].items()
-        }
-        model = build(ModelSpec(**spec))
+        model = build(ModelSpec(**info["spec"]))
         model.load_state_dict(state)
         info.setdefault("region", "")  # older files have none
         model.facts = Facts(**{field.name: info[field.name] for field in dataclasses.fields(Facts)})

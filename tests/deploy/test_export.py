@@ -20,7 +20,6 @@ from helpers.decisions.calibration import apply_temperature
 from helpers.deploy import export, predictor
 from helpers.deploy.description import NAME, read_description
 from helpers.models import backbones
-from helpers.models.compiled import CompiledNetwork
 from helpers.models.spec import Facts
 from helpers.training.patchcore import MemoryBank, network_of, patch_features
 from tests.datasets.test_cache import TURNED
@@ -132,20 +131,6 @@ def test_the_example_reads_and_scores_images_alone_as_the_package_does(
     described = dataclasses.asdict(read_description(tmp_path / "net"))
     assert described.items() <= content.items() and content["format"] == to
     assert (tmp_path / "line" / content["file"]).is_file()
-
-
-def test_a_network_of_tiles_is_exported_and_compiled(tmp_path):
-    model = backbones.build(backbones.spec_of("efficientnet_lite0", 2, 128, tiles=2)).eval()
-    own = export.ExportedNetwork([model], 4, 1.0, (0.5, 0.5)).eval()
-    export._write(own, (128, 128, 3), "torch", tmp_path / "model.pt2")
-    pixels = torch.randint(0, 256, (3, 128, 128, 3)).to(torch.uint8)
-    with torch.no_grad():
-        found = torch.export.load(tmp_path / "model.pt2").module()(pixels)
-        torch.testing.assert_close(found[0], own(pixels)[0], rtol=0, atol=1e-5)
-        if find_spec("openvino"):  # it traces the network
-            images = torch.randn(3, 3, 128, 128)
-            found = CompiledNetwork(model, model.embed, "no")(images)
-            torch.testing.assert_close(found, model.embed(images), rtol=0, atol=1e-3)
 
 
 @pytest.mark.parametrize("size", [64, 20])  # torch's own choice changes at 25 patches

@@ -1,7 +1,6 @@
 import socket
 from unittest.mock import Mock
 
-import numpy as np
 import pytest
 import timm
 import torch
@@ -11,7 +10,6 @@ from helpers.core import files, tensors
 from helpers.explain.gradcam import grad_cam
 from helpers.models import backbones
 from helpers.models.spec import at_once
-from helpers.models.weights import BackboneError
 
 KINDS = ["resnet18", "efficientnet_lite0", "convnext_atto", "regnetx_002"]
 KINDS += ["mobilenetv3_small_050", "vit_tiny_patch16_224", "test_mambaout"]
@@ -87,42 +85,6 @@ def test_a_user_s_file_that_is_not_a_checkpoint_is_not_to_be_deleted(home, tmp_p
         backbones.load_model(path)
     said = str(error.value)
     assert said.startswith(f"{path} is not a {backbones.CHECKPOINT}") and "delete" not in said
-
-
-def test_tiles_cover_the_maps_and_overlap_by_a_quarter():
-    rows = torch.arange(32.0).view(1, 1, 32, 1).expand(1, 1, 32, 32)
-    found = backbones.tiles(rows, 5)  # 8 of 32 rows, the next tile starts 6 rows below
-    assert found.shape == (1, 25, 1, 8, 8)
-    assert found[0, ::5, 0, 0, 0].tolist() == [0, 6, 12, 18, 24]
-    for u in range(2, 40):
-        maps = torch.arange(u * u).view(1, 1, u, u)
-        for n in range(2, min(u, 9) + 1):
-            assert set(backbones.tiles(maps, n).flatten().tolist()) == set(range(u * u))
-
-
-def test_the_embedding_of_tiles_is_the_largest_of_each_feature_over_pooled_tiles(tmp_path):
-    model = backbones.pretrained(backbones.find_weights("resnet18", "random", 128), 2, 128, 3)
-    images = torch.randn(2, 3, 128, 128)
-    with torch.no_grad():
-        found = model.eval().embed(images)
-        maps = model.trunk.forward_features(images).numpy()  # (2, 512, 4, 4)
-        pairs = [slice(start, start + 2) for start in range(3)]  # of rows and of columns
-        pooled = [maps[:, :, y, x].mean(axis=(2, 3)) for y in pairs for x in pairs]
-        np.testing.assert_allclose(found, np.max(pooled, axis=0), rtol=1e-5)
-        assert (found > model.trunk(images) - 1e-6).all()  # a mean is no larger
-        torch.testing.assert_close(model(images), model.head(found))
-    backbones.save_model(tmp_path / "m.safetensors", model)
-    loaded = backbones.load_model(tmp_path / "m.safetensors")
-    assert loaded.spec.options == {"tiles": 3}
-    torch.testing.assert_close(loaded(images), model(images))
-    maps = grad_cam(model, images, 1, model.spec.feature_layer, model.spec.feature_maps)
-    assert maps.shape == (2, 128, 128)
-
-
-def test_backbones_without_maps_and_too_many_tiles_are_refused():
-    for kind, tiles, words in (("vit_tiny_patch16_224", 2, "tokens"), ("resnet18", 3, "2 x 2")):
-        with pytest.raises(BackboneError, match=f"TILES={tiles}.* {words}"):
-            backbones.spec_of(kind, 2, 64, tiles=tiles)
 
 
 @pytest.mark.parametrize(("size_px", "count"), [(64, 64), (224, 64), (448, 16), (8000, 1)])

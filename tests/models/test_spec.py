@@ -1,9 +1,10 @@
 """Counts of parameters and multiply-adds against counts by hand."""
 
+import pytest
 import torch
 from torch import nn
 
-from helpers.models.spec import count_macs
+from helpers.models.spec import Facts, ModelSpec, count_macs
 
 
 def test_multiply_adds_of_a_hand_counted_network():
@@ -32,3 +33,13 @@ def test_counting_leaves_modes_statistics_and_hooks_alone():
     assert [module.training for module in network.modules()] == [True, True, True, False]
     assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
     assert not any(module._forward_hooks for module in network.modules())
+
+
+def test_a_layout_a_way_to_read_and_a_precision_that_do_not_exist_are_refused():
+    about = ("x", "cnn", 2, 16, 1, (0.5,), (0.25,), 4, "conv")
+    assert ModelSpec(*about).feature_layout == "maps" and Facts(views=8).views == 8
+    with pytest.raises(ValueError, match="feature_layout"):
+        ModelSpec(*about, feature_layout="map")
+    for wrong in ({"fit": "crop"}, {"views": 3}, {"precision": "half"}):
+        with pytest.raises(ValueError, match=next(iter(wrong))):
+            Facts(**wrong)

@@ -220,8 +220,7 @@ def test_the_packaged_weights_expect_what_their_authors_say():
 def test_the_embedding_and_the_last_maps_are_found(name, size, layer, layout, prefix):
     before = torch.get_rng_state()
     found = weights.anatomy(name, 224 if name.startswith("mixer") else 64)
-    assert (found.embedding_size, found.layer) == (size, layer)
-    assert (found.layout, found.prefix_tokens) == (layout, prefix)
+    assert found == (size, layer, layout, prefix)
     assert torch.equal(torch.get_rng_state(), before)
 
 

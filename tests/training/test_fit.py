@@ -11,10 +11,9 @@ from torch import nn
 from helpers.core.members import Member, cross_fitted, sides
 from helpers.core.rules import SettingsError
 from helpers.datasets.cache import open_cache
-from helpers.models import backbones
 from helpers.training import fit
 from helpers.training.distillation import Teacher
-from helpers.training.features import Features, embed_all
+from helpers.training.features import Features
 from helpers.training.inference import predict
 from helpers.training.settings import TrainSettings
 from tests import small_run
@@ -93,22 +92,6 @@ def test_a_teacher_replaces_the_augmentation_and_changes_what_is_learned(split, 
     settings = TrainSettings(epochs=5, lr=3e-3, augment="full", precision="no", keep="last")
     found = fit.fit(small_cnn, images, split, settings, 0, teacher=teacher)
     assert roc_auc_score(*labels_scores(found, split, "test")) < 0.2
-
-
-def test_tiles_are_those_of_the_last_layer_s_features_and_train_all_layers(split, tmp_path):
-    images = open_cache(split, 64, tmp_path / "large")
-    weights = backbones.find_weights("test_resnet", "random", 64)
-    build = functools.partial(fit.pretrained, weights, 64, tiles=2)
-    stored = Features.of_arrays(embed_all(weights, images, split[["id"]], tiles=2))
-    settings = TrainSettings(epochs=1, augment="none", precision="no", batch_size=20)
-    probe = fit.fit(build, images, split, settings, 0, features=stored)
-    scored = split[split.split.isin(["val", "test"])]
-    batches = fit.image_batches(images, scored, probe.network, 20)
-    scores = predict(probe.network, batches, "no")  # of images, not of stored features
-    np.testing.assert_allclose(scores, probe.scores.defect_score, atol=1e-4)
-    assert probe.network.spec.options == {"tiles": 2}
-    tuned = fit.fit(build, images, split[split.split != "test"], settings, 0).network
-    assert not torch.equal(tuned.trunk.conv1[0].weight, probe.network.trunk.conv1[0].weight)
 
 
 class Bright(nn.Module):
