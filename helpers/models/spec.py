@@ -55,9 +55,7 @@ class Facts:
     full_scale_bits: int = 0  # that the deep images (more than 8 bits) used; 0: none was deep
     fit: Literal["squash", "pad"] = "squash"  # how images became squares
     views: Views = 1  # symmetries of each image over which scores are averaged
-    precision: Annotated[str, Field(pattern=PRECISIONS)] = (
-        "auto"  # of the scores
-    )
+    precision: Annotated[str, Field(pattern=PRECISIONS)] = "auto"  # of the scores
     made_with: dict[str, str | None] = field(default_factory=dict)  # commit and versions
     region: str = ""  # of each image that was read, see `datasets.region`
 
