@@ -1,6 +1,5 @@
 """Fixtures for all tests: fixed seeds, closed figures, and a home folder of their own."""
 
-import ast
 import os
 import shutil
 from collections.abc import Callable
@@ -19,7 +18,7 @@ import torch
 from hypothesis import HealthCheck, settings
 from PIL import Image
 
-from helpers.core import code, paths
+from helpers.core import paths
 
 # `suite`: the same few examples each time; HYPOTHESIS_PROFILE=thorough: many, new ones each time
 settings.register_profile(
@@ -57,20 +56,6 @@ def home(tmp_path, monkeypatch) -> Path:
     monkeypatch.setenv(paths.HOME_VARIABLE, str(tmp_path))
     monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "1")
     return tmp_path
-
-
-@pytest.fixture
-def edit_code(monkeypatch):
-    """Return a function that edits a definition of the package, as digests of code see it."""
-
-    def edit(module, name):
-        found, body = code._module, ast.parse(f"def {name}():\n    edited\n").body
-        edited = found(module)._replace(definitions=found(module).definitions | {name: body})
-        monkeypatch.setattr(code, "_module", lambda m: edited if m == module else found(m))
-        code._digest.cache_clear()
-
-    yield edit
-    code._digest.cache_clear()
 
 
 @pytest.fixture

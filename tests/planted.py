@@ -99,4 +99,4 @@ def hide_test_labels(run_paths: RunPaths) -> None:
 def decision_stage(run_paths: RunPaths, **settings) -> stages.Run:
     """An opened stage 07."""
     given = DecisionSettings(**settings)
-    return stages.Run("07_decision", run_paths, "quick", given, "key")
+    return stages.Run("07_decision", run_paths, "quick", given)

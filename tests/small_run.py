@@ -33,7 +33,7 @@ def run_split(parts: Path, *more: str) -> int:
 
 def open_run(name: str, settings: object, split: pd.DataFrame) -> stages.Run:
     """Open a stage of run "r", whose split this becomes."""
-    run = stages.Run(name, paths.RunPaths("r"), "quick", settings, "key")
+    run = stages.Run(name, paths.RunPaths("r"), "quick", settings)
     files.save_csv(run.paths.split_csv, split)
     return run
 

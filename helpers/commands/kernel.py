@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from helpers.core import code, environment, files, paths, status
+from helpers.core import environment, files, paths, status
 from helpers.core.errors import OutOfTime
 from helpers.runs import settings as config
 from helpers.runs.record import RunError
@@ -36,18 +36,6 @@ class RunInterrupted(RunError):
     exit_code = 130  # as `cli.start` returns it
 
 
-def code_digest(notebook: Path) -> str:
-    """Return a digest of a notebook's code cells and of all code of the package that they reach.
-
-    Text, comments and outputs do not count.
-    """
-    cells = files.load_json(notebook)["cells"]
-    sources = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
-    every = "\n".join(sources).splitlines()
-    lines = [line for line in every if not line.startswith(("%", "!"))]
-    return code.digest_of_source("\n".join(lines))
-
-
 def run_notebook(
     source: Path, target: Path, parameters: Mapping[str, Any], command: str, skipped: str = ""
 ) -> None:
@@ -58,7 +46,7 @@ def run_notebook(
     Raises:
         RunError: the notebook or its kernel failed, was interrupted, or ran out of time.
     """
-    import papermill  # slow to import, and not needed by a run that is up to date
+    import papermill  # slow to import
     from jupyter_client.kernelspec import NoSuchKernel
     from nbclient.exceptions import DeadKernelError
 

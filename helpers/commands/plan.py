@@ -16,11 +16,12 @@ from helpers.darts import named
 from helpers.datasets import check_name, check_place
 from helpers.models import AUTO, RANDOM, weights
 from helpers.runs import settings as config
-from helpers.runs import stages
+from helpers.runs.record import load_run
+from helpers.runs.run import check_run_name, check_same_dataset, default_preset, default_run
+from helpers.runs.settings import ANALYSIS, FIRST
 
 # parameters with an option of their own
 OPTIONS = {"DATASET": "--dataset", "PRESET": "--preset", "RUN": "--name"}
-CELLS, ANALYSIS = "05_genotype_retraining", "06_analysis"
 
 
 @dataclass(frozen=True)
@@ -40,10 +41,8 @@ class Plan:
         return f"{program('run')} {shlex.join(self.arguments)}".rstrip()
 
 
-def make_plan(arguments: list[str], here: bool = True) -> Plan:
+def make_plan(arguments: list[str]) -> Plan:
     """Return the plan of a command line.
-
-    With `here=False` the run is made elsewhere: a run of its name on this machine is ignored.
 
     Raises:
         SettingsError, DataError, GenotypeError: an option or a parameter is wrong.
@@ -51,33 +50,31 @@ def make_plan(arguments: list[str], here: bool = True) -> Plan:
     """
     options = run_parser().parse_args(arguments)
     # what a run was started with stays, unless an option says something else
-    begun = stages.load_run(paths.RunPaths(options.name)) if options.name and here else {}
+    if options.name == "":
+        raise SettingsError("--name is empty: give the run a name, or leave --name out")
+    begun = load_run(paths.RunPaths(options.name)) if options.name else {}
     name = options.dataset
     name = begun.get("dataset", DEFAULT_DATASET) if name is None else name
     check_name(name)
     kind, colon, place = name.partition(":")  # the notebooks may run in another folder
     dataset = f"{kind}:{_absolute(place)}" if colon else name
-    preset = options.preset or begun.get("preset") or stages.default_preset()
-    run = options.name or stages.default_run(dataset, preset)
-    stages.check_run_name(run)
+    preset = options.preset or begun.get("preset") or default_preset()
+    run = options.name or default_run(dataset, preset)
+    check_run_name(run)
     order = list(config.STAGES)
     first = order.index(config.stage_name(options.start or options.only or "01"))
     chosen = order[first : first + 1] if options.only else order[first:]
-    record = stages.load_run(paths.RunPaths(run)) if here else {}
+    record = load_run(paths.RunPaths(run))
     if first:  # only 01 can take another preset or data set
         asked_for = {"preset": options.preset, "dataset": options.dataset and dataset}
         _check_same_run(run, record, asked_for)
         preset = record.get("preset") or preset
-    elif not options.name and _resolved(record.get("dataset") or dataset) != _resolved(dataset):
-        # the default name holds only the last folder of a path; --name is the user's own choice
-        raise SettingsError(
-            f"run {run!r} was started with --dataset {record['dataset']}, not {dataset}, and would "
-            "lose its predictions: give this one another name with --name"
-        )
+    else:
+        check_same_dataset(run, record, dataset)
     given = _given(options.parameter, chosen) | {"DATASET": dataset}
     settings, parameters = {}, {}
     for stage in order:
-        known = stages.parameter_names(stage)
+        known = config.parameter_names(stage)
         values = {name: value for name, value in given.items() if name in known}
         if "GENOTYPES" in values:
             cells = {name.lower(): values.get(name) for name in ("GENOTYPES", "RANDOM_CELLS")}
@@ -88,7 +85,7 @@ def make_plan(arguments: list[str], here: bool = True) -> Plan:
             ]
         settings[stage] = config.resolve(stage, preset, {n.lower(): v for n, v in values.items()})
         parameters[stage] = values | {"RUN": run}
-    parameters[stages.FIRST]["PRESET"] = preset
+    parameters[FIRST]["PRESET"] = preset
     return Plan(run, preset, chosen, settings, parameters, arguments)
 
 
@@ -105,7 +102,7 @@ def _check_same_run(run: str, record: dict[str, Any], wanted: dict[str, str | No
 def _given(texts: list[str], chosen: list[str]) -> dict[str, Any]:
     """Return the values given by -p, paths made absolute; say so if one changes nothing."""
     given = config.parse_parameters(texts)
-    users = {stage: stages.parameter_names(stage) for stage in config.STAGES}
+    users = {stage: config.parameter_names(stage) for stage in config.STAGES}
     known = sorted(set().union(*users.values()) - OPTIONS.keys())
     for name, value in given.items():
         if name in OPTIONS:
@@ -116,7 +113,7 @@ def _given(texts: list[str], chosen: list[str]) -> dict[str, Any]:
         if not {*using} & {*chosen} and name.lower() not in config.STEERING:
             left_out = f"a setting of {', '.join(using)}, which --only or --from leaves out"
             print(f"-p {name} changes nothing in this call: it is {left_out}", file=sys.stderr)
-        if name.lower() in stages.PLACES and value and (name, value) != ("WEIGHTS", RANDOM):
+        if name.lower() in config.PLACES and value and (name, value) != ("WEIGHTS", RANDOM):
             given[name] = _absolute(str(value))
     return given
 
@@ -138,7 +135,7 @@ def check_places(plan: Plan) -> None:
     """
     given = {n: v for stage in plan.chosen for n, v in plan.parameters[stage].items() if v}
     for stage in plan.chosen:
-        stages.check_places(plan.settings[stage])
+        config.check_places(plan.settings[stage])
     if "EXPORT" in given:
         from helpers.deploy.export import check_format  # imports much
 
@@ -156,7 +153,7 @@ def check_places(plan: Plan) -> None:
         from helpers.runs.report import split_without_test  # imports much
 
         split_without_test(paths.RunPaths(other))
-        if stages.FIRST in plan.chosen and plan.settings[stages.FIRST].test_fraction:
+        if FIRST in plan.chosen and plan.settings[FIRST].test_fraction:
             raise SettingsError(
                 "COMPARE_RUN compares runs without a test set: give TEST_FRACTION=0, CROSS_FIT=5"
             )

@@ -1,23 +1,23 @@
 """Run the notebooks in order: `python -m helpers.run`.
 
-Stages that are done with the same settings and inputs are skipped. After a failure the message
+Finished work inside a notebook, such as a training, is not done again. After a failure the message
 names the command that continues the run.
 """
 
 from __future__ import annotations
 
-import textwrap
 import time
 from collections.abc import Sequence
-from typing import Any
+
+import pandas as pd
 
 from helpers.commands import cli, kernel
 from helpers.commands.kernel import RunOutOfTime
 from helpers.commands.plan import Plan, check_places, make_plan
-from helpers.core import files, paths, style
+from helpers.core import files, finding, paths, style
 from helpers.runs import settings as config
-from helpers.runs import stages
-from helpers.runs.record import lock
+from helpers.runs.record import load_run, lock
+from helpers.runs.run import require_earlier, waits_for
 
 # tables of results for the terminal, by the notebook that writes them
 TABLES = {
@@ -29,11 +29,10 @@ FIRST_TABLE = next(iter(TABLES))
 # columns that the terminal shows; hidden test labels have no test columns
 SHOWN_COLUMNS = ["Model", "Valid AUC", "Valid Acc", "Test AUC", "Test Acc"]
 SHOWN_COLUMNS += ["AUC out of fold", "Acc out of fold"]  # without a test set
-_HANGING: Any = {"subsequent_indent": "    ", "break_long_words": False, "break_on_hyphens": False}
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the notebooks that are not up to date, and return 0.
+    """Run the notebooks, and return 0.
 
     Raises:
         UserError: an option is wrong, or a notebook stopped; `cli.start` tells it, and ends with
@@ -46,7 +45,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def execute(plan: Plan) -> None:
-    """Run the stages that are not up to date, then show the results.
+    """Run the notebooks, then show the results.
 
     Raises:
         RunError: a notebook failed, or another process works on the same run.
@@ -54,20 +53,15 @@ def execute(plan: Plan) -> None:
     """
     run_paths = paths.RunPaths(plan.run)
     started_s = time.monotonic()
-    if plan.chosen[0] != stages.FIRST:  # before the lock creates the run's folder
-        stages.require_earlier(plan.chosen[0], run_paths, stages.load_run(run_paths))
+    if plan.chosen[0] != config.FIRST:  # before the lock creates the run's folder
+        require_earlier(plan.chosen[0], run_paths, load_run(run_paths))
     with lock(run_paths):
         for position, stage in enumerate(plan.chosen, start=1):
             head = f"[{position}/{len(plan.chosen)}] {stage}"
             notebook = paths.notebooks_root() / f"{stage}.ipynb"
-            waits = stages.waits_for(stage, run_paths)
+            waits = waits_for(stage, run_paths)
             if waits and stage in config.BOTH_CLASSES:
                 print(f"{head}: waits for {waits}", flush=True)
-                continue
-            code, given = kernel.code_digest(notebook), plan.settings[stage]
-            preset = stages.load_run(run_paths).get("preset", plan.preset)  # notebook 01 writes it
-            if preset == plan.preset and stages.is_current(stage, given, run_paths, code):
-                print(f"{head}: up to date", flush=True)
                 continue
             print(f"{head}: running as {plan.run}", flush=True)
             stage_started_s = time.monotonic()
@@ -75,11 +69,12 @@ def execute(plan: Plan) -> None:
             skipped = kernel.BOTH_CLASSES if waits else ""
             copy = run_paths.notebook(stage)
             kernel.run_notebook(notebook, copy, values, plan.command, skipped)
-            stages.record_notebook(stage, run_paths, code)
-            print(f"{head}: done in {time.monotonic() - stage_started_s:.0f} s", flush=True)
+            done = load_run(run_paths).get("stages", {}).get(stage, {})
+            kept = f", {len(done['reused'])} results reused" if done.get("reused") else ""
+            print(f"{head}: done in {time.monotonic() - stage_started_s:.0f} s{kept}", flush=True)
             if stage == FIRST_TABLE != plan.chosen[-1]:
                 _show_table(run_paths)
-        _show_results(run_paths, time.monotonic() - started_s, plan.chosen[-1])
+        _show_results(run_paths, time.monotonic() - started_s, plan)
 
 
 def _remaining(plan: Plan, stage: str, started_s: float) -> dict[str, float]:
@@ -101,7 +96,7 @@ def _remaining(plan: Plan, stage: str, started_s: float) -> dict[str, float]:
 
 def _show_table(run_paths: paths.RunPaths) -> None:
     """Print the run's latest results table, if there is one, with run, preset and backbone."""
-    record = stages.load_run(run_paths).get("stages", {})
+    record = load_run(run_paths).get("stages", {})
     written = [
         (record[stage].get("started", ""), run_paths.table(name))
         for stage, name in TABLES.items()
@@ -115,29 +110,31 @@ def _show_table(run_paths: paths.RunPaths) -> None:
     print(style.SMOKE_NOTE if frame.preset.iloc[0] == "smoke" else "", flush=True)
 
 
-def _show_results(run_paths: paths.RunPaths, seconds: float, last: str) -> None:
-    """Print the findings of the stages up to `last`; those of later stages may be out of date."""
+def _show_results(run_paths: paths.RunPaths, seconds: float, plan: Plan) -> None:
+    """Print the findings of the notebooks up to the last one; those of later ones may be old."""
     from helpers.runs.parts import best_described  # imports much
 
     _show_table(run_paths)
-    record = stages.load_run(run_paths).get("stages", {})
-    data = record.get(stages.FIRST, {})
+    record = load_run(run_paths).get("stages", {})
+    data = record.get(config.FIRST, {})
     for line in data.get("left_out", []):
         print(f"left out: {line}")
     if unread := data.get("unreadable"):
         more = ", ..." if len(unread) > 1 else ""
         print(f"left out: {len(unread)} image(s) that cannot be read ({unread[0]}{more})")
-    sentences = [
-        textwrap.fill(sentence, 100, initial_indent=f"{stage[:2]}  ", **_HANGING)
-        for stage in config.STAGES
-        if stage <= last
-        for sentence in record.get(stage, {}).get("findings", [])
-    ]
-    if sentences:
-        print("\n".join(["What the notebooks found", *sentences, ""]))
+    tables = []
+    for stage in [stage for stage in config.STAGES if stage <= plan.chosen[-1]]:
+        found = finding.of_json(record.get(stage, {}).get("findings", []))
+        tables.append(finding.rows(found).assign(In=stage[:2]))
+    if len(table := pd.concat(tables).fillna("")):
+        print("What the notebooks found")
+        print(table.set_index("In").to_string(index_names=False, header=False, justify="left"))
     if run_paths.submission.is_file():
         print(f"submission: {run_paths.submission}")
-    if model := best_described(run_paths.root):
+    wanted = getattr(plan.settings[plan.chosen[-1]], "model", "")
+    asked = run_paths.trainings(wanted) if wanted else None
+    model = asked if asked and asked.is_dir() else best_described(run_paths.root)
+    if model:
         name = f"{run_paths.name}/{model.name}"
         print(f"model: {model} ({cli.program('predict')} IMAGE --model {name})")
     print(f"run folder: {run_paths.root}\ntotal: {style.duration(seconds)}")

@@ -83,9 +83,14 @@ def published_scores() -> Path:
     return notebooks_root() / "results" / "out_of_fold"
 
 
+def training_name(seed: int, fold: int | None = None) -> str:
+    """Return the name of one training's files in its model's folder, without a suffix."""
+    return f"seed{seed}" if fold is None else f"seed{seed}_fold{fold}"
+
+
 def checkpoint_name(seed: int, fold: int | None = None) -> str:
     """Return the file name of the weights of one training, in its model's folder."""
-    return f"seed{seed}.safetensors" if fold is None else f"seed{seed}_fold{fold}.safetensors"
+    return f"{training_name(seed, fold)}.safetensors"
 
 
 @dataclass(frozen=True)

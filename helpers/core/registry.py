@@ -8,21 +8,23 @@ OPS["conv_3x4"]  # SettingsError: operation 'conv_3x4' is not one of skip_connec
 from __future__ import annotations
 
 import difflib
+import functools
 from collections.abc import Mapping
 from typing import Any
 
 from helpers.core.rules import SettingsError
 
-_ALL: dict[str, Registry] = {}  # by what they hold
-
 
 class Registry(dict[str, Any]):
-    """A dict of objects by name; an unknown name raises `SettingsError` with the known ones."""
+    """A dict of objects by name; an unknown name raises `SettingsError` with the known ones.
 
-    def __init__(self, what: str, known: Mapping[str, Any]) -> None:
+    Without `keyed` its content is in no key of finished work: for names that no result depends on.
+    """
+
+    def __init__(self, what: str, known: Mapping[str, Any], keyed: bool = True) -> None:
         super().__init__(known)
-        self.what = what
-        _ALL[what] = self
+        self.what, self.keyed = what, keyed
+        _all()[what] = self
 
     def __missing__(self, name: Any) -> Any:
         close = difflib.get_close_matches(str(name), self, n=1)
@@ -30,13 +32,19 @@ class Registry(dict[str, Any]):
         raise SettingsError(f"{self.what} {name!r} is not one of {', '.join(self)}{hint}")
 
 
+@functools.cache
+def _all() -> dict[str, Registry]:
+    """Return the registries by what they hold; a constant would be in the keys of all work."""
+    return {}
+
+
 def contents() -> dict[str, dict[str, Any]]:
     """Return what all registries hold, for `restore` in another process."""
-    return {what: dict(registry) for what, registry in _ALL.items()}
+    return {what: dict(registry) for what, registry in _all().items()}
 
 
 def restore(held: Mapping[str, Mapping[str, Any]]) -> None:
     """Add to the registries of this process what those of another process held."""
     for what, entries in held.items():
-        if what in _ALL:
-            _ALL[what].update(entries)
+        if what in _all():
+            _all()[what].update(entries)

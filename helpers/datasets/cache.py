@@ -25,7 +25,7 @@ import pandas as pd
 from PIL import Image, ImageOps, UnidentifiedImageError
 from tqdm.auto import tqdm
 
-from helpers.core import code, files
+from helpers.core import files, keys
 from helpers.datasets import DataError
 from helpers.datasets.region import cut, marked_by, window
 
@@ -133,7 +133,7 @@ def open_cache(
     `root` is the folder of all caches. An edit of the code that decodes leads to another folder.
     Images that cannot be decoded raise a DataError that lists them, unless `skip_unreadable`.
     """
-    key = files.fingerprint([source_key(table), code.digest_of(_build_cache), region])
+    key = files.fingerprint([source_key(table), keys.digest_of(_build_cache), region])
     folder = root / f"{key}-{fit}-{size_px}"
     with files.held(folder.with_name(f".{folder.name}.lock")):  # only one process decodes
         cache = _load_cache(folder)

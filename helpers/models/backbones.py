@@ -174,7 +174,7 @@ def spec_of(kind: str, num_classes: int, image_size_px: int, in_channels: int = 
 
 
 # the network of each kind of specification; other kinds are backbones of timm
-NETWORKS = Registry("network", {"cnn": TwoLayerCNN})
+NETWORKS = Registry("network", {"cnn": TwoLayerCNN}, keyed=False)
 
 
 def build(spec: ModelSpec) -> Network:
@@ -192,8 +192,10 @@ def save_model(path: Path, model: Network, **facts: Any) -> None:
     tensors.save_tensors(path, model.state_dict(), info)
 
 
-def load_model(path: Path) -> Network:
+def load_model(path: Path, module: nn.Module | None = None) -> Network:
     """Load the model that `save_model` wrote with its facts, in eval mode.
+
+    `module` is the user's own module if the model is one, see `own_network`.
 
     Raises:
         ArtifactError: the file is missing, damaged, or something else.
@@ -202,7 +204,9 @@ def load_model(path: Path) -> Network:
     if not isinstance(info, dict) or not isinstance(info.get("spec"), dict):
         raise files.ArtifactError(f"{path} is not a {CHECKPOINT}: it names no network")
     try:
-        model = build(ModelSpec(**info["spec"]))
+        given = ModelSpec(**info["spec"])
+        own = module if given.kind == OWN else None
+        model = build(given) if own is None else OwnNetwork(copy.deepcopy(own), given)
         model.load_state_dict(state)
         info.setdefault("region", "")  # older files have none
         model.facts = Facts(**{field.name: info[field.name] for field in dataclasses.fields(Facts)})

@@ -18,8 +18,8 @@ from helpers.darts.search import Search
 from helpers.darts.settings import RetrainSettings, SearchSettings
 from helpers.datasets.cache import ImageCache
 from helpers.runs import networks
-from helpers.runs.memo import Run
 from helpers.runs.networks import Job
+from helpers.runs.run import Run
 from helpers.training.fit import Fitted
 
 

@@ -22,7 +22,8 @@ from helpers.models import backbones
 from helpers.models.record import CLASSICAL, Model
 from helpers.results.predictions import predictions_frame
 from helpers.runs import networks
-from helpers.runs.memo import Call, Run
+from helpers.runs.memo import Call
+from helpers.runs.run import Run
 from helpers.training import features, patchcore
 from helpers.training.classifiers import ScoredClassifier, fittings
 from helpers.training.features import Features

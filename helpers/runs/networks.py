@@ -24,9 +24,9 @@ from helpers.datasets.cache import ImageCache
 from helpers.models import backbones
 from helpers.models.record import Model
 from helpers.runs import memo
-from helpers.runs.memo import Call, Run
+from helpers.runs.memo import Call
 from helpers.runs.record import load_run, models_of
-from helpers.runs.stages import StageError
+from helpers.runs.run import Run, StageError
 from helpers.training import distillation, features, fit, network_costs
 from helpers.training.distillation import Teacher
 from helpers.training.features import Features
@@ -213,7 +213,7 @@ def load(run: Run, slug: str) -> dict[Member, Fitted]:
     model = models_of(run.paths).get(slug, Model(slug))
     places = {member: place(model, member) for member in model.members}
     return {
-        member: memo.load(steps[name], run.paths.root / name, fit.fit)
+        member: memo.load(steps[name], run.paths.root / name)
         for member, name in places.items()
         if "kinds" in steps.get(name, {})
     }

@@ -33,8 +33,10 @@ from helpers.models.record import Model
 from helpers.models.spec import Network
 from helpers.results import results_table
 from helpers.results.predictions import Scored, chosen
-from helpers.runs.memo import Run, images_of, read_all_predictions, split_of
 from helpers.runs.record import load_run
+from helpers.runs.run import Run
+from helpers.runs.scores import read_models as read_all_predictions
+from helpers.runs.source import images_of, split_of
 from helpers.training.features import Features
 from helpers.training.patchcore import PatchCoreNetwork
 

@@ -20,10 +20,10 @@ from helpers.results import ensembles, out_of_fold, results_table
 from helpers.results.ensembles import Stacked
 from helpers.results.out_of_fold import SEEN, UNSEEN, OutOfFold
 from helpers.results.predictions import Scored
-from helpers.runs.memo import Run, read_all_predictions
 from helpers.runs.record import edit_run, load_run
+from helpers.runs.run import Run, check_run_name
+from helpers.runs.scores import read_models as read_all_predictions
 from helpers.runs.settings import ANALYSIS, FIRST
-from helpers.runs.stages import check_run_name
 
 TRAINING = ("02_features_baselines", "03_finetuning", "05_genotype_retraining")
 # parameters by which two compared runs may differ: those that change no model that both have

@@ -14,6 +14,7 @@ import contextlib
 import dataclasses
 import difflib
 import json
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any, get_type_hints
 
@@ -25,12 +26,14 @@ from helpers.darts.settings import RetrainSettings, SearchSettings
 from helpers.datasets.settings import SplitSettings
 from helpers.decisions.settings import DecisionSettings
 from helpers.deploy.settings import YourPartSettings
+from helpers.models import RANDOM
 from helpers.results.settings import AnalysisSettings
 from helpers.runs.presets import PRESET_VALUES, PRESETS
 from helpers.training.settings import BaselineSettings, FinetuneSettings
 
-# no result depends on these settings, so they are in no key
-STEERING = ("time_budget_min",)
+STEERING = ("time_budget_min",)  # no result depends on these settings
+# settings that name a file or a folder
+PLACES = ("split_csv", "labels_csv", "mask", "weights", "folder")
 
 STAGES: dict[str, type] = {
     "01_data_split": SplitSettings,
@@ -78,9 +81,23 @@ def resolve(stage: str, preset: str, given: Mapping[str, Any]) -> Any:
         raise SettingsError(problem(error)) from None
 
 
-def decisive(settings: Any) -> dict[str, Any]:
-    """Return the settings that a result depends on."""
-    return {k: v for k, v in dataclasses.asdict(settings).items() if k not in STEERING}
+def check_places(resolved: Any) -> None:
+    """Check that the files and folders which settings name exist.
+
+    Raises:
+        SettingsError: one does not exist.
+    """
+    for name in PLACES:
+        given = getattr(resolved, name, "")
+        kind, exists = ("folder", os.path.isdir) if name == "folder" else ("file", os.path.isfile)
+        if given and (name, given) != ("weights", RANDOM) and not exists(os.path.expanduser(given)):
+            raise SettingsError(f"{name.upper()}={given!r} is not a {kind}")
+
+
+def parameter_names(stage: str) -> set[str]:
+    """Return the parameters that a notebook takes."""
+    fields = {field.name.upper() for field in dataclasses.fields(STAGES[stage])}
+    return fields | ({"RUN", "PRESET"} if stage == FIRST else {"RUN"})
 
 
 def stage_name(number: str) -> str:

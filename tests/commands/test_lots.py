@@ -13,7 +13,7 @@ import helpers
 from helpers.commands import cli
 from helpers.deploy import lots
 from helpers.deploy.predictor import ANSWER, TrainedModel
-from helpers.runs.memo import Run
+from helpers.runs.run import Run
 from tests.deploy_run import describe, save_described, small_models
 
 

@@ -1,6 +1,7 @@
 """The command line: everything that can be checked is checked before a notebook starts."""
 
 import importlib.util
+import re
 from unittest.mock import Mock
 
 import pandas as pd
@@ -12,7 +13,8 @@ from helpers.commands.plan import make_plan
 from helpers.core import files, paths
 from helpers.core.rules import SettingsError
 from helpers.darts import genotypes
-from helpers.runs import settings, stages
+from helpers.runs import settings
+from helpers.runs.record import edit_run
 
 
 def _plan(*arguments):
@@ -59,6 +61,7 @@ def test_a_part_of_the_series_can_be_chosen_which_a_parameter_may_not_change(
         (["-p", "BACKBONE=resnet81"], "'resnet81'"),
         (["--only", "9"], "'9'"),
         (["--name", "../x"], "RUN='../x'"),
+        (["--name", ""], "--name is empty"),
         (["--dataset", "parts"], "DATASET='parts'"),
         (["-p", 'GENOTYPES=["a/x.json", "b/x.json"]'], "'cell_x'"),
         (["-p", "GENOTYPES=random", "-p", "RANDOM_CELLS=0"], "RANDOM_CELLS=0"),
@@ -109,11 +112,10 @@ def test_a_default_name_that_another_data_set_has_taken_is_refused_but_not_anoth
     home, tmp_path
 ):
     _start("folder-parts-smoke", "smoke", f"folder:{tmp_path}/a/parts")
+    (tmp_path / "a" / "parts").mkdir(parents=True)
     other = ["--preset", "smoke", "--dataset", f"folder:{tmp_path}/b/parts"]
     with pytest.raises(SettingsError, match=f"folder:{tmp_path}/a/parts.*--name"):
         _plan(*other)
-    assert _plan(*other, "--name", "folder-parts-smoke").run == "folder-parts-smoke"
-    (tmp_path / "a" / "parts").mkdir(parents=True)
     (tmp_path / "b").symlink_to(tmp_path / "a")
     for way in ([], ["--name", "folder-parts-smoke", "--from", "03"]):
         assert _plan(*other, *way).run == "folder-parts-smoke"
@@ -165,17 +167,6 @@ def test_a_notebook_that_is_interrupted_ends_with_the_exit_code_of_ctrl_c(
     assert said.endswith("python -m helpers.run --preset smoke --name t\n")
 
 
-def test_another_preset_runs_01_again_even_if_its_settings_are_the_same(home, monkeypatch):
-    ran = []
-    monkeypatch.setattr(stages, "is_current", lambda *_: True)
-    monkeypatch.setattr(stages, "record_notebook", lambda *_: None)
-    monkeypatch.setattr(kernel, "run_notebook", lambda *given: ran.append(given[2]["PRESET"]))
-    _start("t", "quick")
-    for preset in ("quick", "full"):
-        run.execute(_plan("--name", "t", "--only", "01", "--preset", preset))
-    assert ran == ["full"]
-
-
 def test_the_first_table_is_shown_after_02_and_the_latest_one_at_the_end(home, monkeypatch, capsys):
     run_paths = paths.RunPaths("x")
 
@@ -186,13 +177,11 @@ def test_the_first_table_is_shown_after_02_and_the_latest_one_at_the_end(home, m
         frame = pd.DataFrame({"Model": [f"best of {stage[:2]}"], "Valid Acc": ["90.0"], "p": "-"})
         frame[["run", "preset", "backbone"]] = run_paths.name, "quick", "none"
         files.save_csv(run_paths.table(run.TABLES[stage]), frame)
-        with stages.edit_run(run_paths) as record:
+        with edit_run(run_paths) as record:
             started = f"2026-01-01 10:0{len(record.get('stages', {}))}:00"
             record.setdefault("stages", {})[stage] = {"status": "done", "started": started}
 
     monkeypatch.setattr(kernel, "run_notebook", pretend)
-    monkeypatch.setattr(kernel, "code_digest", lambda _: "")
-    monkeypatch.setattr(stages, "record_notebook", lambda *_: None)
     assert _main("--preset", "quick", "--name", "x") == 0
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     header = lines.index(["Model", "Valid", "Acc"])
@@ -203,16 +192,15 @@ def test_the_first_table_is_shown_after_02_and_the_latest_one_at_the_end(home, m
 
 
 def test_the_end_shows_what_the_notebooks_found_and_where_everything_is(described, capsys):
-    long = "A sentence that is longer than one line of the terminal, as it has many words. " * 2
-    with stages.edit_run(described) as record:
+    with edit_run(described) as record:
         first = record["stages"]["01_data_split"]
-        first["findings"] = ["Bad parts are brighter.", long.strip()]
+        first["findings"] = [{"what": "AUC of brightness", "estimate": 0.751}]
         first |= {"left_out": ["scratch: 7 images"], "unreadable": ["a.png", "b.png"]}
     files.write_bytes(described.submission, b"")
-    run._show_results(described, 65.0, "01_data_split")
+    run._show_results(described, 65.0, _plan("--name", "t", "--only", "01"))
     out = capsys.readouterr().out
     assert "left out: scratch: 7 images\n" in out and "2 image(s)" in out and "(a.png, ...)" in out
-    assert "What the notebooks found\n01  Bad parts are brighter.\n01  A sentence" in out
+    assert re.search(r"What the notebooks found\n01 +AUC of brightness +75.1 %\n", out)
     assert out.endswith(
         f"submission: {described.submission}\n"
         f"model: {described.root}/checkpoints/net (python -m helpers.predict IMAGE --model t/net)\n"

@@ -13,6 +13,7 @@ import torch
 
 from helpers.core import work
 from helpers.core.errors import UserError
+from helpers.training.settings import BaselineSettings
 
 
 @dataclass(frozen=True)
@@ -86,3 +87,8 @@ def wait(place: Place) -> None:
 def same(value: dict[str, int]) -> dict[str, int]:
     """Return what is given."""
     return value
+
+
+def seed_of(given: BaselineSettings) -> int:
+    """Return the seed of settings."""
+    return given.seed

@@ -13,9 +13,10 @@ import psutil
 import pytest
 import torch
 
-from helpers.core import paths
+from helpers.core import files, paths
 from helpers.core.errors import UserError
-from helpers.runs import keys, stages, workers
+from helpers.runs import workers
+from helpers.runs.run import Run
 from helpers.training.settings import BaselineSettings
 from tests.runs import tasks
 from tests.small_run import change_a_byte
@@ -23,8 +24,7 @@ from tests.small_run import change_a_byte
 
 @pytest.fixture
 def run(home):
-    name = "02_features_baselines"
-    return stages.Run(name, paths.RunPaths("r"), "quick", BaselineSettings(), "key")
+    return Run("02_features_baselines", paths.RunPaths("r"), "quick", BaselineSettings())
 
 
 def _calls(place):
@@ -35,8 +35,8 @@ def test_every_kind_of_value_is_loaded_as_it_was_saved(run):
     first = run.once("folder/result", tasks.everything, 5)
     work = {"folder/result": functools.partial(tasks.everything, 5)}
     titles = {"folder/result": "a bar's title is no argument"}
-    again = run.once_each(work, titles=titles)["folder/result"]
-    assert run.notes["reused"] == ["folder/result"]
+    again = run.each(work, titles=titles)["folder/result"]
+    assert run.memo.reused == ["folder/result"]
     wanted = tasks.everything(5)
     for result in (first, again):
         pd.testing.assert_frame_equal(result.table, wanted.table)
@@ -54,37 +54,7 @@ def test_a_damaged_file_is_made_again(run, kind):
     before = path.read_bytes()
     change_a_byte(path)
     assert run.once("result", tasks.everything, 3).table.score[1] == 3
-    assert run.notes["reused"] == [] and path.read_bytes() == before
-
-
-@pytest.mark.parametrize(
-    ("one", "other"),
-    [
-        (1, 2),
-        (1, 1.5),
-        ("a", "b"),
-        ([1, 2], [2, 1]),
-        (np.zeros(3), np.zeros(4)),
-        (np.zeros(3), np.zeros(3, np.float32)),
-        (pd.DataFrame({"id": ["a"]}), pd.DataFrame({"id": ["b"]})),
-        (pd.DataFrame({"label": [0]}), pd.DataFrame({"label": [pd.NA]})),
-        (BaselineSettings(), BaselineSettings(seed=1)),
-        (torch.zeros(2), torch.ones(2)),
-        (torch.nn.Linear(1, 1), torch.nn.Linear(1, 1)),
-        (tasks.count_up, tasks.fail),
-        (functools.partial(tasks.fail, 1), functools.partial(tasks.fail, 2)),
-    ],
-)
-def test_other_content_has_another_digest_and_equal_content_the_same(one, other):
-    assert keys.digestible(one) == keys.digestible(one)
-    assert keys.digestible(one) != keys.digestible(other)
-
-
-def test_the_folder_of_an_image_does_not_count_and_what_has_no_digest_is_refused():
-    table = pd.DataFrame({"id": ["a"], "path": ["/here/a.png"]})
-    assert keys.digestible(table) == keys.digestible(table.assign(path="/there/a.png"))
-    with pytest.raises(TypeError, match="object"):
-        keys.digestible(object())
+    assert run.memo.reused == [] and path.read_bytes() == before
 
 
 def test_a_killed_call_continues_from_its_resume_file_which_is_removed_at_the_end(run):
@@ -101,7 +71,7 @@ def test_a_killed_call_continues_from_its_resume_file_which_is_removed_at_the_en
 def test_any_number_of_workers_gives_the_same_bits(run, monkeypatch, most):
     monkeypatch.setenv(workers.LIMIT, str(most))
     work = {f"p{seed}": functools.partial(tasks.matrix_product, seed) for seed in range(3)}
-    found = run.once_each(work)
+    found = run.each(work)
     with workers.one_thread():
         wanted = tasks.matrix_product(2)
     assert list(found) == ["p0", "p1", "p2"]
@@ -112,18 +82,37 @@ def test_workers_have_one_thread_and_are_not_this_process(run, monkeypatch, tmp_
     monkeypatch.setenv(workers.LIMIT, "2")
     place = tmp_path / "calls"
     work = {f"c{n}": functools.partial(tasks.count_up, tasks.Place(place), n) for n in range(2)}
-    assert run.once_each(work) == {"c0": 1, "c1": 2}
+    assert run.each(work) == {"c0": 1, "c1": 2}
     assert all(line.split()[2] == "1" for line in _calls(place))
     assert str(os.getpid()) not in {line.split()[1] for line in _calls(place)}
-    assert run.once_each(work) == {"c0": 1, "c1": 2}
+    assert run.each(work) == {"c0": 1, "c1": 2}
     assert len(_calls(place)) == 2
+
+
+def test_other_code_than_the_notebook_s_is_refused_in_another_process(run, monkeypatch, tmp_path):
+    monkeypatch.setenv(workers.LIMIT, "2")
+    place = tmp_path / "calls"
+    work = {f"c{n}": functools.partial(tasks.count_up, tasks.Place(place), n) for n in range(2)}
+    monkeypatch.setattr(files, "COMMAS", "edited in a cell")  # a constant that the memo reaches
+    monkeypatch.setattr(tasks, "files", files, raising=False)
+    monkeypatch.setattr(tasks.count_up, "__defaults__", (3,))
+    with pytest.raises(UserError, match="has changed since this notebook imported"):
+        run.each(work)
+    assert not place.exists()
+
+
+def test_a_part_of_the_settings_that_changes_no_result_is_named_at_the_call(run):
+    for seed in (0, 1):
+        given = BaselineSettings(seed=seed)
+        assert run.once("seed", tasks.seed_of, given, ignore=("seed",)) == 0
+    assert run.once("seed", tasks.seed_of, BaselineSettings(seed=1)) == 1
 
 
 def test_an_error_in_a_worker_arrives_and_what_was_finished_is_kept(run, tmp_path):
     place = tmp_path / "calls"
     good = functools.partial(tasks.count_up, tasks.Place(place), 1)
     with pytest.raises(UserError, match="value 7"):
-        run.once_each({"good": good, "bad": functools.partial(tasks.fail, 7)})
+        run.each({"good": good, "bad": functools.partial(tasks.fail, 7)})
     assert run.once("good", good) == 2
     assert len(_calls(place)) == 1
 

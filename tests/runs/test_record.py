@@ -3,19 +3,12 @@
 import pytest
 
 from helpers.core import files, paths
-from helpers.runs import record, stages
+from helpers.runs import record
 
 
 @pytest.fixture
 def run_paths(home):
     return paths.RunPaths("r")
-
-
-def test_a_record_that_lacks_what_notebooks_do_without_is_taken_as_it_is(run_paths):
-    done = {"status": "done", "key": "k"}
-    files.save_json(run_paths.run_json, {"stages": {"01_data_split": done}})
-    stage = stages.open_stage("06_analysis", {"RUN": "r"})
-    assert stage.key == stages.stage_key("06_analysis", stage.settings, record.load_run(run_paths))
 
 
 @pytest.mark.parametrize(

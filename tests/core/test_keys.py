@@ -1,0 +1,268 @@
+"""Keys of finished work: what may change a result changes the key, and nothing else does."""
+
+import functools
+import importlib
+import subprocess
+import sys
+import textwrap
+import types
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from sklearn.neighbors import KNeighborsClassifier
+from torchvision.transforms import v2
+
+from helpers.core import files, keys
+from helpers.core.registry import Registry
+from helpers.training import fit
+from helpers.training.settings import TrainSettings
+
+FILES = {
+    "__init__.py": "",
+    "rooms/__init__.py": "LEVEL = 1",
+    "rooms/work.py": '''
+        """Work."""
+        from math import sqrt as root
+
+        from toy.rooms import tools
+        from toy.rooms.numbers import FACTOR, Base
+        from . import passing
+
+
+        def run(x, by=2):
+            """Return the result."""
+            return tools.double(x) * FACTOR * by  # a comment
+
+
+        class Better(Base):
+            rate = 1
+
+            def step(self):
+                from toy.rooms.local import inside
+
+                return inside()
+    ''',
+    "rooms/tools.py": """
+        from toy.rooms.numbers import halve
+
+        def double(x):
+            return halve(x) * 4
+    """,
+    "rooms/numbers.py": """
+        FACTOR = 3
+        TABLE = {"a": (1, 2)}
+
+        def halve(x):
+            return x / 2
+
+        class Base:
+            def base(self, x=1):
+                return x
+    """,
+    "rooms/local.py": "def inside():\n    return 1\n",
+    "rooms/passing.py": "KIND = 'a'\n",
+    "rooms/apart.py": "def other():\n    return 1\n",
+}
+
+
+@pytest.fixture
+def toy(tmp_path, monkeypatch):
+    """Return a function that writes the toy package with an edit, imports it, and digests `run`."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(keys, "PACKAGE", "toy")
+
+    def digest(file="", old="", new=""):
+        for known in [name for name in sys.modules if name.partition(".")[0] == "toy"]:
+            del sys.modules[known]
+        keys._exists.cache_clear()
+        importlib.invalidate_caches()
+        for name, text in FILES.items():
+            source = textwrap.dedent(text)
+            if name == file:
+                assert old in source
+                source = source.replace(old, new)
+            path = tmp_path / "toy" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(source)
+            for cached in path.parent.glob(f"__pycache__/{path.stem}.*"):
+                cached.unlink()
+        return keys.digest_of(importlib.import_module("toy.rooms.work").run)
+
+    yield digest
+    for known in [name for name in sys.modules if name.partition(".")[0] == "toy"]:
+        del sys.modules[known]
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new"),
+    [
+        ("rooms/work.py", "tools.double(x) *", "tools.double(x) +"),
+        ("rooms/work.py", "by=2", "by=3"),
+        ("rooms/work.py", "rate = 1", "rate = 2"),
+        ("rooms/work.py", "sqrt as root", "cbrt as root"),
+        ("rooms/tools.py", "* 4", "* 5"),
+        ("rooms/numbers.py", "FACTOR = 3", "FACTOR = 4"),
+        ("rooms/numbers.py", "(1, 2)", "(1, 3)"),
+        ("rooms/numbers.py", "x / 2", "x / 3"),
+        ("rooms/numbers.py", "x=1", "x=2"),
+        ("rooms/local.py", "return 1", "return 2"),
+        ("rooms/passing.py", "'a'", "'b'"),
+        ("rooms/__init__.py", "1", "2"),
+    ],
+)
+def test_an_edit_of_any_module_that_the_code_imports_changes_the_digest(toy, file, old, new):
+    if new.startswith("cbrt") and sys.version_info < (3, 11):
+        new = "exp as root"
+    assert toy() == toy() != toy(file, old, new)
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new"),
+    [
+        ("rooms/work.py", "# a comment", "# another"),
+        ("rooms/work.py", "Return the result.", "Give it."),
+        ("rooms/work.py", '    """Return the result."""\n', ""),
+        ("rooms/work.py", '"""Work."""', '"""Work.\n\n    More.\n    """'),
+        ("rooms/numbers.py", "return x / 2", "return (\n        x / 2\n    )"),
+        ("rooms/apart.py", "return 1", "return 2"),
+    ],
+)
+def test_comments_docstrings_line_breaks_and_other_modules_do_not_change_it(toy, file, old, new):
+    assert toy(file, old, new) == toy()
+
+
+def test_code_counts_as_it_was_imported_and_not_as_its_file_is_now(toy, tmp_path):
+    before = toy()
+    (tmp_path / "toy/rooms/tools.py").write_text("def double(x):\n    return 0\n")
+    assert keys.digest_of(sys.modules["toy.rooms.work"].run) == before
+
+
+def test_what_is_assigned_later_counts(toy):
+    seen = {toy()}
+    work, numbers = (sys.modules[f"toy.rooms.{name}"] for name in ("work", "numbers"))
+    changes = (
+        (numbers, "FACTOR", 5),
+        (numbers, "TABLE", {"a": (1, 9)}),
+        (sys.modules["toy.rooms.tools"], "double", lambda x: x),
+        (work.run, "__defaults__", (7,)),
+        (work.Better, "rate", 8),
+    )
+    for owner, name, value in changes:
+        setattr(owner, name, value)
+        seen.add(keys.digest_of(work.run))
+    assert len(seen) == 1 + len(changes)
+
+
+def test_another_process_and_a_notebook_have_the_same_key():
+    program = (
+        "import functools\nfrom helpers.core import keys\nfrom helpers.training import fit\n"
+        "from helpers.training.settings import TrainSettings\n"
+        "print(keys.key_of(functools.partial(fit.fit, TrainSettings(epochs=3))))"
+    )
+    here = keys.key_of(functools.partial(fit.fit, TrainSettings(epochs=3)))
+    for way in (
+        [sys.executable, "-c"],
+        [sys.executable, "-m", "IPython", "--colors=NoColor", "-c"],
+    ):
+        told = subprocess.run([*way, program], capture_output=True, text=True, check=True)
+        assert told.stdout.split()[-1] == here
+
+
+def _cell(source):
+    """Return the names of a cell of a notebook."""
+    module = types.ModuleType("__main__")
+    exec(compile(textwrap.dedent(source), "cell", "exec"), module.__dict__)
+    return module.__dict__
+
+
+CELL = """
+    import torch
+    from torch import nn
+    SIZE = 3
+
+    def scale(x):
+        return x * SIZE
+
+    class Mine(nn.Module):
+        times = 1
+
+        def __init__(self, by):
+            super().__init__()
+            self.by = by
+
+        def forward(self, x):
+            return scale(x) * self.by * self.times
+
+    def outer(n):
+        def inner(x):
+            return x + n
+        return inner
+
+    found = {what}
+"""
+
+
+@pytest.mark.parametrize("what", ["Mine(2)", "outer(1)", "scale", "Mine"])
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("SIZE = 3", "SIZE = 4"), ("x * SIZE", "x + SIZE"), ("times = 1", "times = 2"),
+     ("Mine(2)", "Mine(3)"), ("outer(1)", "outer(2)"), ("x + n", "x - n")],
+)  # fmt: skip
+def test_an_object_of_a_cell_counts_by_its_source_its_state_and_the_names_it_uses(what, old, new):
+    digest = keys._Digest()
+    source = CELL.replace("{what}", what)
+    first, again, edited = (
+        digest.of(_cell(text)["found"]) for text in (source, source, source.replace(old, new))
+    )
+    assert first == again
+    reached = {
+        "Mine(2)": ("SIZE = 3", "x * SIZE", "times = 1", "Mine(2)"),
+        "outer(1)": ("outer(1)", "x + n"),
+        "scale": ("SIZE = 3", "x * SIZE"),
+        "Mine": ("SIZE = 3", "x * SIZE", "times = 1"),
+    }
+    assert (first != edited) is (old in reached[what])
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (1, 2),
+        (1, 1.5),
+        ("a", "b"),
+        ([1, 2], [2, 1]),
+        (np.zeros(3), np.zeros(4)),
+        (np.zeros(3), np.zeros(3, np.float32)),
+        (pd.DataFrame({"id": ["a"]}), pd.DataFrame({"id": ["b"]})),
+        (pd.DataFrame({"label": [0]}), pd.DataFrame({"label": [pd.NA]})),
+        (TrainSettings(), TrainSettings(epochs=1)),
+        (torch.zeros(2), torch.ones(2)),
+        (torch.nn.Linear(1, 1), torch.nn.Linear(1, 1)),
+        (v2.ColorJitter(0.1), v2.ColorJitter(0.2)),
+        (v2.RandomErasing(), v2.RandomHorizontalFlip()),
+        (KNeighborsClassifier(3), KNeighborsClassifier(5)),
+        (files.save_json, files.load_json),
+        (functools.partial(max, 1), functools.partial(max, 2)),
+        (Registry("toy", {"a": max}), Registry("toy", {"a": min})),
+    ],
+)
+def test_other_content_has_another_digest_and_equal_content_the_same(one, other):
+    digest = keys._Digest()
+    assert digest.of(one) == digest.of(one) != digest.of(other)
+
+
+def test_the_folder_of_an_image_does_not_count_and_what_has_no_digest_is_refused():
+    digest, table = keys._Digest(), pd.DataFrame({"id": ["a"], "path": ["/here/a.png"]})
+    assert digest.of(table) == digest.of(table.assign(path="/there/a.png"))
+    with pytest.raises(TypeError, match="object"):
+        digest.of(object())
+
+
+def test_what_is_ignored_is_in_no_key():
+    def key(ignore=(), **given):
+        return keys.key_of(functools.partial(max, TrainSettings(**given)), ignore)
+
+    assert key(lr=0.1) != key(lr=0.2)
+    assert key(["lr"], lr=0.1) == key(["lr"], lr=0.2) != key(["lr"], lr=0.1, epochs=3)

@@ -1,0 +1,22 @@
+"""A registry refuses unknown names and takes those of a cell, also in another process."""
+
+import pytest
+
+from helpers.core import registry
+from helpers.core.rules import SettingsError
+
+
+def test_an_unknown_name_is_refused_with_the_known_ones():
+    toys = registry.Registry("toy", {"ball": 1, "kite": 2})
+    toys["drum"] = 3
+    assert toys["drum"] == 3
+    with pytest.raises(SettingsError, match=r"toy 'kit' is not one of ball, kite, drum; .*kite"):
+        toys["kit"]
+
+
+def test_another_process_gets_what_a_cell_has_added():
+    toys = registry.Registry("toy", {"ball": 1})
+    held = registry.contents()
+    assert held["toy"] == {"ball": 1}
+    registry.restore({"toy": {"drum": 3}, "unknown": {"a": 1}})
+    assert toys == {"ball": 1, "drum": 3}
