@@ -107,9 +107,7 @@ def test_a_later_notebook_refuses_images_that_were_overwritten_since_the_split(h
 def test_after_the_deadline_nothing_is_started_but_what_is_done_is_found(home):
     limited = SearchSettings(time_budget_min=1.0)
     run = Run("04_darts_search", paths.RunPaths("r"), "quick", limited)
-    assert run.memo.deadline_s == pytest.approx(
-        time.time() + 60, abs=30
-    )
+    assert run.memo.deadline_s == pytest.approx(time.time() + 60, abs=30)
     assert run.once("work", tasks.same, {"a": 1}) == {"a": 1}
     run.memo.deadline_s -= 61
     assert run.once("work", tasks.same, {"a": 1}) == {"a": 1}
