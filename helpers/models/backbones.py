@@ -207,8 +207,6 @@ def load_model(path: Path, module: nn.Module | None = None) -> Network:
         given = ModelSpec(**info["spec"])
         own = module if given.kind == OWN else None
         model = build(given) if own is None else OwnNetwork(copy.deepcopy(own), given)
-        own = module if given.kind == OWN else None
-        model = build(given) if own is None else OwnNetwork(copy.deepcopy(own), given)
         model.load_state_dict(state)
         info.setdefault("region", "")  # older files have none
         model.facts = Facts(**{field.name: info[field.name] for field in dataclasses.fields(Facts)})

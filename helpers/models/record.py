@@ -1,4 +1,4 @@
-"""Describe a model of a run as data: its base, backbone, features, teacher and trainings.
+"""Describe a model of a run as data: its base, backbone, features and trainings.
 
     Model("svm", features="fbp").title  # SVM on FBP features
     Model("fbp", backbone="tf_efficientnet_lite2").slug  # fbp_tf_efficientnet_lite2
@@ -50,14 +50,13 @@ class Model:
     """A row of the results table; equal records are the same model.
 
     Example:
-        >>> Model("random_cell", number=3, teacher="fbp").title
-        'Random cell 3, distilled'
+        >>> Model("random_cell", number=3).title
+        'Random cell 3'
     """
 
     base: str  # a key of BASES, or the name of a user's own predictions file
     backbone: str = ""  # pretrained network; "" is none, or the run's first one
     features: str = ""  # what a classical model is fitted on: "" (pretrained), "fbp", "brightness"
-    teacher: str = ""  # base of the model that taught this one
     number: int | None = None  # of a cell drawn at random: the seed of the draw
     members: tuple[Member, ...] = ()  # its trainings; empty if unknown
 
@@ -66,7 +65,6 @@ class Model:
         """Return the name of its files, such as "svm_on_fbp"."""
         parts = [self.base, "" if self.number is None else str(self.number)]
         parts += [self.backbone, f"on_{self.features}" if self.features else ""]
-        parts += ["distilled" if self.teacher else ""]
         return "_".join(filter(None, parts))
 
     @property
@@ -77,8 +75,7 @@ class Model:
         title = BASES.get(self.base, self.base)
         title += "" if self.number is None else f" {self.number}"
         title += f" on {BASES.get(self.features, self.features)} features" if self.features else ""
-        title += f" ({weights.title(self.backbone)})" if self.backbone else ""
-        return title + (", distilled" if self.teacher else "")
+        return title + (f" ({weights.title(self.backbone)})" if self.backbone else "")
 
     @property
     def averaged(self) -> str:
@@ -97,8 +94,6 @@ class Model:
             return "classical, fine-tuned features"
         if self.base in (*CLASSICAL, "patchcore"):
             return "classical, frozen features"
-        if self.teacher:
-            return "distilled"
         if self.base in ("darts_searched", "darts_perturbation", "darts_halving"):
             return "searched"
         if self.base in ("ll", "fbp"):

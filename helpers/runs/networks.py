@@ -12,13 +12,13 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
 from helpers.core import files
-from helpers.core.members import Member, cross_fitted, folds_of, judges, sides
+from helpers.core.members import Member, cross_fitted, judges
 from helpers.core.paths import checkpoint_name
 from helpers.datasets.cache import ImageCache
 from helpers.models import backbones
@@ -26,9 +26,8 @@ from helpers.models.record import Model
 from helpers.runs import memo
 from helpers.runs.memo import Call
 from helpers.runs.record import load_run, models_of
-from helpers.runs.run import Run, StageError
-from helpers.training import distillation, features, fit, network_costs
-from helpers.training.distillation import Teacher
+from helpers.runs.run import Run
+from helpers.training import features, fit, network_costs
 from helpers.training.features import Features
 from helpers.training.fit import Build, Fitted
 from helpers.training.settings import TrainSettings
@@ -45,7 +44,6 @@ class Job:
     build: Build
     images: ImageCache
     settings: TrainSettings
-    teachers: Mapping[int | None, Teacher] = field(default_factory=dict)  # by the fold left out
     features: Features | None = None  # embeddings on which the head alone is trained
 
 
@@ -166,22 +164,10 @@ def training(split: pd.DataFrame, job: Job, member: Member) -> Call:
     One with a fold fits on all other folds, and predicts its fold and test. It keeps its last
     epoch, since the fold that judges it must not choose the epoch.
     """
-    settings, teacher = job.settings, job.teachers.get(member.fold)
-    table = sides(split, member.fold)[SEEN]
-    if teacher:  # images of a review are in no fold, so it may not have scored them
-        table = table[(table.split != "train") | table.id.isin(teacher.ids)]
-    if member.fold is not None:
-        settings = dataclasses.replace(settings, keep="last")
-    return functools.partial(
-        fit.fit,
-        job.build,
-        job.images,
-        table,
-        settings,
-        member.seed,
-        features=job.features,
-        teacher=teacher,
-    )
+    (call,) = fit.trainings(
+        [member], job.build, job.images, split, job.settings, features=job.features
+    ).values()
+    return call
 
 
 def place(model: Model, member: Member, folder: str = "checkpoints") -> str:
@@ -227,47 +213,6 @@ def curves(trained: Mapping[str, Sequence[Fitted]]) -> pd.DataFrame:
         for number, fitted in enumerate(fits)
     ]
     return pd.concat(tables, ignore_index=True)
-
-
-def teachers(run: Run) -> dict[int | None, Teacher]:
-    """Return the teacher for each fold that networks leave out; for None if they leave out none.
-
-    A teacher is FBP, with the first seed, and its scores of the training images. If networks leave
-    out no fold, each image is scored by the FBP that left out the image's fold. Without a test set
-    a network is judged on the fold that it leaves out. Only the FBP that left out the same fold has
-    not seen the fold's labels; it scores all images, though it was trained on them.
-
-    Raises:
-        StageError: the run has no cross-fitted FBP.
-    """
-    settings, folds = run.settings, folds_of(run.split)
-    by_fold = {m.fold: fitted.network for m, fitted in reversed(load(run, "fbp").items())}
-    if not folds or not {*folds} <= by_fold.keys():
-        raise StageError(
-            "DISTILL: a teacher must not have seen the image, and this run has no FBP of each "
-            "fold: run 01 with CROSS_FIT=5, then 03, or give DISTILL=False"
-        )
-    calls: dict[int | None, dict[str, Call]] = {}
-    for _, fold in judges(run.split, [settings.seed]):
-        train = sides(run.split, fold).query("split == 'train'")
-        scorers = train.fold if fold is None else pd.Series(fold, train.index)
-        calls[fold] = {
-            f"teachers/fold{scorer}": functools.partial(
-                distillation.score_views,
-                by_fold[scorer],
-                run.images(by_fold[scorer].spec.image_size_px),
-                rows[SEEN],
-                settings.precision,
-            )
-            for scorer, rows in train.groupby(scorers)
-        }
-    every = {name: call for of_fold in calls.values() for name, call in of_fold.items()}
-    scores = run.once_each(every, "teachers")
-    taught = settings.distill_weight, settings.distill_temperature
-    return {
-        fold: distillation.teacher_of([scores[name] for name in of_fold], *taught)
-        for fold, of_fold in calls.items()
-    }
 
 
 def costs(run: Run, trained: Mapping[str, Sequence[Fitted]]) -> dict[str, dict[str, float]]:

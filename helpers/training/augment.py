@@ -17,15 +17,6 @@ from helpers.core.rules import SettingsError
 from helpers.training.batches import MIRRORED, VIEWS, symmetry
 
 
-def turned(images: Tensor, views: Tensor) -> Tensor:
-    """Return each of the images (B, C, H, W) under its own `symmetry`, given by `views` (B,)."""
-    out = torch.empty_like(images)
-    for k in views.unique().tolist():
-        rows = (views == k).nonzero().flatten().to(images.device)
-        out[rows] = symmetry(images[rows], k)
-    return out
-
-
 class RandomSymmetry(nn.Module):
     """Apply one of the first `count` symmetries, drawn uniformly, to each image of a batch."""
 
@@ -35,7 +26,12 @@ class RandomSymmetry(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C, H, W)."""
-        return turned(images, torch.randint(self.count, (len(images),)))
+        views = torch.randint(self.count, (len(images),))
+        out = torch.empty_like(images)
+        for k in views.unique().tolist():
+            rows = (views == k).nonzero().flatten().to(images.device)
+            out[rows] = symmetry(images[rows], k)
+        return out
 
 
 class EachImage(nn.Module):

@@ -22,7 +22,7 @@ SMOOTHED = 0.1  # share of the epochs whose mean is a point of a learning curve
 def learning_curves(
     curves: pd.DataFrame, models: Sequence[Model], title: str = "", pale: Sequence[str] = ()
 ) -> Figure:
-    """Draw training loss and validation AUC over epochs, one line per model, dashed if distilled.
+    """Draw training loss and validation AUC over epochs, one line per model.
 
     A point is the mean over a tenth of the epochs around it: single epochs of many models would
     hide each other. Trainings of different lengths share an axis from 0 to 100 % of their epochs.
@@ -43,7 +43,7 @@ def learning_curves(
         "hue": "model",
         "palette": {model.title: hues[slug] for slug, model in shown_models.items()},
         "style": "model",
-        "dashes": {m.title: (4, 2) if m.teacher else "" for m in shown_models.values()},
+        "dashes": False,
         "markers": {m.title: MARKERS[m.order[0] % len(MARKERS)] for m in shown_models.values()},
         "errorbar": "sd",
     }

@@ -25,7 +25,6 @@ from helpers.models import backbones
 from helpers.models.spec import Facts, Network, count_parameters
 from helpers.training.augment import augmentation
 from helpers.training.batches import Batches, image_batches
-from helpers.training.distillation import Teacher
 from helpers.training.features import Features
 from helpers.training.inference import judging_precision, predict
 from helpers.training.loop import Training
@@ -56,7 +55,6 @@ def fit(
     seed: int,
     *,
     features: Features | None = None,
-    teacher: Teacher | None = None,
 ) -> Fitted:
     """Train a network, or its `head` alone, on the rows `train`; validate on `val`.
 
@@ -67,15 +65,12 @@ def fit(
         settings: of the loop, and the views over which scores are averaged.
         seed: of the weights, the order, the augmentation and the dropout.
         features: embeddings of the images; if they are given, only the head is trained.
-        teacher: its scores are learned beside the labels; its views replace the augmentation.
     """
-    built = network if isinstance(network, nn.Module) else network(seed)
-    if not isinstance(built, Network) or built is network:
-        built = backbones.own_network(built, images.size_px, images.channels)
-    network = built
+    if isinstance(network, nn.Module):
+        network = backbones.own_network(network, images.size_px, images.channels)
+    else:
+        network = network(seed)
     trained = network if features is None else network.get_submodule("head")
-    if teacher:
-        settings = dataclasses.replace(settings, augment="none")
 
     def batches(*sides: str, **options: Any) -> Batches:
         rows = table[table.split.isin(sides)]
@@ -88,11 +83,10 @@ def fit(
     )
     training = Training(
         trained,
-        teacher.lesson(train) if teacher else train,
+        train,
         batches("val"),
         settings,
         seed=seed,
-        loss=teacher.loss(settings.label_smoothing) if teacher else None,
     ).run()
     device = devices.default_device()
     # embeddings were made in the device's own precision

@@ -21,12 +21,7 @@ FOLDS = tuple(Member(seed, fold) for seed in (0, 1) for fold in range(5))
         ),
         (Model("lr", features="brightness"), "lr_on_brightness", "Brightness alone", "reference"),
         (Model("module_prior"), "module_prior", "Module prior (no pixel)", "reference"),
-        (
-            Model("random_cell", number=3, teacher="fbp"),
-            "random_cell_3_distilled",
-            "Random cell 3, distilled",
-            "distilled",
-        ),
+        (Model("random_cell", number=3), "random_cell_3", "Random cell 3", "from scratch"),
         (Model("darts_searched"), "darts_searched", "DARTS searched", "searched"),
         (Model("cnn"), "cnn", "Two-layer CNN", "from scratch"),
         (Model("stacking"), "stacking", "Stacking", "ensemble"),

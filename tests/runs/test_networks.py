@@ -1,21 +1,17 @@
 """The trainings of a run: a row for each model, once for each member, and found again."""
 
-import dataclasses
 import functools
 
-import numpy as np
 import pandas as pd
 import pytest
 
 from helpers.core.members import Member, cross_fitted
-from helpers.darts.settings import RetrainSettings
 from helpers.models.record import Model
 from helpers.results import predictions
-from helpers.runs import classical, networks, stages
+from helpers.runs import classical, networks
 from helpers.runs.networks import Job
-from helpers.training.batches import VIEWS
 from helpers.training.settings import FinetuneSettings, TrainSettings
-from tests.conftest import folded_split, split_of
+from tests.conftest import folded_split
 from tests.small_run import open_run, small_cnn
 
 FIRST_SEED = (Member(0),)
@@ -77,51 +73,6 @@ def test_notebook_03_trains_the_cnn_once_and_the_others_on_each_backbone_and_fol
     assert kept.history == once[0].history
     curves = networks.curves(trained)
     assert curves.groupby("model").size().to_dict() == {"fbp": 3, "ll": 3}
-
-
-def test_the_teacher_of_an_image_has_not_seen_it_and_the_first_seed_teaches(run):
-    members = cross_fitted(run.split, [3, 4])
-    trained = networks.train(run, [job(run, members)])["fbp"]
-    student = open_run("05_genotype_retraining", RetrainSettings(precision="no"), run.split)
-    teacher = networks.teachers(student)[None]
-    train = run.split[run.split.split == "train"]
-    assert sorted(teacher.ids) == sorted(train.id) and len(teacher.scores) == VIEWS
-    network = trained[members.index(Member(3, 2))].network
-    rows = train[train.fold == 2]
-    own = networks.distillation.score_views(network, run.images(16), rows, "no")["scores"]
-    found = teacher.scores[:, [list(teacher.ids).index(name) for name in rows.id]]
-    np.testing.assert_allclose(found, own, atol=1e-6)
-    # nor has it scored the images of a review: its student leaves them out
-    new = run.split[:1].assign(id="new", split="review", fold=pd.NA)
-    reviewed = pd.concat([run.split, new]).assign(review=pd.NA)
-    for by, trains in (({}, 1), ({None: teacher}, 0)):
-        student = dataclasses.replace(job(run, members), teachers=by)
-        table = networks.training(reviewed, student, Member(3)).args[2]
-        assert (table.split[table.id == "new"] == "train").sum() == trains
-
-
-def test_without_a_test_set_a_teacher_has_not_seen_the_fold_that_judges_its_network(run):
-    fold = np.arange(len(run.split)) % 3
-    split = run.split.assign(fold=fold, split=np.where(fold == 0, "val", "train"))
-    run = open_run(run.name, run.settings, split)
-    members = cross_fitted(split, [3])
-    trained = networks.train(run, [job(run, members)])["fbp"]
-    student = open_run("05_genotype_retraining", RetrainSettings(precision="no"), split)
-    teachers = networks.teachers(student)
-    assert [*teachers] == [0, 1, 2]
-    for own, fitted in zip(teachers, trained, strict=True):
-        train = split[split.fold != own]
-        assert teachers[own].ids.tolist() == train.id.tolist()
-        scores = networks.distillation.score_views(fitted.network, run.images(16), train, "no")
-        np.testing.assert_allclose(teachers[own].scores, scores["scores"], atol=1e-6)
-
-
-def test_without_an_fbp_of_each_fold_there_is_no_teacher(home, parts_folder):
-    run = open_run("03_finetuning", FinetuneSettings(), split_of(parts_folder))
-    networks.train(run, [job(run)])
-    student = open_run(run.name, RetrainSettings(precision="no"), run.split)
-    with pytest.raises(stages.StageError, match="CROSS_FIT"):
-        networks.teachers(student)
 
 
 def test_networks_of_one_architecture_share_a_measurement_of_what_they_cost(run):

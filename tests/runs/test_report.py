@@ -34,16 +34,16 @@ def record(run, **changed):
 def test_a_notebook_run_again_shows_no_model_of_a_later_one_but_the_user_s_own(run):
     split = read_split(run.paths.split_csv)
     scores = predictions.predictions_frame(split, np.linspace(0, 1, len(split)))
-    run.add_model(Model("darts_v2", teacher="fbp"), scores, seconds=7.0, parameters=9)
+    run.add_model(Model("darts_v2", number=4), scores, seconds=7.0, parameters=9)
     planted.plant(run.paths, "mine", 1.0, 5)
     early = planted.decision_stage(run.paths)
     early.name = "03_finetuning"
     table = results_table.results_table(early.models(), early.split)
     assert table.model.tolist() == ["svm", "cnn", "fbp", "mine", "majority"]
     table, scored = report.whole_results(run)
-    assert scored["darts_v2_distilled"].model == Model("darts_v2", teacher="fbp")
-    row = table.set_index("model").loc["darts_v2_distilled"]
-    assert (row.title, row.seconds, row.parameters) == ("DARTS_V2, distilled", 7.0, 9)
+    assert scored["darts_v2_4"].model == Model("darts_v2", number=4)
+    row = table.set_index("model").loc["darts_v2_4"]
+    assert (row.title, row.seconds, row.parameters) == ("DARTS_V2 4", 7.0, 9)
 
 
 def test_an_ensemble_is_a_model_that_is_not_joined_again_and_goes_if_it_is_not_kept_any_more(run):

@@ -10,8 +10,7 @@ from helpers.training import figures
 
 def learning_curves(curves):
     """Draw the curves of models that are called as their bases."""
-    models = {"own_distilled": Model("own", teacher="fbp")}
-    return figures.learning_curves(curves, [models.get(s, Model(s)) for s in {*curves.model}])
+    return figures.learning_curves(curves, [Model(s) for s in {*curves.model}])
 
 
 def test_a_point_of_a_long_training_is_the_mean_over_a_tenth_of_its_epochs():

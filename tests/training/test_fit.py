@@ -12,7 +12,6 @@ from helpers.core.members import Member, cross_fitted, sides
 from helpers.core.rules import SettingsError
 from helpers.datasets.cache import open_cache
 from helpers.training import fit
-from helpers.training.distillation import Teacher
 from helpers.training.features import Features
 from helpers.training.inference import predict
 from helpers.training.settings import TrainSettings
@@ -82,16 +81,6 @@ def test_an_image_s_score_does_not_depend_on_its_label_in_a_training_without_its
     assert score(split, 1).equals(score(flipped, 1))  # bit for bit
     assert not score(split, 1).equals(score(split, 1, seed=1))
     assert not score(split, 2).equals(score(flipped, 2))  # this training has seen the label
-
-
-def test_a_teacher_replaces_the_augmentation_and_changes_what_is_learned(split, images):
-    train = split[split.split == "train"]
-    raw = np.zeros((8, len(train), 2), np.float32)
-    raw[..., 1] = 8.0 * (1 - 2 * train.label)  # says the opposite of the labels, and is sure
-    teacher = Teacher(train.id.to_numpy(dtype=str), raw, weight=1.0, temperature=1.0)
-    settings = TrainSettings(epochs=5, lr=3e-3, augment="full", precision="no", keep="last")
-    found = fit.fit(small_cnn, images, split, settings, 0, teacher=teacher)
-    assert roc_auc_score(*labels_scores(found, split, "test")) < 0.2
 
 
 class Bright(nn.Module):
