@@ -70,10 +70,6 @@ def make_split(
 
     If a class is too small for `val_per_class`, all images are in folds too. With fewer than
     `FEWEST_BAD` different bad images, training has only good ones; see `_hold_out_good`.
-
-    Raises:
-        DataError: too few images or groups for the split, no groups, or an external CSV that does
-            not fit.
     """
     table = source.table.reset_index(drop=True).assign(digest=digests.to_numpy())
     by_groups = settings.split == "groups"
@@ -90,16 +86,15 @@ def make_split(
     bad = table.label.eq(1).fillna(False) & (table.official_split != "test")
     n_bad = len(np.unique(different[bad.to_numpy(bool)]))
     has_few_bad = n_bad < FEWEST_BAD and not settings.split_csv
-    asked, why = settings, "SPLIT_CSV names no set for them"
+    asked, why, report = settings, "SPLIT_CSV names no set for them", []
+
+    def leave_out(rows: pd.Series, why: str) -> None:
+        table["split"] = table.split.mask(rows, "excluded")
+        if rows.any():
+            report.append(f"left out, since {why}: {rows.sum()}")
+
     if settings.split_csv:
-        path = Path(settings.split_csv).expanduser()
-        allowed: dict[str, list] = {
-            "split": [*PROTECTION, "excluded"],
-            "label": [*named.LABEL_WORDS, np.nan],
-        }
-        lines = named.read_named(path, source, ("split",), allowed)
-        _check_labels(path, table, lines)
-        table["split"] = lines.split.fillna("excluded").to_numpy(dtype=object)
+        table["split"] = _sides_of_csv(Path(settings.split_csv).expanduser(), source)
     elif has_few_bad:
         table["split"] = _hold_out_good(table, settings)
         why = "they are bad, and good ones of their group are in training"
@@ -109,15 +104,13 @@ def make_split(
         of_review = table.label.isna() & table.review.notna() & (table.official_split != "test")
         table["split"] = table.split.mask(of_review, "review")
         table["label"] = table.label.mask(of_review, table.review)
-    left_out = {why: table.split == "excluded"}
+    leave_out(table.split == "excluded", why)
     if by_groups:  # a test set of the source's own may hide the groups
         alone = table.group.isna() & table.split.isin(["train", "val", "review"])
-        left_out["they have no group"] = alone
-        table["split"] = table.split.mask(alone, "excluded")
+        leave_out(alone, "they have no group")
     rank = table.split.map(PROTECTION)
     leaking = rank > rank.groupby(table.together).transform("min")
-    left_out["a copy, a near duplicate or their group is in validation or test"] = leaking
-    table["split"] = table.split.mask(leaking, "excluded")
+    leave_out(leaking, "a copy, a near duplicate or their group is in validation or test")
     if settings.cross_fit and not has_few_bad:
         pool = table.index[table.split.isin(["train", "val"]) & table.label.notna()]
         fold = _official_folds(table.loc[pool], settings)
@@ -126,30 +119,33 @@ def make_split(
         table["fold"] = fold.reindex(table.index).astype("Int64")
         table.loc[fold.index, "split"] = np.where(fold == 0, "val", "train")
         beside = (table.split == "review") & table.together.isin(table.together[pool])
-        left_out["a review labelled them and a near duplicate or their group has a fold"] = beside
-        table["split"] = table.split.mask(beside, "excluded")
+        leave_out(beside, "a review labelled them and a near duplicate or their group has a fold")
     _check_sides(table, settings, LABEL_NAMES if not has_few_bad else [0])
     names = ["id", "path", "label", "split", *(["fold"] if "fold" in table else [])]
-    source_s = [name for name in ("official_split", "official_fold") if name in table]
-    more = table.columns.drop([*names, *source_s, "together"])
-    report = [f"left out, since {why}: {r.sum()}" for why, r in left_out.items() if r.any()]
+    more = table.columns.drop([*names, "together", "official_split"]).drop(
+        "official_fold", errors="ignore"
+    )
     if settings != asked:
         report.append(f"VAL_PER_CLASS={asked.val_per_class} is too large: {OUT_OF_FOLD}")
     return Split(table[[*names, *more]], _duplicates(table, pairs), "\n".join(report))
 
 
-def _check_labels(path: Path, table: pd.DataFrame, lines: pd.DataFrame) -> None:
-    """Raise DataError if a SPLIT_CSV has a label that contradicts the source's label."""
-    said = lines.get("label", pd.Series(np.nan, lines.index)).map(named.LABEL_WORDS)
-    wrong = (
-        (said.notna() & table.label.notna() & (said != table.label)).fillna(False).to_numpy(bool)
-    )
-    if wrong.any():
-        name, label = table.id[wrong].iloc[0], LABEL_NAMES[int(said[wrong].iloc[0])]
-        raise DataError(
-            f"{path} labels {name!r} as {label}, the images do not ({wrong.sum()} such line(s)): "
-            "correct its column label or remove it, or give the same LABELS_CSV again"
-        )
+def _sides_of_csv(path: Path, source: Source) -> np.ndarray:
+    """Return the side of each image in a SPLIT_CSV; refuse labels that contradict the images."""
+    allowed: dict[str, list] = {"split": [*PROTECTION, "excluded"]}
+    allowed["label"] = [*named.LABEL_WORDS, np.nan]
+    lines = named.read_named(path, source, ("split",), allowed)
+    if "label" in lines:
+        said, label = lines.label.map(named.LABEL_WORDS), source.table.label
+        before = source.table.get("label_before", label).fillna(label)  # by LABELS_CSV
+        wrong = (said.ne(label) & said.ne(before) & said.notna() & label.notna()).fillna(False)
+        if wrong.any():
+            name, other = source.table.id[wrong].iloc[0], LABEL_NAMES[int(said[wrong].iloc[0])]
+            raise DataError(
+                f"{path} labels {name!r} as {other}, the images do not ({wrong.sum()} such "
+                "line(s)): correct its column label or remove it, or give the same LABELS_CSV again"
+            )
+    return lines.split.fillna("excluded").to_numpy(dtype=object)
 
 
 def _duplicates(table: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
@@ -272,19 +268,12 @@ def _draw_sides(
             folds = dataclasses.replace(settings, cross_fit=VALIDATION_FOLDS, test_fraction=0.0)
             return _draw_sides(table, stratify, folds)
         else:
-            drawn = _draw_balanced(pool, stratify, settings)
+            drawn = pd.Index([])  # as many good as bad ones, as in the report
+            for label, word in LABEL_NAMES.items():
+                of_class, n = pool[pool.label == label], settings.val_per_class
+                drawn = drawn.append(_draw(of_class, stratify, n, settings.seed, f"val {word}"))
         side[drawn] = "val"
     return side, settings
-
-
-def _draw_balanced(
-    pool: pd.DataFrame, stratify: tuple[str, ...], settings: SplitSettings
-) -> pd.Index:
-    """Draw the same number of good and bad images, `val_per_class`, as in the report."""
-    drawn, n = [], settings.val_per_class
-    for label, word in LABEL_NAMES.items():
-        drawn += [*_draw(pool[pool.label == label], stratify, n, settings.seed, f"val {word}")]
-    return pd.Index(drawn)
 
 
 def _draw_groups(
