@@ -69,10 +69,10 @@ def rows(findings: Iterable[Finding]) -> pd.DataFrame:
 def of_json(content: Iterable[dict[str, Any]]) -> list[Finding]:
     """Return the findings that `dataclasses.asdict` described."""
     names = {field.name for field in dataclasses.fields(Finding)}
-    known = [{k: v for k, v in each.items() if k in names} for each in content]
-    missing = {"estimate": math.nan, "low": math.nan, "high": math.nan}  # null in JSON
+    # a missing number is null in JSON
     return [
-        Finding(**{k: missing[k] if v is None else v for k, v in each.items()}) for each in known
+        Finding(**{k: math.nan if v is None else v for k, v in each.items() if k in names})
+        for each in content
     ]
 
 
