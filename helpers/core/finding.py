@@ -69,11 +69,11 @@ def rows(findings: Iterable[Finding]) -> pd.DataFrame:
 def of_json(content: Iterable[dict[str, Any]]) -> list[Finding]:
     """Return the findings that `dataclasses.asdict` described."""
     names = {field.name for field in dataclasses.fields(Finding)}
-    # a missing number is null in JSON
-    return [
-        Finding(**{k: math.nan if v is None else v for k, v in each.items() if k in names})
-        for each in content
-    ]
+
+    def value(item: Any) -> Any:
+        return math.nan if item is None else item  # a missing number is null in JSON
+
+    return [Finding(**{k: value(v) for k, v in each.items() if k in names}) for each in content]
 
 
 class Head:
