@@ -19,8 +19,8 @@ __version__ = "0.2.0.dev0"
 
 
 def load_model(name: str | Path) -> TrainedModel:
-    """Load a trained model; see `helpers.runs.parts.open_model` for names and errors."""
+    """Load a trained model; see `helpers.runs.opened.open_model` for names and errors."""
     from helpers.deploy.predictor import TrainedModel  # imports torch
-    from helpers.runs.parts import open_model
+    from helpers.runs.opened import open_model
 
     return TrainedModel(open_model(name))

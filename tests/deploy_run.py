@@ -19,7 +19,7 @@ from helpers.deploy.description import NAME, Description, sealed
 from helpers.models import backbones
 from helpers.models.spec import Network
 from helpers.runs import stages
-from helpers.runs.parts import describe_models
+from helpers.runs.opened import describe_models
 from tests import faults
 from tests.small_run import FINETUNING, run_split, train_members
 

@@ -16,10 +16,8 @@ from helpers.runs.presets import PRESETS
 COMMANDS = {
     "run": "run the notebooks in order, from images to the submission CSV",
     "predict": "say whether parts are good or bad, with a trained model",
-    "score": "score any number of images with a trained model",
     "review": "judge by eye what a model leaves open, on one page",
-    "export": "write a trained model for OpenVINO, ONNX or torch",
-    "doctor": "say whether this machine can do a run",
+    "export": "write a trained model as an ONNX file, for a line without this package",
     "kaggle": "check a submission for Kaggle",
 }
 DEFAULT_DATASET = "elpv"

@@ -1,6 +1,6 @@
-"""Export a trained model to OpenVINO, ONNX or torch:
+"""Export a trained model as an ONNX file, which ONNX Runtime and OpenVINO read:
 
-    python -m helpers.export --model RUN/fbp --to openvino --out line
+    python -m helpers.export --model RUN/fbp --out line
 
 writes the network with its preprocessing, model.json with thresholds and licences, and example.py,
 which scores images without this package. `--check IMAGE...` compares the scores of both.
@@ -15,18 +15,14 @@ from pathlib import Path
 
 from helpers.commands.cli import parser_of
 from helpers.deploy import export
-from helpers.runs.parts import open_model
+from helpers.runs.opened import open_model
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Export the model, check it if images are given; return 1 if one cannot be read, else 0.
-
-    Raises:
-        UserError: the model has no thresholds, or a file or package is missing.
-    """
+    """Export the model, check it if images are given; return 1 if one cannot be read, else 0."""
     options = _parser().parse_args(arguments)
     opened = open_model(options.model)
-    export.export_model(opened, options.to, options.out)
+    export.export_model(opened, options.out)
     print(f"{options.out}: {', '.join(sorted(path.name for path in options.out.iterdir()))}")
     if opened.description and opened.description.precision != "no":
         print(
@@ -47,7 +43,6 @@ def _parser() -> argparse.ArgumentParser:
     parser = parser_of("export", __doc__)
     add = parser.add_argument
     add("--model", required=True, help="RUN or RUN/MODEL in data/runs, or a model's folder")
-    add("--to", choices=export.FORMATS, required=True, help="openvino, onnx or torch")
     add("--out", type=Path, required=True, metavar="FOLDER", help="a new folder")
     add("--check", nargs="+", metavar="IMAGE", default=[], help="compare the scores of images")
     return parser

@@ -137,9 +137,9 @@ def check_places(plan: Plan) -> None:
     for stage in plan.chosen:
         config.check_places(plan.settings[stage])
     if "EXPORT" in given:
-        from helpers.deploy.export import check_format  # imports much
+        from helpers.deploy.export import check_packages  # imports much
 
-        check_format(given["EXPORT"])
+        check_packages()
     if "DATASET" in given:
         check_place(given["DATASET"])
     for settings in (plan.settings[stage] for stage in plan.chosen):

@@ -1,64 +1,90 @@
-"""Ask a trained model about images:
+"""Ask a trained model about images: a few, or any number.
 
     python -m helpers.predict parts/a.png parts/b.png --model RUN/fbp --maps maps
 
 prints for each image its score, its probability of bad, and a verdict: pass, look again or reject.
-Lots (folders of images) that are unlike those behind the thresholds are named first. `--model demo`
-is a small network that comes with the package; without images it judges three solar cells of ELPV.
-`python -m helpers.score` does this for any number of images, and writes a CSV.
+`--model demo` is a small network that comes with the package; without images it judges three solar
+cells of ELPV.
+
+    python -m helpers.predict parts --model RUN/fbp --out scores.csv
+
+writes a CSV instead. After a kill the same command continues: scores.csv.progress keeps the answers
+of finished batches of images, with digests of the images. Delete it when the scores are final.
 """
 
 from __future__ import annotations
 
 import argparse
-import itertools
+import contextlib
+import csv
+import json
+import os
 import re
 import sys
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
+from tqdm.auto import tqdm
 
+import helpers
 from helpers.commands.cli import parser_of
 from helpers.core import files, style
-from helpers.datasets import DataError, check_utf8, elpv
+from helpers.core.errors import UserError
+from helpers.datasets import check_utf8, elpv
+from helpers.datasets.cache import CAMERA_BITS
 from helpers.datasets.folder import SUFFIXES, image_files, left_out
-from helpers.deploy.predictor import TrainedModel
-from helpers.runs.parts import DEMO, DEMO_FOLDER, open_model
+from helpers.deploy.predictor import Answer, Opened, TrainedModel
+from helpers.runs.opened import DEMO, DEMO_FOLDER, open_model
 
+TOGETHER = 512  # images that a kill can cost: seconds of work on a CPU
+PRECISIONS = ("bf16", "fp16", "no")
 # the network has not seen them in its training
 DEMO_IMAGES = ("cell0502.png", "cell1572.png", "cell2156.png")
 LONG = re.compile(r"([^/\\]{40})[^/\\]{4,}([^/\\]{20})$")  # a name that would push all rows aside
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the table, and write what was asked for; return 1 if an image cannot be read, else 0.
+class Entry(NamedTuple):
+    """One image that is asked about."""
 
-    Raises:
-        UserError: the model or an image is missing, or cannot be used.
-    """
+    path: str  # as the user names it; below the folder or the CSV that lists it
+    id: str  # of the CSV, or the path without its extension
+    file: str  # to open
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Answer, and write what was asked for; return 1 if an image cannot be read, else 0."""
     options = _parser().parse_args(arguments)
     if options.maps and options.maps.exists() and not options.maps.is_dir():
-        raise DataError(f"--maps {options.maps} is a file: name a folder")
-    opened, remark = open_model(options.model), ""
+        raise UserError(f"--maps {options.maps} is a file: name a folder")
+    opened, remark = with_options(open_model(options.model), options), ""
     if not options.images:
         if opened.checkpoints[0].parent != DEMO_FOLDER or opened.description is None:
-            raise DataError(f"name the images to judge; only --model {DEMO} brings its own")
-        options.images = [elpv.folder() / "images" / name for name in DEMO_IMAGES]
+            raise UserError(f"name the images to judge; only --model {DEMO} brings its own")
+        options.images = [str(elpv.folder() / "images" / name) for name in DEMO_IMAGES]
         remark = f"By their labels: bad, good, good. {opened.description.attribution}"
-    model = TrainedModel(opened)
-    places = [*map(Path, options.images)]
-    given = [image_files(p) if p.is_dir() else [p] for p in places]
-    if empty := [str(place) for place, found in zip(places, given, strict=True) if not found]:
-        raise DataError(f"{', '.join(empty)} holds no image ({', '.join(SUFFIXES)})")
-    images = list(itertools.chain(*given))
-    for image in images:
-        check_utf8(str(image))
-    table = model.predict(images)
-    for line in table.attrs.get("lots", ()):
-        print(line)
+    places = [Path(image).expanduser() for image in options.images]
+    asked = [entry for place in places for entry in entries(place)]
+    model = TrainedModel(opened, images=len(asked))
+    if options.out:
+        answers = _continued(model, asked, opened, options)
+    else:
+        answers = list(model.answers(entry.file for entry in asked))
+    table = model.judged([entry.file for entry in asked], answers)
     readable = table.reason == ""
-    if readable.any():
+    if options.out:
+        columns = {"path": [e.path for e in asked], "id": [e.id for e in asked]}
+        written = pd.DataFrame(columns).join(table.drop(columns="file"))
+        unknown = [] if model.description else ["probability", "verdict"]
+        written = written.rename(columns={"score": "defect_score"}).drop(columns=unknown)
+        files.save_csv(options.out, written)
+        counts = table.verdict[table.verdict != ""].value_counts()
+        each = "".join(f", {count} {verdict}" for verdict, count in counts.items())
+        print(f"{options.out}: {readable.sum()} scored, {(~readable).sum()} unreadable{each}")
+    elif readable.any():
         shown = table[readable].drop(columns="reason")
         shown["file"] = shown.file.str.replace(LONG, r"\1...\2", regex=True)
         if remark:  # the demo's images lie deep in an installed package
@@ -66,6 +92,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(shown.to_string(index=False, float_format="{:.4f}".format, na_rep=""))
     for line in left_out([place for place in places if place.is_dir()]):
         print(f"left out: {line}")
+    if several := sum(answer.has_more for answer in answers):
+        print(f"{several} file(s) have several pages or frames; only the first is read")
     if remark:
         print(remark)
     print(model.description.promise if model.description else model.remark)
@@ -78,19 +106,121 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return int(not readable.all())
 
 
+def entries(place: Path) -> list[Entry]:
+    """Return the images of a folder with its subfolders, of a CSV, or the image itself.
+
+    A CSV needs a column `path` (relative to the CSV's folder, or absolute) and may have a column
+    `id`. Otherwise the id of an image is its path, below the folder, without the extension.
+    """
+    if place.suffix.lower() == ".csv" and not place.is_dir():
+        found = _listed(place)
+    else:
+        check_utf8(str(place))
+        images = {place: place}
+        if place.is_dir():
+            images = {image: image.relative_to(place) for image in image_files(place)}
+        found = [Entry(str(i), d.with_suffix("").as_posix(), str(i)) for i, d in images.items()]
+    if not found:
+        raise UserError(f"{place} holds no image ({', '.join(SUFFIXES)})")
+    return found
+
+
+def _listed(place: Path) -> list[Entry]:
+    found = []
+    try:
+        with place.open(encoding="utf-8-sig", newline="") as handle:
+            for row in (reader := csv.DictReader(handle)):
+                path = row.get("path") or ""
+                name = row.get("id", os.path.splitext(path)[0])
+                entry, wrong = Entry(path, name, os.path.join(place.parent, path)), ""
+                if not path or not name:
+                    wrong = f"{'id' if path else 'path'} is empty or missing ({files.COMMAS})"
+                elif "\\" in path.replace(os.sep, "/") and not os.path.exists(entry.file):
+                    wrong = f"{path} is not there: write / instead of \\"
+                if wrong:
+                    raise UserError(f"{place}, line {reader.line_num}: {wrong}")
+                found.append(entry)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{place} is not a CSV in UTF-8 with a column path: {error}") from None
+    return found
+
+
+def with_options(opened: Opened, options: argparse.Namespace) -> Opened:
+    """Return the model as the options use it, without thresholds if they change its scores."""
+    given = {"precision": options.precision, "full_scale_bits": options.bits}
+    given = {k: v for k, v in given.items() if v and v != getattr(opened.facts, k)}
+    if given:
+        remark = "no verdicts: the thresholds are for another precision or other bits than these"
+        opened = opened._replace(description=None, remark=remark)
+    return opened._replace(facts=replace(opened.facts, **given))
+
+
+def _continued(
+    model: TrainedModel, asked: Sequence[Entry], opened: Opened, options: argparse.Namespace
+) -> list[Answer]:
+    """Return the answers for all images; those of an earlier call by the same model are reused.
+
+    A line of the file of progress holds the answers for `TOGETHER` images and a digest of their
+    names and contents, of the model, and of the version of this package.
+    """
+    out = options.out
+    progress = out.with_name(f"{out.name}.progress")
+    if out.is_dir():
+        raise UserError(f"--out {out} is a folder; name a file in it, e.g. {out / 'scores.csv'}")
+    if out.exists() and not progress.is_file():
+        raise UserError(f"--out {out} exists already: name another file, or delete it")
+    by = files.fingerprint([*map(files.file_digest, opened.checkpoints), asdict(opened.facts)])
+    about = [by, *map(os.path.abspath, options.images)]
+    answers: list[Answer] = []
+    done: dict[str, list[list]] = {}
+    if progress.is_file():
+        with files.reading(progress, "file of progress"):
+            first, *lines = progress.read_text(encoding="utf-8").splitlines()
+            if json.loads(first) != about:
+                which = "images" if json.loads(first)[:1] == [by] else "model, precision or bits"
+                raise files.ArtifactError(f"--out {out} has scores of other {which}: name another")
+        for line in lines:
+            with contextlib.suppress(ValueError):  # the end of a killed call
+                done.update([json.loads(line)])
+    else:
+        files.write_bytes(progress, json.dumps(about).encode())
+    with (
+        ThreadPoolExecutor() as pool,
+        progress.open("a", encoding="utf-8") as handle,
+        tqdm(desc="score", unit="img", total=len(asked), disable=None) as bar,
+    ):
+        for start in range(0, len(asked), TOGETHER):
+            some = asked[start : start + TOGETHER]
+            contents = [*pool.map(_content, [entry.file for entry in some])]
+            key = files.fingerprint([by, helpers.__version__, [e.path for e in some], contents])
+            if key not in done:
+                done[key] = [[*answer] for answer in model.answers(entry.file for entry in some)]
+                handle.write(f"\n{json.dumps([key, done[key]])}")
+                handle.flush()
+            answers += [Answer(*answer) for answer in done[key]]
+            bar.update(len(some))
+    return answers
+
+
+def _content(file: str) -> str:
+    """Return the digest of a file; "" if it cannot be read."""
+    try:
+        return files.file_digest(Path(file)) if os.path.isfile(file) else ""
+    except OSError:
+        return ""
+
+
 def _write_maps(model: TrainedModel, table: pd.DataFrame, folder: Path) -> None:
     """Write for each image the map of the first network for "bad", laid over the image."""
     import matplotlib.pyplot as plt  # takes a second: only if maps are wanted
 
-    from helpers.deploy.your_part import bad_map
     from helpers.explain import maps
 
     plt.rcParams["text.parse_math"] = False  # a name may hold dollar signs
     for number, row in enumerate(table.itertuples()):
         pixels, *_ = model.read(str(row.file))
         assert pixels is not None
-        heat = bad_map(model, pixels)
-        stem = Path(str(row.file)).stem
+        heat, stem = model.bad_map(pixels), Path(str(row.file)).stem
         figure, axes = maps.grid(1, 2, (7.5, 3.6), f"{stem}: {row.verdict or 'no verdict'}")
         style.draw_image(axes[0, 0], pixels, f"score {row.score:.3f}")
         maps.draw_overlay(axes[0, 1], pixels, heat, maps.map_title(1, heat))
@@ -103,11 +233,13 @@ def _write_maps(model: TrainedModel, table: pd.DataFrame, folder: Path) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = parser_of("predict", __doc__)
     add = parser.add_argument
-    add("images", nargs="*", metavar="IMAGE", help="an image file, or a folder of images")
-    add(
-        "--model",
-        required=True,
-        help="RUN or RUN/MODEL in data/runs, a model's folder, one checkpoint in it, or demo",
-    )
+    images = "an image file, a folder of images, or a CSV with a column path (and id)"
+    add("images", nargs="*", metavar="IMAGE", help=images)
+    model = "RUN or RUN/MODEL in data/runs, a model's folder, one checkpoint in it, or demo"
+    add("--model", required=True, help=model)
+    add("--out", type=Path, metavar="CSV", help="write the answers; a second call continues")
     add("--maps", type=Path, metavar="FOLDER", help="write where the network looks, one PNG each")
+    add("--precision", choices=PRECISIONS, help="no: float32; default: the run's")
+    bits = "of images of more than 8 bits; default: the training's"
+    add("--bits", type=int, choices=CAMERA_BITS, help=bits)
     return parser

@@ -112,7 +112,7 @@ def _show_table(run_paths: paths.RunPaths) -> None:
 
 def _show_results(run_paths: paths.RunPaths, seconds: float, plan: Plan) -> None:
     """Print the findings of the notebooks up to the last one; those of later ones may be old."""
-    from helpers.runs.parts import best_described  # imports much
+    from helpers.runs.opened import best_described  # imports much
 
     _show_table(run_paths)
     record = load_run(run_paths).get("stages", {})

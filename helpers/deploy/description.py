@@ -8,7 +8,7 @@ checkpoints.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -35,6 +35,7 @@ CAVEAT = "The promise holds for parts that are drawn like those held out"
 CHOSEN = "; it is a little too good if they also chose the epoch"
 ALIKE = " It is for independent parts, and those of a group (lot) are alike."
 Count = Annotated[int, Field(ge=1)]
+Rate = Annotated[float, Field(ge=0, le=1)]
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -61,8 +62,8 @@ class Description:
     reject_from: float
     # what that promises
     rule: str  # by which it is promised: "expected"
-    asked_escape_rate: float  # share of the bad parts that may pass
-    promised_escape_rate: float  # above the asked one if the held-out bad parts were too few
+    asked_escape_rate: Rate  # share of the bad parts that may pass
+    promised_escape_rate: Rate | None  # above the asked one if the held-out bad parts were too few
     held_out_bad_parts: int
     val_auc: float | None  # of the held-out images of all folds; None: none is bad
     caveat: str  # what the promise rests on; if all bad parts may pass, what is promised instead
@@ -75,8 +76,9 @@ class Description:
     made_with: dict[str, str | None]  # commit and versions of the training
     region: str = ""  # of each image that is read, see `datasets.region`; "": all of it
     weights_licence: str = ""  # of `weights`, as timm states it for their name
-    seal: str = ""  # `promise_digest`, written with the promise
-    overkill_rate: float | None = None  # share of the good parts held out that are rejected
+    seal: str = ""  # `digest`, written with the promise
+    # share of the good parts held out that are rejected; that do not pass, if no part is rejected
+    overkill_rate: Rate | None = None
 
     def __post_init__(self) -> None:
         if not self.pass_below <= self.reject_from:  # or one is not a number
@@ -85,12 +87,9 @@ class Description:
             )
 
     @property
-    def promise_digest(self) -> str:
-        """Return a digest of the thresholds and of all that is promised for them."""
-        names = ["model", "checkpoints", "pass_below", "reject_from", "rule", "caveat"]
-        names += ["asked_escape_rate", "promised_escape_rate", "held_out_bad_parts"]
-        names += ["overkill_rate", "region"]
-        return files.fingerprint([getattr(self, name) for name in names])
+    def digest(self) -> str:
+        """Return a digest of everything but the seal, as it is in the file."""
+        return files.fingerprint(asdict(replace(self, seal="")))
 
     def probabilities(self, scores: ArrayLike) -> np.ndarray:
         """Return the calibrated probability of bad (N,) for each score (N,); NaN if unknown."""
@@ -106,25 +105,23 @@ class Description:
 
     @property
     def promise(self) -> str:
-        """Return sentences about the thresholds, their promise, and what the promise rests on."""
+        """Return the thresholds, their promise, and what the promise rests on, in words."""
         pass_below, reject_from = told_apart(self.pass_below, self.reject_from)
-        again = "" if self.pass_below == self.reject_from else "; between them a person looks again"
-        rule = f"{self.title}: pass below {pass_below}, reject from {reject_from}{again}."
-        if self.seal != self.promise_digest:
-            return f"{rule} {NAME} was edited: no escape rate is promised."
-        asked, promised = self.asked_escape_rate, self.promised_escape_rate
-        if promised == 1:
+        if self.seal != self.digest:
+            return f"{self.title}: {NAME} was edited or is older: no escape rate is promised."
+        if self.promised_escape_rate is None:
             return f"{self.title}: pass below {pass_below}. {self.caveat}"
-        few = "" if promised <= asked + 1e-12 else f", too few for {100 * asked:g} %"
         return (
-            f"{rule} On average at most {percent_up(promised)} % of the bad parts pass "
-            f"({self.held_out_bad_parts} bad parts were held out{few}). {self.caveat}"
+            f"{self.title}: pass below {pass_below}, reject from {reject_from}. On average at most "
+            f"{percent_up(self.promised_escape_rate)} % of the bad parts pass ("
+            f"{100 * self.asked_escape_rate:g} % asked, {self.held_out_bad_parts} bad parts held "
+            f"out). {self.caveat}"
         )
 
 
 def sealed(description: Description) -> Description:
-    """Return the description with its `seal`, which shows later edits of thresholds or promise."""
-    return replace(description, seal=description.promise_digest)
+    """Return the description with its `seal`, which shows later edits."""
+    return replace(description, seal=description.digest)
 
 
 def describe(
@@ -146,6 +143,9 @@ def describe(
     model = backbones.load_model(checkpoints[0])
     facts, backbone, deployed = model.facts, backbone_of(model), scored.deployed
     labels, scores = scored.labels_scores("val")
+    is_promised, overkill = point.promised < 1, point.overkill_rate
+    if not is_promised and "good_stopped" in point:  # without bad parts: nothing is rejected
+        overkill = point.good_stopped / point.good
     return sealed(
         Description(
             model=scored.name,
@@ -165,9 +165,9 @@ def describe(
             reject_from=float(point.reject_threshold),
             rule=RULE,
             asked_escape_rate=float(point.asked),
-            promised_escape_rate=float(point.promised),
+            promised_escape_rate=float(point.promised) if is_promised else None,
             held_out_bad_parts=int(point.bad),
-            overkill_rate=float(point.overkill_rate),
+            overkill_rate=float(overkill),
             val_auc=float(metrics.roc_auc(labels, scores)) if labels.any() else None,
             caveat=point.get("caveat") or caveat_of(deployed),
             weights=weights if backbone else "",

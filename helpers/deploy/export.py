@@ -1,8 +1,8 @@
-"""Export a trained model as one file that OpenVINO, ONNX Runtime or torch run without this package.
+"""Export a trained model as an ONNX file, which ONNX Runtime and OpenVINO run without this package.
 
 The exported network takes the RGB pixels of images that have been resized, and gives score,
 probability of bad and verdict: normalisation, symmetries, softmax, the mean over the trainings,
-temperature and thresholds are inside. example.py beside it needs only the runtime, Pillow and
+temperature and thresholds are inside. example.py beside it needs only onnxruntime, Pillow and
 NumPy; it reads images with a copy of this package's code, so that both read the same pixels.
 """
 
@@ -19,7 +19,6 @@ import sys
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal, get_args
 
 import pandas as pd
 import torch
@@ -31,36 +30,12 @@ from helpers.datasets import cache, region
 from helpers.decisions.calibration import NEAREST_TO_CERTAIN
 from helpers.deploy.description import NAME, VERDICTS
 from helpers.deploy.predictor import Opened, TrainedModel
-from helpers.models.compiled import import_openvino
 from helpers.models.spec import Network
 from helpers.training.batches import normalise, symmetry
 
-Format = Literal["openvino", "onnx", "torch"]
-FORMATS: tuple[Format, ...] = get_args(Format)
-FILES = {"openvino": "model.xml", "onnx": "model.onnx", "torch": "model.pt2"}
-NEEDED = {"openvino": ("openvino",), "onnx": ("onnx", "onnxscript"), "torch": ()}
+FILE = "model.onnx"
+NEEDED = ("onnx", "onnxscript", "onnxruntime")  # the last one runs the example
 TOLERANCE = 1e-4  # of scores, between an exported model and this package
-# by format: the package to import, how to load the model, and how to get its three outputs
-RUNTIMES = {
-    "openvino": (
-        "openvino",
-        """options = {"INFERENCE_PRECISION_HINT": "f32"}  # bf16 would change the scores
-network = openvino.Core().compile_model(folder / facts["file"], "CPU", options)""",
-        "network(pixels).to_tuple()",
-    ),
-    "onnx": (
-        "onnxruntime",
-        """providers = ["CPUExecutionProvider"]
-network = onnxruntime.InferenceSession(folder / facts["file"], providers=providers)""",
-        'network.run(None, {"pixels": pixels})',
-    ),
-    "torch": (
-        "torch",
-        """# torch's format can run code when it is loaded: load only files that you trust
-network = torch.export.load(folder / facts["file"]).module()""",
-        "network(torch.from_numpy(pixels))",
-    ),
-}
 CONSTANTS = [
     *("FORMATS", "BITS_PER_SAMPLE", "PHOTOMETRIC", "WHITE_IS_ZERO", "WAY_OUT"),
     *("CAMERA_BITS", "MASK"),
@@ -82,7 +57,9 @@ FUNCTIONS: tuple[Callable, ...] = (
 _PROGRAM = '''\
 """Score images: python example.py part.png ...
 
-It needs PACKAGE, pillow and numpy.
+It needs onnxruntime, pillow and numpy, and returns 1 if an image cannot be read. OpenVINO reads
+model.onnx too: openvino.Core().compile_model("model.onnx", "CPU"), with the hint
+INFERENCE_PRECISION_HINT "f32", because bf16 would change the scores.
 """
 
 from __future__ import annotations
@@ -98,30 +75,31 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import PACKAGE
+import onnxruntime
 from PIL import Image, ImageOps
 
 folder = Path(__file__).parent
 facts = json.loads((folder / "model.json").read_text(encoding="utf-8"))
-LOAD
+network = onnxruntime.InferenceSession(folder / facts["file"], providers=["CPUExecutionProvider"])
 
 
 def main():
-    table = csv.writer(sys.stdout)
+    table, unread = csv.writer(sys.stdout), 0
     table.writerow(["file", "score", "probability", "verdict"])
     for file in sys.argv[1:]:
         try:
             picture = read_image(Path(file), facts["full_scale_bits"] or 8, facts["region"])
         except Exception as error:  # a damaged file raises one of many kinds
             table.writerow([file, "", "", f"cannot be read: {error}"])
+            unread += 1
             continue
         image = resize(picture.pixels, facts["image_size_px"], facts["fit"])
         colour = image if image.ndim == 3 else np.repeat(image[..., None], 3, axis=2)
-        pixels = np.ascontiguousarray(colour[None])
-        outputs = CALL
+        outputs = network.run(None, {"pixels": np.ascontiguousarray(colour[None])})
         score, probability, verdict = (value[0].item() for value in outputs)
-        row = [file, f"{score:.9g}", f"{probability:.9g}", facts["verdicts"][verdict]]
-        table.writerow(row)
+        known = "" if np.isnan(probability) else f"{probability:.9g}"
+        table.writerow([file, f"{score:.9g}", known, facts["verdicts"][verdict]])
+    return int(unread > 0)
 
 
 # how the images of the training were read
@@ -130,7 +108,7 @@ DECODING
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())
 '''
 
 
@@ -171,25 +149,26 @@ class ExportedNetwork(nn.Module):
         return bad, torch.sigmoid(logit / self.temperature), verdict
 
 
-def check_format(to: Format) -> None:
-    """Raise ExportError if a package that the format needs is not installed."""
-    for package in NEEDED[to]:
-        if importlib.util.find_spec(package) is None:
-            packages = [*NEEDED[to], *(["onnxruntime"] if to == "onnx" else [])]  # to run it too
-            raise ExportError(
-                f"the format {to} needs the package {package}: pip install {' '.join(packages)}, "
-                "or take the format torch"
-            )
+def missing_packages() -> list[str]:
+    """Return the packages that an export needs and that are not installed."""
+    return [package for package in NEEDED if importlib.util.find_spec(package) is None]
 
 
-def export_model(opened: Opened, to: Format, out: Path) -> None:
+def check_packages() -> None:
+    """Raise ExportError if a package that an export needs is not installed."""
+    if missing := missing_packages():
+        raise ExportError(
+            f"an export needs the package {missing[0]}: pip install {' '.join(NEEDED)}"
+        )
+
+
+def export_model(opened: Opened, out: Path) -> None:
     """Write network, model.json and example.py into the new folder `out`, all or nothing.
 
     Raises:
         ExportError: `out` exists, a package or the thresholds are missing, or conversion fails.
-        ArtifactError: the folder cannot be written.
     """
-    check_format(to)
+    check_packages()
     if opened.description is None:
         raise ExportError(opened.remark)
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
@@ -200,41 +179,28 @@ def export_model(opened: Opened, to: Format, out: Path) -> None:
     network = ExportedNetwork(opened.models, description.views, temperature, thresholds).eval()
     shape = (description.image_size_px, description.image_size_px, 3)
     facts = dataclasses.asdict(description) | {
-        "format": to,
-        "file": FILES[to],
+        "file": FILE,
         "input": f"pixels: uint8 (N, {', '.join(map(str, shape))})",
         "outputs": "score, probability: float32 (N,); verdict: int32 (N,), a place in verdicts",
         "verdicts": VERDICTS,
     }
     with files.atomic_folder(out) as partial:
         try:
-            _write(network, shape, to, partial / FILES[to])
-        except Exception as error:  # each converter has its own
+            _write(network, shape, partial / FILE)
+        except Exception as error:  # torch and onnxscript raise many kinds
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            others = " or ".join(f"--to {name}" for name in FORMATS if name != to)
-            raise ExportError(
-                f"{description.title} cannot be written for {to} ({reason}): try {others}"
-            ) from error
-        (partial / "example.py").write_text(example_of(to), encoding="utf-8")
+            raise ExportError(f"{description.title} cannot be exported: {reason}") from error
+        (partial / "example.py").write_text(example(), encoding="utf-8")
         files.save_json(partial / NAME, facts)
 
 
-def _write(network: ExportedNetwork, shape: Sequence[int], to: Format, path: Path) -> None:
-    example = torch.zeros(2, *shape, dtype=torch.uint8)  # one image would make N a constant
+def _write(network: ExportedNetwork, shape: Sequence[int], path: Path) -> None:
+    pixels = torch.zeros(2, *shape, dtype=torch.uint8)  # one image would make N a constant
     with warnings.catch_warnings(), torch.no_grad():  # of tracing: sizes are constant, as intended
         warnings.simplefilter("ignore")
-        if to == "openvino":
-            openvino = import_openvino()
-            model = openvino.convert_model(network, example_input=example, input=[-1, *shape])
-            openvino.save_model(model, path, compress_to_fp16=False)
-            return
         number = {"images": {0: torch.export.Dim("images", min=1)}}
-        program = torch.export.export(network, (example,), dynamic_shapes=number)
-        if to == "torch":
-            torch.export.save(program, path)
-            return
         torch.onnx.export(
-            program,
+            torch.export.export(network, (pixels,), dynamic_shapes=number),
             f=path,
             input_names=["pixels"],
             output_names=["score", "probability", "verdict"],
@@ -244,17 +210,15 @@ def _write(network: ExportedNetwork, shape: Sequence[int], to: Format, path: Pat
         )
 
 
-def example_of(to: str) -> str:
-    """Return the program that scores image files with a model exported to the format `to`."""
-    package, load, call = RUNTIMES[to]
+def example() -> str:
+    """Return the program that scores image files with an exported model."""
     constants = [f"{name} = {getattr(cache, name, region.MASK)!r}" for name in CONSTANTS]
     sources = ["\n".join(constants), *[inspect.getsource(function) for function in FUNCTIONS]]
-    program = _PROGRAM.replace("PACKAGE", package).replace("LOAD", load).replace("CALL", call)
-    return program.replace("DECODING", "\n\n\n".join(sources).strip())
+    return _PROGRAM.replace("DECODING", "\n\n\n".join(sources).strip())
 
 
 def check_exported(folder: Path, images: Sequence[str], opened: Opened) -> tuple[int, float]:
-    """Compare what an export's example.py answers, in a process of its own, with this package.
+    """Compare the answers of an export's example.py, in a process of its own, with this package's.
 
     The package computes in float32, as the export does. Return the number of images that both can
     read, and the largest difference of their scores and probabilities.
@@ -265,10 +229,10 @@ def check_exported(folder: Path, images: Sequence[str], opened: Opened) -> tuple
     """
     command = [sys.executable, str(folder / "example.py"), *images]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
+    exported = pd.read_csv(io.StringIO(done.stdout or "file"))
+    if len(exported) != len(images):  # it returns 1 too if an image cannot be read
         lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
         raise ExportError(f"{folder / 'example.py'} stopped: {lines[-1]}")
-    exported = pd.read_csv(io.StringIO(done.stdout))
     facts = dataclasses.replace(opened.facts, precision="no")
     expected = TrainedModel(opened._replace(facts=facts), torch.device("cpu")).predict(images)
     is_read = expected.score.notna()

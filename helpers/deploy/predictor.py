@@ -23,6 +23,7 @@ from helpers.datasets import DataError
 from helpers.datasets.cache import (
     BitsFound,
     Picture,
+    inside,
     picture_of,
     read_image,
     refuse_what_pillow_changes,
@@ -30,17 +31,24 @@ from helpers.datasets.cache import (
     unreadable_reason,
 )
 from helpers.datasets.region import cut
-from helpers.deploy import lots
 from helpers.deploy.description import NAME, Description, read_description
+from helpers.explain.anomaly_maps import anomaly_map
+from helpers.explain.gradcam import grad_cam
 from helpers.models import backbones
 from helpers.models.spec import Facts, Network, at_once
 from helpers.training.batches import normalise, to_float
 from helpers.training.inference import Scorer, ScoresError, probability_of_bad
+from helpers.training.patchcore import PatchCoreNetwork
 
 OneImage = str | Path | np.ndarray | Image.Image
-# of one image: its score, why it cannot be read ("" if it can), whether its file has pages or
-# frames behind the first, and how it looks; numbers are NaN if it cannot be read
-ANSWER = ("score", "reason", "has_more", *lots.Look._fields)
+
+
+class Answer(NamedTuple):
+    """The answer for one image."""
+
+    score: float  # NaN if it cannot be read
+    reason: str  # why it cannot be read; "" if it can
+    has_more: bool  # True if its file has pages or frames behind the first
 
 
 class Opened(NamedTuple):
@@ -51,7 +59,6 @@ class Opened(NamedTuple):
     facts: Facts
     description: Description | None  # None if there are no thresholds for these checkpoints
     remark: str  # why there is no description; "" if there is one
-    reference: pd.DataFrame | None = None  # the lots behind the thresholds; see `lots.sums`
 
 
 class TrainedModel:
@@ -69,11 +76,11 @@ class TrainedModel:
         All see the same images, and the score of an image is the mean over networks and views.
         """
         self.facts, self.description, self.remark = opened.facts, opened.description, opened.remark
-        self.reference = opened.reference
         self.network = opened.models[0]  # the first of those that are averaged
         self.views, device = self.facts.views, device or devices.default_device()
         precision = self.facts.precision
         self.scorers = [Scorer(model, device, precision, images) for model in opened.models]
+        self.at_once = at_once(self.network.spec.image_size_px)
 
     def predict(self, images: OneImage | Iterable[OneImage]) -> pd.DataFrame:
         """Score one or many images.
@@ -85,9 +92,7 @@ class TrainedModel:
             A row per image: `file` (empty if it is not a path), `score` (mean over the networks and
             views), `probability` (the score with the temperature; NaN if the model has none),
             `verdict` ("pass", "look again", "reject", or "" without thresholds), and `reason`, why
-            an image cannot be read ("" if it can); then score and probability are NaN. Its
-            `attrs["lots"]` are sentences about lots, the folders of the images, that are unlike
-            those behind the thresholds.
+            an image cannot be read ("" if it can); then score and probability are NaN.
 
         Raises:
             DataError: an array has another type or shape.
@@ -97,51 +102,47 @@ class TrainedModel:
         is_one = is_one or (isinstance(images, np.ndarray) and images.ndim < 4)
         given: list[Any] = [images] if is_one else list(images)  # type: ignore[arg-type]
         names = [os.fspath(image) if isinstance(image, str | Path) else "" for image in given]
-        table = pd.DataFrame(self.answers(given), columns=ANSWER).assign(file=names)
-        probability, verdict = np.full(len(table), np.nan), np.full(len(table), "", dtype=object)
-        if self.description and len(table):
-            probability = self.description.probabilities(table.score)
-            verdict = self.description.verdicts(table.score)
-        table = table.assign(probability=probability, verdict=verdict)
-        shown = table[["file", "score", "probability", "verdict", "reason"]]
-        if self.description:  # the lots are those behind its thresholds
-            read = table[table.reason == ""]
-            new = lots.sums(read, read.score, read.file.map(os.path.dirname))
-            shown.attrs["lots"] = lots.sentences(self.reference, new)
-        return shown
+        return self.judged(names, self.answers(given))
 
-    def answers(self, images: Iterable[OneImage]) -> Iterator[tuple]:
-        """Yield the `ANSWER` for each of any number of images, in constant memory.
+    def judged(self, names: Sequence[str], answers: Iterable[Answer]) -> pd.DataFrame:
+        """Return the table of `predict` for the answers for some images."""
+        table = pd.DataFrame(answers, columns=Answer._fields).assign(file=names)
+        table = table.astype({"score": np.float64})
+        table["probability"], table["verdict"] = np.nan, ""
+        if self.description:
+            table["probability"] = self.description.probabilities(table.score)
+            table["verdict"] = self.description.verdicts(table.score)
+        return table[["file", "score", "probability", "verdict", "reason"]]
+
+    def answers(self, images: Iterable[OneImage]) -> Iterator[Answer]:
+        """Yield the answer for each of any number of images, in constant memory.
+
+        `at_once` images are scored together, while the next ones are read.
 
         Raises:
             ScoresError: the score of an image is not finite.
         """
         given, ahead = iter(images), deque[tuple[list[OneImage], Iterator]]()
-        size = at_once(self.network.spec.image_size_px)
         with ThreadPoolExecutor(joblib.cpu_count()) as pool:
-            while batch := list(itertools.islice(given, size)):
-                ahead.append((batch, pool.map(self._seen, batch)))  # while the last one is scored
+            while batch := list(itertools.islice(given, self.at_once)):
+                ahead.append((batch, pool.map(self.read, batch)))
                 if len(ahead) > 1:
                     yield from self._answers_of(*ahead.popleft())
             for batch, decoded in ahead:
                 yield from self._answers_of(batch, decoded)
 
-    def _seen(self, image: OneImage) -> tuple[np.ndarray | None, str, bool, lots.Look]:
-        pixels, reason, has_more = self.read(image)
-        return pixels, reason, has_more, lots.NO_LOOK if pixels is None else lots.look(pixels)
-
-    def _answers_of(self, batch: list[OneImage], decoded: Iterator) -> Iterator[tuple]:
+    def _answers_of(self, batch: list[OneImage], decoded: Iterator) -> Iterator[Answer]:
         read = list(decoded)
         readable = [pixels for pixels, *_ in read if pixels is not None]
         scores = iter(self.scores(readable) if readable else ())
-        for image, (pixels, reason, has_more, look) in zip(batch, read, strict=True):
-            score = np.nan if pixels is None else next(scores)
+        for image, (pixels, reason, has_more) in zip(batch, read, strict=True):
+            score = np.nan if pixels is None else float(next(scores))
             if pixels is not None and not np.isfinite(score):
                 name = image if isinstance(image, str | Path) else "in memory"
                 is_float32 = all(scorer.precision == "no" for scorer in self.scorers)
-                advice = "" if is_float32 else "; try `helpers.score --precision no` (float32)"
+                advice = "" if is_float32 else "; try `helpers.predict --precision no` (float32)"
                 raise ScoresError(f"the score of image {name} is not finite{advice}")
-            yield score, reason, has_more, *look
+            yield Answer(score, reason, has_more)
 
     def prepared(self, pixels: Sequence[np.ndarray]) -> Tensor:
         """Return B >= 1 images (S, S, 1 or 3) uint8, normalised for the networks: (B, C, S, S)."""
@@ -159,6 +160,23 @@ class TrainedModel:
         images = self.prepared(pixels)
         raw = [scorer.score_batch(images, self.views) for scorer in self.scorers]
         return [probability_of_bad(scores.cpu().numpy()) for scores in raw]
+
+    def bad_map(self, pixels: np.ndarray, signed: bool = False) -> Tensor:
+        """Return the map (S, S) of the first network for "bad".
+
+        It is Grad-CAM's, except for PatchCore: how far each pixel is above the usual score of a
+        good part, in units of that score, and 0 if it is below. Outside of the model's mask it is
+        0. Values of a `signed` map are negative where a place supports good.
+        """
+        spec, images = self.network.spec, self.prepared([pixels])
+        if isinstance(self.network, PatchCoreNetwork):
+            heat = anomaly_map(self.network, images)[0] - 1
+            heat = heat if signed else heat.clamp(min=0)
+        else:
+            of_layer = spec.feature_layer, spec.feature_maps, signed
+            heat = grad_cam(self.network, images, 1, *of_layer)[0].cpu()
+        shape = self.facts.region, spec.image_size_px, self.facts.fit
+        return heat * torch.from_numpy(inside(*shape))
 
     def read(self, image: OneImage) -> tuple[np.ndarray | None, str, bool]:
         """Return an image as the networks see it, (S, S, 1 or 3) uint8, or None and the reason.
@@ -183,7 +201,7 @@ class TrainedModel:
         except (DataError, MemoryError):
             raise
         except BitsFound as error:
-            way = f"save it with {bits}, or see `helpers.score --bits` (no verdicts)"
+            way = f"save it with {bits}, or see `helpers.predict --bits` (no verdicts)"
             return None, f"it uses {error.bits} bits, and the model reads {bits}: {way}", False
         except Exception as error:  # a damaged file raises one of many kinds
             return None, unreadable_reason(path, error), False
@@ -222,5 +240,4 @@ def open_model(checkpoints: Sequence[Path]) -> Opened:
         remark = f"no verdicts: {folder / NAME} is for the average of several trainings, or for "
         remark += "others; if these are new, run notebook 07 again"
     description = None if remark else description
-    reference = lots.read_reference(folder) if description else None
-    return Opened(models, [*checkpoints], models[0].facts, description, remark, reference)
+    return Opened(models, [*checkpoints], models[0].facts, description, remark)

@@ -5,8 +5,7 @@ const data = JSON.parse(at("data").textContent);
 const parts = data.parts;
 const STORED = `good-bad review ${data.digest}`; // of this content alone
 const WORDS = { g: "good", 1: "good", b: "bad", 2: "bad", u: "unsure", 3: "unsure" };
-const KNOWN = ["path", "group", "drawn", "label", "score", "verdict"]; // of each part
-const COLUMNS = [...KNOWN, "passed", "held", "promised", "seal"]; // and of the lot
+const COLUMNS = ["path", "group", "drawn", "label", "score", "verdict", "passed"];
 const LEGEND = "In colour: what supports bad; inside the line it is above half of its peak.";
 const FAINT = "Nothing supports bad. In colour: the quarter of the image that supports good least.";
 const EMPTY = "The map is empty.";
@@ -113,7 +112,6 @@ at("image").addEventListener("load", ({ target }) => {
 });
 at("marks").append(...marks);
 at("model").textContent = data.described;
-at("unlike").textContent = data.unlike;
 try {
   state = JSON.parse(localStorage.getItem(STORED)) ?? state;
 } catch {

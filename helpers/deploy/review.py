@@ -30,7 +30,6 @@ from helpers.datasets.cache import read_image
 from helpers.datasets.named import LABEL_WORDS
 from helpers.deploy.description import VERDICTS
 from helpers.deploy.predictor import TrainedModel
-from helpers.deploy.your_part import bad_map
 from helpers.explain.maps import COLOURS, OVERLAY_ALPHA, share_of_maximum
 
 PASS, LOOK_AGAIN, _ = VERDICTS
@@ -40,11 +39,7 @@ LARGEST_PX = 1000  # of an image's longer side, about what a screen shows
 
 
 def suspects_of(path: Path) -> pd.DataFrame:
-    """Return the images of a `labels_to_check.csv`, with `COLUMNS`.
-
-    Raises:
-        ArtifactError: the CSV is missing or damaged, or a path or label cannot be used.
-    """
+    """Return the images of a `labels_to_check.csv`, with `COLUMNS`."""
     frame = files.load_csv(path, ("path", "label"), text=("label", "group", "reason"))
     label = frame.label.map(LABEL_WORDS).map(LABEL_NAMES)
     checks = {"path {path!r} or label {label!r} is unknown": frame.path.isna() | label.isna()}
@@ -56,32 +51,28 @@ def suspects_of(path: Path) -> pd.DataFrame:
 def chosen(judged: pd.DataFrame, audit_share: float, seed: int) -> pd.DataFrame:
     """Return the parts for a person; `drawn` says why each of them is there.
 
-    `passed` and `held` are the numbers of the lot's parts that passed and that did not.
-
-    They are the parts to look at again and a random share of those that passed, at least one if the
-    share is not 0, in a random order; then the images with a `label`, which is suspect. If a
-    whole lot is rejected, one of its parts is looked at again, so that the lot counts.
+    `passed` is the number of the lot's parts that passed. The parts to look at again are mixed with
+    a share of those that passed, at least one if the share is not 0, in a random order; then come
+    the images with a `label`, which is suspect.
     """
     stream = seeding.numpy_stream(seed, "review")
     lot, suspects = judged[judged.label.isna()], judged[judged.label.notna()]
     again, passed = lot[lot.verdict == LOOK_AGAIN], lot[lot.verdict == PASS]
-    again = lot[:1] if again.empty and passed.empty else again
     count = math.ceil(round(audit_share * len(passed), 9))
     audited = passed.iloc[stream.permutation(len(passed))[:count]]
     mixed = pd.concat([again.assign(drawn=LOOK_AGAIN), audited.assign(drawn=AUDIT)])
     mixed = mixed.iloc[stream.permutation(len(mixed))]
     parts = pd.concat([mixed, suspects.assign(drawn=SUSPECT)], ignore_index=True)
-    return parts.assign(passed=len(passed), held=len(lot) - len(passed))
+    return parts.assign(passed=len(passed))
 
 
-def page(model: TrainedModel, parts: pd.DataFrame, **about: Any) -> str:
-    """Return the page of some parts as self-contained HTML.
+def page(model: TrainedModel, parts: pd.DataFrame, **about: str) -> str:
+    """Return the page of some parts, the output of `chosen`, as self-contained HTML.
 
-    `parts` is the output of `chosen`, with the `promised` escape rate, if any, and its `seal`.
-    `about` has the page's `title`, the model in words (`described`), the name of the CSV that it
-    saves (`saved_as`), and a warning (`unlike`), "" if the lots are like those before.
+    `about` has the page's `title`, the model in words (`described`), and the name of the CSV that
+    it saves (`saved_as`).
     """
-    names = [*COLUMNS[1:], "drawn", "score", "verdict", "passed", "held", "promised", "seal"]
+    names = [*COLUMNS[1:], "drawn", "score", "verdict", "passed"]
     shown = parts[names].astype(object)
     rows = shown.where(shown.notna(), "").to_dict("records")
     maps = tqdm(parts.file, "maps", unit="img", disable=None)
@@ -109,10 +100,10 @@ def pictures(model: TrainedModel, file: str) -> dict[str, str]:
     image.thumbnail((LARGEST_PX, LARGEST_PX), Image.Resampling.LANCZOS)
     square, *_ = model.read(file)
     assert square is not None  # what has a score can be read
-    heat = bad_map(model, square)
+    heat = model.bad_map(square)
     faint = "" if heat.max() > 0 else "faint"
     if faint:
-        leaning = bad_map(model, square, signed=True)
+        leaning = model.bad_map(square, signed=True)
         if (inside := leaning != 0).any():  # else outside of the model's mask
             limit = leaning[inside].quantile(0.75)
             heat = (leaning - limit).clamp(min=0) * inside

@@ -1,4 +1,4 @@
-"""Settings of `your_part`: the model that answers, the user's folder, the export."""
+"""Settings of notebook 08: the model that answers, the user's folder, the export."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ from pydantic.dataclasses import dataclass
 
 from helpers.core.rules import STRICT, Text, setting
 from helpers.decisions.settings import LINE_BAD_RATE
-
-MOST_OWN_IMAGES = 200  # of a folder that is asked about; `helpers.score` takes any number
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -21,6 +19,4 @@ class YourPartSettings:
         "", "of your images, subfolders are groups; empty: test images of the run"
     )
     line_bad_rate: float | None = setting(None, LINE_BAD_RATE, gt=0, lt=1)
-    export: Literal["", "openvino", "onnx", "torch"] = setting(
-        "torch", "format of the exported model; empty: none"
-    )
+    export: Literal["", "onnx"] = setting("onnx", "format of the exported model; empty: none")

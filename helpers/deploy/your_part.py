@@ -1,4 +1,4 @@
-"""One part followed from its file to a verdict, then a folder of the user's own."""
+"""Parts of the user's own: which are asked about, their groups, and a picture of some of them."""
 
 from __future__ import annotations
 
@@ -8,22 +8,16 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import torch
 from matplotlib.figure import Figure
-from torch import Tensor
 
 from helpers.core.style import LABEL_NAMES, draw_image, evenly, told_apart
 from helpers.datasets import DataError
-from helpers.datasets.cache import inside
 from helpers.datasets.folder import image_files
 from helpers.deploy.description import VERDICTS
 from helpers.deploy.predictor import TrainedModel
-from helpers.deploy.settings import MOST_OWN_IMAGES
 from helpers.explain import maps
-from helpers.explain.anomaly_maps import anomaly_map
-from helpers.explain.gradcam import grad_cam
-from helpers.training.patchcore import PatchCoreNetwork
 
+MOST_OWN_IMAGES = 200  # of a folder that is asked about; `helpers.predict` takes any number
 FROM_THE_RUN = 48  # test images to ask about if no folder is given
 TICKS = (0.0001, 0.001, 0.01, 0.1, 0.5, 0.9, 0.99, 0.999)  # of the score, on a logit scale
 NO_GROUP, EVERY = "(none)", "all parts"
@@ -36,18 +30,13 @@ def parts_to_ask(split: pd.DataFrame, folder: str) -> pd.DataFrame:
 
     They are images of `folder`, whose subfolders are groups. If it is "", they are test images of
     the run (without a test set, of the first fold) with their `label`. Both are evenly taken.
-
-    Raises:
-        DataError: the folder holds no image.
     """
     if folder:
         root = Path(folder).expanduser()
         if not (there := image_files(root)):
             raise DataError(f"FOLDER={folder!r} holds no image")
         images = [there[place] for place in evenly(len(there), MOST_OWN_IMAGES)]
-        if len(images) < len(there):
-            count = f"{len(images)} of {len(there):,}"
-            print(f"{count} images of {folder} are asked about, evenly taken")
+        print(f"{len(images)} of the {len(there):,} images of {folder} are asked about")
         below = [path.relative_to(root) for path in images]
         ids = [path.with_suffix("").as_posix() for path in below]
         groups = [path.parts[0] if len(path.parts) > 1 else None for path in below]
@@ -56,35 +45,6 @@ def parts_to_ask(split: pd.DataFrame, folder: str) -> pd.DataFrame:
     test = test if len(test) else split[split.split == "val"]
     chosen = test.iloc[evenly(len(test), FROM_THE_RUN)]
     return chosen.reindex(columns=["id", "path", "group", "label"]).reset_index(drop=True)
-
-
-def most_suspicious(answered: pd.DataFrame) -> pd.Series:
-    """Return the part with the highest score.
-
-    Raises:
-        DataError: no part can be read; the message says why the first cannot.
-    """
-    if answered.score.isna().all():
-        first = answered.iloc[0]
-        raise DataError(f"none of the images can be read, e.g. {first.id}: {first.reason}")
-    return answered.loc[answered.score.idxmax()]
-
-
-def bad_map(model: TrainedModel, pixels: np.ndarray, signed: bool = False) -> Tensor:
-    """Return the map (S, S) of the model's first network for "bad".
-
-    It is Grad-CAM's, except for PatchCore: how far each pixel is above the usual score of a good
-    part, in units of that score, and 0 if it is below. Outside of the model's mask it is 0.
-    Values of a `signed` map are negative where a place supports good.
-    """
-    spec, images = model.network.spec, model.prepared([pixels])
-    if isinstance(model.network, PatchCoreNetwork):
-        heat = anomaly_map(model.network, images)[0] - 1
-        heat = heat if signed else heat.clamp(min=0)
-    else:
-        of_layer = spec.feature_layer, spec.feature_maps, signed
-        heat = grad_cam(model.network, images, 1, *of_layer)[0].cpu()
-    return heat * torch.from_numpy(inside(model.facts.region, spec.image_size_px, model.facts.fit))
 
 
 def one_of_each_verdict(answered: pd.DataFrame) -> pd.DataFrame:
@@ -101,42 +61,39 @@ def one_of_each_verdict(answered: pd.DataFrame) -> pd.DataFrame:
 
 
 def journey_figure(model: TrainedModel, parts: pd.DataFrame) -> Figure:
-    """Draw what the network sees of a few parts, maps that are not empty, and below the scores."""
-    pixels = [np.asarray(model.read(str(path))[0]) for path in parts.path]
-    heats = [bad_map(model, image) for image in pixels]
+    """Draw what the network sees of a few parts, their maps, and below the scores."""
     names = [*"ABC"[: len(parts)]]
-    row = [
-        place
-        for name, heat in zip(names, heats, strict=True)
-        for place in (name, f"map of {name}")[: 1 + bool(heat.max() > 0)]
-    ]
+    row = [place for name in names for place in (name, f"map of {name}")]
     figure, axes = plt.subplot_mosaic(
         [row, ["score"] * len(row)],
         figsize=(2.3 * len(row) + 0.5, 4.2),
         height_ratios=[4, 1],
         layout="constrained",
     )
-    for name, part, image, heat in zip(names, parts.itertuples(), pixels, heats, strict=True):
+    for name, part in zip(names, parts.itertuples(), strict=True):
+        pixels = np.asarray(model.read(str(part.path))[0])
         label: Any = getattr(part, "label", None)
         known = f", labelled {LABEL_NAMES[label]}" if pd.notna(label) else ""
-        title = f"{part.id[-20:]}{known}\n{name}: {part.verdict or 'no verdict'}, {part.score:.3f}"
-        draw_image(axes[name], image, title, 11)
-        if heat.max() > 0:
-            maps.draw_overlay(axes[f"map of {name}"], image, heat, f'{name}: map for "bad"')
+        title = f"{str(part.id)[-20:]}{known}\n{name}: {part.verdict or 'no verdict'}"
+        draw_image(axes[name], pixels, f"{title}, {part.score:.3f}", 11)
+        heat = model.bad_map(pixels)
+        maps.draw_overlay(
+            axes[f"map of {name}"], pixels, heat, f"{name}: {maps.map_title(1, heat)}"
+        )
     _draw_scores(axes["score"], model, parts.score.to_numpy(), names)
     figure.legend(loc="outside lower center", borderaxespad=2, ncols=4, frameon=False, fontsize=11)
     return figure
 
 
 def _draw_scores(ax: Any, model: TrainedModel, scores: np.ndarray, names: list[str]) -> None:
-    description = model.description
-    limits = [description.pass_below, description.reject_from] if description else []
+    about = model.description
+    limits = [about.pass_below, about.reject_from] if about else []
     limits = [limit for limit in limits if limit < 1]  # a score is below 1
     all_of = np.clip([*limits, *scores], 2 * TICKS[0], 1 - 2 * TICKS[0])
     limits, places = all_of[: len(limits)].tolist(), all_of[len(limits) :]
     ends = min(*all_of, 0.02) / 2, (1 + max(*all_of, 0.98)) / 2  # all is seen
-    if description:
-        below, above = told_apart(description.pass_below, description.reject_from)
+    if about:
+        below, above = told_apart(about.pass_below, about.reject_from)
         ranges, edges = (f": below {below}", "", f": from {above}"), [ends[0], *limits, ends[1]]
         for verdict, words, low, high in zip(VERDICTS, ranges, edges, edges[1:], strict=False):
             ax.axvspan(low, high, color=COLOURS[verdict], alpha=0.5, lw=0, label=verdict + words)
@@ -168,10 +125,9 @@ def by_group(answered: pd.DataFrame) -> pd.DataFrame:
         "Look again": answered.verdict == LOOK_AGAIN,
         "Reject": rejected,
         "Unreadable": answered.reason != "",
-        "Bad expected among passed": answered.probability.where(passed, 0.0),
     }
-    if answered.probability.isna().all():  # the threshold of good parts alone gives none
-        del columns["Bad expected among passed"]
+    if answered.probability.notna().any():  # the threshold of good parts alone gives none
+        columns["Bad expected among passed"] = answered.probability.where(passed, 0.0)
     if "label" in answered and answered.label.notna().all():
         bad = answered.label == 1
         columns["Bad"] = bad & (answered.verdict != "")

@@ -1,18 +1,31 @@
-"""The command that answers for a few images: its table, its maps, and what it says on errors."""
+"""The command that answers for a few images or any number: the same bytes after a kill."""
 
+import functools
+import multiprocessing
+import os
+import signal
+import time
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
+import torch
 from PIL import Image
 
 import helpers
 from helpers import datasets
-from helpers.commands import cli
+from helpers.commands import cli, predict
 from helpers.core import paths
 from helpers.datasets.settings import SplitSettings
-from helpers.deploy.description import NAME
-from helpers.runs.parts import DEMO_FOLDER
+from helpers.deploy.description import NAME, read_description
+from helpers.deploy.predictor import TrainedModel
+from helpers.models import backbones
+from helpers.runs.scores import read_models
+from helpers.runs.opened import DEMO_FOLDER
+from tests.datasets.test_cache import noise, save
+
+start = functools.partial(cli.start, "predict")
 
 
 @pytest.fixture
@@ -21,7 +34,7 @@ def parts(described_run, described):
 
 
 def test_it_prints_a_line_for_each_image_and_the_promise(parts, capsys):
-    assert cli.start("predict", [*parts, "--model", "t"]) == 0
+    assert start([*parts, "--model", "t"]) == 0
     out = capsys.readouterr().out.splitlines()
     model = helpers.load_model("t")
     expected = model.predict(parts)
@@ -40,19 +53,19 @@ def test_a_folder_stands_for_its_images_and_what_cannot_be_read_is_named(parts, 
         Image.open(part).save(folder / f"{number}.png")
     Image.open(parts[0]).rotate(90).save(folder / f"2{'long' * 50}.png")
     (folder / "part.webp").touch()
-    assert cli.start("predict", [str(folder), parts[0], "--model", "t"]) == 0
+    assert start([str(folder), parts[0], "--model", "t"]) == 0
     out = capsys.readouterr().out
     assert all(str(folder / f"{number}.png") in out for number in range(2))
     assert f"{folder}/2longl" in out and "...longlonglonglong.png" in out and "long" * 17 not in out
     assert "left out: other files and links to folders: 1 (.webp)\n" in out
-    assert cli.start("predict", [parts[0], "gone.png", parts[1], "--model", "t"]) == 1
+    assert start([parts[0], "gone.png", parts[1], "--model", "t"]) == 1
     said = capsys.readouterr()
     assert said.err.startswith("error: gone.png") and said.err.count("\n") == 1
     assert all(part in said.out for part in parts) and "gone" not in said.out
     (tmp_path / "empty").mkdir()
-    assert cli.start("predict", [str(tmp_path / "empty"), parts[0], "--model", "t"]) == 1
+    assert start([str(tmp_path / "empty"), parts[0], "--model", "t"]) == 1
     assert f"error: {tmp_path / 'empty'}" in capsys.readouterr().err
-    assert cli.start("predict", [parts[0], "--model", "t", "--maps", parts[1]]) == 1
+    assert start([parts[0], "--model", "t", "--maps", parts[1]]) == 1
     assert f"--maps {parts[1]} is a file" in capsys.readouterr().err
 
 
@@ -61,7 +74,7 @@ def test_a_name_that_is_not_in_utf8_is_refused_in_one_line(parts, tmp_path, caps
     odd.parent.mkdir()
     Image.open(parts[0]).save(odd)
     for given in (odd, odd.parent):
-        assert cli.start("predict", [parts[0], str(given), "--model", "t"]) == 1
+        assert start([parts[0], str(given), "--model", "t"]) == 1
         said = capsys.readouterr()
         assert said.out == ""
         assert said.err.endswith("caf\\udce9.png': the name is not in UTF-8; rename it\n")
@@ -69,7 +82,7 @@ def test_a_name_that_is_not_in_utf8_is_refused_in_one_line(parts, tmp_path, caps
 
 def test_without_thresholds_there_are_scores_and_a_remark(described, parts, capsys):
     (described.trainings("net") / NAME).unlink()
-    assert cli.start("predict", [*parts, "--model", "t/net"]) == 0
+    assert start([*parts, "--model", "t/net"]) == 0
     out = capsys.readouterr().out
     assert "no verdicts: " in out and "nan" not in out.lower()
     assert f"{helpers.load_model('t').predict(parts).score[0]:.4f}" in out
@@ -77,7 +90,7 @@ def test_without_thresholds_there_are_scores_and_a_remark(described, parts, caps
 
 def test_the_demo_comes_with_a_network_images_and_a_licence(capsys):
     assert sum(file.stat().st_size for file in DEMO_FOLDER.iterdir()) < 1e6
-    assert cli.start("predict", ["--model", "demo"]) == 0
+    assert start(["--model", "demo"]) == 0
     *lines, labels, promise = capsys.readouterr().out.splitlines()
     cells = [line.split(maxsplit=3) for line in lines[1:]]
     verdicts = [(Path(file).stem, verdict) for file, _, _, verdict in cells]
@@ -92,10 +105,10 @@ def test_the_demo_comes_with_a_network_images_and_a_licence(capsys):
 
 
 def test_only_the_demo_has_images_of_its_own_and_a_run_may_have_its_name(described, capsys):
-    assert cli.start("predict", ["--model", "t"]) == 1
+    assert start(["--model", "t"]) == 1
     assert "name the images" in capsys.readouterr().err
     described.root.rename(described.root.with_name("demo"))
-    assert cli.start("predict", ["--model", "demo"]) == 1
+    assert start(["--model", "demo"]) == 1
     assert "name the images" in capsys.readouterr().err
 
 
@@ -106,9 +119,196 @@ def test_maps_are_written_for_each_image_that_can_be_read(parts, tmp_path, capsy
     maps = tmp_path / "maps"
     images = [*parts, "gone.png", str(same), str(priced)]
     command = [*images, "--model", "t", "--maps", str(maps)]
-    assert cli.start("predict", command) == 1
+    assert start(command) == 1
     names = ["000_bad00.png", "001_good00.png", "002_bad00.png", "003_$1_$.png"]
     assert sorted(path.name for path in maps.iterdir()) == names
     pictures = [np.asarray(Image.open(maps / name).convert("RGB")) for name in names]
     assert all(picture.std() > 10 for picture in pictures)
     assert f"4 map(s) in {maps}" in capsys.readouterr().out
+
+
+def make_model(path: Path, seed: int = 0) -> Path:
+    """Save an untrained two-layer CNN."""
+    torch.manual_seed(seed)
+    backbones.save_model(path, backbones.build(backbones.spec_of("cnn", 2, 16)), precision="no")
+    return path
+
+
+def command(folder: Path, *more: str, out: str = "scores.csv") -> list[str]:
+    """Return the arguments that score `folder`/parts into `folder`/scores.csv."""
+    given = [str(folder / "parts"), "--model", str(folder / "m.safetensors")]
+    return [*given, "--out", str(folder / out), *more]
+
+
+def scores(folder: Path, name: str = "scores.csv") -> pd.DataFrame:
+    """Return the answers by the path below the folder of images."""
+    frame = pd.read_csv(folder / name, keep_default_na=False)
+    return frame.set_index(frame.path.str.removeprefix(f"{folder}/parts/"))
+
+
+@pytest.fixture
+def many(tmp_path, parts_folder, monkeypatch) -> Path:
+    """120 images and a model; 16 are answered together."""
+    monkeypatch.setattr(predict, "TOGETHER", 16)
+    make_model(tmp_path / "m.safetensors")
+    return tmp_path
+
+
+@pytest.fixture
+def counted(monkeypatch):
+    """How many images were scored by each call."""
+    counts, plain = [], TrainedModel.answers
+
+    def answers(self, images):
+        images = list(images)
+        counts.append(len(images))
+        return plain(self, images)
+
+    monkeypatch.setattr(TrainedModel, "answers", answers)
+    return counts
+
+
+def test_a_csv_of_answers_is_that_of_the_package_and_names_what_cannot_be_read(many, capsys):
+    root = many / "parts"
+    (root / "bad" / "empty.png").write_bytes(b"")
+    os.mkfifo(root / "pipe.png")  # reading it would never end
+    frames = [Image.fromarray(np.full((40, 40), value, np.uint8)) for value in (10, 200)]
+    frames[0].save(root / "two.tif", save_all=True, append_images=frames[1:])
+    assert start(command(many)) == 1
+    said = capsys.readouterr()
+    assert "121 scored, 2 unreadable" in said.out and "1 file(s) have several pages" in said.out
+    found = scores(many)
+    assert found.columns.tolist() == ["path", "id", "defect_score", "reason"]  # no thresholds
+    assert found.id["bad/bad00.png"] == "bad/bad00"
+    assert found.reason["bad/empty.png"] == "the file is empty (0 bytes)"
+    assert found.reason["pipe.png"] == "not a file"
+    readable = found[found.reason == ""]
+    expected = helpers.load_model(many / "m.safetensors").predict(readable.path.tolist())
+    np.testing.assert_allclose(readable.defect_score.astype(float), expected.score, rtol=1e-6)
+
+
+def test_a_csv_lists_images_by_id_also_the_answers_of_another_call(many, capsys):
+    lines = f"7,parts/bad/bad00.png\n008,{many}/parts/good/good00.png\n9,gone.png\n"
+    (many / "list.csv").write_text(f"id,path\n{lines}", encoding="utf-8-sig")
+    given = command(many)[1:3]
+    assert start([str(many / "list.csv"), *given, "--out", str(many / "a.csv")]) == 1
+    table = pd.read_csv(many / "a.csv", dtype=str, keep_default_na=False)
+    assert table.id.tolist() == ["7", "008", "9"]
+    assert table.reason.tolist() == ["", "", "No such file or directory"]
+    assert start([str(many / "a.csv"), *given, "--out", str(many / "b.csv")]) == 1
+    assert (many / "b.csv").read_bytes() == (many / "a.csv").read_bytes()
+    for line, culprit in ((",x.png", "line 2: id is empty"), ("1,a\\b.png", "write / instead of")):
+        (many / "list.csv").write_text(f"id,path\n{line}\n")
+        assert start([str(many / "list.csv"), *given]) == 1
+        assert culprit in capsys.readouterr().err
+
+
+def _slow_call(arguments: list[str]) -> None:
+    """A process that is slow enough to be killed in between: 1 ms more for each image."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # the tests may run behind an &
+    predict.TOGETHER, plain = 16, TrainedModel.read
+    TrainedModel.read = lambda *given: (time.sleep(0.001), plain(*given))[1]
+    raise SystemExit(start(arguments))
+
+
+def test_killed_three_times_it_ends_with_the_bytes_of_a_call_left_alone(many, counted):
+    (many / "parts" / "bad" / "broken.png").write_text("not an image")
+    arguments, progress = command(many), many / "scores.csv.progress"
+    processes = multiprocessing.get_context("forkserver")  # torch is imported once
+    processes.set_forkserver_preload([__name__])
+    for kill in (signal.SIGKILL, signal.SIGINT, signal.SIGKILL):
+        before = progress.read_bytes() if progress.exists() else b""
+        process = processes.Process(target=_slow_call, args=(arguments,))
+        process.start()
+        while process.is_alive() and (
+            not progress.exists() or progress.read_bytes().count(b"\n") == before.count(b"\n")
+        ):
+            time.sleep(0.002)
+        os.kill(process.pid, kill)
+        process.join()
+        assert process.exitcode == (130 if kill == signal.SIGINT else -kill)
+        assert not (many / "scores.csv").exists()
+    with progress.open("a") as handle:
+        handle.write('\n["a line of which the kill left ha')
+    assert start(arguments) == 1 and sum(counted) < 121
+    assert start(command(many, out="whole.csv")) == 1
+    assert (many / "scores.csv").read_bytes() == (many / "whole.csv").read_bytes()
+    assert len(scores(many)) == 121 and scores(many).index.is_unique
+
+
+def test_images_that_were_replaced_are_scored_again_even_with_equal_size_and_time(many, counted):
+    image = many / "parts" / "bad" / "bad00.png"
+    Image.fromarray(np.full((40, 40), 10, np.uint8)).save(image, compress_level=0)
+    stamp = image.stat()
+    assert start(command(many)) == 0
+    before = scores(many)
+    counted.clear()
+    assert start(command(many)) == 0 and counted == []
+    Image.fromarray(np.full((40, 40), 240, np.uint8)).save(image, compress_level=0)
+    os.utime(image, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
+    assert (image.stat().st_size, image.stat().st_mtime_ns) == (stamp.st_size, stamp.st_mtime_ns)
+    assert start(command(many)) == 0 and counted == [16]
+    changed = scores(many).defect_score != before.defect_score
+    assert changed[changed].index.tolist() == ["bad/bad00.png"]
+
+
+def test_answers_of_another_version_of_the_package_are_not_reused(many, counted, monkeypatch):
+    assert start(command(many)) == 0
+    counted.clear()
+    monkeypatch.setattr(helpers, "__version__", "9.9")
+    assert start(command(many)) == 0 and sum(counted) == 120
+
+
+def test_scores_of_another_model_or_of_other_images_stay(many, capsys):
+    assert start(command(many)) == 0
+    before = (many / "scores.csv").read_bytes()
+    make_model(many / "m.safetensors", seed=1)
+    (many / "parts2").mkdir()
+    save(many / "parts2" / "a.png", noise(1, 20, 20))
+    other = command(many)
+    other[0] = str(many / "parts2")
+    (many / "own.csv").write_text("precious")
+    for given, culprit in (
+        (command(many), "scores.csv has scores of other model"),
+        (command(many, "--precision", "bf16"), "scores.csv has scores of other model"),
+        (command(many, out="own.csv"), "own.csv exists already"),
+        (command(many, out="parts2"), "is a folder"),
+    ):
+        assert start(given) == 1
+        assert culprit in capsys.readouterr().err
+    make_model(many / "m.safetensors")
+    assert start(other) == 1
+    assert "has scores of other images" in capsys.readouterr().err
+    assert (many / "scores.csv").read_bytes() == before
+    assert (many / "own.csv").read_text() == "precious"
+
+
+def test_a_described_model_scores_the_images_of_its_run_as_the_run_did(
+    described, described_run, tmp_path, capsys
+):
+    out = tmp_path / "scores.csv"
+    given = [str(described_run / "parts"), "--model", "t/net", "--out", str(out)]
+    assert start(given) == 0
+    found = pd.read_csv(out, keep_default_na=False)
+    names = ["path", "id", "defect_score", "probability", "verdict", "reason"]
+    assert found.columns.tolist() == names
+    test = read_models(described)["net"].test
+    by_name = found.set_index(found.id.map(os.path.basename)).defect_score
+    np.testing.assert_allclose(
+        by_name[test.id.map(os.path.basename)], test.defect_score, rtol=0, atol=1e-6
+    )
+    description = read_description(described.trainings("net"))
+    assert found.verdict.tolist() == description.verdicts(found.defect_score).tolist()
+    assert found.verdict.nunique() > 1 and description.promise in capsys.readouterr().out
+    out.with_name("scores.csv.progress").unlink(), out.unlink()
+    assert start([*given, "--bits", "12"]) == 0
+    assert "verdict" not in pd.read_csv(out) and "no verdicts" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["", "gone", "t/gone"])
+def test_a_model_that_is_not_there_is_named(described, parts, capsys, name):
+    assert start([*parts, "--model", name]) == 1
+    said = capsys.readouterr().err
+    assert f"the model '{name}' is missing" in said and said.rstrip().endswith(
+        ("there are: t", "net")
+    )

@@ -9,6 +9,8 @@ import pytest
 
 from helpers.core import files
 from helpers.core.members import Member
+from helpers.decisions import decision
+from helpers.decisions.settings import DecisionSettings
 from helpers.deploy import description as descriptions
 from helpers.deploy.description import NAME, Description, read_description, sealed
 from helpers.models.record import Model
@@ -47,7 +49,25 @@ def test_a_network_is_described_with_its_point_and_how_it_reads_images(tmp_path,
     assert found.val_auc == pytest.approx(7 / 8) and found.temperature == 1.5
     assert found.checkpoints == {path.name: files.file_digest(path) for path in paths}
     assert found.weights == ""  # random ones
-    assert found.seal == found.promise_digest
+    assert found.seal == found.digest
+
+
+def test_good_parts_alone_promise_no_escape_rate_and_say_how_many_of_them_are_stopped(
+    tmp_path, scored
+):
+    save_described(tmp_path, small_models(1))
+    val = scored.val.assign(label=pd.array([0] * 6, dtype="Int64"))
+    alone = dataclasses.replace(scored, val=val, test=val)
+    settings = DecisionSettings(max_overkill_rate=0.5)
+    point = decision.good_alone(alone, settings).iloc[0]
+    origin = {name: CONTENT[name] for name in ("run", "is_smoke", "dataset", "attribution")}
+    origin |= {"images_digest": "i", "split_digest": "s"}
+    paths = [tmp_path / "seed0.safetensors"]
+    found = descriptions.describe(alone, point, None, paths, **origin)
+    assert found.promised_escape_rate is None and found.held_out_bad_parts == 0
+    stopped = (val.defect_score >= point.threshold).mean()
+    assert found.overkill_rate == pytest.approx(stopped) and stopped > 0
+    assert "escape" not in found.promise and "%" not in found.promise
 
 
 def test_a_verdict_changes_exactly_at_the_thresholds(description):
@@ -61,8 +81,8 @@ def test_a_verdict_changes_exactly_at_the_thresholds(description):
 def test_the_promise_names_the_rate_and_the_number_of_bad_parts(description):
     few = {"promised_escape_rate": 1 / 11, "held_out_bad_parts": 10}
     said = sealed(dataclasses.replace(description, **few)).promise
-    assert "9.1 %" in said and "10 bad parts" in said and "too few" in said
-    assert " 1 %" in description.promise and "too few" not in description.promise
+    assert "at most 9.1 %" in said and "(1 % asked, 10 bad parts held out)" in said
+    assert "at most 1 %" in description.promise
 
 
 @pytest.mark.parametrize(
@@ -73,6 +93,8 @@ def test_the_promise_names_the_rate_and_the_number_of_bad_parts(description):
         {"caveat": "None."},
         {"overkill_rate": 0.01},
         {"region": "0,0,8,8"},
+        {"temperature": 9.0},
+        {"views": 1},
     ],
 )
 def test_thresholds_that_were_edited_by_hand_promise_nothing(tmp_path, change):

@@ -1,6 +1,7 @@
 """A trained model's answers for new images, of any kind."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,8 +13,9 @@ from helpers.datasets import DataError
 from helpers.deploy import predictor
 from helpers.deploy.description import NAME
 from helpers.models import backbones
+from helpers.models.spec import Facts
 from helpers.training.inference import ScoresError
-from helpers.training.patchcore import MemoryBank, network_of
+from helpers.training.patchcore import MemoryBank, PatchCoreNetwork, network_of
 from tests.datasets.test_cache import TURNED, noise, save
 from tests.deploy_run import save_described, small_models
 
@@ -53,10 +55,10 @@ def test_a_path_an_array_and_a_picture_get_the_same_score(model, parts):
     assert len(model.predict([])) == 0
 
 
-def test_many_images_are_answered_in_order_and_read_few_at_a_time(model, monkeypatch):
+def test_many_images_are_answered_in_order_and_read_few_at_a_time(model):
     images = [np.full((8, 8), value, np.uint8) for value in range(200)]
     expected = model.scores([model.read(image)[0] for image in images])
-    monkeypatch.setattr(predictor, "at_once", lambda size_px: 16)
+    model.at_once = 16
     taken = []
     answers = model.answers(taken.append(1) or image for image in images)
     first = next(answers)
@@ -122,3 +124,15 @@ def test_a_score_that_is_no_number_names_the_image_and_a_way_out(opened, parts, 
     with pytest.raises(ScoresError, match=str(parts[0])) as found:
         model.predict(parts[0])
     assert ("--precision no" in str(found.value)) == (model.scorers[0].precision != "no")
+
+
+def test_the_map_of_patchcore_starts_at_the_usual_score_of_a_good_part(monkeypatch):
+    network = PatchCoreNetwork.__new__(PatchCoreNetwork)
+    object.__setattr__(network, "spec", SimpleNamespace(image_size_px=2))
+    model = SimpleNamespace(network=network, prepared=lambda images: None, facts=Facts())
+    heat = torch.tensor([[[0.2, 1.0], [1.5, 3.0]]])
+    monkeypatch.setattr(predictor, "anomaly_map", lambda *_: heat)
+    bad_map = predictor.TrainedModel.bad_map
+    assert bad_map(model, None).tolist() == [[0.0, 0.0], [0.5, 2.0]]
+    signed = bad_map(model, None, signed=True)
+    torch.testing.assert_close(signed, torch.tensor([[-0.8, 0.0], [0.5, 2.0]]))

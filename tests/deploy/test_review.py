@@ -29,7 +29,7 @@ def test_a_share_of_the_passed_parts_at_least_one_is_audited(passed, share, audi
     parts = review.chosen(judged(30, passed), share, seed=0)
     drawn = [(parts.drawn == kind).sum() for kind in ("look again", "audit", "suspect label")]
     assert drawn == [30, audits, 3] and (parts.drawn[-3:] == "suspect label").all()
-    assert (parts.passed == passed).all() and (parts.held == 35).all()
+    assert (parts.passed == passed).all()
     assert set(parts.verdict[parts.drawn == "audit"]) <= {"pass"}
 
 
@@ -72,10 +72,10 @@ def test_a_map_on_which_nothing_supports_bad_shows_the_quarter_that_supports_goo
     support, overlays = torch.arange(-1025.0, -1).reshape(32, 32), []
     support[0] = 0  # outside of a mask
 
-    def bad_map(_model, _pixels, signed=False):
+    def bad_map(_pixels, signed=False):
         return support.clone() if signed else support.clamp(min=0)
 
-    monkeypatch.setattr(review, "bad_map", bad_map)
+    monkeypatch.setattr(model, "bad_map", bad_map)
     monkeypatch.setattr(
         review, "overlay_of", lambda heat, _: overlays.append(heat) or Image.new("L", (1, 1))
     )
@@ -95,8 +95,7 @@ def test_the_page_allows_its_own_script_alone_and_no_text_gets_out_of_its_data(t
     Image.fromarray(np.zeros((2400, 600), np.uint8)).save(tmp_path / "a.png")
     parts = pd.DataFrame({"file": [str(tmp_path / "a.png")], "path": name, "score": 0.5})
     parts = parts.assign(group=name, label=None, remark=None, drawn="audit", verdict="", passed=1)
-    parts = parts.assign(held=0, promised=None, seal="")
-    about = {"title": name, "described": name, "saved_as": "a.csv", "unlike": name}
+    about = {"title": name, "described": name, "saved_as": "a.csv"}
     text = review.page(model, parts, **about)
     assert text.count("<script") == text.count("</script") == 2 and "<!--" not in text
     data, script = re.findall(r"<script[^>]*>(.*?)</script>", text, re.S)

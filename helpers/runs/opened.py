@@ -1,0 +1,222 @@
+"""Open the trained networks of a run: to look into (06), describe (07), and use them (08).
+
+A name is RUN/MODEL, a run, a model's folder or a checkpoint:
+
+    open_model("elpv-quick/fbp")
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict
+from pathlib import Path
+
+import pandas as pd
+
+from helpers.core import files, metrics, paths
+from helpers.core.members import CALIBRATION_FOLD
+from helpers.core.paths import RunPaths
+from helpers.core.style import percent_up, told_apart
+from helpers.decisions.mistakes import judged_parts
+from helpers.deploy import predictor
+from helpers.deploy.description import NAME, RULE, backbone_of, describe, read_description
+from helpers.deploy.predictor import Opened
+from helpers.explain.anomaly_maps import AnomalyMaps
+from helpers.explain.subject import Subject, make_subject
+from helpers.models import backbones
+from helpers.models.record import Model
+from helpers.results import results_table
+from helpers.results.predictions import Scored, chosen
+from helpers.runs.record import load_run
+from helpers.runs.run import Run
+from helpers.runs.scores import read_models
+from helpers.runs.source import images_of, split_of
+from helpers.training.patchcore import PatchCoreNetwork
+
+DEMO = "demo"  # names the network that comes with the package
+DEMO_FOLDER = Path(predictor.__file__).with_name(DEMO)
+PATCHCORE = "patchcore"  # its maps are not Grad-CAM's
+DEPLOYED = (None, CALIBRATION_FOLD)  # folds that the deployed trainings have not seen
+
+
+def open_model(name: str | Path) -> Opened:
+    """Load the checkpoints that belong to a name, and their description.
+
+    A name is a model's folder, one checkpoint in it, a run's folder, or RUN or RUN/MODEL in
+    data/runs. A run gives its best network; see `best_described`. "demo" is the network that comes
+    with the package, unless a run has this name.
+
+    Raises:
+        ArtifactError: nothing has that name, the run has several models and none is described, or
+            a file is damaged.
+    """
+    path = _find(name)
+    trainings = checkpoints(path) if path.is_dir() else [path]
+    if not trainings:
+        raise files.ArtifactError(f"{name}: the folder has no checkpoint such as seed0.safetensors")
+    return predictor.open_model(trainings)
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """Return the checkpoints of a model that are deployed, the first seed's first.
+
+    For a cross-fitted model these are the trainings that have not seen the calibration fold.
+    `folder` is `checkpoints/<model>`. It may hold trainings of an earlier call; the run's record
+    names the current ones. Without a record the names of the files decide. The list is empty if
+    there is no checkpoint (SVM, ensemble).
+    """
+    models = load_run(RunPaths(os.fspath(folder.absolute().parent.parent))).get("models", {})
+    if folder.name in models:
+        members = Model.from_json(models[folder.name]["model"]).members
+        deployed = [member for member in members if member.fold in DEPLOYED]
+        named = [folder / paths.checkpoint_name(*member) for member in deployed]
+        return named if named and named[0].is_file() else []
+    there = sorted(folder.glob("seed*.safetensors"))
+    return [path for path in there if path.stem.partition("_")[2] in ("", "fold0")]
+
+
+def _find(name: str | Path) -> Path:
+    run, _, model = os.fspath(name).partition("/")
+    root = RunPaths(run).root
+    if name == DEMO and not root.exists():
+        return DEMO_FOLDER
+    path = root / "checkpoints" / model if model else root
+    path = path if path.is_dir() and run else Path(name).expanduser()
+    if not path.exists() or not os.fspath(name):
+        there = run and networks(root)
+        there = there or [p.parent.name for p in paths.runs_root().glob("*/run.json")]
+        known = f"; there are: {', '.join(sorted(there))}" if there else ""
+        raise files.ArtifactError(
+            f"the model {os.fspath(name)!r} is missing: give a model's folder, a checkpoint, RUN "
+            f"or RUN/MODEL{known}"
+        )
+    if not (path / "run.json").is_file():
+        return path
+    names = networks(path)
+    if not (best := best_described(path)) and len(names) != 1:
+        raise files.ArtifactError(
+            f"{name} does not say which network is the best before notebook 07 has been run: name "
+            f"one (there are: {', '.join(names) or 'none'})"
+        )
+    return best or path / "checkpoints" / names[0]
+
+
+def best_described(root: Path) -> Path | None:
+    """Return the folder of a run's network with the best validation AUC, of those described.
+
+    Cross-fitted networks come first, as in `results_table.best_model`. None if notebook 07 has
+    described none.
+    """
+    folders = [root / "checkpoints" / name for name in networks(root)]
+    described = {folder: about for folder in folders if (about := read_description(folder))}
+    ranks = {f: (d.calibration_fold is not None, d.val_auc or 0) for f, d in described.items()}
+    return max(ranks, key=lambda folder: ranks[folder], default=None)
+
+
+def networks(root: Path) -> list[str]:
+    """Return the names of a run's models that have checkpoints and predictions, sorted."""
+    folders = sorted((root / "checkpoints").glob("*/"))
+    made = [f for f in folders if (root / "predictions" / f"{f.name}.csv").is_file()]
+    return [folder.name for folder in made if checkpoints(folder)]
+
+
+def network_for(run_paths: RunPaths, wanted: str = "", but: str = "") -> tuple[str, Scored] | None:
+    """Return name and scores of the network `wanted`, or of the best on validation except `but`.
+
+    A model without a network (an SVM, an ensemble) is replaced by the best that has one, and a line
+    says so. If the run has none, a line says that, and None is returned.
+
+    Raises:
+        SettingsError: there is no such model.
+    """
+    scored = read_models(run_paths)
+    ranked = sorted(scored, key=lambda name: _rank(scored[name]))
+    first = chosen(scored, wanted) if wanted else ranked[0]
+    there = [name for name in (first, *ranked) if checkpoints(run_paths.trainings(name))]
+    name = next((name for name in there if name != but), None)
+    if name is None:
+        print("no network has been trained in this run: notebook 03 or 05 trains one")
+        return None
+    if wanted and name != first:
+        print(f"{scored[first].title} is not a network here: {scored[name].title} takes its place")
+    return name, scored[name]
+
+
+def _rank(scored: Scored) -> tuple[int, float]:
+    """Return a sort key: the most validation images first, then the best AUC."""
+    labels, scores = scored.labels_scores("val")
+    return -len(labels), -metrics.roc_auc(labels, scores) if labels.any() else 0
+
+
+def open_subject(run_paths: RunPaths, wanted: str = "") -> Subject | None:
+    """Return a network (see `network_for`) with the parts that it scored, for `helpers.explain`."""
+    if not (found := network_for(run_paths, wanted, but=PATCHCORE)):
+        return None
+    name, scored = found
+    model = backbones.load_model(checkpoints(run_paths.trainings(name))[0])
+    source, split = (*scored.members, scored)[0], split_of(run_paths)
+    images = images_of(run_paths, split, model.spec.image_size_px)
+    bad_rate = results_table.training_bad_rate(split)  # the results table's rule
+    threshold = metrics.most_accurate_threshold(*source.labels_scores("val"), bad_rate)
+    averaged = f", first of {scored.model.averaged}" if scored.model.averaged else ""
+    parts = judged_parts(source, split)
+    return make_subject(model, images, parts, threshold, scored.model.title + averaged)
+
+
+def open_anomaly_maps(run_paths: RunPaths) -> AnomalyMaps | None:
+    """Open the run's PatchCore; return None if it has none.
+
+    The first memory is that of fold 0: it has seen neither validation nor test images.
+    """
+    is_there = run_paths.predictions(PATCHCORE).is_file()  # else it is of another split
+    if not is_there or not (there := checkpoints(run_paths.trainings(PATCHCORE))):
+        print("there is no PatchCore in this run: notebook 02 makes its maps possible")
+        return None
+    model = backbones.load_model(there[0])
+    assert isinstance(model, PatchCoreNetwork)
+    size_px = model.spec.image_size_px
+    return AnomalyMaps(model, images_of(run_paths, split_of(run_paths), size_px))
+
+
+def describe_models(
+    run: Run, scored: dict[str, Scored], points: pd.DataFrame, calibrated: pd.DataFrame
+) -> pd.DataFrame:
+    """Write model.json for each network, and return a row of text per network, the best first.
+
+    The `points` are `decision.operating_table` of the models as they are deployed
+    (`Scored.deployed`), or `decision.good_alone` of PatchCore. `calibrated` is
+    `decision.calibration_table` of the same; without rows there is no probability.
+    """
+    points = points[(points.rule == RULE) & (points.side == "val")].set_index("model")
+    # a usual good part has logit 0 by PatchCore: no temperature makes its scores probabilities
+    temperature = calibrated.set_index("model").temperature.drop(PATCHCORE, errors="ignore")
+    content = load_run(run.paths)
+    kind, colon, place = content.get("dataset", "").partition(":")
+    origin = {
+        "run": run.paths.name,
+        "is_smoke": run.is_smoke,
+        "dataset": f"{kind}{colon}{Path(place).name}",  # not where it was on this machine
+        "images_digest": run.images().digest,
+        "split_digest": content.get("split", ""),
+        "attribution": run.source.get("attribution", ""),
+    }
+    rows = []
+    for name in sorted(scored, key=lambda name: _rank(scored[name])):
+        folder, point = run.paths.trainings(name), points.loc[name]
+        if not (trainings := checkpoints(folder)):
+            continue  # not a network
+        maker = content.get("models", {}).get(name, {}).get("stage")
+        stage = content["stages"][maker] if maker else {}
+        both = (stage.get(key, "").split(", ") for key in ("backbone", "weights"))
+        backbone = backbone_of(backbones.load_model(trainings[0]))
+        weights = dict(zip(*both, strict=False)).get(backbone, stage.get("weights", ""))
+        about = describe(
+            scored[name], point, temperature.get(name), trainings, weights=weights, **origin
+        )
+        files.save_json(run.output(folder / NAME), asdict(about))
+        limits = told_apart(point.threshold, point.reject_threshold)
+        row = {"Model": about.title, "Call it": f"{run.paths.name}/{name}"}
+        row |= {"Pass below / reject from": " / ".join(limits)}
+        promised = about.promised_escape_rate
+        rows.append(row | {"Escapes promised": f"{percent_up(promised)} %" if promised else "none"})
+    return pd.DataFrame(rows)
