@@ -21,8 +21,8 @@ from helpers.datasets.settings import SplitSettings
 from helpers.deploy.description import NAME, read_description
 from helpers.deploy.predictor import TrainedModel
 from helpers.models import backbones
-from helpers.runs.scores import read_models
 from helpers.runs.opened import DEMO_FOLDER
+from helpers.runs.scores import read_models
 from tests.datasets.test_cache import noise, save
 
 start = functools.partial(cli.start, "predict")

@@ -1,24 +1,16 @@
-"""Grad-CAM: against pytorch-grad-cam, by hand, and without a trace in the model."""
+"""Grad-CAM: against captum, by hand, and without a trace in the model."""
 
 import copy
 
-import numpy as np
 import pytest
 import timm
 import torch
-from pytorch_grad_cam import GradCAM
-from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+from captum.attr import LayerAttribution, LayerGradCam
 from torch import nn
 from torchvision.models import SwinTransformer, resnet18
 
 from helpers.explain import gradcam
 from helpers.models.spec import ModelSpec
-
-
-def stretched(maps):
-    """Return each map from 0 to 1, as the oracle gives them; a constant one is 0."""
-    low, high = maps.amin((1, 2), keepdim=True), maps.amax((1, 2), keepdim=True)
-    return (maps - low) / torch.where(high > low, high - low, 1)
 
 
 class Branches(nn.Module):
@@ -61,14 +53,15 @@ def images(n=3, size=64, seed=1):
 
 
 def oracle(model, layer, x, target_class):
-    """Return maps by pytorch-grad-cam, from 0 to 1, of a copy without in-place ReLUs: they would
-    change the feature maps that it has kept, but not their gradient."""
+    """Return maps by captum, of a copy without in-place ReLUs: they would change the feature maps
+    that it has kept, but not their gradient."""
     model = copy.deepcopy(model)
     for module in model.modules():
         if isinstance(module, nn.ReLU):
             module.inplace = False
-    with GradCAM(model, [model.get_submodule(layer)]) as cam:
-        return cam(x, [ClassifierOutputTarget(target_class)] * len(x))
+    cam = LayerGradCam(model, model.get_submodule(layer))
+    coarse = cam.attribute(x, target=target_class, relu_attributions=True)
+    return LayerAttribution.interpolate(coarse, x.shape[2:], "bilinear")[:, 0].detach()
 
 
 @pytest.mark.parametrize("target_class", [0, 1])
@@ -77,39 +70,51 @@ def oracle(model, layer, x, target_class):
     [(lambda: resnet18(num_classes=2), "layer4")]
     + [(Branches, layer) for layer in ("join", "wide", "stem.1", "narrow")],
 )
-def test_maps_agree_with_pytorch_grad_cam(make, layer, target_class):
+def test_maps_agree_with_captum(make, layer, target_class):
     model, x = seeded(make), images(size=96)
     maps = gradcam.grad_cam(model, x, target_class, layer)
-    expected = oracle(model, layer, x, target_class)
-    np.testing.assert_allclose(stretched(maps), expected, rtol=0, atol=1e-5)
+    torch.testing.assert_close(maps, oracle(model, layer, x, target_class))
 
 
-def swin():
-    sizes = {"embed_dim": 8, "depths": [1, 1], "num_heads": [1, 2], "window_size": [4, 4]}
-    return SwinTransformer(patch_size=[4, 4], num_classes=2, **sizes)
+class Maps(nn.Module):
+    """Arrange 1 + 6 x 6 tokens as maps, so that captum finds maps; `Tokens` arranges them back."""
+
+    def forward(self, tokens):
+        self.first = tokens[:, :1]
+        return tokens[:, 1:].transpose(1, 2).unflatten(2, (6, 6))
 
 
-@pytest.mark.parametrize(
-    ("make", "layer", "kind", "as_maps"),
-    [
-        (
-            lambda: timm.create_model("test_vit", num_classes=2, img_size=96),
-            *("blocks.5.norm1", ("tokens", 1)),
-            lambda tokens: tokens[:, 1:].reshape(len(tokens), 6, 6, -1).permute(0, 3, 1, 2),
-        ),
-        (swin, "norm", ("maps_last",), lambda output: output.permute(0, 3, 1, 2)),
-    ],
-)
-def test_maps_of_tokens_and_of_channels_last_agree_with_pytorch_grad_cam(
-    make, layer, kind, as_maps
-):
-    model, x = seeded(make), images(size=96)
-    spec = ModelSpec("", "", 2, 96, 3, (), (), 64, layer, *kind)
-    maps = gradcam.grad_cam(model, x, 1, layer, spec.feature_maps)
-    with GradCAM(model, [model.get_submodule(layer)], reshape_transform=as_maps) as cam:
-        expected = cam(x, [ClassifierOutputTarget(1)] * len(x))
+class Tokens(nn.Module):
+    def __init__(self, maps):
+        super().__init__()
+        self.maps = [maps]
+
+    def forward(self, maps):
+        return torch.cat([self.maps[0].first, maps.flatten(2).transpose(1, 2)], dim=1)
+
+
+def spec(layer, *layout):
+    return ModelSpec("", "", 2, 96, 3, (), (), 64, layer, *layout)
+
+
+def test_maps_of_tokens_agree_with_captum():
+    model = seeded(lambda: timm.create_model("test_vit", num_classes=2, img_size=96))
+    x, block = images(size=96), model.blocks[5]
+    layout = spec("blocks.5.norm1", "tokens", 1)
+    maps = gradcam.grad_cam(model, x, 1, layout.feature_layer, layout.feature_maps)
+    arranged = Maps()
+    block.norm1 = nn.Sequential(block.norm1, arranged, Tokens(arranged))
     assert maps.amax((1, 2)).min() > 0
-    np.testing.assert_allclose(stretched(maps), expected, rtol=0, atol=1e-5)
+    torch.testing.assert_close(maps, oracle(model, "blocks.5.norm1.1", x, 1))
+
+
+def test_maps_of_channels_last_agree_with_captum():
+    sizes = {"embed_dim": 8, "depths": [1, 1], "num_heads": [1, 2], "window_size": [4, 4]}
+    model = seeded(lambda: SwinTransformer(patch_size=[4, 4], num_classes=2, **sizes))
+    x, layout = images(size=96), spec("norm", "maps_last")
+    maps = gradcam.grad_cam(model, x, 1, "norm", layout.feature_maps)
+    assert maps.amax((1, 2)).min() > 0
+    torch.testing.assert_close(maps, oracle(model, "permute", x, 1))  # of the layer's output
 
 
 class OneConvolution(nn.Module):

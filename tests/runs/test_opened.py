@@ -12,8 +12,8 @@ from helpers.core.rules import SettingsError
 from helpers.datasets.split_file import read_split
 from helpers.decisions import calibration, decision
 from helpers.deploy.description import NAME, read_description
-from helpers.runs import parts, record, stages
-from helpers.runs.memo import read_all_predictions
+from helpers.runs import opened, record, stages
+from helpers.runs.scores import read_models
 from tests import deploy_run, planted
 
 
@@ -21,13 +21,13 @@ def test_a_model_has_several_names(described, monkeypatch, tmp_path):
     folder = described.trainings("net")
     checkpoints = [folder / "seed0.safetensors", folder / "seed1.safetensors"]
     for name in ("t", "t/net", described.root, folder, str(folder)):
-        assert parts.open_model(name).checkpoints == checkpoints
-    assert parts.open_model(checkpoints[1]).checkpoints == checkpoints[1:]
+        assert opened.open_model(name).checkpoints == checkpoints
+    assert opened.open_model(checkpoints[1]).checkpoints == checkpoints[1:]
     shutil.copytree(folder, tmp_path / "away")
-    assert parts.open_model(tmp_path / "away").description == read_description(folder)
+    assert opened.open_model(tmp_path / "away").description == read_description(folder)
     (tmp_path / "here/t").mkdir(parents=True)  # a folder that is called like the run
     monkeypatch.chdir(tmp_path / "here")
-    assert parts.open_model("t").checkpoints == checkpoints
+    assert opened.open_model("t").checkpoints == checkpoints
 
 
 def test_of_a_cross_fitted_model_the_trainings_that_have_not_seen_fold_0_are_deployed(described):
@@ -40,11 +40,11 @@ def test_of_a_cross_fitted_model_the_trainings_that_have_not_seen_fold_0_are_dep
     with record.edit_run(described) as run:
         members = [{"seed": seed, "fold": fold} for seed in (0, 1) for fold in (0, 1)]
         run["models"]["net"]["model"]["members"] = members
-    assert parts.open_model("t/net").checkpoints == blind
+    assert opened.open_model("t/net").checkpoints == blind
     away = shutil.copytree(folder, folder.parents[2] / "away")  # without the record
     for seed in (0, 1):
         (away / f"seed{seed}.safetensors").unlink()
-    assert [path.name for path in parts.checkpoints(away)] == [path.name for path in blind]
+    assert [path.name for path in opened.checkpoints(away)] == [path.name for path in blind]
 
 
 def test_a_run_stands_for_its_best_network(described):
@@ -53,26 +53,26 @@ def test_a_run_stands_for_its_best_network(described):
         shutil.copytree(described.trainings("net"), described.trainings(name))
         shutil.copy(described.predictions("net"), described.predictions(name))
         files.save_json(described.trainings(name) / NAME, content | {"model": name, "val_auc": auc})
-    assert parts.open_model("t").description.model == "better"
+    assert opened.open_model("t").description.model == "better"
     more = {"calibration_fold": 0}  # cross-fitted
     files.save_json(described.trainings("net") / NAME, content | more)
-    assert parts.open_model("t").description.model == "net"
+    assert opened.open_model("t").description.model == "net"
     for path in described.root.rglob(NAME):
         path.unlink()
     with pytest.raises(files.ArtifactError, match="better, net, worse"):
-        parts.open_model("t")
+        opened.open_model("t")
 
 
 @pytest.mark.parametrize(("name", "there"), [("u", "t"), ("t/svm", "net")])
 def test_what_is_missing_is_named_with_what_is_there(described, name, there):
     files.write_bytes(described.trainings("supernet") / "seed0.safetensors", b"")
-    with pytest.raises(files.ArtifactError, match=f"{name} is missing.*there are: {there}$"):
+    with pytest.raises(files.ArtifactError, match=f"{name}' is missing.*there are: {there}$"):
         helpers.load_model(name)
 
 
 def test_networks_are_described_with_the_thresholds_of_notebook_07(described):
     description = read_description(described.trainings("net"))
-    scored = read_all_predictions(described)["net"]
+    scored = read_models(described)["net"]
     settings = stages.open_stage("07_decision", {"RUN": "t"}).settings
     chosen = decision.decisions(scored, settings, deploy_run.BAD_RATE)["expected"]
     assert (description.pass_below, description.reject_from) == tuple(chosen.bins)
@@ -97,31 +97,21 @@ def test_the_table_of_networks_has_rates_and_a_missing_checkpoint_is_named(descr
 
 def test_a_model_without_a_network_is_replaced_by_one(described, capsys):
     shutil.copy(described.predictions("net"), described.predictions("lda"))
-    name, model = parts.open_network(described, "lda")
-    assert (name, model.description.model) == ("net", "net")
-    assert "is no network here: net" in capsys.readouterr().out
-    assert parts.open_network(described, "net")[0] == "net"
+    assert opened.network_for(described, "lda")[0] == "net"
+    assert "is not a network here: net" in capsys.readouterr().out
+    assert opened.network_for(described, "net")[0] == "net"
     with pytest.raises(SettingsError, match="fpb"):
-        parts.open_network(described, "fpb")
+        opened.network_for(described, "fpb")
     described.predictions("net").unlink()
-    assert parts.open_network(described) == ("", None)
+    assert opened.network_for(described) is None
     assert "no network" in capsys.readouterr().out
-
-
-def test_a_network_is_exported_again_into_the_run_s_folder(described):
-    run = stages.open_stage("08_your_part", {"RUN": "t"})
-    files.write_bytes(described.root / "export/net_torch/old", b"")  # of an earlier call
-    table, difference = parts.export(run, "net", "torch", run.split.path.tolist()[:3])
-    names = [f"export/net_torch/{name}" for name in ("example.py", "model.json", "model.pt2")]
-    assert table.iloc[:, 0].tolist() == names and difference < 1e-5
-    assert [path.name for path in run.outputs] == ["example.py", "model.json", "model.pt2"]
 
 
 def test_a_chosen_network_is_shown_on_the_labelled_test_parts(described):
     split, scores = read_split(described.split_csv), pd.read_csv(described.predictions("net"))
     first = scores[scores.seed == 0].drop(columns="seed").set_index("id")
     for title in ("net, first of 2 seeds", "net"):
-        subject = parts.open_subject(described, "net")
+        subject = opened.open_subject(described, "net")
         assert set(subject.parts.id) == set(split.id[split.split == "test"])
         own = first.defect_score[subject.parts.id]
         assert subject.parts.defect_score.tolist() == own.tolist()
@@ -132,26 +122,25 @@ def test_a_chosen_network_is_shown_on_the_labelled_test_parts(described):
 def test_a_model_without_maps_is_replaced_and_a_line_says_so(described, capsys):
     planted.plant(described, "svm", np.inf, 0, 1)  # the best
     for wanted in ("", "SVM", "net, 2 seeds averaged"):  # titles, with and without what is averaged
-        assert parts.open_subject(described, wanted).title == "net, first of 2 seeds"
-    assert "SVM, 2 seeds averaged is no network here: net" in capsys.readouterr().out
+        assert opened.open_subject(described, wanted).title == "net, first of 2 seeds"
+    assert "SVM, 2 seeds averaged is not a network here: net" in capsys.readouterr().out
     with pytest.raises(SettingsError, match="MODEL='cn' is not one of svm, net"):
-        parts.open_subject(described, "cn")
+        opened.open_subject(described, "cn")
     (described.trainings("net") / "seed0.safetensors").unlink()
-    assert parts.open_subject(described) is None
-    assert parts.open_anomaly_maps(described) is None
-    assert parts.features_before_and_after(described, "resnet18, other") == {}
+    assert opened.open_subject(described) is None
+    assert opened.open_anomaly_maps(described) is None
     said = capsys.readouterr().out
     assert "no network" in said and "no PatchCore" in said
 
 
 def test_the_threshold_comes_from_validation_whatever_the_test_labels_say(described):
     split = read_split(described.split_csv)
-    expected = parts.open_subject(described, "net").threshold
+    expected = opened.open_subject(described, "net").threshold
     test = split.split == "test"
     split.loc[test, "label"] = 1 - split.label[test]
     files.save_csv(described.split_csv, split)
-    assert parts.open_subject(described, "net").threshold == expected
+    assert opened.open_subject(described, "net").threshold == expected
     split.loc[test, "label"] = pd.NA  # validation parts are shown if test labels are hidden
     files.save_csv(described.split_csv, split)
-    subject = parts.open_subject(described, "net")
+    subject = opened.open_subject(described, "net")
     assert set(subject.parts.id) == set(split.id[split.split == "val"])
