@@ -56,7 +56,11 @@ def test_the_wheel_holds_every_folder_of_the_package_and_the_notebooks():
         assert all(list(folder.glob(pattern)) for pattern in patterns), package
 
 
-EXTRAS = {"helpers": ("kaggle", "ray"), "notebooks": (), "tests": ("kaggle", "ray", "dev", "export")}
+EXTRAS = {
+    "helpers": ("kaggle", "ray"),
+    "notebooks": (),
+    "tests": ("kaggle", "ray", "dev", "export"),
+}
 
 
 @pytest.mark.parametrize(("folder", "extras"), EXTRAS.items())
