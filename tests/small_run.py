@@ -1,4 +1,4 @@
-"""A small run for tests of faults: a split and a trained network."""
+"""A small run for tests: a split and a trained network."""
 
 import dataclasses
 import functools
@@ -9,14 +9,16 @@ import pandas as pd
 import pytest
 import torch
 
+from helpers import runs
 from helpers.commands import run
 from helpers.core import files, paths
 from helpers.core.members import Member
 from helpers.datasets import cache as images
 from helpers.models import backbones
 from helpers.models.record import Model
-from helpers.runs import networks, stages, workers
-from helpers.training.fit import Fitted
+from helpers.runs import workers
+from helpers.runs.run import Run
+from helpers.training.fit import Fitted, trainings
 from tests import faults
 
 FINETUNING = "03_finetuning"
@@ -31,33 +33,34 @@ def run_split(parts: Path, *more: str) -> int:
         return run.main([*data, *options])
 
 
-def open_run(name: str, settings: object, split: pd.DataFrame) -> stages.Run:
-    """Open a stage of run "r", whose split this becomes."""
-    run = stages.Run(name, paths.RunPaths("r"), "quick", settings)
+def open_run(name: str, settings: object, split: pd.DataFrame) -> Run:
+    """Open a notebook of run "r", whose split this becomes."""
+    run = Run(name, paths.RunPaths("r"), "quick", settings)
     files.save_csv(run.paths.split_csv, split)
     return run
 
 
-def train(run: stages.Run, seed: int = 0, before_epoch=None) -> Fitted:
+def train(run: Run, seed: int = 0, before_epoch=None) -> Fitted:
     """Train the two-layer CNN on the run's images; `before_epoch(network, epoch)` disturbs it."""
     (found,) = train_members(run, [Member(seed)], before_epoch)
     return found
 
 
 def train_members(
-    run: stages.Run, members: list[Member], before_epoch=None, name: str = "cnn", **options
+    run: Run, members: list[Member], before_epoch=None, name: str = "cnn", **options
 ) -> list[Fitted]:
     """Train the two-layer CNN on the run's images once for each member."""
-    images = run.images(16)
-    build = functools.partial(small_cnn, images.channels)
+    images, model = run.images(16), Model(name, members=tuple(members))
     settings = dataclasses.replace(run.settings.cnn, **options)
-    job = networks.Job(Model(name), members, build, images, settings)
+    build = functools.partial(small_cnn, images.channels)
     with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(workers.LIMIT, "1")
         if before_epoch:  # not an argument, which would be in the key
             disturb = lambda network, epoch, epochs: before_epoch(network, epoch)  # noqa: E731
             patch.setattr(backbones.TwoLayerCNN, "before_epoch", disturb)
-        patch.setenv(workers.LIMIT, "1")
-        return networks.train(run, [job])[name]
+        fits = run.train({model: trainings(members, build, images, run.split, settings)})[model]
+    run.add(model, fits)
+    return [*fits.values()]
 
 
 def untimed(history: list[dict]) -> list[dict]:
@@ -78,9 +81,9 @@ def make_run(place: Path) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(paths.HOME_VARIABLE, str(place / "home"))
         assert run_split(place / "parts") == 0
-        stage = stages.begin(FINETUNING, OPTIONS)
-        train(stage)
-        stage.finish()
+        run = runs.open(FINETUNING, OPTIONS)
+        train(run)
+        run.finish()
     return place
 
 

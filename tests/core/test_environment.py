@@ -3,16 +3,14 @@
 import ast
 import errno
 import subprocess
-from unittest.mock import Mock
 
 import pytest
 import torch
 
 from helpers.core import environment, paths
 from helpers.darts.settings import RetrainSettings
-from helpers.runs import stages
-from helpers.training import loop
-from tests.small_run import FINETUNING, OPTIONS, train
+from helpers.runs.run import Run
+from helpers.training.settings import FinetuneSettings
 
 ROOT = paths.project_root()
 UNIX_ONLY = {"resource", "fcntl", "grp", "pwd", "termios"}
@@ -74,11 +72,15 @@ def test_any_error_of_full_memory_names_the_parameters_to_lower(error):
         raising(RuntimeError("shapes do not fit"))
 
 
-def test_a_training_without_memory_names_the_parameters_to_lower(run_copy, monkeypatch):
-    run = stages.begin(FINETUNING, OPTIONS | {"CNN_EPOCHS": 1})
-    monkeypatch.setattr(loop.Training, "step", Mock(side_effect=MemoryError))
-    with pytest.raises(environment.MemoryFullError, match=r"BATCH_SIZE \(now 32\)"):
-        train(run)
+def need_too_much(settings):
+    """A piece of work for which the memory is too small."""
+    raise MemoryError
+
+
+def test_work_of_a_run_without_memory_names_the_parameters_to_lower(home):
+    run = Run("03_finetuning", paths.RunPaths("r"), "quick", FinetuneSettings())
+    with pytest.raises(environment.MemoryFullError, match=r"cnn: .*BATCH_SIZE \(now 32\)"):
+        run.once("cnn", need_too_much, run.settings.cnn)
 
 
 def test_no_module_imports_at_its_start_what_windows_lacks():

@@ -1,15 +1,16 @@
-"""Locks: one process at a time works at a run, a stage, or a file."""
+"""Locks: one process at a time works at a run, a notebook of it, or a file."""
 
 import subprocess
 import sys
 
 import pytest
 
+from helpers import runs
 from helpers.core import files, paths
-from helpers.runs import record, stages
+from helpers.runs import record
 from tests.small_run import FINETUNING, OPTIONS
 
-LOCK = f".{FINETUNING}.lock"  # which a stage holds: see the test below
+RUN = paths.RunPaths("t")
 HELD = """
 import sys
 from pathlib import Path
@@ -20,33 +21,35 @@ with files.held(Path(sys.argv[1])):
 """
 
 
-def test_a_stage_that_another_process_has_open_is_refused_until_that_ends(run_copy):
+def test_a_notebook_that_another_process_has_open_is_refused_until_that_ends(run_copy):
     # two notebooks of one run with other settings took each other's files for their own
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    command = [sys.executable, "-c", HELD, str(paths.RunPaths("t").root / LOCK)]
+    command = [sys.executable, "-c", HELD, str(record.lock_file(RUN, FINETUNING))]
     with subprocess.Popen(command, **pipes) as other:
         assert other.stdout.readline() == "held\n"
-        before = stages.load_run(paths.RunPaths("t"))
+        before = record.load_run(RUN)
         with pytest.raises(record.RunError, match="run 't'"):
-            stages.begin(FINETUNING, OPTIONS | {"CNN_LR": 0.5})
-        assert stages.load_run(paths.RunPaths("t")) == before
-        stages.begin("02_features_baselines", {"RUN": "t"}).finish()  # another stage is free
+            runs.open(FINETUNING, OPTIONS | {"CNN_LR": 0.5})
+        assert record.load_run(RUN) == before
+        runs.open("02_features_baselines", {"RUN": "t"}).finish()  # another notebook is free
         other.kill()
-    stages.begin(FINETUNING, OPTIONS).finish()
+    runs.open(FINETUNING, OPTIONS).finish()
 
 
-def test_a_notebook_s_cells_may_be_run_again_and_open_it(run_copy):
-    first = stages.begin(FINETUNING, OPTIONS)
-    again = stages.begin(FINETUNING, OPTIONS)
-    assert stages.open_stage(FINETUNING, OPTIONS).key == again.key
-    lock = first.paths.root / LOCK
-    with pytest.raises(files.LockedError), files.held(lock, wait=False):
-        pass
+def test_a_notebook_s_first_cells_may_be_run_again(run_copy):
+    def is_held():
+        try:
+            with files.held(lock, wait=False):
+                return False
+        except files.LockedError:
+            return True
+
+    lock = record.lock_file(RUN, FINETUNING)
+    first, again = (runs.open(FINETUNING, OPTIONS) for _ in range(2))
+    assert is_held()
     lock.unlink()
-    third = stages.begin(FINETUNING, OPTIONS)  # a lock whose file was removed is taken again
-    with pytest.raises(files.LockedError), files.held(lock, wait=False):
-        pass
+    third = runs.open(FINETUNING, OPTIONS)  # a lock whose file was removed is taken again
+    assert is_held()
     third.finish()
-    with files.held(lock, wait=False):
-        pass
+    assert not is_held()
     first.finish()  # nothing is left to free
