@@ -45,7 +45,7 @@ def test_a_notebook_s_first_cells_may_be_run_again(run_copy):
             return True
 
     lock = record.lock_file(RUN, FINETUNING)
-    first, again = (runs.open(FINETUNING, OPTIONS) for _ in range(2))
+    first, _again = (runs.open(FINETUNING, OPTIONS) for _ in range(2))
     assert is_held()
     lock.unlink()
     third = runs.open(FINETUNING, OPTIONS)  # a lock whose file was removed is taken again
