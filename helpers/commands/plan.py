@@ -13,7 +13,7 @@ from helpers.commands.cli import DEFAULT_DATASET, program, run_parser
 from helpers.core import paths
 from helpers.core.rules import SettingsError
 from helpers.darts import named
-from helpers.datasets import check_name, check_place
+from helpers.datasets.sources import check_name, check_place
 from helpers.models import AUTO, RANDOM, weights
 from helpers.runs import settings as config
 from helpers.runs.record import load_run
@@ -55,7 +55,6 @@ def make_plan(arguments: list[str]) -> Plan:
     begun = load_run(paths.RunPaths(options.name)) if options.name else {}
     name = options.dataset
     name = begun.get("dataset", DEFAULT_DATASET) if name is None else name
-    check_name(name)
     kind, colon, place = name.partition(":")  # the notebooks may run in another folder
     dataset = f"{kind}:{_absolute(place)}" if colon else name
     preset = options.preset or begun.get("preset") or default_preset()
@@ -64,6 +63,8 @@ def make_plan(arguments: list[str]) -> Plan:
     order = list(config.STAGES)
     first = order.index(config.stage_name(options.start or options.only or "01"))
     chosen = order[first : first + 1] if options.only else order[first:]
+    if not first or options.dataset:  # a cell of 01 may have added the source of an older run
+        check_name(name)
     record = load_run(paths.RunPaths(run))
     if first:  # only 01 can take another preset or data set
         asked_for = {"preset": options.preset, "dataset": options.dataset and dataset}

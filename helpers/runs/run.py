@@ -27,6 +27,7 @@ from helpers.core.devices import default_device, default_precision, device_name
 from helpers.core.errors import UserError
 from helpers.core.finding import Finding, Head
 from helpers.core.members import Member
+from helpers.core.registry import Registry
 from helpers.core.rules import SettingsError
 from helpers.datasets import split_file
 from helpers.datasets.cache import ImageCache
@@ -90,8 +91,9 @@ def prepare(name: str, names: Mapping[str, Any]) -> Run:
     """Return a run as `open_run` does, but leave no trace in run.json."""
     given = {
         name: value
-        for name, value in names.items()  # a module may be called F
-        if name.isupper() and not name.startswith("_") and not isinstance(value, ModuleType)
+        for name, value in names.items()  # a module may be called F, a registry OPS
+        if name.isupper() and not name.startswith("_")
+        if not isinstance(value, ModuleType | Registry)
     }
     preset = given.pop("PRESET", None) or default_preset()
     run_name = given.pop("RUN", None) or default_run(given.get("DATASET") or "elpv", preset)

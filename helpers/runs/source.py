@@ -8,8 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from helpers import datasets
 from helpers.core import paths
+from helpers.datasets import DataError, sources
 from helpers.datasets.cache import ImageCache, open_cache
 from helpers.datasets.settings import SplitSettings
 from helpers.datasets.split_file import read_split
@@ -32,8 +32,8 @@ def split_of(run_paths: paths.RunPaths) -> pd.DataFrame:
     recorded = source_of(run_paths).get("settings", {})
     try:
         given = {name: value for name, value in recorded.items() if name in known}
-        here = datasets.load(SplitSettings(**given)).table.set_index("id").path
-    except datasets.DataError:  # decoded images may be in the cache
+        here = sources.load(SplitSettings(**given)).table.set_index("id").path
+    except DataError:  # decoded images may be in the cache
         return split
     return split.assign(path=here.reindex(split.id).fillna(split.set_index("id").path).to_numpy())
 

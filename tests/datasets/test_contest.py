@@ -1,27 +1,32 @@
 """Contests: Nexperia's layouts, and one of another layout that a notebook's cell adds."""
 
+import json
+import re
+from pathlib import Path
+
 import pandas as pd
 import pytest
 
+from helpers import runs
+from helpers.commands import cli
+from helpers.commands.plan import make_plan
 from helpers.core import paths
 from helpers.core.files import save_csv
 from helpers.datasets import DataError, sources
 from helpers.datasets.settings import SplitSettings
 from helpers.datasets.sources import SOURCES
+from helpers.models.record import Model
 from helpers.results.submission import submission_table, validate_submission
+from tests.datasets.test_cache import noise, save
 from tests.datasets.test_folder import fill
 
 FIRST = ("train/good_0", "train/bad_1", "test/all_tests")
 NESTED = ("train/train/good_0/good_0", "train/train/bad_1/bad_1", "test/all_tests/all_tests")
 SECOND = ("train/train_contest/good_all", "train/train_contest/defect", "test/test_contest/test")
 
-CELL = """
-from helpers.datasets.contest import Contest
-from helpers.datasets.sources import SOURCES
-
-layout = {"good": "images/ok", "bad": "images/def", "test": "unlabelled"}
-SOURCES["castings"] = Contest("casting-products", layout)
-"""
+NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "01_data_split.ipynb"
+CELLS = {c["id"]: "".join(c["source"]) for c in json.loads(NOTEBOOK.read_text())["cells"]}
+(CELL,) = re.findall(r"```python\n(.*?)```", CELLS["01-exercise"], re.DOTALL)
 
 
 def write(root, layout=FIRST, suffix="bmp"):
@@ -97,7 +102,7 @@ def test_a_contest_from_a_cell_ends_in_a_csv_with_the_columns_of_its_sample(
     write(tmp_path, ("images/ok", "images/def", "unlabelled/week1"), "png")
     lines = [f"{name.format(f't{i}')},0.5" for i in range(4)]
     (tmp_path / "sample_submission.csv").write_text("\n".join([header, *lines, ""]))
-    monkeypatch.delitem(SOURCES, "castings", raising=False)
+    monkeypatch.setitem(SOURCES, "castings", None)  # and no longer there after the test
     exec(CELL, {})
     source = load(tmp_path, "castings")
     assert source.table.label.value_counts().to_dict() == {0: 4, 1: 4}
@@ -108,7 +113,6 @@ def test_a_contest_from_a_cell_ends_in_a_csv_with_the_columns_of_its_sample(
     assert csv.read_text().splitlines()[:2] == [header, f"{name.format('t0')},0"]
     checked = validate_submission(csv, tmp_path / "sample_submission.csv")
     assert ",".join(checked) == header and checked.iloc[:, 1].tolist() == [*scores.defect_score]
-    del SOURCES["castings"]
 
 
 def test_a_sample_that_does_not_fit_the_test_images_is_refused(tmp_path):
@@ -120,3 +124,31 @@ def test_a_sample_that_does_not_fit_the_test_images_is_refused(tmp_path):
     (tmp_path / "submission_sample.csv").write_text("id,a,b\nt0,0,0\n")
     with pytest.raises(DataError, match="must have two columns"):
         load(tmp_path)
+
+
+def test_the_exercise_of_notebook_01_leads_to_a_submission_that_kaggle_check_takes(
+    tmp_path, home, monkeypatch
+):
+    assert len(CELL.split("\n\n")[1].splitlines()) <= 5
+    root, numbers = tmp_path / "contest", iter(range(50))
+    for folder, count in (("images/ok", 20), ("images/def", 20), ("unlabelled", 3)):
+        (root / folder).mkdir(parents=True)
+        for number in (next(numbers) for _ in range(count)):
+            save(root / folder / f"{number}.png", noise(number, 16, 16))
+    sample = root / "sample_submission.csv"
+    sample.write_text("file,p_bad\n" + "".join(f"{n}.png,0.5\n" for n in (41, 40, 42)))
+    monkeypatch.setitem(SOURCES, "castings", None)
+    cell = {"RUN": "c", "PRESET": "smoke", "DATASET": f"castings:{root}", "SEED": 0}
+    cell |= {"VAL_PER_CLASS": 5, "IMAGE_SIZE_PX": 16}
+    for source in (CELL, *(CELLS[f"01-{name}"] for name in ("02a", "02", "04", "06"))):
+        exec(source, cell)
+    exec(CELLS["01-20"].splitlines()[0], cell)
+    cell["run"].finish()
+    monkeypatch.delitem(SOURCES, "castings")  # another kernel
+    assert make_plan(["--name", "c", "--from", "02"]).run == "c"
+    later = runs.open("03_finetuning", {"RUN": "c"})
+    scores = later.split.loc[later.split.split.isin(["val", "test"]), ["id", "split"]]
+    later.add(Model("cnn"), scores.assign(defect_score=0.25), seconds=1.0)
+    path = later.write_submission(later.models()["cnn"])
+    assert cli.main(["kaggle", "check", "-f", str(path), "--sample", str(sample)]) == 0
+    assert path.read_text() == "file,p_bad\n40.png,0.25\n41.png,0.25\n42.png,0.25\n"
