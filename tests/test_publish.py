@@ -13,7 +13,7 @@ from PIL import Image
 from helpers.commands import kernel
 from helpers.core import files, paths
 from helpers.results import out_of_fold
-from helpers.runs.memo import read_all_predictions
+from helpers.runs.scores import read_models
 from helpers.runs.settings import STAGES
 from tests import planted, publish
 
@@ -159,5 +159,5 @@ def test_tables_and_scores_out_of_fold_are_published_and_those_of_earlier_models
     assert {place / "folds.csv", place / "06_results.csv"} <= {*publish.publish(RUN)}
     assert [path.name for path in place.glob("*/*.csv")] == ["fbp.csv"]
     scores = out_of_fold.read_folder(place).scores["random"]["fbp"]
-    expected = read_all_predictions(finished_run)["fbp"].val.defect_score
+    expected = read_models(finished_run)["fbp"].val.defect_score
     np.testing.assert_allclose(scores.mean(axis=1), expected, rtol=1e-4)

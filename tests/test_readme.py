@@ -5,7 +5,7 @@ import shlex
 
 import pytest
 
-from helpers.commands import cli, export, kaggle, predict, review, score
+from helpers.commands import cli, export, kaggle, predict, review
 from helpers.core import paths
 from helpers.darts.genotypes import PUBLISHED
 from helpers.runs import settings
@@ -19,8 +19,8 @@ LINKS = [
     for link in re.findall(r"\]\((?!https?:)([^)#]+)\)", text)
 ]
 
-PARSERS = {"run": cli.run_parser, "predict": predict._parser, "score": score._parser}
-PARSERS |= {"review": review._parser, "export": export._parser, "kaggle": kaggle.parser}
+PARSERS = {"run": cli.run_parser, "predict": predict._parser, "review": review._parser}
+PARSERS |= {"export": export._parser, "kaggle": kaggle.parser}
 
 
 def commands(text):
