@@ -28,15 +28,10 @@ def grad_cam(
     positions of dy/dA^k, and y is the raw score of the class before the softmax. Maps are upsampled
     bilinearly to the image and are not normalised. `as_maps` arranges the layer's output as
     (B, K, u, v), as `ModelSpec.feature_maps` does. With `signed` there is no ReLU.
-    Weights, gradients, training flags and hooks of the model are left unchanged.
+    Weights, gradients, training flags and hooks of the model are left unchanged. A layer that does
+    not run exactly once, or does not give feature maps, is a ValueError.
 
         maps = grad_cam(resnet18(), images, 1, "layer4")
-
-    Raises:
-        AttributeError: the model has no such layer.
-        ValueError: the layer does not run exactly once, or gives no feature maps.
-        IndexError: there is no such class.
-        RuntimeError: the score of the class does not depend on the layer.
     """
     captured: list[Tensor] = []
 

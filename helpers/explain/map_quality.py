@@ -57,11 +57,10 @@ def measure(subject: Subject, n_images: int, seed: int = 0) -> pd.DataFrame:
         for kind, sign in BETTER.items():
             reached, chance = area(curves[kind]), area(random[kind])  # (B,)
             gain = (sign * (reached - chance)).numpy()
-            half = stats.t.ppf(0.975, len(gain) - 1) * stats.sem(gain)
+            low, high = stats.ttest_1samp(gain, 0).confidence_interval()
             row = {"measure": f"{kind} area", "called": word, "images": len(gain)}
             row |= {"maps": reached.mean().item(), "chance": chance.mean().item()}
-            row |= {"gain": gain.mean(), "low": gain.mean() - half, "high": gain.mean() + half}
-            rows.append(row)
+            rows.append(row | {"gain": gain.mean(), "low": low, "high": high})
     return pd.DataFrame(rows)
 
 
@@ -116,8 +115,7 @@ def area(curves: Tensor) -> Tensor:
 
 
 def random_maps(maps: Tensor, seed: int) -> Tensor:
-    """Return random maps of the size of `maps` (B, H, W), upsampled from 7 x 7 values: as coarse as
-    those of a ResNet, since fine noise would score worse because of its grain."""
+    """Return random maps (B, H, W), upsampled from 7 x 7 values: as coarse as those of a ResNet."""
     coarse = torch.rand(len(maps), 1, 7, 7, generator=torch.Generator().manual_seed(seed))
     fine = functional.interpolate(coarse, maps.shape[1:], mode="bilinear", align_corners=False)
     return fine[:, 0].to(maps)

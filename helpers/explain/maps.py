@@ -86,29 +86,16 @@ def extent(heat: Tensor) -> float:
     return float((share_of_maximum(heat) > 0.5).mean()) or 1.0
 
 
-def darker(pixels: np.ndarray, heat: Tensor) -> float:
-    """Return by how many levels a part (H, W, C) is darker where its map is above half its peak.
-
-    It is NaN if the map (H, W) is empty, or nowhere below half.
-    """
-    gray, inside = pixels.mean(axis=-1), share_of_maximum(heat) > 0.5
-    return float(gray[~inside].mean() - gray[inside].mean()) if 0 < inside.mean() < 1 else np.nan
-
-
 def clearest_of_each_class(subject: Subject) -> pd.DataFrame:
-    """Return a good and a bad part with a clear map, among the `MOST_TRIED` least mistaken.
+    """Return a good and a bad part, those with the least `extent` of a map for their label.
 
-    The good part is the one whose map has the least `extent`, the bad one that with the largest
-    value of `darker`. If no part of a class is called right, the least wrong ones are tried.
+    The `MOST_TRIED` least mistaken parts of a class are tried, those that are called right if there
+    are any.
     """
     chosen = []
     for label in LABEL_NAMES:
         parts = subject.parts[subject.parts.label == label]
-        right = parts[parts.right]
-        pool = (parts if right.empty else right).sort_values("mistake", kind="stable")[:MOST_TRIED]
-        heats = subject.maps(pool.id, label)
-        worth = [-extent(heat) for heat in heats]
-        if label == 1:
-            worth = [*map(darker, subject.pixels(pool.id), heats)]
-        chosen.append(pool.iloc[[int(np.nan_to_num(worth, nan=-np.inf).argmax())]])
+        pool = (parts[parts.right] if parts.right.any() else parts).nsmallest(MOST_TRIED, "mistake")
+        extents = [extent(heat) for heat in subject.maps(pool.id, label)]
+        chosen.append(pool.iloc[[int(np.argmin(extents))]])
     return pd.concat(chosen, ignore_index=True)

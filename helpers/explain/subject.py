@@ -59,18 +59,14 @@ class Subject:
 def make_subject(
     model: Network, cache: ImageCache, parts: pd.DataFrame, threshold: float, title: str = ""
 ) -> Subject:
-    """Return a network, moved to the fastest device, with its parts.
-
-    `parts` has `id`, `label`, `defect_score`, and `path` if masks of the defects are to be found.
-    """
+    """Return a network, moved to the fastest device, with parts (`id, label, defect_score`)."""
     model = placed(model.eval(), devices.default_device())
     return Subject(model, cache, judged(parts, threshold), threshold, title)
 
 
 def judged(parts: pd.DataFrame, threshold: float) -> pd.DataFrame:
-    """Add three columns: `called` is 1 (bad) for scores from the threshold on, else 0 (good);
-    `right` is True if that is the label; `mistake` is the score's distance from the label."""
+    """Add columns: `called` is 1 (bad) from the threshold on, `right` is True if that is the label,
+    and `mistake` is the score's distance from the label."""
     called = (parts.defect_score >= threshold).astype(int)
-    return parts.assign(
-        called=called, right=called == parts.label, mistake=(parts.label - parts.defect_score).abs()
-    )
+    mistake = (parts.label - parts.defect_score).abs()
+    return parts.assign(called=called, right=called == parts.label, mistake=mistake)

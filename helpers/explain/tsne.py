@@ -55,13 +55,13 @@ def before_and_after(
     """Map training and validation parts under each embedding (report, figures 12, 13).
 
     `features` are "pretrained" and "fine-tuned". A side with fewer parts than t-SNE needs is left
-    out, and `MOST_PARTS` of a larger side are drawn with `seed`; a printed line says so.
+    out, and `MOST_PARTS` of a larger side are drawn with `seed`.
     """
     mapped = []
     for side in ("train", "val"):
         rows, word = split[split.split == side], SIDES[side]
         if len(rows) < FEWEST_PARTS:
-            print(f"no map of the {word} parts: there are {len(rows)}, t-SNE needs {FEWEST_PARTS}")
+            print(f"{len(rows)} {word} parts are too few for t-SNE")
             continue
         if len(rows) > MOST_PARTS:
             print(f"{MOST_PARTS:,} of the {len(rows):,} {word} parts are drawn for the map")

@@ -1,20 +1,15 @@
 """The pixels of a mask are all that is seen of an image, by every step and every map."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from PIL import Image
 
-from helpers.commands import score
-from helpers.core.errors import UserError
 from helpers.datasets import DataError, cache, region
 from helpers.datasets.cache import open_cache
 from helpers.datasets.region import cut, region_of
-from helpers.deploy import predictor, your_part
-from helpers.explain import localisation
+from helpers.deploy import predictor
 from helpers.explain.anomaly_maps import AnomalyMaps
 from helpers.explain.subject import make_subject
 from helpers.models import backbones
@@ -136,14 +131,9 @@ def test_a_trained_network_reads_files_arrays_and_pictures_in_its_region_alone(t
     assert found.score.nunique() == 1 and found.score.notna().all()
     seen, *_ = trained.read(one)
     inside = cache.inside(model.facts.region, 32, "squash")
-    heat = your_part.bad_map(trained, seen)
+    heat = trained.bad_map(seen)
     assert not heat[~inside].any()
     assert inside.mean() == pytest.approx(RING[6:35, 6:35].mean(), abs=0.02)
-    defect = np.zeros((40, 40), np.uint8)
-    defect[0, 0] = defect[20, 20] = 255
-    file = save(tmp_path / "defect.png", defect)
-    marked = localisation.read_mask(file, 29, "squash", model.facts.region)
-    assert np.argwhere(marked).tolist() == [[14, 14]]  # the box starts at row and column 6
 
 
 def test_patchcore_and_the_maps_ignore_patches_outside_of_the_mask(tmp_path, parts_folder, mask):
@@ -160,9 +150,6 @@ def test_patchcore_and_the_maps_ignore_patches_outside_of_the_mask(tmp_path, par
     judged = found.scores.merge(split, on="id")
     again = predictor.TrainedModel(opened).predict(judged.path.tolist())
     np.testing.assert_allclose(again.score, judged.defect_score, atol=1e-3)
-    options = {"precision": None, "views": 4, "bits": None}
-    with pytest.raises(UserError, match="--views 4"):
-        score.with_options(opened, SimpleNamespace(**options))
     parts = pd.DataFrame({"id": split.id[:2], "label": [0, 1], "defect_score": [0.1, 0.9]})
     torch.manual_seed(0)
     cnn = backbones.build(backbones.spec_of("cnn", 2, 64, images.channels))

@@ -1,11 +1,10 @@
-"""A trained network with masks of the defects for the tests of this room."""
+"""A trained network for the tests of this room."""
 
 import dataclasses
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from torch import nn
 
 from helpers.core.paths import HOME_VARIABLE
@@ -16,20 +15,13 @@ from helpers.training.batches import normalise, to_float
 from tests.conftest import split_of, write_parts
 
 SIZE_PX = 32
-SPOT = slice(10, 20)  # of 40: where a bad part of `write_parts` is bright
 
 
 @pytest.fixture(scope="session")
 def split(tmp_path_factory):
-    """120 parts, a third on each side, with masks of the bright spots of the bad ones."""
+    """120 parts, a third on each side; the bad ones have a bright spot."""
     parts = write_parts(tmp_path_factory.mktemp("explained") / "parts")
-    split = split_of(parts).assign(split=["train", "val", "test"] * 40)
-    mask = np.zeros((40, 40), np.uint8)
-    mask[SPOT, SPOT] = 255
-    (parts / "masks").mkdir()
-    for file in (parts / "bad").iterdir():
-        Image.fromarray(mask).save(parts / "masks" / f"{file.stem}.png")
-    return split
+    return split_of(parts).assign(split=["train", "val", "test"] * 40)
 
 
 def trained(split, cache):

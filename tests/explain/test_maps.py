@@ -46,16 +46,8 @@ def planted(good, bad, parts=PARTS):
     return Planted([good, bad], None, parts, 0.5)
 
 
-def test_of_the_surest_right_parts_the_smallest_map_of_good_and_the_darkest_of_bad_is_chosen(
-    monkeypatch,
-):
-    dark = {"b1": 9, "b2": 60, "b4": 90}  # levels of the first pixel below the rest
-    first = np.arange(4).reshape(2, 2, 1) == 0
-    monkeypatch.setattr(
-        Planted, "pixels", lambda _, ids: [100.0 - dark.get(i, 0) * first for i in ids]
-    )
-    subject = planted({"g2": 1, "g3": 2, "g4": 1, "g1": 0}, {"b1": 1, "b2": 1, "b4": 1})
-    assert maps.darker(subject.pixels(["b2"])[0], subject.maps(["b2"], 1)[0]) == 60
+def test_of_the_surest_right_parts_of_each_class_the_smallest_map_is_chosen(monkeypatch):
+    subject = planted({"g2": 1, "g3": 2, "g4": 1, "g1": 0}, {"b1": 2, "b2": 1, "b4": 1})
     chosen = maps.clearest_of_each_class(subject)
     assert chosen.id.tolist() == ["g2", "b2"]  # g1 has an empty map; g4 and b4 are called wrongly
     monkeypatch.setattr(maps, "MOST_TRIED", 1)

@@ -91,4 +91,4 @@ def test_of_a_large_side_some_parts_are_drawn_and_a_small_one_is_left_out(monkey
     mapped = tsne.before_and_after({"pretrained": same, "fine-tuned": same}, split)
     assert [(m.side, len(m.labels)) for m in mapped] == [("train", 60)] * 2
     said = capsys.readouterr().out
-    assert "60 of the 80 training parts" in said and "no map of the validation parts" in said
+    assert "60 of the 80 training parts" in said and "6 validation parts are too few" in said
