@@ -9,12 +9,11 @@ of workers: on a CPU each piece of work has one thread, also if there is one wor
 from __future__ import annotations
 
 import contextlib
-import operator
 import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,10 +47,8 @@ def side_by_side(
     """Do independent calls in parallel, and yield each name with its result as soon as it is done.
 
     With several workers calls and results travel between processes. The progress bar shows `what`;
-    the folder `place` gets the locks that share out the GPUs.
-
-    Raises:
-        Exception: what a call has raised; calls that have not started then are not started.
+    the folder `place` gets the locks that share out the GPUs. What a call raises is raised here,
+    and calls that have not started then are not started.
     """
     has_cluster = bool(os.environ.get(CLUSTER))
     if not has_cluster and count(len(calls)) == 1:
@@ -65,7 +62,7 @@ def side_by_side(
         (name, call, os.getpid(), line and f"{line}.{number}", None if has_cluster else place, home)
         for number, (name, call) in enumerate(calls.items())
     ]
-    results = on_cluster(_Caller, (), jobs) if has_cluster else _on_this_machine(jobs)
+    results = _on_cluster(jobs) if has_cluster else _on_this_machine(jobs)
     yield from tqdm(results, desc=what, total=len(calls))
 
 
@@ -77,56 +74,22 @@ def _on_this_machine(jobs: Sequence[tuple[Any, ...]]) -> Iterator[tuple[str, Any
         yield from parallel(joblib.delayed(_call)(*job) for job in jobs)
 
 
-class _Caller:
-    """The class of a cluster's workers, which `on_cluster` needs."""
+def _on_cluster(jobs: Sequence[tuple[Any, ...]]) -> Iterator[tuple[str, Any]]:
+    """Do jobs on the machines of Ray's cluster, on a GPU each if there are any, or else a core.
 
-    def work(self, *job: Any) -> tuple[str, Any]:
-        """Do a call."""
-        return _call(*job)
-
-
-def on_cluster(
-    kind: type, given: Sequence[Any], jobs: Iterable[Sequence[Any]], retries: int = 0
-) -> Iterator[Any]:
-    """Yield `kind(*given).work(*job)` of each job, in any order; one worker per GPU, or per core.
-
-    The cluster is the one that RAY_ADDRESS names, or this machine. A job is taken from the list
-    when a worker is free, so there may be any number of them. If a worker's machine is lost, its
-    job is tried again up to `retries` times. `kind(*given)` is made once in each worker.
-
-    Raises:
-        UserError: Ray is not installed, or it stopped.
-        Exception: what a job has raised.
+    joblib's backend for Ray gives no result before all are done, so a kill would cost them all.
     """
     try:
         import ray
-        from ray.util import ActorPool
     except ImportError:
         raise UserError("work on a cluster needs Ray: pip install ray") from None
     ray.init(ignore_reinit_error=True, log_to_driver=False, include_dashboard=False)
-    cluster, shared = ray.cluster_resources(), [ray.put(value) for value in given]
-    place = "GPU" if cluster.get("GPU") else "CPU"
-    needs: dict[str, Any] = {"num_cpus": 1, "num_gpus": int(place == "GPU")}
-    needs |= {"max_restarts": retries, "max_task_retries": retries}
-    worker: Any = ray.remote(kind).options(**needs)
-    places = int(cluster[place])
-    count = min(places, operator.length_hint(jobs, places))  # no more than jobs, if these can tell
-    workers = [worker.remote(*shared) for _ in range(count)]
-    pool = ActorPool(workers)
-    try:
-        for job in jobs:
-            if not pool.has_free():
-                yield pool.get_next_unordered()
-            pool.submit(lambda worker, job: worker.work.remote(*job), job)
-        while pool.has_next():
-            yield pool.get_next_unordered()
-    except ray.exceptions.RayTaskError as error:
-        raise error.cause from None
-    except ray.exceptions.RayError as error:
-        raise UserError(f"Ray stopped: {error}") from None
-    finally:
-        for handle in workers:  # later work needs the places
-            ray.kill(handle)
+    has_gpus = bool(ray.cluster_resources().get("GPU"))
+    call = ray.remote(_call).options(num_cpus=1, num_gpus=int(has_gpus))
+    waiting = [call.remote(*job) for job in jobs]
+    while waiting:
+        done, waiting = ray.wait(waiting)
+        yield ray.get(done[0])
 
 
 @contextlib.contextmanager
