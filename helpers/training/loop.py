@@ -22,7 +22,6 @@ from tqdm.auto import tqdm
 
 from helpers.core import devices, environment, files, seeding, status, tensors, work
 from helpers.core.errors import OutOfTime, UserError
-from helpers.core.style import percent
 from helpers.training.allocator import keep_freed_memory
 from helpers.training.batches import Batches
 from helpers.training.inference import ScoresError, autocast, evaluate, placed, precision_of
@@ -221,7 +220,7 @@ class Training:
         if self.history:
             last = self.history[-1]
             if "val_auc" in last:
-                line += f", validation AUC {percent(last['val_auc'])}"
+                line += f", validation AUC {100 * last['val_auc']:.1f}"
             line += f", {last['images_per_s']:.0f} images/s"
         if self._spent_s:  # an epoch of this call, on this machine
             left_s = self._spent_s * (self.settings.epochs - self.epoch)
