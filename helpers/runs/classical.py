@@ -125,4 +125,4 @@ def patch_core(run: Run, weights: backbones.Weights) -> str:
             ) from None
         return f"PatchCore is left out: {error}."
     networks.add_model(run, model, fits, device=devices.device_name(devices.default_device()))
-    return patchcore.about(list(fits.values()))
+    return f"{len(fits)} memories"

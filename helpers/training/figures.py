@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -11,12 +11,24 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
+from helpers.core.members import Member
 from helpers.core.style import percent_axis
 from helpers.models.record import Model
+from helpers.training.fit import Fitted
 
 TITLES = {"train_loss": "training loss", "val_auc": "validation AUC, %, one view"}
 MARKERS = "P<>p*h^osDvX"  # by the order of names: a model keeps its own in 03 and 05
 SMOOTHED = 0.1  # share of the epochs whose mean is a point of a learning curve
+
+
+def curves(trained: Mapping[Model, Mapping[Member, Fitted]]) -> pd.DataFrame:
+    """Return the record of each epoch as a row, with `model` (its slug), `seed` and `fold`."""
+    tables = [
+        pd.DataFrame(fitted.history).assign(model=model.slug, **member._asdict())
+        for model, fits in trained.items()
+        for member, fitted in fits.items()
+    ]
+    return pd.concat(tables, ignore_index=True)
 
 
 def learning_curves(

@@ -18,15 +18,15 @@ from typing import Any
 import pandas as pd
 from torch import nn
 
-from helpers.core import devices, environment, seeding
+from helpers.core import devices, seeding
 from helpers.core.members import Member, sides
 from helpers.datasets.cache import ImageCache
 from helpers.models import backbones
-from helpers.models.spec import Facts, Network, count_parameters
+from helpers.models.spec import Network, count_parameters
 from helpers.training.augment import augmentation
 from helpers.training.batches import Batches, image_batches
 from helpers.training.features import Features
-from helpers.training.inference import judging_precision, predict
+from helpers.training.inference import facts_of, predict
 from helpers.training.loop import Training
 from helpers.training.settings import TrainSettings
 
@@ -91,14 +91,7 @@ def fit(
     device = devices.default_device()
     # embeddings were made in the device's own precision
     precision = settings.precision if features is None else "auto"
-    network.facts = Facts(
-        images.bits,
-        images.fit,
-        settings.test_views,
-        judging_precision(network, device, precision),
-        {"commit": environment.commit(), **environment.versions()},
-        images.region,
-    )
+    network.facts = facts_of(images, network, settings.test_views, precision)
     rows = table.loc[table.split.isin(["val", "test"]), ["id", "split"]].reset_index(drop=True)
     scores = predict(trained, batches("val", "test"), settings.precision, settings.test_views)
     return Fitted(

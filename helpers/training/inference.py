@@ -17,10 +17,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from helpers.core import devices, metrics
+from helpers.core import devices, environment, metrics
 from helpers.core.errors import UserError
+from helpers.datasets.cache import ImageCache
+from helpers.models import Views
 from helpers.models.compiled import WORTH_IT_FROM, CompiledNetwork, is_worth_it
-from helpers.models.spec import Network
+from helpers.models.spec import Facts, Network
 from helpers.training.batches import Batches, symmetry
 
 AnyNetwork = TypeVar("AnyNetwork", bound=nn.Module)
@@ -185,6 +187,20 @@ def has_depthwise(model: nn.Module) -> bool:
 def judging_precision(model: nn.Module, device: torch.device, precision: str = "auto") -> str:
     """Return the precision to judge a network in: float32 ("no") if it has depthwise layers."""
     return "no" if has_depthwise(model) else precision_of(device, precision)
+
+
+def facts_of(
+    images: ImageCache, model: Network, views: Views = 1, precision: str = "auto"
+) -> Facts:
+    """Return how images are read and scored by a network that has been trained on `images`."""
+    return Facts(
+        full_scale_bits=images.bits,
+        fit=images.fit,
+        views=views,
+        precision=judging_precision(model, devices.default_device(), precision),
+        made_with={"commit": environment.commit(), **environment.versions()},
+        region=images.region,
+    )
 
 
 def autocast(device: torch.device, precision: str) -> contextlib.AbstractContextManager:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,12 +21,14 @@ import torch.nn.functional as F
 from sklearn.random_projection import SparseRandomProjection
 from torch import Tensor, nn
 
-from helpers.core import devices, environment, seeding
+from helpers.core import devices, seeding
+from helpers.core.errors import UserError
+from helpers.core.members import Member, sides
 from helpers.datasets.cache import ImageCache
 from helpers.models import backbones
-from helpers.models.spec import Facts, ModelSpec, Network, at_once
+from helpers.models.spec import ModelSpec, Network, at_once
 from helpers.training.batches import image_batches
-from helpers.training.inference import Scorer, judging_precision
+from helpers.training.inference import Scorer, facts_of
 
 STRIDES = (8, 16)  # pixels per patch of the two stages: layers 2 and 3 of a ResNet
 NEIGHBOURHOOD = 3  # p of the paper: patches are averaged over p x p
@@ -40,7 +42,7 @@ MOST_ASIDE = 200  # good images kept out of the memory, whose median score is `u
 LEAST_SCORE = 1e-12  # of an image whose patches are all in the memory; its logarithm is finite
 
 
-class NoMiddleLayersError(ValueError):
+class NoMiddleLayersError(UserError):
     """A network has no stages that give maps of the wanted strides; the message says why."""
 
 
@@ -54,7 +56,7 @@ def middle_stages(model: backbones.PretrainedClassifier) -> list[int]:
     if lacking := [stride for stride in STRIDES if stride not in stages]:
         raise NoMiddleLayersError(
             f"{model.spec.name} has no stage of stride {lacking[0]}, which patch features need; "
-            f"its strides are {', '.join(map(str, stages))}"
+            f"its strides are {', '.join(map(str, stages))}: choose another BACKBONE"
         )
     return [stages[stride] for stride in STRIDES]
 
@@ -250,6 +252,28 @@ class FittedPatchCore:
     seconds: float
 
 
+def fittings(
+    members: Iterable[Member],
+    weights: backbones.Weights,
+    images: ImageCache,
+    split: pd.DataFrame,
+    share: float,
+    seed: int,
+) -> dict[Member, functools.partial[FittedPatchCore]]:
+    """Return the call of `fit` for each member: nothing is fitted yet.
+
+    Raises:
+        NoMiddleLayersError: the backbone has no suitable stages.
+    """
+    middle_stages(backbones.pretrained(weights, num_classes=2, image_size_px=images.size_px))
+    return {
+        member: functools.partial(
+            fit, weights, images, sides(split, member.fold)[["id", "label", "split"]], share, seed
+        )
+        for member in members
+    }
+
+
 def fit(
     weights: backbones.Weights, images: ImageCache, table: pd.DataFrame, share: float, seed: int
 ) -> FittedPatchCore:
@@ -266,7 +290,6 @@ def fit(
     """
     started = time.monotonic()
     backbone = backbones.pretrained(weights, num_classes=2, image_size_px=images.size_px)
-    middle_stages(backbone)  # an error comes before the work
     device = devices.default_device()
     scorer = Scorer(backbone, device, images=len(table))
     function = functools.partial(patch_features, backbone)
@@ -307,23 +330,11 @@ def fit(
     judged = table[table.split.isin(["val", "test"])].reset_index(drop=True)
     s = scores(bank, judged).astype(np.float64)
     network = network_of(backbone, bank)
-    versions = {"commit": environment.commit(), **environment.versions()}
-    precision = judging_precision(backbone, device)
-    network.facts = Facts(images.bits, images.fit, 1, precision, versions, images.region)
+    network.facts = facts_of(images, backbone)
     return FittedPatchCore(
         network=network,
         scores=judged[["id", "split"]].assign(defect_score=s / (s + usual)),
         good_images=len(remembered),
         patches=len(offered),
         seconds=round(time.monotonic() - started, 1),
-    )
-
-
-def about(fits: list[FittedPatchCore]) -> str:
-    """Say what the memories hold: the first one's numbers if there is one for each fold."""
-    first = fits[0]
-    of_all = "" if len(fits) == 1 else f", in the first of {len(fits)} folds"
-    return (
-        f"PatchCore remembers {len(first.network.memory):,} of {first.patches:,} patches of "
-        f"{first.good_images:,} good images{of_all}."
     )
