@@ -15,7 +15,6 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -25,10 +24,9 @@ from helpers.darts.space import GenotypeError
 from helpers.models.record import Model
 
 # cells that a run finds itself: their model, and how to get them
-SEARCHED, HALVED = "searched", "halving"
 FOUND = {
-    SEARCHED: ("darts_searched", "run notebooks/04_darts_search.ipynb first"),
-    HALVED: ("darts_halving", "set HALVING_EPOCHS, which compares cells"),
+    "searched": ("darts_searched", "run notebooks/04_darts_search.ipynb first"),
+    "halving": ("darts_halving", "set HALVING_EPOCHS, which compares cells"),
 }
 ETA = 3  # a third of the candidates continues, with three times the epochs
 DRAWS = 5  # random cells to draw for each that takes part, to find some of similar size
@@ -43,20 +41,12 @@ class NamedCell:
     genotype: Genotype
     search_seconds: float | None = None  # of finding it, if known
 
-    @property
-    def name(self) -> str:
-        """Return the name of the model's files."""
-        return self.model.slug
-
 
 def check_names(names: Sequence[str], random_cells: int) -> None:
-    """Raise an error unless each name is that of a cell, or of a .json file that holds a cell.
+    """Raise GenotypeError unless each name is that of a cell, or of a .json file that holds one.
 
     Away from Kaggle, a file below Kaggle's inputs need not exist: a notebook made for Kaggle may
     name it.
-
-    Raises:
-        GenotypeError, ArtifactError: the message names the culprit.
     """
     known = [*PUBLISHED, *FOUND, "random"]
     for name in names:
@@ -93,28 +83,24 @@ def model_of(name: str) -> Model:
     return Model(FOUND[name][0] if name in FOUND else name.lower())
 
 
-def named_cells(
-    names: Sequence[str], of_run: Mapping[str, tuple[Genotype, dict[str, Any]]], random_cells: int
-) -> list[NamedCell]:
+def named_cells(names: Sequence[str], folder: Path, random_cells: int = 0) -> list[NamedCell]:
     """Return the cells with these names, in their order.
 
-    A name is a key of PUBLISHED or FOUND, "random" (`random_cells`, of seeds 0, 1, ...), or a file.
-    `of_run` are the cells that the run found, with their provenance; others of FOUND are skipped.
-
-    Raises:
-        GenotypeError, ArtifactError: see `check_names`; or no cell is left.
+    A name is a key of PUBLISHED; "random" (`random_cells`, of seeds 0, 1, ...); a key of FOUND,
+    whose cell is NAME.json in `folder` and is skipped if it is not there; or a file.
     """
     check_names(names, random_cells)
     cells: list[NamedCell] = []
     for name in names:
+        file = folder / f"{name}.json" if name in FOUND else Path(name).expanduser()
         if name in PUBLISHED:
             cells.append(NamedCell(model_of(name), PUBLISHED[name]))
         elif name == "random":
-            cells += [random_cell(seed) for seed in range(random_cells)]
-        elif name in FOUND and name not in of_run:
+            cells += map(random_cell, range(random_cells))
+        elif name in FOUND and not file.is_file():
             print(f"the cell {name!r} is skipped: {FOUND[name][1]} to have it trained here")
         else:
-            genotype, about = of_run[name] if name in FOUND else load(Path(name).expanduser())
+            genotype, about = load(file)
             seconds = about.get("seconds")  # a user may have written the file
             known = isinstance(seconds, int | float) and seconds >= 0
             cells.append(NamedCell(model_of(name), genotype, seconds if known else None))
@@ -145,31 +131,45 @@ def candidates(
         apart = [abs(math.log(size_of(cell.genotype) / mean)) for cell in drawn]
         nearest = sorted(range(len(drawn)), key=lambda number: apart[number])[:count]
         drawn = [drawn[number] for number in sorted(nearest)]
-    published = named_cells(list(PUBLISHED), {}, 0)
+    published = [NamedCell(model_of(name), cell) for name, cell in PUBLISHED.items()]
     kinds = {"searched": [*searched], "file": [*given], "published": published, "random": drawn}
     return {kind: cells for kind, cells in kinds.items() if cells}
 
 
-def successive_halving(
-    names: Sequence[str], epochs: int, train_rung: Callable[[Sequence[str], int], Rung], most: int
-) -> pd.DataFrame:
-    """Train `names` for `epochs`, the best third for three times as many, until one is left.
+def halve(
+    by_kind: Mapping[str, Sequence[NamedCell]],
+    epochs: int,
+    train_rung: Callable[[Sequence[NamedCell], int], Rung],
+    most: int,
+) -> tuple[NamedCell, pd.DataFrame]:
+    """Train all cells for `epochs`, the best third for three times as many, until one is left.
 
-    `train_rung(names, epochs)` trains each name from scratch and returns the results: the learning
-    rate falls until the last epoch, so a short training is not the start of a long one. Only the
-    first rung may have more than `most` epochs: if the next one would, the best of this rung wins.
-    Ties go to the first.
+    `train_rung(cells, epochs)` trains the network of each from scratch: the learning rate falls
+    until the last epoch, so a short training is not the start of a long one. Only the first rung
+    may have more than `most` epochs: if the next one would, the best of this rung wins. Ties go to
+    the first.
 
     Returns:
-        A row for each training: epochs, model, val_auc, seconds, kept (it continues, or has won).
+        The winner, and a row for each training: epochs, model (slug), title, kind, val_auc,
+        seconds, and kept (it continues, or has won).
     """
+    kind_of = {cell.model.slug: kind for kind, cells in by_kind.items() for cell in cells}
+    left = {cell.model.slug: cell for cells in by_kind.values() for cell in cells}
     rungs = []
-    while len(names) > 1:
-        results = pd.DataFrame(train_rung(names, epochs), columns=["val_auc", "seconds"])
-        rung = results.assign(epochs=epochs, model=names)[["epochs", "model", *results]]
+    while len(left) > 1:
+        rung = pd.DataFrame(
+            {
+                "epochs": epochs,
+                "model": [*left],
+                "title": [cell.model.title for cell in left.values()],
+                "kind": [kind_of[slug] for slug in left],
+            }
+        )
+        rung[["val_auc", "seconds"]] = train_rung([*left.values()], epochs)
         best = rung.sort_values("val_auc", ascending=False, kind="stable").model
         kept = len(best) // ETA if ETA * epochs <= most else 1
-        names = best.iloc[: max(1, kept)].tolist()
-        rungs.append(rung.assign(kept=rung.model.isin(names)))
+        left = {slug: left[slug] for slug in best.iloc[: max(1, kept)]}
+        rungs.append(rung.assign(kept=rung.model.isin(left)))
         epochs *= ETA
-    return pd.concat(rungs, ignore_index=True)
+    (winner,) = left.values()
+    return winner, pd.concat(rungs, ignore_index=True)

@@ -18,22 +18,22 @@ def test_published_random_and_own_cells_are_found_by_name(tmp_path):
     cell = genotypes.random_genotype(9)
     own = tmp_path / "My Cell.json"
     files.save_json(own, genotypes.described(cell, {"method": "by hand", "seconds": -1}))
-    cells = named.named_cells(("PC_DARTS_IMAGENET", "random", str(own)), {}, 2)
+    cells = named.named_cells(("PC_DARTS_IMAGENET", "random", str(own)), tmp_path, 2)
     random = [Model("random_cell", number=0), Model("random_cell", number=1)]
     assert [c.model for c in cells] == [Model("pc_darts_imagenet"), *random, Model("cell_my_cell")]
     assert cells[2].genotype == genotypes.random_genotype(1) and cells[3].genotype == cell
     assert cells[3].search_seconds is None  # unknown, not negative
 
 
-def test_cells_of_the_run_are_found_with_their_cost_and_missing_ones_are_skipped(capsys):
-    found = {"searched": (DARTS_V2, {"method": "arg max", "seconds": 7.0, "device": "a CPU"})}
-    names = ("searched", "halving", "DARTS_V2")
-    cells = named.named_cells(names, found, 0)
-    assert [c.name for c in cells] == ["darts_searched", "darts_v2"]
+def test_cells_of_the_run_are_found_with_their_cost_and_missing_ones_are_skipped(tmp_path, capsys):
+    about = {"method": "arg max", "seconds": 7.0, "device": "a CPU"}
+    files.save_json(tmp_path / "searched.json", genotypes.described(DARTS_V2, about))
+    cells = named.named_cells(("searched", "halving", "DARTS_V2"), tmp_path)
+    assert [c.model.slug for c in cells] == ["darts_searched", "darts_v2"]
     assert cells[0].search_seconds == 7.0
     assert "halving" in capsys.readouterr().out
     with pytest.raises(genotypes.GenotypeError):
-        named.named_cells(("halving",), found, 0)
+        named.named_cells(("halving",), tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_a_wrong_name_is_refused_with_the_culprit(tmp_path, monkeypatch, names, 
     monkeypatch.chdir(tmp_path)
     files.save_json(tmp_path / "damaged.json", {"normal": [], "wrong": []})
     with pytest.raises(genotypes.GenotypeError) as error:
-        named.named_cells(names, {}, 0)
+        named.named_cells(names, tmp_path)
     assert all(culprit in str(error.value) for culprit in culprits)
 
 
@@ -102,42 +102,46 @@ def test_the_preset_paper_is_table_1_to_the_letter():
 SIZE = NetworkSettings(channels=4, layers=3, auxiliary=True)
 
 
-def planted(aucs, log):
-    """A rung whose trainings have these AUCs, by name or by name and number of epochs."""
-
-    def train_rung(names, epochs):
-        log.append((epochs, list(names)))
-        return [(aucs.get((name, epochs), aucs.get(name)), 1.5) for name in names]
-
-    return train_rung
-
-
 def size_of(genotype):
     return network.parameters(genotype, SIZE)
 
 
-def test_the_best_third_goes_on_with_three_times_the_epochs_until_one_is_left():
-    aucs = {f"r{i:02d}": 0.5 + i / 100 for i in range(16)}
+def halved(aucs, epochs, most, count):
+    """Halve `count` random cells whose trainings have these AUCs, by number (and epochs).
+
+    Returns the winner's number, the table, and the rungs: epochs and numbers.
+    """
     log = []
-    trials = named.successive_halving(list(aucs), 5, planted(aucs, log), most=45)
-    assert log == [(5, list(aucs)), (15, ["r15", "r14", "r13", "r12", "r11"])]
-    assert trials[trials.kept].model.tolist() == ["r11", "r12", "r13", "r14", "r15", "r15"]
+
+    def train_rung(cells, epochs):
+        numbers = [cell.model.number for cell in cells]
+        log.append((epochs, numbers))
+        return [(aucs.get((n, epochs), aucs.get(n, 0.5)), 1.5) for n in numbers]
+
+    cells = [named.random_cell(number) for number in range(count)]
+    by_kind = {"published": cells[:1], "random": cells[1:]}
+    winner, trials = named.halve(by_kind, epochs, train_rung, most)
+    assert winner.model.slug == trials[trials.kept].model.iloc[-1]
+    assert trials.seconds.eq(1.5).all() and trials.kind.tolist().count("published") <= len(log)
+    return winner.model.number, trials, log
+
+
+def test_the_best_third_continues_with_three_times_the_epochs_until_one_is_left():
+    winner, trials, log = halved({i: 0.5 + i / 100 for i in range(16)}, 5, most=45, count=16)
+    assert log == [(5, [*range(16)]), (15, [15, 14, 13, 12, 11])] and winner == 15
+    kept = [f"random_cell_{number}" for number in (11, 12, 13, 14, 15, 15)]
+    assert trials[trials.kept].model.tolist() == kept
 
 
 def test_a_later_rung_decides_again_and_of_equal_cells_the_first_continues():
-    aucs = {f"r{i}": 0.7 for i in range(6)} | {("r1", 6): 0.8, ("r5", 6): 0.9}
-    log = []
-    trials = named.successive_halving([f"r{i}" for i in range(6)], 2, planted(aucs, log), most=9)
-    assert log == [(2, ["r0", "r1", "r2", "r3", "r4", "r5"]), (6, ["r0", "r1"])]
-    assert trials[trials.kept].model.iloc[-1] == "r1"
+    winner, _, log = halved({(1, 6): 0.8, (5, 6): 0.9}, 2, most=9, count=6)
+    assert log == [(2, [0, 1, 2, 3, 4, 5]), (6, [0, 1])] and winner == 1
 
 
 @pytest.mark.parametrize(("most", "counts"), [(18, [9, 3]), (17, [9, 3]), (5, [9])])
 def test_a_rung_that_is_longer_than_the_training_that_follows_is_left_out(most, counts):
-    log, aucs = [], {f"r{i}": 0.5 + i / 20 for i in range(9)}
-    trials = named.successive_halving(list(aucs), 2, planted(aucs, log), most=most)
-    assert [len(names) for _, names in log] == counts
-    assert trials[trials.kept].model.iloc[-1] == "r8"
+    winner, _, log = halved({i: 0.5 + i / 20 for i in range(9)}, 2, most, count=9)
+    assert [len(numbers) for _, numbers in log] == counts and winner == 8
 
 
 def test_the_random_cells_are_those_nearest_in_size_to_the_searched_ones():
@@ -145,8 +149,8 @@ def test_the_random_cells_are_those_nearest_in_size_to_the_searched_ones():
     ordered = sorted(everyone, key=lambda cell: size_of(cell.genotype))
     largest = named.NamedCell(ordered[-1].model, ordered[-1].genotype)
     found = named.candidates([largest], [], 2, size_of)["random"]
-    assert {cell.name for cell in found} == {cell.name for cell in ordered[-2:]}
+    assert {cell.model for cell in found} == {cell.model for cell in ordered[-2:]}
     by_kind = named.candidates([], [], 2, size_of)
-    assert [cell.name for cell in by_kind["random"]] == ["random_cell_0", "random_cell_1"]
+    assert [cell.model.number for cell in by_kind["random"]] == [0, 1]
     assert [*by_kind] == ["published", "random"]
     assert len(by_kind["published"]) == len(genotypes.PUBLISHED)
