@@ -1,4 +1,4 @@
-"""Draw cells, and plot a search: its curves, and alpha as heat maps of edges by operations.
+"""Draw cells.
 
 A cell is drawn as stairs: a row for each state, and in it the edges that enter the state. A state's
 line runs to the right in its own row, and its edges leave it downwards, so no line passes a name.
@@ -11,21 +11,15 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
-import seaborn as sns
-import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import Patch, Rectangle
-from scipy.special import softmax
+from matplotlib.patches import Rectangle
 
 from helpers.darts.genotypes import Genotype
-from helpers.darts.operations import primitives, softmax_by_node
-from helpers.darts.search import Record
 from helpers.darts.space import EDGES, KINDS, NODE_STATES
 from helpers.darts.verdict import Choice
 
 OUTPUT = 6
-WIDE = 4  # frame of a decided choice, points
 STATE_NAMES = ("cₖ₋₂", "cₖ₋₁", "0", "1", "2", "3", "cₖ")
 FILLS = ("#b4eeb4",) * 2 + ("#add8e6",) * 4 + ("#eee8aa",)  # DARTS's green, blue and yellow
 FONT_PT = 12.0  # an em, the unit of the drawing
@@ -107,40 +101,3 @@ def _draw_cell(ax: Axes, edges: Sequence[Edge], pale: Sequence[Edge] = ()) -> No
         if state < OUTPUT:
             ax.plot([x + BOX, ends[state]], [y[state]] * 2, color="#9a9a9a", lw=1, zorder=1)
     ax.set(xlim=(-0.5, lefts[OUTPUT] + BOX + 0.5), ylim=(bottoms[-1] - 0.1, 0.1))
-
-
-def alpha_heat_maps(
-    history: Sequence[Record], cell: Genotype, sure: Sequence[Choice], title: str = ""
-) -> Figure:
-    """Plot softmax(alpha) of edges by operations after the last epoch.
-
-    White is the weight of each operation at the start. The operations that `cell` keeps have a
-    frame (a wide one if the choice is in `sure`). softmax(beta) is beside the name of its edge.
-    """
-    names = primitives()
-    end, start = history[-1], 1 / len(names)
-    weights = {kind: softmax(np.array(end[f"alpha_{kind}"]), axis=-1) for kind in KINDS}
-    highest = max(0.4, *(values.max() for values in weights.values()))  # noise stays pale
-    look: dict[str, Any] = {"cmap": "PuOr", "center": start, "vmin": 0, "vmax": highest}
-    figure, axes = plt.subplots(1, 2, figsize=(13, 6.5), sharex=True)
-    for (kind, values), ax in zip(weights.items(), axes, strict=True):
-        edges = [" → ".join(STATE_NAMES[state] for state in edge) for edge in EDGES]
-        if (beta := end[f"beta_{kind}"]) is not None:
-            shares = softmax_by_node(torch.tensor(beta)).tolist()
-            edges = [f"{edge}  β {share:.2f}" for edge, share in zip(edges, shares, strict=True)]
-        sns.heatmap(
-            values, ax=ax, cbar=ax is axes[-1], xticklabels=names, yticklabels=edges, **look
-        )
-        ax.set_title("normal cell" if kind == "normal" else "reduction cell")
-        ax.hlines([2, 5, 9], 0, len(names), color="black", linewidth=0.8)  # between nodes
-        for name, *edge in cell.edges(kind):
-            row = EDGES.index(tuple(edge))
-            width = WIDE if (kind, row, name) in (choice[:3] for choice in sure) else 1
-            place = (names.index(name), row)
-            ax.add_patch(Rectangle(place, 1, 1, fill=False, ec="black", lw=width, clip_on=False))
-    frames = [Patch(fc="white", ec="black", lw=width) for width in (WIDE, 1)]
-    words = "kept and decided", "kept, but not decided"
-    figure.legend(frames, words, loc="outside lower center", ncols=2, frameon=False)
-    axes[-1].collections[0].colorbar.set_label("weight of the operation (white: at the start)")
-    figure.suptitle(title)
-    return figure

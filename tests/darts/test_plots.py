@@ -2,14 +2,12 @@
 
 from itertools import combinations
 
-import numpy as np
 import pytest
 from matplotlib.colors import to_hex
 from matplotlib.transforms import Bbox
 
 from helpers.darts import plots
 from helpers.darts.genotypes import PUBLISHED, random_genotype
-from helpers.darts.operations import primitives
 from helpers.darts.space import EDGES, KINDS, NODE_STATES
 from helpers.darts.verdict import Choice
 
@@ -56,37 +54,9 @@ def test_a_picture_shows_each_edge_of_a_genotype_in_its_colour_and_nothing_overl
         assert len(on) == 2 + len(NODE_STATES)  # each node's line runs to the output
 
 
-def history_of(epochs, beta=None):
-    rng, history = np.random.default_rng(0), []
-    for epoch in range(1, epochs + 1):
-        record = {f"alpha_{kind}": rng.normal(size=(14, 8)).tolist() for kind in KINDS}
-        record |= {f"entropy_{kind}": 2.0 - epoch / 100 for kind in KINDS}
-        record |= {f"beta_{kind}": beta for kind in KINDS}
-        record |= {"train_loss": 1 / epoch, "alpha_loss": 1 / epoch if epoch > 1 else None}
-        history.append({"epoch": epoch, **record})
-    return history
-
-
-@pytest.mark.parametrize("beta", [None, [0.0, np.log(3), *[0.0] * 12]])
-def test_the_heat_maps_show_the_last_alpha_and_frame_the_cell(beta):
+def test_edges_that_were_not_decided_are_pale():
     cell = PUBLISHED["DARTS_V1"]
-    history = history_of(6, beta)
     operation, *edge = cell.edges("normal")[0]
     sure = [Choice("normal", EDGES.index(tuple(edge)), operation, 3.0)]
-    figure = plots.alpha_heat_maps(history, cell, sure, "a verdict")
-    assert [p.get_linewidth() for ax in figure.axes[:2] for p in ax.patches].count(4) == 1
-    for ax, kind in zip(figure.axes[:2], KINDS, strict=True):
-        values = np.array(ax.collections[0].get_array()).reshape(14, 8)
-        alpha = np.exp(history[-1][f"alpha_{kind}"])
-        np.testing.assert_allclose(values, alpha / alpha.sum(axis=1, keepdims=True))
-        framed = {patch.get_xy() for patch in ax.patches}
-        assert framed == {
-            (primitives().index(o), EDGES.index((s, t))) for o, s, t in cell.edges(kind)
-        }
-        names = [label.get_text() for label in ax.get_yticklabels()]
-        shares = [name.partition("β ")[2] for name in names[:3]]
-        assert shares == (["0.25", "0.75", "0.33"] if beta else [""] * 3)
-    figure.draw_without_rendering()
-    labels = [t for ax in figure.axes[:2] for t in (*ax.get_xticklabels(), *ax.get_yticklabels())]
-    shown = [t.get_window_extent() for t in labels if t.get_text() and t.get_visible()]
-    assert not any(Bbox.intersection(a, b) for a, b in combinations(shown, 2))
+    texts = [t for ax in plots.draw_genotypes({"a": cell}, sure).axes for t in ax.texts]
+    assert [to_hex(text.get_color()) for text in texts].count(to_hex("0.35")) == 15
