@@ -11,12 +11,15 @@ Test labels are never audited: correcting those that a model disagrees with woul
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 from scipy import special
 from sklearn.linear_model import LogisticRegression
 
+from helpers.core import files
 from helpers.core.finding import Finding
 from helpers.core.metrics import check_both_classes, rate_interval
 from helpers.core.style import LABEL_NAMES
@@ -87,3 +90,18 @@ def to_check(audited: pd.DataFrame) -> pd.DataFrame:
     if "review" in audited:  # a person has judged them
         audited = audited[audited.review.isna()]
     return audited.head(max(FIRST, int(audited.is_suspect.sum())))[TO_CHECK]
+
+
+def write_to_check(path: Path, audited: pd.DataFrame) -> str:
+    """Write the labels to check as a CSV, and say what to do with it.
+
+    A list that is there is kept: a person may have edited it.
+    """
+    rows = to_check(audited)
+    if path.exists() and path.read_bytes() != files.csv_bytes(rows):
+        return f"{path} is kept, since it may have been edited: delete it for a new one"
+    files.save_csv(path, rows)
+    return (
+        f"{len(rows)} labels to check: {path}\nCorrect its column `label`, then start a run with "
+        f"another --name and -p LABELS_CSV={path}"
+    )

@@ -134,3 +134,9 @@ def subgroup_table(
 def with_ends(name: str, interval: metrics.Interval) -> dict[str, float]:
     """Return the columns of an interval: `<name>`, `<name>_low` and `<name>_high`."""
     return dict(zip((name, f"{name}_low", f"{name}_high"), interval, strict=True))
+
+
+def interval_of(row: pd.Series, name: str) -> metrics.Interval:
+    """Return the interval that `with_ends` has written into a row; missing ends are NaN."""
+    ends = (row[name], row.get(f"{name}_low", np.nan), row.get(f"{name}_high", np.nan))
+    return metrics.Interval(*map(float, ends))

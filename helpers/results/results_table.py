@@ -73,8 +73,7 @@ def with_tests(
 def finding(table: pd.DataFrame, model: str, column: str, what: str) -> Finding:
     """Return a number of a model's row, such as "test_auc", with its interval as a finding."""
     row = table.set_index("model").loc[model]
-    low, high = (float(row.get(f"{column}_{end}", np.nan)) for end in ("low", "high"))
-    return Finding(f"{row.title}: {what}", float(row[column]), low, high)
+    return Finding(f"{row.title}: {what}", *comparison.interval_of(row, column))
 
 
 def evaluate(scored: Scored, bad_rate: float) -> dict[str, Any]:
