@@ -151,7 +151,7 @@ def check_places(plan: Plan) -> None:
                 raise SettingsError(str(error)) from None
     other = plan.settings[ANALYSIS].compare_run
     if ANALYSIS in plan.chosen and other:
-        from helpers.runs.report import split_without_test  # imports much
+        from helpers.runs.compared import split_without_test  # imports much
 
         split_without_test(paths.RunPaths(other))
         if FIRST in plan.chosen and plan.settings[FIRST].test_fraction:

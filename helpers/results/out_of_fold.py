@@ -11,7 +11,7 @@ by each protocol: `random, groups`), and for each model `random/<slug>.csv` and 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -96,22 +96,24 @@ def without_test(split: pd.DataFrame, run: str) -> pd.DataFrame:
     return split[split.fold.notna()]
 
 
-def refuse_unlike(splits: Mapping[str, pd.DataFrame], settings: Mapping[str, Mapping]) -> None:
-    """Refuse to compare two runs that differ in more than the kind of their folds.
+def refuse_unlike(
+    other: str, splits: Sequence[pd.DataFrame], settings: Sequence[Mapping[str, Any]]
+) -> None:
+    """Refuse to compare a run with the `other` one if more than the kind of folds differs.
 
-    `splits` and `settings` are those of both runs by name: splits without a test set, and the
-    settings of their notebooks by notebook, with the `backbone` and `weights` that were used.
+    `splits` and `settings` are those of both runs: splits without a test set, and the settings by
+    notebook, with the `backbone` and `weights` that were used.
 
     Raises:
         SettingsError: folds of the same kind, other images, labels, pixels or groups, or other
             settings, backbones or weights; the message says what to do.
     """
-    (_, first), (other, second) = splits.items()
+    first, second = splits
     problem = f"COMPARE_RUN={other!r}"
     if keeps_groups_apart(first) == keeps_groups_apart(second):
         wanted = SEEN if keeps_groups_apart(first) else UNSEEN
         raise SettingsError(f"{problem}: name a run by the other kind of folds, SPLIT={wanted}")
-    by_id = [split.set_index("id").sort_index() for split in splits.values()]
+    by_id = [split.set_index("id").sort_index() for split in splits]
     for column, words in MUST_AGREE.items():
         here, there = (split.get(column, pd.Series()) for split in by_id)
         if not here.equals(there):
@@ -119,7 +121,7 @@ def refuse_unlike(splits: Mapping[str, pd.DataFrame], settings: Mapping[str, Map
                 f"{problem} has other {words}: give both runs the same DATASET, LABELS_CSV, "
                 "GROUP_LEVEL, MASK and MAX_IMAGES, and the same files"
             )
-    mine, theirs = (_decisive(settings[run]) for run in splits)
+    mine, theirs = map(_decisive, settings)
     if differ := [name for name in mine if name in theirs and mine[name] != theirs[name]]:
         said = ", ".join(f"{n} (here {mine[n]!r}, there {theirs[n]!r})" for n in differ)
         raise SettingsError(f"{problem} was made with other settings: {said}")

@@ -211,6 +211,11 @@ class Run:
         """What 01 has recorded of the data: `settings`, `kinds`, `attribution`, ..."""
         return source_of(self.paths)
 
+    @property
+    def record(self) -> dict[str, Any]:
+        """The content of run.json: what the notebooks of the run have recorded."""
+        return load_run(self.paths)
+
     @cached_property
     def split(self) -> pd.DataFrame:
         """The run's split.csv: `id, path, label, split` and the source's own columns."""

@@ -7,12 +7,15 @@ import pandas as pd
 import pytest
 from sklearn.metrics import brier_score_loss
 
-from helpers.core import metrics, tables
+from helpers.core import files, metrics, tables
+from helpers.datasets.split_file import read_split
 from helpers.decisions import calibration, decision
 from helpers.decisions.settings import DecisionSettings
 from helpers.models.record import Model
-from helpers.results import results_table
+from helpers.results import ensembles, results_table
 from helpers.results.predictions import Scored
+from helpers.runs.scores import read_models
+from tests import planted
 
 UNKNOWN = {"escape_cost": 0, "false_alarm_cost": 0, "review_cost": 0}
 
@@ -169,3 +172,26 @@ def test_good_parts_alone_choose_the_threshold_and_are_counted_by_hand():
     assert (row["good"], row["good_stopped"], row["side"]) == (10, 1, "val")
     assert (row["bad"], row["bad_stopped"]) == (10, 7)  # scores of .45 and more
     assert row["overkill_rate"] == 0.0  # nothing is rejected
+
+
+def test_shuffled_test_labels_change_no_threshold_temperature_ensemble_or_choice(home):
+    run_paths = planted.run_of({"svm": 1.5, "cnn": 1.4, "fbp": 1.3})
+
+    def chosen():
+        models, split = read_models(run_paths), read_split(run_paths.split_csv)
+        stacked = ensembles.stack(models, split)
+        table = results_table.results_table(models, split)
+        points = decision.operating_table(models, DecisionSettings(), 0.3)
+        temperatures = decision.calibration_table(models, 0.3).temperature
+        choices = [*points.threshold, *temperatures, *table.threshold[:-1]]
+        choices += [*stacked.predictions.defect_score, stacked.gain, stacked.kept]
+        return choices, results_table.best_model(table), table.test_auc[0]
+
+    *before, test_auc = chosen()
+    split = read_split(run_paths.split_csv)
+    test = split.split == "test"
+    split.loc[test, "label"] = np.random.default_rng(5).permutation(split.label[test])
+    files.save_csv(run_paths.split_csv, split)
+    *after, shuffled = chosen()
+    assert after == before
+    assert shuffled < test_auc - 0.1  # the leak detector has teeth

@@ -84,3 +84,13 @@ def test_suspect_labels_are_set_against_the_base_rate_of_doubts():
     grouped = label_audit.doubts(audited.assign(group=np.arange(100) // 4))  # four in one group
     assert grouped[1].verdict == "no difference seen"
     assert label_audit.doubts(audited.drop(columns="probability")) == [suspect]
+
+
+def test_a_list_of_labels_that_a_person_may_have_edited_is_kept(tmp_path):
+    scored, split, _ = made_up()
+    audited, path = label_audit.audit(scored, split), tmp_path / "labels.csv"
+    assert f"LABELS_CSV={path}" in label_audit.write_to_check(path, audited)
+    written = path.read_bytes()
+    assert f"LABELS_CSV={path}" in label_audit.write_to_check(path, audited)  # nothing has changed
+    path.write_bytes(edited := written.replace(b",1,", b",0,", 1))
+    assert "is kept" in label_audit.write_to_check(path, audited) and path.read_bytes() == edited

@@ -5,7 +5,7 @@ import pytest
 
 from helpers.models.record import Model
 from helpers.results import charts, comparison
-from helpers.runs.memo import read_all_predictions
+from helpers.runs.scores import read_models
 from tests import planted
 
 AUCS = {"test_auc": [0.8, 0.9], "test_auc_low": [0.7, 0.85], "test_auc_high": [0.9, 0.94]}
@@ -38,7 +38,7 @@ def test_an_interval_whose_end_is_on_the_wrong_side_by_rounding_is_drawn():
 
 
 def test_differences_are_filled_if_they_are_significant_and_the_best_is_above(run):
-    compared = comparison.compare_with(read_all_predictions(run), "svm")
+    compared = comparison.compare_with(read_models(run), "svm")
     (ax,) = charts.differences(compared, "test AUC minus that of SVM").axes
     for drawn, colour in zip(ax.containers, ("black", "white"), strict=True):
         own = compared[(compared.p_holm >= 0.05) == (colour == "white")]

@@ -9,7 +9,7 @@ from helpers.core.metrics import Interval
 from helpers.datasets.split_file import read_split
 from helpers.models.record import Model
 from helpers.results import claims, findings, results_table
-from helpers.runs.memo import read_all_predictions
+from helpers.runs.scores import read_models
 from tests import planted
 
 
@@ -37,7 +37,7 @@ def test_reported_differences_are_those_of_the_report_s_table_2():
 
 
 def test_gains_are_paired_differences_and_judged_beside_the_reported_ones(run):
-    scored = read_all_predictions(run)
+    scored = read_models(run)
     table = claims.claims_table(scored, {claims.FOCUS: Interval(0.1, 0.05, 0.15)})
     assert table.verdict.tolist() == [
         *("weaker", "far smaller", "untested", "holds", "reversed"),
@@ -88,7 +88,7 @@ def test_a_verdict_compares_the_interval_with_zero_and_with_the_reported_number(
 
 
 def test_the_report_s_numbers_are_beside_ours(run):
-    table = results_table.results_table(read_all_predictions(run), read_split(run.split_csv))
+    table = results_table.results_table(read_models(run), read_split(run.split_csv))
     shape = claims.beside_report(table).set_index("Model")
     assert {*shape.index} == {*table.title[table.model.isin(claims.REPORT)]} and len(shape) == 11
     fbp = table.set_index("model").loc["fbp"]

@@ -7,7 +7,7 @@ import pytest
 from helpers.datasets.split_file import read_split
 from helpers.models.record import Model
 from helpers.results import comparison, findings, results_table
-from helpers.runs.memo import read_all_predictions
+from helpers.runs.scores import read_models
 from tests import planted
 
 LDA_ON_FBP, SVM_ON_FBP = (Model(base, features="fbp") for base in ("lda", "svm"))
@@ -20,7 +20,7 @@ def run(home):
 
 @pytest.fixture
 def scored(run):
-    return read_all_predictions(run)
+    return read_models(run)
 
 
 def test_the_best_model_is_named_with_its_aucs_and_how_many_it_is_the_best_of(run, scored):
@@ -42,7 +42,7 @@ def test_a_gain_has_its_interval_and_p_value_and_a_chance_difference_is_not_call
     assert f"{verb} SVM on FBP features: " in findings.gain(scored, "svm", "svm_on_fbp")
     assert findings.gain(scored, "fbp", "ll") == findings.gain(scored, "fbp", "fbp") == ""
     planted.hide_test_labels(run)
-    hidden = read_all_predictions(run)
+    hidden = read_models(run)
     assert "over LDA: validation AUC" in findings.gain(hidden, "fbp", "lda")
     table = results_table.results_table(hidden, read_split(run.split_csv))
     assert "test" not in findings.best(table)

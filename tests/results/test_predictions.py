@@ -8,7 +8,7 @@ from helpers.core import files
 from helpers.core.members import Member
 from helpers.datasets.split_file import read_split
 from helpers.results import predictions
-from helpers.runs.memo import read_all_predictions
+from helpers.runs.scores import read_models
 from tests import planted
 
 
@@ -24,7 +24,7 @@ def _refusal(run_paths, name, damage):
     path = run_paths.predictions(name)
     files.save_csv(path, damage(files.load_csv(path, ("id",))))
     with pytest.raises(files.ArtifactError) as error:
-        read_all_predictions(run_paths)
+        predictions.read_predictions(path, read_split(run_paths.split_csv))
     assert str(error.value).startswith(str(path))
     return str(error.value)
 
@@ -77,12 +77,12 @@ def test_a_file_in_which_not_every_seed_has_every_image_once_is_refused(run, nam
 def test_the_baselines_name_is_refused_for_a_predictions_file(run):
     planted.plant(run, "majority", 1.0, 9)
     with pytest.raises(files.ArtifactError, match="give the file another name"):
-        read_all_predictions(run)
+        predictions.read_predictions(run.predictions("majority"), read_split(run.split_csv))
 
 
 def test_hidden_test_labels_leave_validation_to_judge_on(run):
     planted.hide_test_labels(run)
-    model = read_all_predictions(run)["fbp"]
+    model = read_models(run)["fbp"]
     assert model.judged_on == "val" and model.members[0].judged_on == "val"
     assert len(model.labels_scores()[0]) == 40 and len(model.labels_scores("test")[0]) == 0
 
@@ -160,12 +160,12 @@ def test_deployed_is_the_average_of_the_trainings_that_have_not_seen_fold_0(fold
         assert ids is None or own.id.tolist() == ids.tolist()
         np.testing.assert_allclose(own.defect_score, mean[own.id], rtol=1e-12)
     assert deployed.deployed.model == deployed.model and len(deployed.members) == 2
-    once = read_all_predictions(folded)["svm"]
+    once = read_models(folded)["svm"]
     assert once.deployed is once and once.calibration_fold is None
 
 
 def test_models_are_compared_on_the_validation_images_that_all_have_scored(folded):
-    scored = read_all_predictions(folded)
+    scored = read_models(folded)
     split = read_split(folded.split_csv)
     assert [len(model.val) for model in scored.values()] == [40, 80]
     for model in predictions.common(scored).values():
@@ -176,10 +176,10 @@ def test_models_are_compared_on_the_validation_images_that_all_have_scored(folde
 
 def test_the_groups_of_a_split_come_with_labels_and_scores(folded):
     split = read_split(folded.split_csv)
-    assert read_all_predictions(folded)["fbp"].groups("val") is None
+    assert read_models(folded)["fbp"].groups("val") is None
     group = pd.Series(np.arange(len(split)) // 10).map("{:03d}".format)
     files.save_csv(folded.split_csv, split.assign(group=group.where(split.index > 0)))
-    model = read_all_predictions(folded)["fbp"]
+    model = read_models(folded)["fbp"]
     assert model.groups("test").tolist() == group[split.split == "test"].tolist()
     assert len(model.groups("val")) == len(model.labels_scores("val")[0]) == 80
     assert pd.isna(model.groups("val")[0]) and model.groups("val")[1] == "000"

@@ -9,7 +9,7 @@ from helpers.core import files
 from helpers.datasets.split_file import read_split
 from helpers.models.record import Model
 from helpers.results import claims, comparison, predictions, results_table
-from helpers.runs.memo import read_all_predictions
+from helpers.runs.scores import read_models
 from tests import planted
 
 COSTS = {"fbp": {"parameters": 3373570, "seconds": 964.3}, "svm": {"seconds": 2.4}}
@@ -27,12 +27,12 @@ def whole(home):
 
 
 def table_of(run_paths):
-    scored, split = read_all_predictions(run_paths), read_split(run_paths.split_csv)
+    scored, split = read_models(run_paths), read_split(run_paths.split_csv)
     return results_table.results_table(scored, split)
 
 
 def with_tests(run_paths):
-    scored = read_all_predictions(run_paths)
+    scored = read_models(run_paths)
     return results_table.with_tests(table_of(run_paths), scored, COSTS)
 
 
@@ -95,7 +95,7 @@ def test_the_rate_of_bad_parts_counts_those_that_a_balanced_validation_set_took_
 
 def test_p_values_compare_test_scores_with_the_best_row_and_costs_are_beside(whole):
     table = with_tests(whole).set_index("model")
-    compared = comparison.compare_with(read_all_predictions(whole), "svm_on_fbp")
+    compared = comparison.compare_with(read_models(whole), "svm_on_fbp")
     columns = ["difference", "p_value", "p_holm"]
     assert table.loc["svm", columns].equals(compared.set_index("model").loc["svm", columns])
     assert pd.isna(table.p_value["svm_on_fbp"]) and table.seconds["svm"] == 2.4
