@@ -24,6 +24,8 @@ from helpers.datasets.split_file import keeps_groups_apart
 from helpers.models.record import Model
 from helpers.results.submission import NO_SCORE
 
+JUDGED = "judged"  # the side that judges a model: test, or validation if test labels are hidden
+
 
 @dataclass(frozen=True)
 class Scored:
@@ -70,19 +72,19 @@ class Scored:
         """The scores that judge it: "test", "validation" or, without a test set, "out-of-fold"."""
         return OUT_OF_FOLD if self.test.empty else SIDES[self.judged_on]
 
-    def labels_scores(self, side: str = "") -> tuple[np.ndarray, np.ndarray]:
-        """Return labels (N,) and scores (N,) of the labelled images of `side`.
+    def labels_scores(self, side: str = JUDGED) -> tuple[np.ndarray, np.ndarray]:
+        """Return labels (N,) and scores (N,) of the labelled images of a side.
 
-        An empty `side` means `judged_on`.
+        It is "val", "test" or "judged", the one of `judged_on`.
         """
         frame = self._labelled(side)
         return frame.label.to_numpy(np.int64), frame.defect_score.to_numpy(np.float64)
 
-    def ids(self, side: str = "") -> np.ndarray:
+    def ids(self, side: str = JUDGED) -> np.ndarray:
         """Return the ids (N,) of the images of `labels_scores`."""
         return self._labelled(side).id.to_numpy()
 
-    def groups(self, side: str = "") -> np.ndarray | None:
+    def groups(self, side: str = JUDGED) -> np.ndarray | None:
         """Return the groups (N,) of the images of `labels_scores`; None if the split has none.
 
         A single image has no group: a missing value.
@@ -90,7 +92,7 @@ class Scored:
         frame = self._labelled(side)
         return frame.group.to_numpy() if "group" in frame else None
 
-    def blocks(self, side: str = "") -> np.ndarray | None:
+    def blocks(self, side: str = JUDGED) -> np.ndarray | None:
         """Return `groups` if the split keeps groups apart, else None.
 
         If they are kept apart, the model is judged on new groups: then groups are the units of
@@ -134,7 +136,7 @@ class Scored:
         )
 
     def _labelled(self, side: str) -> pd.DataFrame:
-        frame = {"val": self.val, "test": self.test}[side or self.judged_on]
+        frame = {"val": self.val, "test": self.test}[self.judged_on if side == JUDGED else side]
         return frame[frame.label.notna()]
 
 

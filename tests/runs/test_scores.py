@@ -28,7 +28,7 @@ def record(run, **changed):
 def test_a_notebook_run_again_shows_no_model_of_a_later_one_but_the_user_s_own(run):
     split = read_split(run.paths.split_csv)
     scores = predictions.predictions_frame(split, np.linspace(0, 1, len(split)))
-    run.add_model(Model("darts_v2", teacher="fbp"), scores, seconds=7.0, parameters=9)
+    run.add(Model("darts_v2", number=4), scores, seconds=7.0, parameters=9)
     planted.plant(run.paths, "mine", 1.0, 5)
     early = planted.decision_stage(run.paths)
     early.name = "03_finetuning"
@@ -38,9 +38,9 @@ def test_a_notebook_run_again_shows_no_model_of_a_later_one_but_the_user_s_own(r
     costs = {name: about.get("costs", {}) for name, about in run.record["models"].items()}
     table = results_table.results_table(scored, run.split)
     table = results_table.with_tests(table, scored, costs)
-    assert scored["darts_v2_distilled"].model == Model("darts_v2", teacher="fbp")
-    row = table.set_index("model").loc["darts_v2_distilled"]
-    assert (row.title, row.seconds, row.parameters) == ("DARTS_V2, distilled", 7.0, 9)
+    assert scored["darts_v2_4"].model == Model("darts_v2", number=4)
+    row = table.set_index("model").loc["darts_v2_4"]
+    assert (row.title, row.seconds, row.parameters) == ("DARTS_V2 4", 7.0, 9)
 
 
 def test_a_submission_has_one_row_for_each_test_image_and_is_written_whole_or_not(run, monkeypatch):
