@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import csv
 import json
 import os
 import re
@@ -58,7 +57,7 @@ class Entry(NamedTuple):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Answer, and write what was asked for; return 1 if an image cannot be read, else 0."""
     options = _parser().parse_args(arguments)
-    if options.maps and options.maps.exists() and not options.maps.is_dir():
+    if options.maps and options.maps.is_file():
         raise UserError(f"--maps {options.maps} is a file: name a folder")
     opened, remark = with_options(open_model(options.model), options), ""
     if not options.images:
@@ -112,37 +111,27 @@ def entries(place: Path) -> list[Entry]:
     A CSV needs a column `path` (relative to the CSV's folder, or absolute) and may have a column
     `id`. Otherwise the id of an image is its path, below the folder, without the extension.
     """
-    if place.suffix.lower() == ".csv" and not place.is_dir():
-        found = _listed(place)
+    check_utf8(str(place))
+    if place.is_dir():
+        found = [Entry(str(i), _stem(i.relative_to(place)), str(i)) for i in image_files(place)]
+    elif place.suffix.lower() == ".csv":
+        listed = files.load_csv(place, ("path",))
+        listed["id"] = listed.get("id", listed.path.map(_stem, na_action="ignore"))
+        file = listed.path.map(lambda path: os.path.join(place.parent, path), na_action="ignore")
+        slashed = listed.path.str.contains("\\", regex=False) & ~file.map(os.path.exists, "ignore")
+        missing = {f"{name} is missing": listed[name].isna() for name in ("path", "id")}
+        wrong = missing | {"{path} is not there: write / instead of \\": slashed.fillna(False)}
+        files.refuse_marked(place, listed, wrong)
+        found = [*map(Entry, listed.path, listed.id, file)]
     else:
-        check_utf8(str(place))
-        images = {place: place}
-        if place.is_dir():
-            images = {image: image.relative_to(place) for image in image_files(place)}
-        found = [Entry(str(i), d.with_suffix("").as_posix(), str(i)) for i, d in images.items()]
+        found = [Entry(str(place), _stem(place), str(place))]
     if not found:
         raise UserError(f"{place} holds no image ({', '.join(SUFFIXES)})")
     return found
 
 
-def _listed(place: Path) -> list[Entry]:
-    found = []
-    try:
-        with place.open(encoding="utf-8-sig", newline="") as handle:
-            for row in (reader := csv.DictReader(handle)):
-                path = row.get("path") or ""
-                name = row.get("id", os.path.splitext(path)[0])
-                entry, wrong = Entry(path, name, os.path.join(place.parent, path)), ""
-                if not path or not name:
-                    wrong = f"{'id' if path else 'path'} is empty or missing ({files.COMMAS})"
-                elif "\\" in path.replace(os.sep, "/") and not os.path.exists(entry.file):
-                    wrong = f"{path} is not there: write / instead of \\"
-                if wrong:
-                    raise UserError(f"{place}, line {reader.line_num}: {wrong}")
-                found.append(entry)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{place} is not a CSV in UTF-8 with a column path: {error}") from None
-    return found
+def _stem(path: str | Path) -> str:
+    return Path(path).with_suffix("").as_posix()
 
 
 def with_options(opened: Opened, options: argparse.Namespace) -> Opened:

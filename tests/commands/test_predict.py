@@ -63,21 +63,15 @@ def test_a_folder_stands_for_its_images_and_what_cannot_be_read_is_named(parts, 
     assert said.err.startswith("error: gone.png") and said.err.count("\n") == 1
     assert all(part in said.out for part in parts) and "gone" not in said.out
     (tmp_path / "empty").mkdir()
-    assert start([str(tmp_path / "empty"), parts[0], "--model", "t"]) == 1
-    assert f"error: {tmp_path / 'empty'}" in capsys.readouterr().err
-    assert start([parts[0], "--model", "t", "--maps", parts[1]]) == 1
-    assert f"--maps {parts[1]} is a file" in capsys.readouterr().err
-
-
-def test_a_name_that_is_not_in_utf8_is_refused_in_one_line(parts, tmp_path, capsys):
-    odd = tmp_path / "own" / b"caf\xe9.png".decode("utf-8", "surrogateescape")
-    odd.parent.mkdir()
-    Image.open(parts[0]).save(odd)
-    for given in (odd, odd.parent):
-        assert start([parts[0], str(given), "--model", "t"]) == 1
-        said = capsys.readouterr()
-        assert said.out == ""
-        assert said.err.endswith("caf\\udce9.png': the name is not in UTF-8; rename it\n")
+    odd = str(tmp_path / b"caf\xe9.png".decode("utf-8", "surrogateescape"))
+    for given, culprit in (
+        ([str(tmp_path / "empty"), parts[0]], f"error: {tmp_path / 'empty'}"),
+        ([parts[0], "--maps", parts[1]], f"--maps {parts[1]} is a file"),
+        ([parts[0], odd], "caf\\udce9.png': the name is not in UTF-8; rename it\n"),
+        ([], "name the images"),
+    ):
+        assert start([*given, "--model", "t"]) == 1
+        assert culprit in capsys.readouterr().err
 
 
 def test_without_thresholds_there_are_scores_and_a_remark(described, parts, capsys):
@@ -104,9 +98,7 @@ def test_the_demo_comes_with_a_network_images_and_a_licence(capsys):
     assert label[["cell0502", "cell1572", "cell2156"]].tolist() == [1, 0, 0]
 
 
-def test_only_the_demo_has_images_of_its_own_and_a_run_may_have_its_name(described, capsys):
-    assert start(["--model", "t"]) == 1
-    assert "name the images" in capsys.readouterr().err
+def test_a_run_may_have_the_name_of_the_demo(described, capsys):
     described.root.rename(described.root.with_name("demo"))
     assert start(["--model", "demo"]) == 1
     assert "name the images" in capsys.readouterr().err
@@ -197,7 +189,10 @@ def test_a_csv_lists_images_by_id_also_the_answers_of_another_call(many, capsys)
     assert table.reason.tolist() == ["", "", "No such file or directory"]
     assert start([str(many / "a.csv"), *given, "--out", str(many / "b.csv")]) == 1
     assert (many / "b.csv").read_bytes() == (many / "a.csv").read_bytes()
-    for line, culprit in ((",x.png", "line 2: id is empty"), ("1,a\\b.png", "write / instead of")):
+    for line, culprit in (
+        (",x.png", "line 2: id is missing"),
+        ("1,a\\b.png", "write / instead of"),
+    ):
         (many / "list.csv").write_text(f"id,path\n{line}\n")
         assert start([str(many / "list.csv"), *given]) == 1
         assert culprit in capsys.readouterr().err

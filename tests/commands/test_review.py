@@ -11,10 +11,9 @@ from PIL import Image
 
 import helpers
 from helpers.commands import cli
-from helpers.core import files, paths
+from helpers.core import files
 from helpers.datasets.split_file import read_split
 from helpers.deploy.description import NAME, read_description, sealed
-from tests import faults
 from tests.small_run import run_split
 
 GROUP = "<b onclick='document.title=1'>lot"
@@ -75,7 +74,6 @@ def test_the_command_says_what_is_on_the_page_what_is_not_and_what_cannot_be_rea
 @pytest.mark.parametrize(
     ("arguments", "code", "culprit"),
     [
-        (["--images", "lot7"], 2, "--model"),
         (["--model", "t"], 2, "--images"),
         (["--model", "t", "--images", "lot7", "--audit-share", "2"], 2, "--audit-share"),
         (["--model", "t", "--images", "bare"], 1, "bare holds no image"),
@@ -116,23 +114,6 @@ def test_the_page_replaces_a_page_alone_and_the_labels_replace_none_but_the_olde
     assert start("--read", saved, "--labels", labels, "--out", labels) == 0
     assert pd.read_csv(labels).review.tolist()[1] == "bad"
     assert "1 audited, 1 bad, 0 undecided" in capsys.readouterr().out
-
-
-def test_02_agrees_with_the_package_about_the_labels_of_a_review(home, parts_folder):
-    (parts_folder / "lot7").mkdir()
-    for number in range(3):
-        name = parts_folder / "lot7" / f"new{number}.png"
-        Image.open(parts_folder / "bad" / f"bad{3 * number:02d}.png").rotate(90).save(name)
-    bad = [*(f"lot7/new{number}.png" for number in range(3)), "good/good00.png", "good/good05.jpg"]
-    labels = home / "labels.csv"
-    files.save_csv(labels, pd.DataFrame({"path": bad, "review": "bad"}))
-    given = ["--dataset", f"folder:{parts_folder}", "--preset", "smoke", "--name", "t"]
-    for value in ("CROSS_FIT=3", f"LABELS_CSV={labels}", "BACKBONE=efficientnet_lite0"):
-        given += ["-p", value]
-    with faults.in_this_process():
-        for number in ("01", "02"):
-            assert cli.start("run", [*given, "--only", number]) == 0
-    assert "review" in read_split(paths.RunPaths("t").split_csv)
 
 
 def test_a_lot_is_judged_by_keys_alone_and_becomes_labels_of_a_next_run(
