@@ -69,11 +69,6 @@ def _checked_edges(kind: str, edges: Any) -> tuple[Edge, ...]:
     return tuple(edge for pair in pairs for edge in pair)
 
 
-def new_edges(before: Genotype, after: Genotype) -> int:
-    """Count the edges of `after` (16, with their operations) that `before` does not have."""
-    return sum(len({*after.edges(kind)} - {*before.edges(kind)}) for kind in KINDS)
-
-
 def count_skips(genotype: Genotype) -> int:
     """Count the skip connections of the normal cell; more than 2 are a warning sign."""
     return sum(operation == "skip_connect" for operation, _ in genotype.normal)

@@ -1,4 +1,4 @@
-"""Count what a search decided: the choices that lead by more than they would by noise alone.
+"""Count what a search decided: the choices that lead by more than those of permuted labels.
 
 The strength of an operation on an edge is softmax(alpha), with partial channels times softmax(beta)
 over the inputs of the node. A cell keeps two inputs for each node, and an operation on each.
@@ -6,21 +6,16 @@ over the inputs of the node. A cell keeps two inputs for each node, and an opera
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 
 from helpers.core.finding import Finding
-from helpers.darts.architect import BETA_RATE, BETAS
 from helpers.darts.genotypes import strengths
 from helpers.darts.operations import OPS
-from helpers.darts.settings import SearchSettings
 from helpers.darts.space import EDGES, KINDS
 
-SEARCHES, QUANTILE = 100, 0.95  # simulated noise searches, and the share of them below the limit
 History = Sequence[Mapping[str, Any]]  # of `search.alternate`
 
 
@@ -57,42 +52,13 @@ def choices(record: Mapping[str, Any]) -> list[Choice]:
     return made
 
 
-def noise_limit(history: History, settings: SearchSettings) -> float:
-    """Simulate searches of pure noise; return the 95 % quantile of their largest leads.
+def limit_of(null: History) -> float:
+    """Return the largest lead of a null search: above it a choice counts.
 
-    The gradients of alpha and beta are random, but have the same mean in every epoch, because the
-    same images come back. Their size does not matter, since Adam normalises it. Weight decay, which
-    makes leads smaller, is left out.
+    `null` is the history of the same search with permuted labels in alpha's half. It is a single
+    draw: with nothing to find, one search in two has a larger lead than its null.
     """
-    steps = math.ceil(history[-1]["images"] / settings.batch_size)  # of an epoch
-    edges = len(history[-1]["alpha_normal"])
-    draws = torch.Generator().manual_seed(0)
-    shape = (SEARCHES, len(KINDS), edges, len(OPS) + 2)  # the last column is beta
-    values = torch.nn.Parameter(torch.zeros(shape))
-    adam = torch.optim.Adam([values], settings.alpha_lr, BETAS)
-    mean = torch.randn(shape, generator=draws) / math.sqrt(steps)  # of all images
-    for _ in range(settings.epochs - settings.alpha_warmup):
-        noise = torch.randn((steps, *shape), generator=draws)
-        for gradient in noise - noise.mean(dim=0) + mean:
-            values.grad = gradient
-            adam.step()
-    largest = []
-    for kinds in values.detach():
-        record: dict[str, Any] = {}
-        for kind, columns in zip(KINDS, kinds, strict=True):
-            record[f"alpha_{kind}"] = columns[:, :-1]
-            record[f"beta_{kind}"] = BETA_RATE * columns[:, -1] if settings.partial > 1 else None
-        largest.append(max(choice.lead for choice in choices(record)))
-    return float(np.quantile(largest, QUANTILE))
-
-
-def null_limit(null: History, settings: SearchSettings) -> float:
-    """Return the larger of the limit of noise and the largest lead of a null search.
-
-    `null` is the history of the same search with permuted labels in alpha's half. Such labels move
-    alpha too. It is a single draw: with nothing to find, up to one search in two exceeds the limit.
-    """
-    return max(noise_limit(null, settings), *(choice.lead for choice in choices(null[-1])))
+    return max(choice.lead for choice in choices(null[-1]))
 
 
 def decided(history: History, limit: float) -> list[Choice]:
@@ -101,7 +67,7 @@ def decided(history: History, limit: float) -> list[Choice]:
 
 
 def finding(history: History, limit: float) -> Finding:
-    """Return how many choices the search decided, by `null_limit`, with a verdict.
+    """Return how many choices the search decided, with a verdict.
 
     "The cells" needs half of the choices above the limit, "a part" a quarter. A quarter still
     happens by luck (in two of 20 pairs of permuted searches on ELPV, `tests/benchmarks`).

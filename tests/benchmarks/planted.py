@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import math
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -19,15 +20,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+import torch
 from torch import Tensor, nn
 
 from helpers.core import files, seeding
 from helpers.darts import search as darts
 from helpers.darts import verdict
+from helpers.darts.architect import BETA_RATE, BETAS
 from helpers.darts.fast_supernet import FastSupernet, Pointwise
 from helpers.darts.genotypes import strengths
 from helpers.darts.operations import STANDARD
 from helpers.darts.settings import SearchSettings
+from helpers.darts.space import KINDS
 from helpers.training.batches import EmbeddingBatches
 
 TABLE = Path(__file__).with_name("planted.csv")
@@ -38,6 +42,7 @@ NOISE, DOT, DOTS = 0.3, 1.5, 5  # deviation of the noise, brightness of a dot, d
 IMAGES = 1280  # half of them for w, half for alpha
 BLANK = np.zeros((SIZE_PX, SIZE_PX))  # a channel that says nothing
 AGREEING = 0.6  # share of pixels with the same sign; with .7 permuted labels punish a sure network
+SEARCHES, QUANTILE = 100, 0.95  # simulated noise searches, and the share of them below the limit
 Channels = tuple[np.ndarray, np.ndarray]
 
 
@@ -119,6 +124,35 @@ def halves_of(
     return [EmbeddingBatches(images[p], labels[p], ids[p], settings.batch_size) for p in parts]
 
 
+def noise_limit(history: list[dict[str, Any]], settings: SearchSettings) -> float:
+    """Simulate searches of pure noise; return the 95 % quantile of their largest leads.
+
+    The gradients of alpha and beta are random, but have the same mean in every epoch, because the
+    same images come back. Their size does not matter, since Adam normalises it. Weight decay, which
+    makes leads smaller, is left out.
+    """
+    steps = math.ceil(history[-1]["images"] / settings.batch_size)  # of an epoch
+    edges = len(history[-1]["alpha_normal"])
+    draws = torch.Generator().manual_seed(0)
+    shape = (SEARCHES, len(KINDS), edges, len(STANDARD) + 2)  # the last column is beta
+    values = torch.nn.Parameter(torch.zeros(shape))
+    adam = torch.optim.Adam([values], settings.alpha_lr, BETAS)
+    mean = torch.randn(shape, generator=draws) / math.sqrt(steps)  # of all images
+    for _ in range(settings.epochs - settings.alpha_warmup):
+        noise = torch.randn((steps, *shape), generator=draws)
+        for gradient in noise - noise.mean(dim=0) + mean:
+            values.grad = gradient
+            adam.step()
+    largest = []
+    for kinds in values.detach():
+        record: dict[str, Any] = {}
+        for kind, columns in zip(KINDS, kinds, strict=True):
+            record[f"alpha_{kind}"] = columns[:, :-1]
+            record[f"beta_{kind}"] = BETA_RATE * columns[:, -1] if settings.partial > 1 else None
+        largest.append(max(choice.lead for choice in verdict.choices(record)))
+    return float(np.quantile(largest, QUANTILE))
+
+
 def search(problem: str, order: int, partial: int, seed: int, permuted: bool) -> dict[str, Any]:
     """Search a problem; return a row of the table.
 
@@ -131,7 +165,7 @@ def search(problem: str, order: int, partial: int, seed: int, permuted: bool) ->
     with seeding.torch_stream(seed, "initial weights planted"):
         net = OneCell(partial)
     history = darts.alternate(net, *halves_of(posed, settings, permuted), settings)
-    last, limit = history[-1], verdict.noise_limit(history, settings)
+    last, limit = history[-1], noise_limit(history, settings)
     strength = np.log(strengths(last["alpha_normal"], last["beta_normal"]))
     right = {edge: np.isin([*STANDARD], names) for edge, names in posed.right.items()}
     leads = [strength[e][ok].max() - strength[e][~ok].max() for e, ok in right.items()]

@@ -147,11 +147,16 @@ def power(deviation: float, n: int) -> float:
     return sum(stats.t.ppf([0.975, 0.8], n - 1)) * deviation * np.sqrt(1 + 1 / n)
 
 
+def shared_edges(one: Genotype, other: Genotype) -> int:
+    """Count the edges (of 16, with their operations) that two cells share."""
+    return sum(len({*one.edges(kind)} & {*other.edges(kind)}) for kind in ("normal", "reduce"))
+
+
 def agreement(cells: Sequence[Genotype]) -> str:
     """Say how many edges two of the cells share, and how many two cells drawn at random do."""
     drawn = [named.random_cell(number).genotype for number in range(40)]
     means = [
-        np.mean([16 - genotypes.new_edges(*pair) for pair in itertools.combinations(some, 2)])
+        np.mean([shared_edges(*pair) for pair in itertools.combinations(some, 2)])
         for some in (cells, drawn)
     ]
     return (

@@ -21,7 +21,7 @@ from helpers.core.members import sides
 from helpers.darts import genotypes, search, verdict
 from helpers.darts.settings import SearchSettings
 from helpers.runs.presets import PRESET_VALUES
-from tests.benchmarks import out_of_fold, population
+from tests.benchmarks import out_of_fold, planted, population
 
 TABLE = Path(__file__).with_suffix(".csv")
 KEY = ["fold", "seed", "permuted"]
@@ -37,7 +37,7 @@ def one(fold: int, seed: int, permuted: bool) -> dict[str, object]:
     found = search.search(images, table, settings, permuted=permuted)
     leads = [round(choice.lead, 3) for choice in verdict.choices(found.history[-1])]
     return dict(zip(KEY, (fold, seed, permuted), strict=True)) | {
-        "noise_limit": round(verdict.noise_limit(found.history, settings), 3),
+        "noise_limit": round(planted.noise_limit(found.history, settings), 3),
         "leads": json.dumps(leads),
         "cell": json.dumps(genotypes.to_json(found.genotype)),
     }

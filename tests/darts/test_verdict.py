@@ -1,18 +1,11 @@
 """What a search decided, against leads that are written out and searches on noise."""
 
-import dataclasses
-
 import numpy as np
 import pytest
-import torch
 
 from helpers.darts import verdict
-from helpers.darts.architect import Architect
 from helpers.darts.operations import OPS
-from helpers.darts.settings import SearchSettings
 from helpers.darts.space import KINDS
-
-SETTINGS = SearchSettings(epochs=4, batch_size=10, alpha_lr=0.03)
 
 
 def record_of(strength=0.0, beta=None):
@@ -49,66 +42,12 @@ def test_beta_decides_the_inputs_and_no_operation():
     assert verdict.choices(record_of(0.0, beta))[4].lead == pytest.approx(1.0)
 
 
-def test_the_limit_of_noise_is_a_lead_that_few_searches_on_noise_reach_anywhere():
-    """The same noise through the package's own step of alpha, with a net that has nothing else."""
-
-    class Noise(torch.nn.Module):
-        def __init__(self):
-            super().__init__()
-            for kind in KINDS:
-                self.register_parameter(f"alpha_{kind}", torch.nn.Parameter(torch.zeros(14, 8)))
-
-        def architecture_parameters(self):
-            return [self.alpha_normal, self.alpha_reduce]
-
-        def weight_parameters(self):
-            return []
-
-        def forward(self, pulls):  # (B, 28, 8)
-            return (torch.cat(self.architecture_parameters()) * pulls).sum(dim=(1, 2))
-
-    limit, largest = verdict.noise_limit([record_of()], SETTINGS), []
-    for seed in range(40):
-        torch.manual_seed(seed)
-        net, pulls = Noise(), torch.randn(100, 28, 8)  # one for each image
-        step = Architect(net, lambda out, _: out.mean(), lr=0.03, weight_decay=0.0).step
-        for _ in range(4):
-            for rows in torch.randperm(100).split(10):
-                step((pulls[rows], torch.zeros(10)))
-        record = {f"alpha_{k}": getattr(net, f"alpha_{k}").tolist() for k in KINDS}
-        found = verdict.choices(record | {f"beta_{kind}": None for kind in KINDS})
-        largest.append(max(choice.lead for choice in found))
-    assert np.mean(np.array(largest) > limit) <= 0.2  # and not too high:
-    assert np.quantile(largest, 0.95) == pytest.approx(limit, rel=0.3)
-
-
-def test_a_choice_counts_if_it_leads_by_more_than_noise_and_than_all_of_a_null_search():
+def test_a_choice_counts_if_it_leads_by_more_than_all_of_a_null_search():
     history = [record_of(), record_of()]
-    noise = verdict.noise_limit(history, SETTINGS)
-    assert verdict.null_limit(history, SETTINGS) == noise
+    assert verdict.limit_of(history) == pytest.approx(0.0, abs=1e-12)
     history[-1]["alpha_reduce"][13][2] = 9.0
-    assert verdict.null_limit(history, SETTINGS) == pytest.approx(9.0)
-    assert verdict.null_limit(history[::-1], SETTINGS) == noise  # the last epoch's
-
-
-def test_noise_in_beta_leads_by_a_tenth(monkeypatch):
-    partial = dataclasses.replace(SETTINGS, partial=4)
-    alone = verdict.noise_limit([record_of()], SETTINGS)
-    assert verdict.noise_limit([record_of()], partial) == pytest.approx(alone, rel=0.1)
-    monkeypatch.setattr(verdict, "BETA_RATE", 10.0)
-    assert verdict.noise_limit([record_of()], partial) > 5 * alone
-
-
-def test_the_limit_of_noise_follows_the_rate_and_the_length_of_the_search():
-    history, limit = [record_of()], verdict.noise_limit([record_of()], SETTINGS)
-    for options, factor in (
-        ({"alpha_lr": 0.06}, 2.0),
-        ({"epochs": 8, "alpha_warmup": 4}, 1.0),
-        ({"epochs": 16}, 4.0),
-        ({"batch_size": 40}, 0.5),  # a quarter of the steps
-    ):
-        changed = dataclasses.replace(SETTINGS, **options)
-        assert verdict.noise_limit(history, changed) == pytest.approx(factor * limit, rel=0.25)
+    assert verdict.limit_of(history) == pytest.approx(9.0)
+    assert verdict.limit_of(history[::-1]) == pytest.approx(0.0, abs=1e-12)  # the last epoch's
 
 
 @pytest.mark.parametrize(
@@ -120,8 +59,7 @@ def test_the_limit_of_noise_follows_the_rate_and_the_length_of_the_search():
     ],
 )
 def test_a_verdict_counts_the_choices_that_lead_by_more_than_the_limit(strength, beta, count, said):
-    limit = verdict.noise_limit([record_of()], SETTINGS)
-    found = verdict.finding([record_of(strength, beta)], limit)
+    found = verdict.finding([record_of(strength, beta)], limit=1.0)
     assert (found.estimate, found.verdict) == (count, said) and "of 22" in found.what
 
 
