@@ -60,7 +60,7 @@ def save_described(folder: Path, models: list[Network], **facts) -> predictor.Op
     for path, model in zip(paths, models, strict=True):
         backbones.save_model(path, model, **facts)
     content = CONTENT | {"checkpoints": {path.name: files.file_digest(path) for path in paths}}
-    read = ("fit", "full_scale_bits", "views", "region")
+    read = ("fit", "full_scale_bits", "views", "mask")
     content |= {name: facts[name] for name in read if name in facts}
     content["channels"] = models[0].spec.in_channels
     files.save_json(folder / NAME, dataclasses.asdict(sealed(Description(**content))))

@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from helpers import datasets, runs
+from helpers import runs
 from helpers.core import files, paths
 from helpers.datasets import cache as images
+from helpers.datasets import sources
 from helpers.datasets.settings import SplitSettings
 from helpers.runs.record import edit_run, load_run
 from tests import faults
@@ -111,7 +112,7 @@ def test_notebooks_of_one_run_that_write_run_json_at_once_lose_nothing(home):
 def test_two_that_need_the_same_cache_decode_it_once(finished_run, tmp_path, monkeypatch):
     decoded, decode = [], images.decode
     monkeypatch.setattr(images, "decode", lambda p, *a: decoded.append(p) or decode(p, *a))
-    table = datasets.load(SplitSettings(dataset=f"folder:{finished_run / 'parts'}")).table
+    table = sources.load(SplitSettings(dataset=f"folder:{finished_run / 'parts'}")).table
     found = []
     together(*[lambda: found.append(images.open_cache(table, 8, tmp_path / "cache"))] * 2)
     assert len(decoded) == 80

@@ -17,12 +17,11 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from PIL import Image
 
-from helpers import datasets
 from helpers.core import files
 from helpers.core.errors import UserError
 from helpers.core.rules import SettingsError
 from helpers.darts import genotypes, named
-from helpers.datasets import DataError, Source, splits
+from helpers.datasets import DataError, Source, sources, splits
 from helpers.datasets import cache as images
 from helpers.datasets.settings import SplitSettings
 from helpers.datasets.split_file import read_split
@@ -277,7 +276,7 @@ def test_any_folder_gives_a_table_or_is_refused(place, tree):
         except (OSError, UnicodeEncodeError):
             assume(False)
     try:
-        source = datasets.load(SplitSettings(dataset=f"folder:{root}"))
+        source = sources.load(SplitSettings(dataset=f"folder:{root}"))
         cache = images.open_cache(source.table, 8, place / "trees")
     except DataError as error:
         assert str(root) in str(error) or repr(str(root))[1:-1] in str(error), error

@@ -37,7 +37,7 @@ class Source:
     caveats: str = ""
     left_out: tuple[str, ...] = ()  # lines about files that are not in the table
     dropped: pd.DataFrame | None = None  # columns DROPPED of images taken out of the table
-    region: str = ""  # of each image, see `datasets.region`
+    mask: str = ""  # of each image, see `datasets.mask`
     submission: Mapping[str, Any] = field(default_factory=dict)  # see `contest.read_sample`
 
 
@@ -45,12 +45,3 @@ def check_utf8(path: str) -> None:
     """Raise DataError if a file's name is not in UTF-8, as every text that is written must be."""
     if not path.isascii() and path != path.encode(errors="ignore").decode():
         raise DataError(f"{path!r}: the name is not in UTF-8; rename it")
-
-
-def __getattr__(name: str) -> Any:
-    """Return `load`, `check_name` and `check_place` of `sources`, for callers of old."""
-    if name in ("load", "check_name", "check_place"):
-        from helpers.datasets import sources
-
-        return getattr(sources, name)
-    raise AttributeError(name)

@@ -27,7 +27,7 @@ from tqdm.auto import tqdm
 
 from helpers.core import files, keys
 from helpers.datasets import DataError
-from helpers.datasets.region import cut, marked_by, window
+from helpers.datasets.mask import cut, marked_by, window
 
 # Suffixes may lie, so the content decides. Among these formats only PNG and TIFF can be deep (more
 # than 8 bits). Pillow would drop bits of other formats unnoticed.
@@ -54,7 +54,7 @@ class ImageCache:
     unreadable: tuple[tuple[str, str], ...] = ()  # id and reason of the files left out
     bits: int = 0  # that its deep images (more than 8 bits) used before scaling; 0: none is deep
     fit: Fit = "squash"  # how images became squares
-    region: str = ""  # that was cut out of each image, see `datasets.region`
+    mask: str = ""  # that was cut out of each image, see `datasets.mask`
 
     @property
     def size_px(self) -> int:
@@ -81,12 +81,12 @@ class ImageCache:
             frames = "files with several pages or frames, of which the first is read"
             lines += [f"{frames}: {len(several)}, e.g. {several.iloc[0]}"]
         lines += [f"left out: {name}: {reason}" for name, reason in self.unreadable]
-        return "\n".join(lines + ["only the pixels of MASK are seen"] * bool(self.region))
+        return "\n".join(lines + ["only the pixels of MASK are seen"] * bool(self.mask))
 
     @property
     def inside(self) -> np.ndarray:
         """Return which pixels (S, S) are inside of the mask, bool; all if there is none."""
-        return inside(self.region, self.size_px, self.fit)
+        return inside(self.mask, self.size_px, self.fit)
 
     def rows(self, ids: pd.Series) -> np.ndarray:
         """Return the row number of each id; raise DataError for an id without an image."""
@@ -121,7 +121,7 @@ def open_cache(
     root: Path,
     skip_unreadable: bool = False,
     fit: Fit = "squash",
-    region: str = "",
+    mask: str = "",
 ) -> ImageCache:
     """Open the cache of a table's images (`id`, `path`); build it if it is missing or damaged.
 
@@ -133,11 +133,11 @@ def open_cache(
     `root` is the folder of all caches. An edit of the code that decodes leads to another folder.
     Images that cannot be decoded raise a DataError that lists them, unless `skip_unreadable`.
     """
-    key = files.fingerprint([source_key(table), keys.digest_of(_build_cache), region])
+    key = files.fingerprint([source_key(table), keys.digest_of(_build_cache), mask])
     folder = root / f"{key}-{fit}-{size_px}"
     with files.held(folder.with_name(f".{folder.name}.lock")):  # only one process decodes
         cache = _load_cache(folder)
-        cache = cache or _build_cache(table, size_px, folder, skip_unreadable, fit, region)
+        cache = cache or _build_cache(table, size_px, folder, skip_unreadable, fit, mask)
     if cache.unreadable and not skip_unreadable:
         raise _unreadable(table, cache.unreadable)
     return cache
@@ -164,15 +164,15 @@ def source_key(table: pd.DataFrame) -> str:
 
 
 def _build_cache(
-    table: pd.DataFrame, size_px: int, folder: Path, skip_unreadable: bool, fit: Fit, region: str
+    table: pd.DataFrame, size_px: int, folder: Path, skip_unreadable: bool, fit: Fit, mask: str
 ) -> ImageCache:
     if folder.exists():
         print(f"the cache {folder} is damaged: its images are decoded again")
-    bits = depth_of([Path(path) for path in table.path], region)
+    bits = depth_of([Path(path) for path in table.path], mask)
 
     def attempt(path: str) -> tuple[np.ndarray, dict[str, Any]] | str:
         try:
-            return decode(Path(path), size_px, bits, fit, region)
+            return decode(Path(path), size_px, bits, fit, mask)
         except MemoryError:
             raise DataError(f"{path} does not fit into the memory") from None
         except Exception as error:  # a damaged file raises one of many kinds
@@ -189,12 +189,12 @@ def _build_cache(
         frame = pd.DataFrame(kept)
         files.save_csv(partial / "images.csv", frame)
         pixels = files.file_digest(partial / "images.u8")
-        content = [size_px, fit, region, frame.id.tolist(), frame.digest.tolist(), pixels]
+        content = [size_px, fit, mask, frame.id.tolist(), frame.digest.tolist(), pixels]
         meta = {
             "shape": [len(frame), size_px, size_px, channels],
             "full_scale_bits": bits,
             "fit": fit,
-            "region": region,
+            "mask": mask,
             "unreadable": failed,
             "table": files.file_digest(partial / "images.csv"),
             "pixels": pixels,
@@ -269,7 +269,7 @@ def _mapped(folder: Path, meta: dict[str, Any]) -> ImageCache:
         unreadable=tuple((name, reason) for name, reason in meta["unreadable"]),
         bits=meta["full_scale_bits"],
         fit=meta["fit"],
-        region=meta["region"],
+        mask=meta["mask"],
     )
 
 
@@ -301,8 +301,8 @@ class Picture(NamedTuple):
     has_more: bool  # pages or frames, which are not read
 
 
-def depth_of(paths: Sequence[Path], region: str = "") -> int:
-    """Return the bits that the deep images of a set use in their region; 0 if none is deep.
+def depth_of(paths: Sequence[Path], mask: str = "") -> int:
+    """Return the bits that the deep images of a set use, inside of the mask; 0 if none is deep.
 
     Reads the header of every file, and the pixels of the deep ones alone: a 16-bit file does not
     say how many bits the camera used. Ignores files that cannot be read; decoding them names them.
@@ -311,7 +311,7 @@ def depth_of(paths: Sequence[Path], region: str = "") -> int:
     def largest(path: Path) -> int:
         with contextlib.suppress(Exception), _opened(path) as image:
             if _is_deep(image):
-                return int(picture_of(image, max(CAMERA_BITS), region).original.max())
+                return int(picture_of(image, max(CAMERA_BITS), mask).original.max())
         return 0
 
     with ThreadPoolExecutor(joblib.cpu_count()) as pool:
@@ -324,8 +324,8 @@ def bits_for(largest: int) -> int:
     return next(bits for bits in CAMERA_BITS if largest < 2**bits)
 
 
-def read_image(path: Path, bits: int, region: str = "") -> Picture:
-    """Decode a file, turned upright as its EXIF data say, and cut its region out.
+def read_image(path: Path, bits: int, mask: str = "") -> Picture:
+    """Decode a file, turned upright as its EXIF data say, and cut the mask's box out.
 
     Transparency is left out.
 
@@ -334,10 +334,10 @@ def read_image(path: Path, bits: int, region: str = "") -> Picture:
     a damaged file may raise many kinds of errors.
     """
     with _opened(path) as image:
-        return picture_of(image, bits, region)
+        return picture_of(image, bits, mask)
 
 
-def picture_of(image: Image.Image, bits: int, region: str = "") -> Picture:
+def picture_of(image: Image.Image, bits: int, mask: str = "") -> Picture:
     """Return what `read_image` does, and raise what it raises, for an image that Pillow opened."""
     has_more = getattr(image, "is_animated", False)
     image.load()
@@ -348,12 +348,12 @@ def picture_of(image: Image.Image, bits: int, region: str = "") -> Picture:
     except Exception:  # damaged EXIF data leave the pixels whole
         pass
     if _is_deep(image):
-        values, full = cut(np.asarray(image).astype(np.uint16), region), 2**bits - 1
+        values, full = cut(np.asarray(image).astype(np.uint16), mask), 2**bits - 1
         if values.max() > full:
             raise BitsFound(bits_for(values.max()), bits)
         pixels = (values * (255.0 / max(1, full))).round().astype(np.uint8)
         return Picture(pixels, values, has_more)
-    pixels = cut(np.asarray(image if image.mode == "L" else image.convert("RGB")), region)
+    pixels = cut(np.asarray(image if image.mode == "L" else image.convert("RGB")), mask)
     if pixels.ndim == 3:
         red, green, blue = pixels[..., 0], pixels[..., 1], pixels[..., 2]
         pixels = red if (red == green).all() and (red == blue).all() else pixels
@@ -396,16 +396,16 @@ def _is_deep(image: Image.Image) -> bool:
 
 
 def decode(
-    path: Path, size_px: int, bits: int, fit: Fit = "squash", region: str = ""
+    path: Path, size_px: int, bits: int, fit: Fit = "squash", mask: str = ""
 ) -> tuple[np.ndarray, dict[str, Any]]:
     """Read one image and fit it into a square; raise what `read_image` raises.
 
     Returns:
-        Pixels (S, S) or (S, S, 3), uint8, and facts about the region: a digest of its values
+        Pixels (S, S) or (S, S, 3), uint8, and facts of what is seen of it: a digest of its values
         (equal for identical images), its perceptual hash (256 bits, as hexadecimal digits), its
         size, its mean, and if the file has more than one page or frame.
     """
-    pixels, original, has_more = read_image(path, bits, region)
+    pixels, original, has_more = read_image(path, bits, mask)
     height, width = pixels.shape[:2]
     digest = hashlib.blake2b(f"{height}x{width}".encode(), digest_size=16)
     digest.update(np.ascontiguousarray(original).data)
@@ -442,12 +442,12 @@ def resize(pixels: np.ndarray, size_px: int, fit: Fit) -> np.ndarray:
     return square
 
 
-def inside(region: str, size_px: int, fit: Fit) -> np.ndarray:
+def inside(mask: str, size_px: int, fit: Fit) -> np.ndarray:
     """Return which pixels (S, S) of a square image are inside of a mask; all if there is none."""
-    if not region:
+    if not mask:
         return np.ones((size_px, size_px), dtype=bool)
-    height, width = marked_by(region).shape
-    *_, marked = window(region, width, height)
+    height, width = marked_by(mask).shape
+    *_, marked = window(mask, width, height)
     return resize(np.uint8(255) * marked, size_px, fit) > 127
 
 

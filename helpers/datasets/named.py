@@ -23,8 +23,6 @@ RESERVED = (
     *("split", "fold", "official_split", "official_fold", "digest", "together", "label_before"),
     *("defect_score", "probability", "mean", "width_px", "height_px", "hash", "several_frames"),
 )
-# columns of `helpers.review` about the lots that it has audited: no run reads them
-AUDITS = ("audit_said", "audit_lot", "audit_time", "audit_seal", "audit_gain")
 MOST_KINDS = 20  # a column with more different values is not evaluated by its values
 
 
@@ -72,7 +70,7 @@ def read_named(
         folders = ", ".join(map(str, _folders(known, path.parent)))
         hint = f"write / instead of \\; a path is whole, or starts in one of {folders}"
     unknown = ~named.isin(known)
-    reviewed = frame.filter(["review", "audit_lot"]).notna().any(axis="columns")
+    reviewed = frame.get("review", pd.Series(np.nan, frame.index)).notna()
     gone = unknown & reviewed & frame.filter(["label"]).isna().all(axis="columns")
     if (reviewed & ~unknown).any():
         unknown &= ~gone
@@ -109,7 +107,7 @@ def with_labels(source: Source, path: Path) -> Source:
     allowed = {name: [*LABEL_WORDS, np.nan] for name in ("label", "review")}
     lines = read_named(path, source, (), allowed)
     gone = lines.attrs["gone"]
-    lines = lines.drop(columns=["reason", *AUDITS], errors="ignore")
+    lines = lines.drop(columns="reason", errors="ignore")
     if reserved := [name for name in RESERVED if name in lines]:
         raise DataError(f"{path}: rename the column {reserved[0]}; the package uses this name")
     table, changed = source.table.copy(), 0

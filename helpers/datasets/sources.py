@@ -21,8 +21,8 @@ import pandas as pd
 from helpers.core.registry import Registry
 from helpers.datasets import DataError, Source, check_utf8, chips, elpv, folder
 from helpers.datasets.contest import NEXPERIA
+from helpers.datasets.mask import mask_of
 from helpers.datasets.named import with_labels
-from helpers.datasets.region import region_of
 from helpers.datasets.settings import SplitSettings
 
 SOURCES = Registry(
@@ -51,7 +51,7 @@ def load(settings: SplitSettings) -> Source:
     if "group" in source.table:
         source = replace(source, table=source.table.assign(group=_groups(source.table.group)))
     _check_table(source)
-    return replace(source, region=region_of(settings))
+    return replace(source, mask=mask_of(settings))
 
 
 def check_name(dataset: str) -> None:

@@ -74,7 +74,7 @@ class Description:
     attribution: str  # of the images, with their licence
     weights: str  # that the training started from; "" if random
     made_with: dict[str, str | None]  # commit and versions of the training
-    region: str = ""  # of each image that is read, see `datasets.region`; "": all of it
+    mask: str = ""  # of each image that is read, see `datasets.mask`; "": all of it
     weights_licence: str = ""  # of `weights`, as timm states it for their name
     seal: str = ""  # `digest`, written with the promise
     # share of the good parts held out that are rejected; that do not pass, if no part is rejected
@@ -157,7 +157,7 @@ def describe(
             channels=model.spec.in_channels,
             fit=facts.fit,
             full_scale_bits=facts.full_scale_bits,
-            region=facts.region,
+            mask=facts.mask,
             views=facts.views,
             precision=facts.precision,  # type: ignore[arg-type]  # the class checks its value
             temperature=temperature,

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from helpers.core import files
 from helpers.core.errors import UserError
-from helpers.datasets import cache, region
+from helpers.datasets import cache, mask
 from helpers.decisions.calibration import NEAREST_TO_CERTAIN
 from helpers.deploy.description import NAME, VERDICTS
 from helpers.deploy.predictor import Opened, TrainedModel
@@ -50,9 +50,9 @@ FUNCTIONS: tuple[Callable, ...] = (
     cache.refuse_what_pillow_changes,
     cache._is_deep,
     cache.resize,
-    region.marked_by,
-    region.window,
-    region.cut,
+    mask.marked_by,
+    mask.window,
+    mask.cut,
 )
 _PROGRAM = '''\
 """Score images: python example.py part.png ...
@@ -88,7 +88,7 @@ def main():
     table.writerow(["file", "score", "probability", "verdict"])
     for file in sys.argv[1:]:
         try:
-            picture = read_image(Path(file), facts["full_scale_bits"] or 8, facts["region"])
+            picture = read_image(Path(file), facts["full_scale_bits"] or 8, facts["mask"])
         except Exception as error:  # a damaged file raises one of many kinds
             table.writerow([file, "", "", f"cannot be read: {error}"])
             unread += 1
@@ -212,7 +212,7 @@ def _write(network: ExportedNetwork, shape: Sequence[int], path: Path) -> None:
 
 def example() -> str:
     """Return the program that scores image files with an exported model."""
-    constants = [f"{name} = {getattr(cache, name, region.MASK)!r}" for name in CONSTANTS]
+    constants = [f"{name} = {getattr(cache, name, mask.MASK)!r}" for name in CONSTANTS]
     sources = ["\n".join(constants), *[inspect.getsource(function) for function in FUNCTIONS]]
     return _PROGRAM.replace("DECODING", "\n\n\n".join(sources).strip())
 

@@ -30,7 +30,7 @@ from helpers.datasets.cache import (
     resize,
     unreadable_reason,
 )
-from helpers.datasets.region import cut
+from helpers.datasets.mask import cut
 from helpers.deploy.description import NAME, Description, read_description
 from helpers.explain.anomaly_maps import anomaly_map
 from helpers.explain.gradcam import grad_cam
@@ -175,7 +175,7 @@ class TrainedModel:
         else:
             of_layer = spec.feature_layer, spec.feature_maps, signed
             heat = grad_cam(self.network, images, 1, *of_layer)[0].cpu()
-        shape = self.facts.region, spec.image_size_px, self.facts.fit
+        shape = self.facts.mask, spec.image_size_px, self.facts.fit
         return heat * torch.from_numpy(inside(*shape))
 
     def read(self, image: OneImage) -> tuple[np.ndarray | None, str, bool]:
@@ -186,16 +186,16 @@ class TrainedModel:
         Raises:
             DataError: an array has another type or shape than `predict` takes.
         """
-        bits, region = self.facts.full_scale_bits or 8, self.facts.region
+        bits, mask = self.facts.full_scale_bits or 8, self.facts.mask
         path = Path(image) if isinstance(image, str | Path) else Path()
         try:
             if isinstance(image, np.ndarray):
-                picture = _array_picture(image, region)
+                picture = _array_picture(image, mask)
             elif isinstance(image, Image.Image):
                 refuse_what_pillow_changes(image)
-                picture = picture_of(image.copy(), bits, region)
+                picture = picture_of(image.copy(), bits, mask)
             else:
-                picture = read_image(path, bits, region)
+                picture = read_image(path, bits, mask)
             pixels = resize(picture.pixels, self.network.spec.image_size_px, self.facts.fit)
             return pixels.reshape(*pixels.shape[:2], -1), "", picture.has_more
         except (DataError, MemoryError):
@@ -207,7 +207,7 @@ class TrainedModel:
             return None, unreadable_reason(path, error), False
 
 
-def _array_picture(array: np.ndarray, region: str) -> Picture:
+def _array_picture(array: np.ndarray, mask: str) -> Picture:
     pixels = array[..., 0] if array.ndim == 3 and array.shape[2] == 1 else array
     is_image = pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] == 3)
     if array.dtype != np.uint8 or not is_image or not array.size:
@@ -215,7 +215,7 @@ def _array_picture(array: np.ndarray, region: str) -> Picture:
             f"an array {array.dtype} {array.shape} is not an image: give uint8 (H, W), (H, W, 1) "
             "or (H, W, 3); images of more than 8 bits are read from files"
         )
-    return Picture(np.ascontiguousarray(cut(pixels, region)), array, False)
+    return Picture(np.ascontiguousarray(cut(pixels, mask)), array, False)
 
 
 def open_model(checkpoints: Sequence[Path]) -> Opened:

@@ -95,7 +95,7 @@ def pictures(model: TrainedModel, file: str) -> dict[str, str]:
     `faint`: it shows the quarter of the pixels that supports good least.
     """
     facts = model.facts
-    image = Image.fromarray(read_image(Path(file), facts.full_scale_bits or 8, facts.region).pixels)
+    image = Image.fromarray(read_image(Path(file), facts.full_scale_bits or 8, facts.mask).pixels)
     width, height = image.size
     image.thumbnail((LARGEST_PX, LARGEST_PX), Image.Resampling.LANCZOS)
     square, *_ = model.read(file)

@@ -208,7 +208,7 @@ def load_model(path: Path, module: nn.Module | None = None) -> Network:
         own = module if given.kind == OWN else None
         model = build(given) if own is None else OwnNetwork(copy.deepcopy(own), given)
         model.load_state_dict(state)
-        info.setdefault("region", "")  # older files have none
+        info.setdefault("mask", info.pop("region", ""))  # older files have none
         model.facts = Facts(**{field.name: info[field.name] for field in dataclasses.fields(Facts)})
     except (TypeError, KeyError, RuntimeError, ValueError, UserError) as error:
         raise files.ArtifactError(f"{path} does not hold a model: {error}") from None

@@ -41,5 +41,5 @@ def split_of(run_paths: paths.RunPaths) -> pd.DataFrame:
 def images_of(run_paths: paths.RunPaths, split: pd.DataFrame, size_px: int) -> ImageCache:
     """Return the decoded images of a run at one size; decode them if they are not cached."""
     recorded = source_of(run_paths)
-    how = recorded.get("fit", "squash"), recorded.get("region", "")
+    how = recorded.get("fit", "squash"), recorded.get("mask", "")
     return open_cache(split, size_px, paths.cache_root(), True, *how)

@@ -199,7 +199,7 @@ def facts_of(
         views=views,
         precision=judging_precision(model, devices.default_device(), precision),
         made_with={"commit": environment.commit(), **environment.versions()},
-        region=images.region,
+        mask=images.mask,
     )
 
 

@@ -26,14 +26,23 @@ from torch import nn
 from torch.utils.data import DataLoader
 from torchvision import transforms
 
+<<<<<<< HEAD
 from helpers import datasets
 from helpers.core import files, metrics, paths, seeding
+=======
+from helpers.core import devices, files, metrics, paths, seeding
+>>>>>>> 9fe634fd (A mask is called mask everywhere; sources are loaded by their registry's module)
 from helpers.core.members import sides
 from helpers.core.paths import published_scores
 from helpers.darts import genotypes, named, network, search
 from helpers.darts.settings import RetrainSettings, SearchSettings
+<<<<<<< HEAD
 from helpers.datasets import near_duplicates, splits
 from helpers.datasets.cache import open_cache
+=======
+from helpers.datasets import near_duplicates, sources, splits
+from helpers.datasets.cache import ImageCache, open_cache
+>>>>>>> 9fe634fd (A mask is called mask everywhere; sources are loaded by their registry's module)
 from helpers.datasets.settings import SplitSettings
 from helpers.datasets.split_file import keeps_groups_apart
 from helpers.models import backbones
@@ -53,7 +62,7 @@ PLAIN_PX, PLAIN_EPOCHS, PLAIN_RATE = 224, 8, 3e-4  # as many epochs as `full` tr
 @functools.cache
 def images(size_px):
     """Return ELPV's images at a size."""
-    source = datasets.load(SplitSettings(cross_fit=FOLDS))
+    source = sources.load(SplitSettings(cross_fit=FOLDS))
     return open_cache(source.table, size_px, paths.cache_root())
 
 
@@ -63,7 +72,7 @@ def protocol(name):
     settings = SplitSettings(split=name, cross_fit=FOLDS, test_fraction=0)
     cache = images(settings.image_size_px)
     pairs, _ = near_duplicates.find(cache, settings.near_duplicate_bits)
-    return splits.make_split(datasets.load(settings), cache.table.digest, settings, pairs).table
+    return splits.make_split(sources.load(settings), cache.table.digest, settings, pairs).table
 
 
 @functools.cache

@@ -14,9 +14,9 @@ import torch
 from PIL import Image
 
 import helpers
-from helpers import datasets
 from helpers.commands import cli, predict
 from helpers.core import paths
+from helpers.datasets import sources
 from helpers.datasets.settings import SplitSettings
 from helpers.deploy.description import NAME, read_description
 from helpers.deploy.predictor import TrainedModel
@@ -94,7 +94,7 @@ def test_the_demo_comes_with_a_network_images_and_a_licence(capsys):
         assert line.split() in map(str.split, readme.splitlines())
     assert "bad, good, good" in labels and "CC BY-NC-SA 4.0" in labels
     assert "at most 0.67 % of the bad parts pass" in promise  # thresholds as they were sealed
-    label = datasets.load(SplitSettings()).table.set_index("id").label
+    label = sources.load(SplitSettings()).table.set_index("id").label
     assert label[["cell0502", "cell1572", "cell2156"]].tolist() == [1, 0, 0]
 
 

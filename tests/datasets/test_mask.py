@@ -6,16 +6,17 @@ import pytest
 import torch
 from PIL import Image
 
-from helpers.datasets import DataError, cache, region
+from helpers import runs
+from helpers.datasets import DataError, cache
 from helpers.datasets.cache import open_cache
-from helpers.datasets.region import cut, region_of
+from helpers.datasets.mask import cut, marked_by, mask_of
 from helpers.deploy import predictor
 from helpers.explain.anomaly_maps import AnomalyMaps
 from helpers.explain.subject import make_subject
 from helpers.models import backbones
 from helpers.models.spec import Facts
 from helpers.models.weights import find_weights
-from helpers.runs import settings, stages
+from helpers.runs import settings
 from helpers.training import patchcore
 from tests import faults
 from tests.conftest import split_of
@@ -36,7 +37,7 @@ def rectangle(folder, shape, x, y, width, height):
     """Return a mask for images of a shape, in which a rectangle counts."""
     white = np.zeros(shape, np.uint8)
     white[y : y + height, x : x + width] = 255
-    return region_of(given(mask=str(save(folder / "rectangle.png", white))))
+    return mask_of(given(mask=str(save(folder / "rectangle.png", white))))
 
 
 def given(**values):
@@ -54,18 +55,18 @@ def test_a_rectangular_mask_gives_the_cache_of_images_that_were_cropped_before(t
         for path, part in zip(whole, parts, strict=True)
     ]
     first, second = (rectangle(tmp_path, (30, 50), 7, 4, 20, height) for height in (10, 11))
-    found = open_cache(table_of(*whole), 8, tmp_path / "a", region=first)
+    found = open_cache(table_of(*whole), 8, tmp_path / "a", mask=first)
     expected = open_cache(table_of(*cropped), 8, tmp_path / "b")
     np.testing.assert_array_equal(found.pixels, expected.pixels)
     pd.testing.assert_frame_equal(found.table, expected.table)  # hash, mean, size, digest
-    assert found.region == first and "MASK" in found.report
-    other = open_cache(table_of(*whole), 8, tmp_path / "a", region=second)
+    assert found.mask == first and "MASK" in found.report
+    other = open_cache(table_of(*whole), 8, tmp_path / "a", mask=second)
     assert other.digest != found.digest and not np.array_equal(other.pixels, found.pixels)
 
 
 @pytest.mark.parametrize("shape", [(40, 40), (40, 40, 3)])
 def test_what_is_outside_of_a_mask_changes_nothing_and_becomes_the_mean_of_the_inside(mask, shape):
-    text, one, other = region_of(given(mask=str(mask))), noise(0, *shape), noise(1, *shape)
+    text, one, other = mask_of(given(mask=str(mask))), noise(0, *shape), noise(1, *shape)
     other[RING] = one[RING]
     found, box = cut(one, text), RING[6:35, 6:35]
     np.testing.assert_array_equal(found, cut(other, text))
@@ -77,13 +78,13 @@ def test_what_is_outside_of_a_mask_changes_nothing_and_becomes_the_mean_of_the_i
 
 def test_a_mask_of_another_size_is_named_with_the_image_and_the_sizes(tmp_path, mask):
     image = save(tmp_path / "part.png", noise(0, 40, 30))
-    text = region_of(given(mask=str(mask)))
+    text = mask_of(given(mask=str(mask)))
     words = "30 x 40 pixels, but MASK has 40 x 40"
     with pytest.raises(DataError) as error:
-        open_cache(table_of(image), 8, tmp_path / "cache", region=text)
+        open_cache(table_of(image), 8, tmp_path / "cache", mask=text)
     assert str(image) in str(error.value) and words in str(error.value)
     model = small_models(1)[0]
-    model.facts = Facts(region=text)
+    model.facts = Facts(mask=text)
     opened = predictor.Opened([model], [], model.facts, None, "")
     (reason,) = predictor.TrainedModel(opened).predict(str(image)).reason
     assert words in reason
@@ -95,7 +96,7 @@ def test_pixels_outside_of_the_mask_do_not_decide_how_deep_images_are_scaled(tmp
     glare[0] = 60_000  # the last column of the upright image
     paths = [save(tmp_path / f"{n}.png", p, exif=TURNED) for n, p in enumerate((deep, glare))]
     found = open_cache(
-        table_of(*paths), 8, tmp_path / "cache", region=rectangle(tmp_path, (30, 50), 0, 0, 40, 30)
+        table_of(*paths), 8, tmp_path / "cache", mask=rectangle(tmp_path, (30, 50), 0, 0, 40, 30)
     )
     assert found.bits == 10 and cache.depth_of(paths) == 16
     np.testing.assert_array_equal(*found.pixels)
@@ -103,10 +104,10 @@ def test_pixels_outside_of_the_mask_do_not_decide_how_deep_images_are_scaled(tmp
 
 def test_a_pixel_of_a_mask_counts_from_half_of_the_range_on(tmp_path):
     shades = np.array([[0, 1, 127, 128, 255]], np.uint8)
-    text = region_of(given(mask=str(save(tmp_path / "mask.png", shades))))
-    assert region.marked_by(text).tolist() == [[False, False, False, True, True]]
+    text = mask_of(given(mask=str(save(tmp_path / "mask.png", shades))))
+    assert marked_by(text).tolist() == [[False, False, False, True, True]]
     clear = np.dstack([np.full((1, 5, 3), 255, np.uint8), shades])  # white, and transparent
-    assert region_of(given(mask=str(save(tmp_path / "clear.png", clear)))) == text
+    assert mask_of(given(mask=str(save(tmp_path / "clear.png", clear)))) == text
 
 
 def test_masks_that_mark_nothing_or_all_are_refused(tmp_path, mask):
@@ -116,7 +117,7 @@ def test_masks_that_mark_nothing_or_all_are_refused(tmp_path, mask):
     marks = {black: "marks none of 30 x 40 pixels", white: "marks all of 30 x 40 pixels"}
     for path, words in (marks | {text: "cannot be read"}).items():
         with pytest.raises(DataError, match=words) as error:
-            region_of(given(mask=str(path)))
+            mask_of(given(mask=str(path)))
         assert str(path) in str(error.value)
 
 
@@ -124,21 +125,21 @@ def test_a_trained_network_reads_files_arrays_and_pictures_in_its_region_alone(t
     one = noise(0, 40, 40)
     (other := one.copy())[~RING] = 0
     model = small_models(1)[0]
-    model.facts = Facts(region=region_of(given(mask=str(mask))))
+    model.facts = Facts(mask=mask_of(given(mask=str(mask))))
     backbones.save_model(tmp_path / "seed0.safetensors", model)
     trained = predictor.TrainedModel(predictor.open_model([tmp_path / "seed0.safetensors"]))
     found = trained.predict([str(save(tmp_path / "a.png", one)), Image.fromarray(one), other])
     assert found.score.nunique() == 1 and found.score.notna().all()
     seen, *_ = trained.read(one)
-    inside = cache.inside(model.facts.region, 32, "squash")
+    inside = cache.inside(model.facts.mask, 32, "squash")
     heat = trained.bad_map(seen)
     assert not heat[~inside].any()
     assert inside.mean() == pytest.approx(RING[6:35, 6:35].mean(), abs=0.02)
 
 
 def test_patchcore_and_the_maps_ignore_patches_outside_of_the_mask(tmp_path, parts_folder, mask):
-    split, text = split_of(parts_folder), region_of(given(mask=str(mask)))
-    images = open_cache(split, 64, tmp_path / "cache", region=text)
+    split, text = split_of(parts_folder), mask_of(given(mask=str(mask)))
+    images = open_cache(split, 64, tmp_path / "cache", mask=text)
     found = patchcore.fit(find_weights("efficientnet_lite0"), images, split, share=0.1, seed=0)
     counted = found.network.inside
     assert counted.shape == (8, 8) and not counted[0, 0] and counted[4, 4] and counted[0, 4]
@@ -164,7 +165,7 @@ def test_the_region_of_notebook_01_is_that_of_all_later_notebooks(tmp_path, home
     drawn.save(mask)
     assert run_split(tmp_path / "parts", "-p", f"MASK={mask}") == 0
     mask.unlink()  # the run keeps it
-    images = stages.begin(FINETUNING, OPTIONS).images(16)
-    marked = region.marked_by(images.region)
+    images = runs.open(FINETUNING, OPTIONS).images(16)
+    marked = marked_by(images.mask)
     np.testing.assert_array_equal(marked, np.asarray(drawn) > 127)
     assert 0 < images.inside.mean() < 1

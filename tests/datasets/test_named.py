@@ -102,11 +102,11 @@ def test_two_spellings_of_one_group_are_refused_since_a_split_would_take_them_fo
 
 def test_reviewed_images_that_are_gone_are_counted_and_their_lines_kept(flat):
     given = {"path": ["parts/a.png", "parts/gone.png", "lot7/gone.png"], "label": ["good", "", ""]}
-    about = {"review": ["bad", "bad", ""], "audit_lot": ["", "", "e1"]}
+    about = {"review": ["bad", "bad", "good"]}
     source = load(flat, labels_csv=labels_csv(flat, **given, **about))
     assert "reviewed images that are no longer there: 2" in source.left_out
     assert source.table.id.tolist() == ["a"]
-    for wrong in ({"label": ["good", "good", ""]}, {"review": ["", "bad", ""]}):
+    for wrong in ({"label": ["good", "good", ""]}, {"review": ["", "bad", "good"]}):
         with pytest.raises(DataError, match=r"line 3: path 'parts/gone\.png' is"):
             load(flat, labels_csv=labels_csv(flat, **given | about | wrong))
 

@@ -92,7 +92,7 @@ def test_the_promise_names_the_rate_and_the_number_of_bad_parts(description):
         {"promised_escape_rate": 0.001},
         {"caveat": "None."},
         {"overkill_rate": 0.01},
-        {"region": "0,0,8,8"},
+        {"mask": "0,0,8,8"},
         {"temperature": 9.0},
         {"views": 1},
     ],

@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 
 from helpers.core import files
-from helpers.datasets import region
+from helpers.datasets import mask
 from helpers.decisions.calibration import apply_temperature
 from helpers.deploy import export, predictor
 from helpers.deploy.description import NAME, sealed
@@ -72,11 +72,11 @@ def test_probabilities_of_sure_scores_are_not_rounded_and_what_is_no_number_is_r
 
 buffer = io.BytesIO()
 Image.fromarray(np.tri(20, dtype=bool)).save(buffer, "PNG")
-MASK_OF_3 = region.MASK + base64.b64encode(buffer.getvalue()).decode()
+MASK_OF_3 = mask.MASK + base64.b64encode(buffer.getvalue()).decode()
 CASES = [
     ("derived", 1, 1.7, {"full_scale_bits": 10}),
     ("cnn", 3, None, {"fit": "pad", "views": 1}),
-    ("cnn", 3, 1.7, {"region": MASK_OF_3}),  # the others have another size
+    ("cnn", 3, 1.7, {"mask": MASK_OF_3}),  # the others have another size
 ]
 
 
@@ -123,7 +123,7 @@ def test_the_example_reads_and_scores_images_alone_as_the_package_does(
     np.testing.assert_allclose(found[columns], expected[columns], rtol=0, atol=1e-5)
     is_read = expected.score.notna()
     refused = {os.path.basename(file)[0] for file in expected.file[~is_read]}
-    readable = 1 if facts.get("region") == MASK_OF_3 else 5 + bool(facts.get("full_scale_bits"))
+    readable = 1 if facts.get("mask") == MASK_OF_3 else 5 + bool(facts.get("full_scale_bits"))
     assert is_read.sum() == readable
     assert refused <= {"x", "g", "d"} or readable == 1
     assert np.ptp(expected.score[is_read]) > 1e-3 or readable == 1

@@ -9,12 +9,12 @@ import pytest
 import torch
 from matplotlib import pyplot as plt
 
-from helpers import datasets
 from helpers.core import files, paths, style
 from helpers.core.errors import OutOfTime
 from helpers.core.members import Member
 from helpers.core.rules import SettingsError
 from helpers.darts.settings import SearchSettings
+from helpers.datasets import sources
 from helpers.datasets.settings import SplitSettings
 from helpers.models.record import Model
 from helpers.runs.record import edit_run, load_run
@@ -128,7 +128,7 @@ def test_a_saved_figure_names_run_backbone_and_images_and_warns_of_smoke(home, p
 
 
 def test_images_are_found_where_this_machine_has_them(home):
-    table = datasets.load(SplitSettings()).table[["id", "path"]].sample(frac=1, random_state=0)
+    table = sources.load(SplitSettings()).table[["id", "path"]].sample(frac=1, random_state=0)
     older = table.path.str.replace(".*/elpv_dataset/", "/python3.10/elpv_dataset/", regex=True)
     lost = pd.DataFrame({"id": ["gone"], "path": ["/python3.10/gone.png"]})
     moved = pd.concat([lost, table.assign(path=older)], ignore_index=True)

@@ -25,7 +25,7 @@ MASK = "data:image/png;base64,"  # what the text of a mask starts with
 BLACK = 127  # the largest gray value, of 255, that does not count
 
 
-def region_of(settings: SplitSettings) -> str:
+def mask_of(settings: SplitSettings) -> str:
     """Return the mask that MASK of notebook 01 names."""
     if not settings.mask:
         return ""
@@ -46,19 +46,19 @@ def region_of(settings: SplitSettings) -> str:
     return MASK + base64.b64encode(buffer.getvalue()).decode()
 
 
-def marked_by(region: str) -> np.ndarray:
+def marked_by(mask: str) -> np.ndarray:
     """Return the pixels (H, W) of a mask, bool, True where they count."""
-    with Image.open(io.BytesIO(base64.b64decode(region.removeprefix(MASK)))) as image:
+    with Image.open(io.BytesIO(base64.b64decode(mask.removeprefix(MASK)))) as image:
         return np.asarray(image) > 0
 
 
 @functools.cache
-def window(region: str, width: int, height: int) -> tuple[slice, slice, np.ndarray]:
+def window(mask: str, width: int, height: int) -> tuple[slice, slice, np.ndarray]:
     """Return rows and columns of a mask's bounding box, and which pixels there count (bool).
 
     Raise ValueError if an image does not have the size of the mask.
     """
-    marked = marked_by(region)
+    marked = marked_by(mask)
     if marked.shape != (height, width):
         size = f"{marked.shape[1]} x {marked.shape[0]}"
         raise ValueError(f"it has {width} x {height} pixels, but MASK has {size}")
@@ -67,15 +67,15 @@ def window(region: str, width: int, height: int) -> tuple[slice, slice, np.ndarr
     return rows, columns, marked[rows, columns]
 
 
-def cut(pixels: np.ndarray, region: str) -> np.ndarray:
+def cut(pixels: np.ndarray, mask: str) -> np.ndarray:
     """Return the bounding box of a mask in an image (H, W) or (H, W, 3).
 
     Pixels outside of a mask become the mean of those inside. That removes their content, and the
     edge is weaker than one to black, which a network would find before any defect.
     """
-    if not region:
+    if not mask:
         return pixels
-    rows, columns, marked = window(region, pixels.shape[1], pixels.shape[0])
+    rows, columns, marked = window(mask, pixels.shape[1], pixels.shape[0])
     part = pixels[rows, columns].copy()
     part[~marked] = part[marked].mean(axis=0).round()
     return part
