@@ -121,7 +121,7 @@ def test_masks_that_mark_nothing_or_all_are_refused(tmp_path, mask):
         assert str(path) in str(error.value)
 
 
-def test_a_trained_network_reads_files_arrays_and_pictures_in_its_region_alone(tmp_path, mask):
+def test_a_trained_network_reads_files_arrays_and_pictures_inside_of_its_mask_alone(tmp_path, mask):
     one = noise(0, 40, 40)
     (other := one.copy())[~RING] = 0
     model = small_models(1)[0]
@@ -158,7 +158,7 @@ def test_patchcore_and_the_maps_ignore_patches_outside_of_the_mask(tmp_path, par
     assert maps.any() and not maps[:, ~torch.from_numpy(images.inside)].any()
 
 
-def test_the_region_of_notebook_01_is_that_of_all_later_notebooks(tmp_path, home, mask):
+def test_the_mask_of_notebook_01_is_that_of_all_later_notebooks(tmp_path, home, mask):
     faults.write_images(tmp_path / "parts")
     size = Image.open(next((tmp_path / "parts").rglob("*.*"))).size
     drawn = Image.open(mask).resize(size)
