@@ -26,23 +26,13 @@ from torch import nn
 from torch.utils.data import DataLoader
 from torchvision import transforms
 
-<<<<<<< HEAD
-from helpers import datasets
 from helpers.core import files, metrics, paths, seeding
-=======
-from helpers.core import devices, files, metrics, paths, seeding
->>>>>>> 9fe634fd (A mask is called mask everywhere; sources are loaded by their registry's module)
 from helpers.core.members import sides
 from helpers.core.paths import published_scores
 from helpers.darts import genotypes, named, network, search
 from helpers.darts.settings import RetrainSettings, SearchSettings
-<<<<<<< HEAD
-from helpers.datasets import near_duplicates, splits
-from helpers.datasets.cache import open_cache
-=======
 from helpers.datasets import near_duplicates, sources, splits
-from helpers.datasets.cache import ImageCache, open_cache
->>>>>>> 9fe634fd (A mask is called mask everywhere; sources are loaded by their registry's module)
+from helpers.datasets.cache import open_cache
 from helpers.datasets.settings import SplitSettings
 from helpers.datasets.split_file import keeps_groups_apart
 from helpers.models import backbones
