@@ -38,12 +38,7 @@ class Comparison(NamedTuple):
 
 
 def check_both_classes(labels: ArrayLike, *scores: ArrayLike) -> tuple[np.ndarray, ...]:
-    """Return labels as int64 and every score list as float64.
-
-    Raises:
-        ValueError: the labels are not 0 (good) and 1 (bad) with both present, or there are not as
-            many finite scores.
-    """
+    """Return labels as int64 and every score list as float64; refuse anything else."""
     labels = np.asarray(labels)
     if labels.ndim != 1 or set(np.unique(labels)) != {0, 1}:
         raise ValueError(

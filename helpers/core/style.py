@@ -5,7 +5,6 @@ from __future__ import annotations
 import decimal
 import html
 import math
-import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -56,14 +55,6 @@ def paragraph(*texts: str) -> HTML:
     from IPython.display import HTML
 
     return HTML("".join(f"<p>{html.escape(text, quote=False)}</p>" for text in texts))
-
-
-def headline(sentence: str) -> str:
-    """Return the part of a sentence before its colon or semicolon, as the title of a picture.
-
-    Colons in parentheses do not count.
-    """
-    return re.split(r"[:;] (?![^()]*\))|\.$", sentence, maxsplit=1)[0]
 
 
 def p_value(p: float) -> str:
@@ -123,11 +114,7 @@ def percent_axis(axis: Axis) -> None:
 
 
 def draw_image(ax: Axes, pixels: np.ndarray, title: str = "", size: float = 9) -> None:
-    """Draw an image (H, W), (H, W, 1) or (H, W, 3) with values from 0 to 255, without an axis.
-
-    Raises:
-        ValueError: the values are fractions, so the image would be black.
-    """
+    """Draw an image (H, W), (H, W, 1) or (H, W, 3) with values from 0 to 255, without an axis."""
     if np.asarray(pixels).dtype.kind == "f" and 0 < pixels.max() < 3:
         raise ValueError(f"the largest pixel is {pixels.max():.3g}: scale the image to 0 to 255")
     ax.imshow(pixels.squeeze(), cmap="gray", vmin=0, vmax=255)

@@ -1,4 +1,4 @@
-"""Compare models on the same parts, and on kinds of parts.
+"""Compare models on the same parts.
 
 Models are compared on parts that all of them have scored, so every comparison is paired: DeLong's
 test (DeLong, DeLong and Clarke-Pearson 1988, with Sun and Xu's fast ranks 2014), or Obuchowski's
@@ -7,7 +7,7 @@ test (DeLong, DeLong and Clarke-Pearson 1988, with Sun and Xu's fast ranks 2014)
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import pandas as pd
@@ -17,9 +17,6 @@ from helpers.core import metrics
 from helpers.core.finding import Finding
 from helpers.core.style import SIGNIFICANT
 from helpers.results.predictions import Scored, common
-
-# columns of `subgroup_table` for the eye, see `core.tables`
-KINDS = {"Kind or group": "{kind}", "Good": "{n_good}", "Bad": "{n_bad}", "AUC": "{auc:%[]}"}
 
 
 def compare_with(scored: Mapping[str, Scored], reference: str) -> pd.DataFrame:
@@ -49,9 +46,6 @@ def paired(one: Scored, other: Scored) -> tuple[metrics.Comparison, tuple[float,
     The AUCs are on test, or on validation if the test labels are hidden. On validation the scores
     of cross-fitted models are pooled over the folds, as if one model had given them. Images that
     only one of the two has scored are left out.
-
-    Raises:
-        ValueError: an image has two labels, so the runs do not judge the same.
     """
     first, second = common({"one": one, "other": other}).values()
     (labels, scores), (others, other_scores) = (m.labels_scores() for m in (first, second))
@@ -102,33 +96,6 @@ def holm(p_values: ArrayLike) -> np.ndarray:
     order = np.argsort(p, kind="stable")
     adjusted = np.maximum.accumulate(p[order] * np.arange(p.size, 0, -1))
     return np.minimum(adjusted, 1)[np.argsort(order)]
-
-
-def subgroup_table(
-    scored: Mapping[str, Scored], split: pd.DataFrame, columns: Sequence[str]
-) -> pd.DataFrame:
-    """Return the AUC of every model among the parts of each kind in some `columns` of the split.
-
-    There is a row for each model, column and kind: `model, title, group` (the column), `kind,
-    n_good, n_bad, auc, auc_low, auc_high`; the AUC is missing if a kind has fewer than two good or
-    two bad parts. In the column "group" the parts of a kind, one group, count as independent.
-    """
-    rows = []
-    for name, model in scored.items():
-        labels, scores = model.labels_scores()
-        kinds = split.set_index("id").loc[model.ids()]
-        for column in columns:
-            blocks = None if column == "group" else model.blocks()
-            for kind in sorted(kinds[column].dropna().unique()):
-                chosen = (kinds[column] == kind).to_numpy()
-                counts = np.bincount(labels[chosen], minlength=2).tolist()
-                auc = metrics.Interval(np.nan, np.nan, np.nan)
-                if min(counts) >= 2:
-                    groups = None if blocks is None else blocks[chosen]
-                    auc = metrics.auc_interval(labels[chosen], scores[chosen], groups)
-                rows.append([name, model.model.title, column, kind, *counts, *auc])
-    names = ["model", "title", "group", "kind", "n_good", "n_bad", "auc", "auc_low", "auc_high"]
-    return pd.DataFrame(rows, columns=names)
 
 
 def with_ends(name: str, interval: metrics.Interval) -> dict[str, float]:

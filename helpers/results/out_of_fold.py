@@ -103,10 +103,6 @@ def refuse_unlike(
 
     `splits` and `settings` are those of both runs: splits without a test set, and the settings by
     notebook, with the `backbone` and `weights` that were used.
-
-    Raises:
-        SettingsError: folds of the same kind, other images, labels, pixels or groups, or other
-            settings, backbones or weights; the message says what to do.
     """
     first, second = splits
     problem = f"COMPARE_RUN={other!r}"
@@ -148,11 +144,7 @@ def _by_seed(scored: Scored) -> pd.DataFrame:
 
 
 def read_folder(folder: Path) -> OutOfFold:
-    """Load a folder of scores; a model is known by its slug alone.
-
-    Raises:
-        ArtifactError: a file is missing or damaged, or lacks a column.
-    """
+    """Load a folder of scores; a model is known by its slug alone."""
     columns = ("id", "label", "group", *PROTOCOLS)
     folds = files.load_csv(folder / "folds.csv", columns, text=["group"])
     scores: dict[str, dict[str, pd.DataFrame]] = {protocol: {} for protocol in PROTOCOLS}
@@ -184,13 +176,6 @@ def published(split: pd.DataFrame) -> OutOfFold | None:
     here = split.dropna(subset="label").set_index("id").label.astype(int)
     there = found.folds.set_index("id").label.reindex(here.index)
     return found if there.eq(here).all() else None
-
-
-def lead(found: OutOfFold, protocol: str, model: str, other: str) -> metrics.Comparison:
-    """Return a model's AUC minus another's (fractions), each averaged over its seeds."""
-    whole = _complete(found, protocol)
-    first, second = (whole[name].mean(axis=1) for name in (model, other))
-    return metrics.auc_difference(found.folds.label, first, second, found.folds.group)
 
 
 def _paired(folds: pd.DataFrame, first: pd.DataFrame, second: pd.DataFrame) -> metrics.Comparison:

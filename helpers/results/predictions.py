@@ -155,11 +155,7 @@ def common(scored: Mapping[str, Scored]) -> dict[str, Scored]:
 
 
 def chosen(scored: Mapping[str, Scored], wanted: str) -> str:
-    """Return the name of the model called `wanted`, by its file's name or as a table shows it.
-
-    Raises:
-        SettingsError: there is no such model.
-    """
+    """Return the name of the model called `wanted`, by its file's name or as a table shows it."""
     titles = {
         title: name for name, model in scored.items() for title in (model.title, model.model.title)
     }
@@ -183,11 +179,6 @@ def read_predictions(path: Path, split: pd.DataFrame, model: Model | None = None
     """Load a predictions file, check it against the split, and join it with the labels.
 
     `model` says whose scores these are; None: a user's own, named after the file.
-
-    Raises:
-        ArtifactError: a column is missing, a score is outside [0, 1], a seed is not a whole
-            number, a fold is unknown or missing, or the ids of a block are not exactly those that
-            its training has not seen. File and line are named.
     """
     if path.stem == "majority":
         raise files.ArtifactError(

@@ -20,10 +20,7 @@ from helpers.runs.settings import ANALYSIS
 def out_of_fold_scores(run_paths: RunPaths, other: str = "") -> OutOfFold:
     """Return the scores of all images by the models of a run without a test set.
 
-    If an `other` run is named, return those of both.
-
-    Raises:
-        SettingsError: a run has a test set, or the runs differ in more than the kind of folds.
+    If an `other` run is named, return those of both; they may differ in the kind of folds alone.
     """
     runs = [run_paths, *([RunPaths(other)] if other else [])]
     splits = [split_without_test(run) for run in runs]

@@ -39,12 +39,6 @@ def test_an_image_of_fractions_is_refused_because_it_would_be_black():
         style.draw_image(ax, np.full((2, 2), 0.9))
 
 
-def test_a_headline_ends_before_the_numbers():
-    assert style.headline("It is so: .9 (p = .1); more.") == "It is so"
-    assert style.headline("FBP (views: 4) leads: .9 (p: .1).") == "FBP (views: 4) leads"
-    assert style.headline("It is so; more.") == style.headline("It is so.") == "It is so"
-
-
 @pytest.mark.parametrize(
     ("write", "given", "texts"),
     [

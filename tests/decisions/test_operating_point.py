@@ -68,3 +68,8 @@ def test_with_equal_costs_the_most_accurate_threshold_is_chosen_and_of_equals_th
             t: np.mean((scores >= t) == labels) for t in metrics.threshold_sweep(labels, scores)[0]
         }
         assert best == min(t for t in right if right[t] == max(right.values()))
+
+
+def test_of_a_hundred_parts_three_bad_ones_escape_and_half_of_the_good_ones_leave():
+    # 20 bad ones of which 3 pass, 80 good ones of which 40 are rejected: 3 of 43 that leave are bad
+    assert op.outgoing_ppm(3 / 20, 1 / 2, 0.2) == pytest.approx(1e6 * 3 / 43)

@@ -8,7 +8,7 @@ from sklearn.metrics import roc_auc_score
 from helpers.core.metrics import Interval
 from helpers.datasets.split_file import read_split
 from helpers.models.record import Model
-from helpers.results import claims, findings, results_table
+from helpers.results import claims, results_table
 from helpers.runs.scores import read_models
 from tests import planted
 
@@ -55,15 +55,6 @@ def test_gains_are_paired_differences_and_judged_beside_the_reported_ones(run):
     row, test = table.iloc[4], {name: model.labels_scores("test") for name, model in scored.items()}
     aucs = {name: roc_auc_score(*pair) for name, pair in test.items()}
     assert row.gain == pytest.approx(aucs["darts_v2"] - aucs["fbp"])
-    results = results_table.results_table(scored, read_split(run.split_csv))
-    fbp, cell = (f"{100 * aucs[name]:.1f}" for name in ("fbp", "darts_v2"))
-    assert findings.claims(table, results) == (
-        f"By AUC the report's order is reversed here: fine-tuning ({fbp}) beats the published cell "
-        f"({cell}); 2 of the report's 9 claims hold (untested: 4, weaker: 1, far smaller: 1, "
-        "reversed: 1)."
-    )
-    untested = findings.claims(table.assign(verdict="untested"), results)
-    assert untested == "None of the report's 9 claims holds (untested: 9)."
 
 
 @pytest.mark.parametrize(

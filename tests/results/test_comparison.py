@@ -6,7 +6,6 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
-from sklearn.metrics import roc_auc_score
 
 from helpers.core import metrics
 from helpers.models.record import Model
@@ -87,35 +86,3 @@ def test_holm_by_hand():
     assert comparison.holm([0.04, 0.01, 0.03, 0.02]) == pytest.approx([0.06, 0.04, 0.06, 0.06])
     assert comparison.holm([0.6, 0.7]) == pytest.approx([1, 1])
     assert comparison.holm([]).size == 0
-
-
-def test_the_auc_of_a_kind_is_that_of_its_parts_alone_and_needs_two_of_each_label():
-    labels, scores, given = models()
-    kinds = np.full(80, "usual")
-    kinds[:10], kinds[[10, 11, 79]], kinds[[12, 13, 77, 78]] = "good", "one", "two"
-    split = pd.DataFrame({"id": given["best"].test.id, "cell_type": kinds})
-    given["worse"] = replace(given["worse"], val=given["random"].val)
-    table = comparison.subgroup_table({"worse": given["worse"]}, split, ["cell_type"])
-    assert set(table.group) == {"cell_type"} and set(table.title) == {given["worse"].model.title}
-    table = table.set_index("kind")
-    counts = {kind: (row.n_good, row.n_bad) for kind, row in table.iterrows()}
-    assert counts == {"good": (10, 0), "one": (2, 1), "two": (2, 2), "usual": (36, 27)}
-    missing = ["auc", "auc_low", "auc_high"]
-    assert table.index[table[missing].isna().all(axis=1)].tolist() == ["good", "one"]
-    row, mask = table.loc["usual"], kinds == "usual"
-    assert row.auc == pytest.approx(roc_auc_score(labels[mask], scores["worse"][mask]))
-    expected = metrics.auc_interval(labels[mask], scores["worse"][mask])
-    assert (row.auc_low, row.auc_high) == (expected.low, expected.high)
-    assert comparison.subgroup_table(given, split, []).empty
-
-
-def test_the_parts_of_a_group_count_as_independent_and_parts_without_a_group_are_left_out():
-    labels, scores, given = models()
-    groups = pd.Series(["a", "b"] * 40, dtype=object).where(np.arange(80) > 3)
-    test = given["best"].test.assign(group=groups)
-    scored = replace(given["best"], test=test, groups_apart=True)
-    table = comparison.subgroup_table({"best": scored}, test, ["group"]).set_index("kind")
-    assert set(table.index) == {"a", "b"} and (table.n_good + table.n_bad).sum() == 76
-    is_a = (groups == "a").to_numpy()
-    expected = metrics.auc_interval(labels[is_a], scores["best"][is_a])
-    assert tuple(table.loc["a", ["auc", "auc_low", "auc_high"]]) == expected
