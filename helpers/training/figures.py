@@ -17,7 +17,7 @@ from helpers.models.record import Model
 from helpers.training.fit import Fitted
 
 TITLES = {"train_loss": "training loss", "val_auc": "validation AUC, %, one view"}
-MARKERS = "P<>p*h^osDvX"  # by the order of names: a model keeps its own in 03 and 05
+MARKERS = "P<>p*h^osDvX"  # and colours, by the order of names: a model keeps its own in 03 and 05
 SMOOTHED = 0.1  # share of the epochs whose mean is a point of a learning curve
 
 
@@ -46,8 +46,9 @@ def learning_curves(
     size = (10, max(3.6, 0.3 * curves.model.nunique()))  # space for the legend
     figure, axes = plt.subplots(1, len(TITLES), figsize=size)
     shown_models = {model.slug: model for model in models if model.slug in {*curves.model}}
-    colours = sns.color_palette("colorblind", len(shown_models)).as_hex()
-    hues = dict(zip(shown_models, colours, strict=True)) | dict.fromkeys(pale, "0.65")
+    palette = sns.color_palette("colorblind").as_hex()
+    hues = {slug: palette[m.order[0] % len(palette)] for slug, m in shown_models.items()}
+    hues |= dict.fromkeys(pale, "0.65")
     trainings = curves.groupby(["model", *({"seed", "fold"} & {*curves})], dropna=False)
     smooth = curves.assign(**trainings[[*TITLES]].transform(_running_mean))
     smooth["epoch"] = 100 * smooth.epoch / smooth.groupby("model").epoch.transform("max")
