@@ -11,7 +11,8 @@ from helpers.datasets.split_file import read_split
 from helpers.decisions.settings import DecisionSettings
 from helpers.models.record import Model
 from helpers.results import predictions
-from helpers.runs import networks, record, stages
+from helpers.runs import record, stages
+from helpers.runs.scores import joined
 
 
 def make_run(n=200, name="toy", seed=0) -> RunPaths:
@@ -71,7 +72,7 @@ def plant(
         member: predictions.predictions_frame(sides(split, member.fold), own)
         for member, own in scores.items()
     }
-    files.save_csv(run_paths.predictions(slug), networks.joined(frames))
+    files.save_csv(run_paths.predictions(slug), joined(frames))
     if isinstance(model, Model):
         with record.edit_run(run_paths) as run:
             about = {"stage": "03_finetuning", "model": model.to_json()}

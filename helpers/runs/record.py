@@ -40,7 +40,9 @@ class _Step(BaseModel, strict=True):
     stage: str
     outputs: dict[str, str]
     seconds: float
-    kinds: dict[str, Literal["network", "tensors", "table", "arrays", "plain"]] = {}  # of fields
+    kinds: dict[
+        str, Literal["network", "own", "tensors", "table", "arrays", "plain"]
+    ] = {}  # of fields
     types: dict[str, dict[str, str]] = {}  # of the columns of tables
 
 

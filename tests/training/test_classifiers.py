@@ -8,13 +8,14 @@ from sklearn.linear_model import RidgeClassifier
 from sklearn.metrics import roc_auc_score
 from sklearn.neighbors import KNeighborsClassifier
 
-from helpers.core.members import Member
+from helpers.core.members import Member, cross_fitted
 from helpers.core.rules import SettingsError
 from helpers.models.record import Model
 from helpers.training import classifiers
 from helpers.training.classifiers import fit_classifier, fittings, score_classifier
 from helpers.training.features import Features
 from helpers.training.known_classifiers import CLASSIFIERS
+from tests.conftest import folded_split
 
 
 @pytest.fixture(scope="module")
@@ -133,3 +134,35 @@ def test_an_svm_is_fitted_on_a_sample_of_a_very_large_set_and_says_so(problem, m
     assert svm.chosen["images"] == 80 and "images" not in lr.chosen
     (fitted,) = svm.model.calibrated_classifiers_
     assert fitted.estimator.named_steps["scale"].n_samples_seen_ == 80
+
+
+@pytest.mark.parametrize("name", ["lda", "lr", "svm"])
+def test_a_label_that_only_a_leaking_fold_could_know_changes_no_score_of_its_image(
+    name, parts_folder
+):
+    """The image's features are unique: a model fitted on it would know its label by heart."""
+    split = folded_split(parts_folder)
+    x = np.random.default_rng(0).normal(size=(len(split), 6)).astype(np.float32)
+    x[:, 1] += split.label
+    row = int(np.flatnonzero((split.fold == 1).fillna(False))[3])
+    x[row, 0] = 1e3
+    by_fold = dict.fromkeys(range(3), Features(split.id.to_numpy(dtype=str), x))
+    other = split.copy()
+    other.loc[row, "label"] = 1 - other.label[row]
+    scores = []
+    for table in (split, other):
+        calls = fittings(cross_fitted(table, [0]), *CLASSIFIERS[name], by_fold, table, 0, folds=2)
+        scores.append({m.fold: call().scores.defect_score for m, call in calls.items()})
+    assert scores[0][1].equals(scores[1][1])  # bit for bit
+    assert not scores[0][2].equals(scores[1][2])  # this fold was fitted with the label
+
+
+def test_the_classifier_of_a_fold_sees_the_features_of_the_network_without_this_fold(parts_folder):
+    split = folded_split(parts_folder)
+    ids, x = split.id.to_numpy(dtype=str), np.random.default_rng(0).normal(size=(len(split), 4))
+    by_fold = {n: Features(ids, np.roll(x, n, axis=0).astype(np.float32)) for n in range(3)}
+    calls = fittings(cross_fitted(split, [0]), *CLASSIFIERS["lda"], by_fold, split, 0)
+    for member, call in calls.items():
+        _, _, own, table, _ = call.args
+        assert own is by_fold[member.fold] and "group" not in table
+        assert {*table.id[table.split == "val"]} == {*split.id[split.fold == member.fold]}
