@@ -38,6 +38,10 @@ class Contest:
     attribution: str = ""
     caveats: str = ""
 
+    def __post_init__(self) -> None:
+        if {*self.layout} != {*CLASSES}:
+            raise DataError(f"a layout has {', '.join(CLASSES)}; it has {', '.join(self.layout)}")
+
     def __call__(self, place: Path | None, settings: SplitSettings) -> Source:
         """Load the contest's table; test labels are hidden.
 
@@ -46,15 +50,16 @@ class Contest:
         """
         tops = [place] if place else self._downloads()
         roots = [(top, root) for top in tops for root in (top, *_subfolders(top))]
-        top, root = next(filter(self._is_root, roots), (None, None))
-        if top is None or root is None:
+        found = [(t, r) for t, r in roots if all(self._folders(r, key) for key in CLASSES)]
+        if not found:
             folder = paths.raw_root() / self.slug
             names = ", ".join(name for key in CLASSES for name in self._names(key))
             raise DataError(
-                f"{place or self.slug}: no folders of good and of test images ({names}); "
+                f"{place or self.slug}: no folders of good, bad and test images ({names}); "
                 f"`kaggle competitions download -p {folder} --unzip {self.slug}` fetches them, or "
                 "name the unpacked folder: --dataset NAME:PATH"
             )
+        top, root = found[0]
         places = [(f, *about) for key, about in CLASSES.items() for f in self._folders(root, key)]
         table = table_of(root, places)
         sides = {root / name.partition("/")[0] for key in CLASSES for name in self._names(key)}
@@ -71,9 +76,6 @@ class Contest:
             ),
             submission=_submission(top, root, self.sample, table[table.official_split == "test"]),
         )
-
-    def _is_root(self, place: tuple[Path, Path]) -> bool:
-        return all(self._folders(place[1], key) for key in ("good", "test"))
 
     def _names(self, key: str) -> tuple[str, ...]:
         names = self.layout[key]
