@@ -20,11 +20,10 @@ Edge = tuple[str, int]  # (operation, input state) of an edge of a discrete cell
 
 @dataclass(frozen=True)
 class Genotype:
-    """A normal and a reduction cell; the order of a node's edges makes no difference.
+    """A normal and a reduction cell: 8 (operation, input state) pairs, two for each node.
 
-    A cell has 8 (operation, input state) pairs, two for each of the nodes 2 to 5. They are stored
-    sorted by input, so that equal genotypes build networks with equal parameter names. A cell
-    outside the search space raises GenotypeError.
+    They are stored sorted by input, so that equal genotypes build networks with equal parameter
+    names. A cell outside the search space raises GenotypeError.
 
     Example:
         >>> PUBLISHED["DARTS_V2"].edges("normal")[0]

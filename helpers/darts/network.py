@@ -69,23 +69,20 @@ class Cell(nn.Module):
 class AuxiliaryHead(nn.Module):
     """Second classifier on the (B, C, H, W) map after cell 2L//3, for the training loss only.
 
-    The published heads take one map size (7x7 after the ImageNet stem at 224 px, 8x8 after the
-    CIFAR stem at 32 px); with that size this head equals them. Smaller maps are first enlarged by
-    repeating pixels. Larger maps give several positions, averaged before the linear layer.
+    The published head takes maps of 7x7 (224 px); with that size this head equals it. Smaller maps
+    are first enlarged by repeating pixels. Larger maps give several positions, averaged before the
+    linear layer.
     """
 
-    def __init__(self, channels: int, num_classes: int, stem: str = "imagenet") -> None:
+    def __init__(self, channels: int, num_classes: int) -> None:
         super().__init__()
-        stride = 2 if stem == "imagenet" else 3
-        self.smallest_px = 5 + stride  # two windows of 5 pixels, which the 2x2 convolution needs
-        self.pool = nn.AvgPool2d(5, stride, count_include_pad=False)
+        self.pool = nn.AvgPool2d(5, 2, count_include_pad=False)
         self.features = nn.Sequential(
             nn.Conv2d(channels, 128, 1, bias=False),
             nn.BatchNorm2d(128),
             nn.ReLU(),
             nn.Conv2d(128, 768, 2, bias=False),
-            # The published ImageNet results were obtained without a BN here.
-            nn.Identity() if stem == "imagenet" else nn.BatchNorm2d(768),
+            nn.Identity(),  # the published results were obtained without a BN here
             nn.ReLU(),
         )
         self.classifier = nn.Linear(768, num_classes)
@@ -93,7 +90,7 @@ class AuxiliaryHead(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return auxiliary class scores (B, K)."""
         x = torch.relu(x)
-        size = [max(side, self.smallest_px) for side in x.shape[-2:]]
+        size = [max(side, 7) for side in x.shape[-2:]]  # two windows, which the convolution needs
         if size != list(x.shape[-2:]):
             x = F.interpolate(x, size, mode="nearest")
         x = self.features(self.pool(x))  # (B, 768, H', W'), H' = W' = 1 at the published size
@@ -138,7 +135,7 @@ class DerivedNetwork(Network):
         self.embedding_size = newer
         self.classifier = nn.Linear(newer, num_classes)
         # cell 2L//3 has doubled the channels for the last time
-        self.auxiliary_head = AuxiliaryHead(newer, num_classes, stem) if size.auxiliary else None
+        self.auxiliary_head = AuxiliaryHead(newer, num_classes) if size.auxiliary else None
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         """Return class scores (B, K); in training with an auxiliary head, both scores."""

@@ -81,38 +81,33 @@ def skip_connect(channels: int, stride: int, affine: bool) -> nn.Module:
 
 
 def separable(
-    channels: int, kernel: int, stride: int, dilation: int, affine: bool
-) -> list[nn.Module]:
-    """Return ReLU, a depthwise convolution, a 1x1 convolution and BN."""
-    size = (kernel, stride, dilation * (kernel // 2), dilation)  # kernel, stride, padding, dilation
-    return [
-        nn.ReLU(),
-        nn.Conv2d(channels, channels, *size, groups=channels, bias=False),
-        nn.Conv2d(channels, channels, 1, bias=False),
-        nn.BatchNorm2d(channels, affine=affine),
-    ]
-
-
-def sep_conv(channels: int, kernel: int, stride: int, affine: bool) -> nn.Module:
-    """Return two separable convolutions, the stride in the first."""
-    first = separable(channels, kernel, stride, 1, affine)
-    return nn.Sequential(*first, *separable(channels, kernel, 1, 1, affine))
+    channels: int, kernel: int, strides: tuple[int, ...], dilation: int, affine: bool
+) -> nn.Module:
+    """Return ReLU, a depthwise convolution, a 1x1 convolution and BN, once for each stride."""
+    padding = dilation * (kernel // 2)
+    layers: list[nn.Module] = []
+    for stride in strides:
+        size = (kernel, stride, padding, dilation)
+        depthwise = nn.Conv2d(channels, channels, *size, groups=channels, bias=False)
+        pointwise = nn.Conv2d(channels, channels, 1, bias=False)
+        layers += [nn.ReLU(), depthwise, pointwise, nn.BatchNorm2d(channels, affine=affine)]
+    return nn.Sequential(*layers)
 
 
 def sep_conv_3x3(channels: int, stride: int, affine: bool) -> nn.Module:
-    return sep_conv(channels, 3, stride, affine)
+    return separable(channels, 3, (stride, 1), 1, affine)
 
 
 def sep_conv_5x5(channels: int, stride: int, affine: bool) -> nn.Module:
-    return sep_conv(channels, 5, stride, affine)
+    return separable(channels, 5, (stride, 1), 1, affine)
 
 
 def dil_conv_3x3(channels: int, stride: int, affine: bool) -> nn.Module:
-    return nn.Sequential(*separable(channels, 3, stride, 2, affine))
+    return separable(channels, 3, (stride,), 2, affine)
 
 
 def dil_conv_5x5(channels: int, stride: int, affine: bool) -> nn.Module:
-    return nn.Sequential(*separable(channels, 5, stride, 2, affine))
+    return separable(channels, 5, (stride,), 2, affine)
 
 
 STANDARD = {  # in the order of alpha's columns, after that of `none`

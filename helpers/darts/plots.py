@@ -11,11 +11,13 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from helpers.darts.genotypes import Genotype
+from helpers.darts.operations import OPS
 from helpers.darts.space import EDGES, KINDS, NODE_STATES
 from helpers.darts.verdict import Choice
 
@@ -24,20 +26,14 @@ STATE_NAMES = ("cₖ₋₂", "cₖ₋₁", "0", "1", "2", "3", "cₖ")
 FILLS = ("#b4eeb4",) * 2 + ("#add8e6",) * 4 + ("#eee8aa",)  # DARTS's green, blue and yellow
 FONT_PT = 12.0  # an em, the unit of the drawing
 BOX, NAME, STEP, SLOT, GAP = 3.2, 9.0, 0.6, 1.7, 0.7  # widths; height of an edge, and between rows
-# colour (seaborn's colorblind palette) and dashes, which grey print can tell apart; the larger
-# kernel of a kind has the lighter colour
-LOOKS: dict[str, tuple[str, Any]] = {
-    "max_pool_3x3": ("#cc78bc", (0, (6, 1.4, 1.2, 1.4))),
-    "avg_pool_3x3": ("#ca9161", (0, (6, 1.4, 1.2, 1.4, 1.2, 1.4))),
-    "skip_connect": ("#029e73", (0, (1.2, 1.2))),
-    "sep_conv_3x3": ("#0173b2", "solid"),
-    "sep_conv_5x5": ("#56b4e9", "solid"),
-    "dil_conv_3x3": ("#d55e00", (0, (5, 1.6))),
-    "dil_conv_5x5": ("#de8f05", (0, (5, 1.6))),
-}
-OTHER = ("#555555", "solid")  # an operation that a user added
 CENTRED: dict[str, Any] = {"fontsize": FONT_PT, "ha": "center", "va": "center"}
 Edge = tuple[str, int, int]  # operation, source, target
+
+
+def colour_of(operation: str) -> str:
+    """Return the colour of an operation, of seaborn's colour-blind palette."""
+    palette = sns.color_palette("colorblind").as_hex()
+    return palette[list(OPS).index(operation) % len(palette)]
 
 
 def draw_genotypes(
@@ -79,9 +75,8 @@ def _draw_cell(ax: Axes, edges: Sequence[Edge], pale: Sequence[Edge] = ()) -> No
         for slot, (name, source, _) in enumerate(into[node]):
             alpha = 0.3 if (name, source, node) in pale else 1
             x, at = right + STEP * (slot + 1), bottoms[node] + SLOT * (slot + 0.5)
-            color, dashes = LOOKS.get(name, OTHER)
-            look = {"color": color, "ls": dashes, "lw": 2 if name.endswith("5x5") else 1.4}
-            look["alpha"] = alpha
+            color = colour_of(name)
+            look: dict[str, Any] = {"color": color, "lw": 1.6, "alpha": alpha}
             end = start + NAME
             ax.plot([x, x, end], [y[source], at, at], **look)
             ax.plot([end, lefts[node] - 0.4], [at, at], marker=">", markevery=[1], **look)

@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -27,8 +26,8 @@ from helpers.darts.fast_supernet import FastSupernet
 from helpers.darts.genotypes import Genotype, count_skips, derive_genotype
 from helpers.darts.operations import OPS, STANDARD
 from helpers.darts.settings import SearchSettings
-from helpers.darts.space import KINDS, NUM_CLASSES
-from helpers.darts.supernet import Supernet
+from helpers.darts.space import NUM_CLASSES
+from helpers.darts.supernet import ARCHITECTURE, Supernet
 from helpers.datasets.cache import ImageCache
 from helpers.models.spec import ModelSpec
 from helpers.training.augment import augmentation
@@ -78,7 +77,7 @@ def search(
     history = alternate(net, w_half, alpha_half, settings)
     return Search(
         history,
-        provenance(net, history, settings, evaluate(net, alpha_half)["val_auc"]),
+        provenance(history, settings, evaluate(net, alpha_half)["val_auc"]),
         {name: value.cpu() for name, value in net.state_dict().items()},
     )
 
@@ -195,38 +194,24 @@ def endless(half: Batches, seed: int, epoch: int) -> Iterator[tuple[Tensor, Tens
 
 
 def architecture(net: Supernet) -> dict[str, Any]:
-    """Return alpha (and beta) of an epoch as plain numbers, with alpha's entropy.
-
-    The entropy of softmax(alpha) is the mean over the edges of a kind of cell, in nats: from 0
-    (decided) to ln 8 = 2.08 (undecided, eight columns).
-    """
-    record: dict[str, Any] = {}
-    for kind in KINDS:
-        weights = net.operation_weights(kind).detach().cpu().double()  # MPS has no doubles
-        record[f"alpha_{kind}"] = getattr(net, f"alpha_{kind}").detach().cpu().tolist()
-        record[f"entropy_{kind}"] = float(torch.special.entr(weights).sum(1).mean())
-        beta = getattr(net, f"beta_{kind}")
-        record[f"beta_{kind}"] = None if beta is None else beta.detach().cpu().tolist()
-    return record
+    """Return alpha of both kinds of cell (and beta, or None) as plain numbers."""
+    values = {name: getattr(net, name) for name in ARCHITECTURE}
+    return {name: p if p is None else p.detach().cpu().tolist() for name, p in values.items()}
 
 
 def genotype_of(record: Record, max_skips: int) -> Genotype:
     """Derive the cells from the alpha of an epoch."""
-    names = ("alpha_normal", "alpha_reduce", "beta_normal", "beta_reduce")
-    return derive_genotype(**{name: record[name] for name in names}, max_skips=max_skips)
+    return derive_genotype(**{name: record[name] for name in ARCHITECTURE}, max_skips=max_skips)
 
 
 def provenance(
-    net: Supernet, history: list[dict[str, Any]], settings: SearchSettings, auc: float
+    history: list[dict[str, Any]], settings: SearchSettings, auc: float
 ) -> dict[str, Any]:
     """Return how a cell was found (JSON-able); `auc` is the supernet's on alpha's half."""
     name = "PC-DARTS" if settings.partial > 1 else "DARTS"
-    partial = f", 1/{settings.partial} of the channels" if settings.partial > 1 else ""
-    count = sum(p.numel() for p in net.weight_parameters())
     return {
         "method": f"{name}, {'second' if settings.order == 2 else 'first'} order",
         "settings": dataclasses.asdict(settings),
-        "supernet": f"C={settings.channels}, L={settings.layers}{partial}, {count:,} weights",
         "epochs": len(history),
         "skips": count_skips(genotype_of(history[-1], -1)),  # before the limit
         "alpha_half_auc": auc,

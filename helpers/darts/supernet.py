@@ -9,7 +9,7 @@ a third of the time, but only for the standard operations.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -25,6 +25,7 @@ from helpers.darts.operations import (
 )
 from helpers.models.spec import Network
 
+ARCHITECTURE = ("alpha_normal", "alpha_reduce", "beta_normal", "beta_reduce")  # parameters
 ALPHA_STD = 1e-3  # the softmax starts nearly uniform (arXiv 1806.09055, appendix A.1)
 
 
@@ -61,8 +62,7 @@ class MixedEdge(nn.Module):
 class Cell(nn.Module):
     """One cell: (B, C_pp, H0, W0) and (B, C_p, H, W) to (B, nodes * C, h, w).
 
-    H = ceil(H0 / 2) with `reduction_before`, else H0; h = ceil(H / 2) in a reduction cell, else H.
-    The same holds for the widths.
+    With `reduction_before` the older input is larger: H = ceil(H0 / 2).
     """
 
     def __init__(
@@ -94,11 +94,10 @@ class Cell(nn.Module):
         states = [self.older(s0), self.newer(s1)]
         for node in range(self.nodes):
             first = first_row(node)
-            total: Any = 0
-            for row, x in enumerate(states, start=first):
-                edge = self.edges[row](x, weights[row])
-                total = total + (edge if beta is None else beta[row] * edge)
-            states.append(total)
+            edges = [self.edges[row](x, weights[row]) for row, x in enumerate(states, start=first)]
+            if beta is not None:
+                edges = [beta[row] * edge for row, edge in enumerate(edges, start=first)]
+            states.append(sum(edges[1:], edges[0]))
         return torch.cat(states[2:], dim=1)
 
 
@@ -160,12 +159,11 @@ class Supernet(Network):
 
     def architecture_parameters(self) -> list[nn.Parameter]:
         """Return alpha (edges, 8) of normal and reduction cells; with partial channels beta too."""
-        names = ("alpha_normal", "alpha_reduce", "beta_normal", "beta_reduce")
-        return [p for p in (getattr(self, name) for name in names) if p is not None]
+        return [p for p in (getattr(self, name) for name in ARCHITECTURE) if p is not None]
 
     def weight_parameters(self) -> list[nn.Parameter]:
         """Return w: every parameter that is not part of the architecture."""
-        return [p for n, p in self.named_parameters() if not n.startswith(("alpha_", "beta_"))]
+        return [p for name, p in self.named_parameters() if name not in ARCHITECTURE]
 
     def operation_weights(self, kind: str) -> Tensor:
         """Return softmax(alpha) (edges, 8) of the cells of a kind, "normal" or "reduce"."""

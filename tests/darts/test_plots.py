@@ -48,7 +48,7 @@ def test_a_picture_shows_each_edge_of_a_genotype_in_its_colour_and_nothing_overl
     titles = [ax.get_title() for ax in figure.axes]
     assert titles == [f"{n}: {k} cell" for n in "ab" for k in ("normal", "reduction")]
     for ax, kind in zip(figure.axes, KINDS, strict=False):
-        expected = {(s, t): (plots.LOOKS[op][0], op) for op, s, t in genotype.edges(kind)}
+        expected = {(s, t): (plots.colour_of(op), op) for op, s, t in genotype.edges(kind)}
         assert drawn_edges(ax) == expected
         on = [line for line in ax.lines if to_hex(line.get_color()) == "#9a9a9a"]
         assert len(on) == 2 + len(NODE_STATES)  # each node's line runs to the output
