@@ -10,10 +10,9 @@ the contest. Beside the images and a sample submission:
     hidden_test_labels.csv      id, label (1 bad): for scoring only, never for fitting
     chips.json                  the settings
 
-A `Part` is a frozen record of all that varies; a defect is a function Part -> Part with a strength
-from 0 (hard to see) to 1 (seen at a glance). Part, noise and defect have random streams of their
-own, so label 0 and label 1 show the same part under the same noise. Lengths are in units of 1/224
-of the image's side, levels are gray values before gain and noise.
+A defect is a function Part -> Part with a strength from 0 (hard to see) to 1 (seen at a glance).
+Part, noise and defect have random streams of their own, so label 0 and label 1 show the same part
+under the same noise. Lengths are in units of 1/224 of the image's side; levels are gray values.
 """
 
 from __future__ import annotations
@@ -23,7 +22,6 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import joblib
 import numpy as np
@@ -36,15 +34,12 @@ from helpers.core import files, paths
 from helpers.core.errors import UserError
 from helpers.datasets import DataError, Source
 from helpers.datasets.contest import NEXPERIA
-
-if TYPE_CHECKING:
-    from helpers.datasets.settings import SplitSettings
+from helpers.datasets.settings import SplitSettings
 
 DEFAULT_COUNTS = (6000, 1000)  # of `--dataset chips`: drawn in less than a minute
 RENDERER_VERSION = 4  # raise it when a change of the drawing changes any pixel
 FOLDERS = {"train": ("train/good_0", "train/bad_1"), "test": ("test/all_tests",) * 2}
 MARKER, LOTS, HIDDEN_LABELS = "chips.json", "lots.csv", "hidden_test_labels.csv"
-PURPOSES = ("part", "sensor", "defect", "labels", "names")  # of random streams
 UNITS = 224
 OVERSAMPLE = 2  # ImageDraw does not antialias; drawing at twice the size and averaging does
 POCKET = (6, 218)  # x of its left and right side
@@ -64,9 +59,7 @@ class Part:
     level: float  # of the body
     print_level: float  # of marking and stripes
     slants: Point  # of the upper and the lower lead
-    lead_level: float
     floor: float
-    focus: float  # radius of the blur, in units
     gain: float
     overlay: tuple[Sequence[Point], float] = ((), 0.0)  # a polygon around the centre, its level
 
@@ -84,9 +77,7 @@ def draw_parameters(rng: np.random.Generator) -> Part:
         level=level,
         print_level=level + rng.uniform(45, 100),
         slants=tuple(rng.normal(0, 0.025, 2)),
-        lead_level=rng.uniform(205, 255),
         floor=floor,
-        focus=rng.uniform(0.55, 0.85) + (rng.uniform() < 0.12) * rng.uniform(0, 0.7),
         gain=float(np.exp(rng.normal(0.28, 0.17))),
     )
 
@@ -141,7 +132,7 @@ DEFECTS: dict[str, Callable[[Part, np.random.Generator, float], Part]] = {
 
 def stream(seed: int, purpose: str, split: str, index: int = 0) -> np.random.Generator:
     """Return the random stream of one purpose for one image (index 0 for a whole split)."""
-    return np.random.default_rng([seed, PURPOSES.index(purpose), [*FOLDERS].index(split), index])
+    return np.random.default_rng([seed, index, *f"{purpose} {split}".encode()])
 
 
 def render_part(
@@ -185,7 +176,7 @@ def draw_scene(part: Part, size_px: int) -> Image.Image:
     for side in (left, right):
         box(side - 1.1, 38 - y, side + 1.1, 184 - y, 170)
     for side, slant in zip((-1, 1), part.slants, strict=True):
-        for start, end, level in ((0, 0.4, part.lead_level), (0.5, 1, 0.5 * part.lead_level)):
+        for start, end, level in ((0, 0.4, 230), (0.5, 1, 115)):
             ends = [(slant * d * LEAD[1], side * (h + d * LEAD[1])) for d in (start, end)]
             right_s, left_s = ([(p + s * LEAD[0] / 2, q) for p, q in ends] for s in (1, -1))
             polygon([*right_s, *left_s[::-1]], level)
@@ -203,7 +194,7 @@ def draw_scene(part: Part, size_px: int) -> Image.Image:
 def expose(scene: Image.Image, part: Part, rng: np.random.Generator) -> np.ndarray:
     """Photograph a scene (H, W) as uint8: focus, gain, uneven light, speckle and read noise."""
     side = scene.height
-    blurred = scene.filter(ImageFilter.GaussianBlur(part.focus * side / UNITS))
+    blurred = scene.filter(ImageFilter.GaussianBlur(0.7 * side / UNITS))
     speckle, noise = rng.standard_normal((2, side, side), np.float32)
     slope, ramp = rng.normal(0, 0.06, 2), np.linspace(-1, 1, side)
     light = 1 + slope[0] * ramp[:, None] + slope[1] * ramp
@@ -236,14 +227,8 @@ def write_dataset(
     `out` is new, empty, or has a set of the same settings, which stays as it is. The images depend
     on the settings alone.
     """
-    marker: dict[str, float] = {
-        "synthetic": True,
-        "train": train,
-        "test": test,
-        "seed": seed,
-        "size_px": size_px,
-    }
-    marker |= {"bad_fraction": bad_fraction, "renderer_version": RENDERER_VERSION}
+    settings = dict(train=train, test=test, seed=seed, bad_fraction=bad_fraction, size_px=size_px)
+    marker = settings | {"synthetic": True, "renderer_version": RENDERER_VERSION}
     if (out / MARKER).is_file():
         if (there := files.load_json(out / MARKER)) != marker:
             raise DataError(f"{out} has other settings, {there}: delete it, or choose another one")

@@ -12,16 +12,14 @@ import csv
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
 from helpers.core import files, paths
 from helpers.datasets import DataError, Source
 from helpers.datasets.folder import left_out, table_of, unused_labels
-
-if TYPE_CHECKING:
-    from helpers.datasets.settings import SplitSettings
+from helpers.datasets.settings import SplitSettings
 
 CLASSES = {"good": (0, "train"), "bad": (1, "train"), "test": (pd.NA, "test")}
 SAMPLE = "*sample*.csv"

@@ -29,11 +29,7 @@ MODULE_FOLDS = "40420023123042124121104443131003234212031304"
 
 
 def folder() -> Path:
-    """Return the folder of the package that holds `labels.csv` and `images`.
-
-    Raises:
-        DataError: the package is not installed.
-    """
+    """Return the folder of the package that holds `labels.csv` and `images`."""
     # The package's own reader decodes all images into memory; its folder is all that is needed.
     spec = importlib.util.find_spec("elpv_dataset")
     if spec is None or not spec.submodule_search_locations:

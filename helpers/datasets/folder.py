@@ -5,14 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Container, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
 from helpers.datasets import DataError, Source, check_utf8
-
-if TYPE_CHECKING:
-    from helpers.datasets.settings import SplitSettings
+from helpers.datasets.settings import SplitSettings
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 # names of class folders, in any case: good ones and bad ones
@@ -98,11 +96,7 @@ def unused_labels(table: pd.DataFrame, classes: Sequence[str]) -> list[str]:
 
 
 def image_files(folder: Path, skip: Container[Path] = ()) -> list[Path]:
-    """List the images under a folder, sorted, with broken links and pipes, to be reported.
-
-    Raises:
-        DataError: a folder that may not be read, or a file whose name is not in UTF-8.
-    """
+    """List the images under a folder, sorted, with broken links and pipes, to be reported."""
     images = [path for path in walk(folder, skip) if is_image(path)]
     for path in images:
         check_utf8(str(path))

@@ -11,15 +11,12 @@ import base64
 import functools
 import io
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
 from helpers.datasets import DataError
-
-if TYPE_CHECKING:
-    from helpers.datasets.settings import SplitSettings
+from helpers.datasets.settings import SplitSettings
 
 MASK = "data:image/png;base64,"  # what the text of a mask starts with
 BLACK = 127  # the largest gray value, of 255, that does not count

@@ -32,12 +32,7 @@ SOURCES = Registry(
 
 
 def load(settings: SplitSettings) -> Source:
-    """Load the source that `settings.dataset` names: "elpv", "folder:PATH", ...
-
-    Raises:
-        DataError: unknown source, a table that breaks the rules of the package, or an unusable
-            MASK.
-    """
+    """Load the source that `settings.dataset` names: "elpv", "folder:PATH", ..."""
     check_name(settings.dataset)
     kind, _, place = settings.dataset.partition(":")
     source: Source = SOURCES[kind](Path(place).expanduser() if place else None, settings)

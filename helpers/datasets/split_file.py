@@ -15,8 +15,7 @@ FEWEST_BAD = 10  # different bad images to train and evaluate a model: two in ea
 def read_split(path: Path) -> pd.DataFrame:
     """Load split.csv with ids as text and labels that may be missing.
 
-    Raises:
-        ArtifactError: a line lacks id or path, repeats an id, or has an unknown label or split.
+    An ArtifactError names a line without id or path, or with an unknown label or split.
     """
     texts = ["label", "review", "fold", "group", "digest"]
     frame = files.load_csv(path, ("id", "path", "label", "split"), text=texts)

@@ -33,11 +33,8 @@ def submission_table(scores: pd.DataFrame, about: Mapping[str, Any] | None = Non
 def validate_submission(path: Path, sample: Path) -> pd.DataFrame:
     """Check a submission; return it as a table of its ids (str) and scores (float64).
 
-    The contest's `sample` submission has the ids of the test set, and the names of the columns.
-
-    Raises:
-        ArtifactError: a wrong header, no rows, a missing, doubled or unknown id, or a score that is
-            not a number from 0 to 1.
+    The contest's `sample` submission has the ids of the test set, and the names of the columns. An
+    ArtifactError names a wrong header, id or score; a score is a number from 0 to 1.
     """
     expected, id_name, score = read_sample(sample)
     columns = [id_name, score]
