@@ -3,7 +3,6 @@
 import dataclasses
 from pathlib import Path
 
-import pandas as pd
 import pytest
 import torch
 from torch import nn
@@ -82,12 +81,10 @@ def make_run(place: Path) -> Path:
     return place
 
 
-def describe() -> pd.DataFrame:
-    """Describe the networks of the run as notebook 07 does; return what it shows."""
+def describe() -> None:
+    """Describe the networks of the run as notebook 07 does."""
     run = stages.begin("07_decision", {"RUN": "t"})
     scored = run.models()
     points = decision.operating_table(scored, run.settings, BAD_RATE)
-    calibrated = decision.calibration_table(scored, BAD_RATE)
-    shown = describe_models(run, scored, points, calibrated)
+    describe_models(run, scored, points, decision.calibration_table(scored, BAD_RATE))
     run.finish()
-    return shown

@@ -141,7 +141,7 @@ def describe(
     are the other fields: `run, is_smoke, dataset, images_digest, split_digest, attribution`.
     """
     model = backbones.load_model(checkpoints[0])
-    facts, backbone, deployed = model.facts, backbone_of(model), scored.deployed
+    backbone, deployed = backbone_of(model), scored.deployed
     labels, scores = scored.labels_scores("val")
     is_promised, overkill = point.promised < 1, point.overkill_rate
     if not is_promised and "good_stopped" in point:  # without bad parts: nothing is rejected
@@ -155,11 +155,6 @@ def describe(
             classes=list(LABEL_NAMES.values()),
             image_size_px=model.spec.image_size_px,
             channels=model.spec.in_channels,
-            fit=facts.fit,
-            full_scale_bits=facts.full_scale_bits,
-            mask=facts.mask,
-            views=facts.views,
-            precision=facts.precision,  # type: ignore[arg-type]  # the class checks its value
             temperature=temperature,
             pass_below=float(point.threshold),
             reject_from=float(point.reject_threshold),
@@ -172,7 +167,7 @@ def describe(
             caveat=point.get("caveat") or caveat_of(deployed),
             weights=weights if backbone else "",
             weights_licence=licence_of(backbone, weights) if backbone else "",
-            made_with=facts.made_with,
+            **asdict(model.facts),
             **origin,
         )
     )
@@ -193,11 +188,7 @@ def caveat_of(deployed: Scored) -> str:
 
 
 def read_description(folder: Path) -> Description | None:
-    """Return the description of a model's folder; None if there is none.
-
-    Raises:
-        ArtifactError: the file is damaged.
-    """
+    """Return the description of a model's folder; None if there is none."""
     path = folder / NAME
     if not path.is_file():
         return None

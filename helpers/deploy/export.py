@@ -163,11 +163,7 @@ def check_packages() -> None:
 
 
 def export_model(opened: Opened, out: Path) -> None:
-    """Write network, model.json and example.py into the new folder `out`, all or nothing.
-
-    Raises:
-        ExportError: `out` exists, a package or the thresholds are missing, or conversion fails.
-    """
+    """Write network, model.json and example.py into the new folder `out`, all or nothing."""
     check_packages()
     if opened.description is None:
         raise ExportError(opened.remark)
@@ -221,11 +217,8 @@ def check_exported(folder: Path, images: Sequence[str], opened: Opened) -> tuple
     """Compare the answers of an export's example.py, in a process of its own, with this package's.
 
     The package computes in float32, as the export does. Return the number of images that both can
-    read, and the largest difference of their scores and probabilities.
-
-    Raises:
-        ExportError: the example fails, only one of both reads an image, or none can be read. Or a
-            difference is above `TOLERANCE` or a verdict wrong for its score: the folder is removed.
+    read, and the largest difference of their scores and probabilities. If this is above `TOLERANCE`
+    or a verdict is wrong for its score, an ExportError is raised and the folder removed.
     """
     command = [sys.executable, str(folder / "example.py"), *images]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

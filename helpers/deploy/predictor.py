@@ -93,10 +93,6 @@ class TrainedModel:
             views), `probability` (the score with the temperature; NaN if the model has none),
             `verdict` ("pass", "look again", "reject", or "" without thresholds), and `reason`, why
             an image cannot be read ("" if it can); then score and probability are NaN.
-
-        Raises:
-            DataError: an array has another type or shape.
-            ScoresError: the score of an image is not finite.
         """
         is_one = isinstance(images, str | Path | Image.Image)
         is_one = is_one or (isinstance(images, np.ndarray) and images.ndim < 4)
@@ -118,9 +114,6 @@ class TrainedModel:
         """Yield the answer for each of any number of images, in constant memory.
 
         `at_once` images are scored together, while the next ones are read.
-
-        Raises:
-            ScoresError: the score of an image is not finite.
         """
         given, ahead = iter(images), deque[tuple[list[OneImage], Iterator]]()
         with ThreadPoolExecutor(joblib.cpu_count()) as pool:
@@ -182,9 +175,6 @@ class TrainedModel:
         """Return an image as the networks see it, (S, S, 1 or 3) uint8, or None and the reason.
 
         The third value is True if a file has pages or frames behind the first.
-
-        Raises:
-            DataError: an array has another type or shape than `predict` takes.
         """
         bits, mask = self.facts.full_scale_bits or 8, self.facts.mask
         path = Path(image) if isinstance(image, str | Path) else Path()
@@ -219,11 +209,7 @@ def _array_picture(array: np.ndarray, mask: str) -> Picture:
 
 
 def open_model(checkpoints: Sequence[Path]) -> Opened:
-    """Load the trainings of one model, and the model.json beside them.
-
-    Raises:
-        ArtifactError: a file is damaged, or they are not trainings of one model.
-    """
+    """Load the trainings of one model, and the model.json beside them."""
     folder = checkpoints[0].parent
     models = [backbones.load_model(path) for path in checkpoints]
     # memories of PatchCore differ in size, as folds do

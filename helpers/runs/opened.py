@@ -1,4 +1,4 @@
-"""Open the trained networks of a run: to look into (06), describe (07), and use them (08).
+"""Find the trained networks of a run: to look into (06), describe (07), and use them (08).
 
 A name is RUN/MODEL, a run, a model's folder or a checkpoint:
 
@@ -8,6 +8,7 @@ A name is RUN/MODEL, a run, a model's folder or a checkpoint:
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import asdict
 from pathlib import Path
 
@@ -16,26 +17,25 @@ import pandas as pd
 from helpers.core import files, metrics, paths
 from helpers.core.members import CALIBRATION_FOLD
 from helpers.core.paths import RunPaths
-from helpers.core.style import percent_up, told_apart
-from helpers.decisions.mistakes import judged_parts
 from helpers.deploy import predictor
-from helpers.deploy.description import NAME, RULE, backbone_of, describe, read_description
+from helpers.deploy.description import (
+    NAME,
+    RULE,
+    Description,
+    backbone_of,
+    describe,
+    read_description,
+)
 from helpers.deploy.predictor import Opened
-from helpers.explain.anomaly_maps import AnomalyMaps
-from helpers.explain.subject import Subject, make_subject
 from helpers.models import backbones
 from helpers.models.record import Model
-from helpers.results import results_table
 from helpers.results.predictions import Scored, chosen
 from helpers.runs.record import load_run
 from helpers.runs.run import Run
 from helpers.runs.scores import read_models
-from helpers.runs.source import images_of, split_of
-from helpers.training.patchcore import PatchCoreNetwork
 
 DEMO = "demo"  # names the network that comes with the package
 DEMO_FOLDER = Path(predictor.__file__).with_name(DEMO)
-PATCHCORE = "patchcore"  # its maps are not Grad-CAM's
 DEPLOYED = (None, CALIBRATION_FOLD)  # folds that the deployed trainings have not seen
 
 
@@ -45,10 +45,6 @@ def open_model(name: str | Path) -> Opened:
     A name is a model's folder, one checkpoint in it, a run's folder, or RUN or RUN/MODEL in
     data/runs. A run gives its best network; see `best_described`. "demo" is the network that comes
     with the package, unless a run has this name.
-
-    Raises:
-        ArtifactError: nothing has that name, the run has several models and none is described, or
-            a file is damaged.
     """
     path = _find(name)
     trainings = checkpoints(path) if path.is_dir() else [path]
@@ -72,7 +68,7 @@ def checkpoints(folder: Path) -> list[Path]:
         named = [folder / paths.checkpoint_name(*member) for member in deployed]
         return named if named and named[0].is_file() else []
     there = sorted(folder.glob("seed*.safetensors"))
-    return [path for path in there if path.stem.partition("_")[2] in ("", "fold0")]
+    return [path for path in there if re.fullmatch(r"seed\d+(_fold0)?", path.stem)]
 
 
 def _find(name: str | Path) -> Path:
@@ -125,9 +121,6 @@ def network_for(run_paths: RunPaths, wanted: str = "", but: str = "") -> tuple[s
 
     A model without a network (an SVM, an ensemble) is replaced by the best that has one, and a line
     says so. If the run has none, a line says that, and None is returned.
-
-    Raises:
-        SettingsError: there is no such model.
     """
     scored = read_models(run_paths)
     ranked = sorted(scored, key=lambda name: _rank(scored[name]))
@@ -148,40 +141,10 @@ def _rank(scored: Scored) -> tuple[int, float]:
     return -len(labels), -metrics.roc_auc(labels, scores) if labels.any() else 0
 
 
-def open_subject(run_paths: RunPaths, wanted: str = "") -> Subject | None:
-    """Return a network (see `network_for`) with the parts that it scored, for `helpers.explain`."""
-    if not (found := network_for(run_paths, wanted, but=PATCHCORE)):
-        return None
-    name, scored = found
-    model = backbones.load_model(checkpoints(run_paths.trainings(name))[0])
-    source, split = (*scored.members, scored)[0], split_of(run_paths)
-    images = images_of(run_paths, split, model.spec.image_size_px)
-    bad_rate = results_table.training_bad_rate(split)  # the results table's rule
-    threshold = metrics.most_accurate_threshold(*source.labels_scores("val"), bad_rate)
-    averaged = f", first of {scored.model.averaged}" if scored.model.averaged else ""
-    parts = judged_parts(source, split)
-    return make_subject(model, images, parts, threshold, scored.model.title + averaged)
-
-
-def open_anomaly_maps(run_paths: RunPaths) -> AnomalyMaps | None:
-    """Open the run's PatchCore; return None if it has none.
-
-    The first memory is that of fold 0: it has seen neither validation nor test images.
-    """
-    is_there = run_paths.predictions(PATCHCORE).is_file()  # else it is of another split
-    if not is_there or not (there := checkpoints(run_paths.trainings(PATCHCORE))):
-        print("there is no PatchCore in this run: notebook 02 makes its maps possible")
-        return None
-    model = backbones.load_model(there[0])
-    assert isinstance(model, PatchCoreNetwork)
-    size_px = model.spec.image_size_px
-    return AnomalyMaps(model, images_of(run_paths, split_of(run_paths), size_px))
-
-
 def describe_models(
     run: Run, scored: dict[str, Scored], points: pd.DataFrame, calibrated: pd.DataFrame
-) -> pd.DataFrame:
-    """Write model.json for each network, and return a row of text per network, the best first.
+) -> list[Description]:
+    """Write model.json for each network, and return what it holds, the best network first.
 
     The `points` are `decision.operating_table` of the models as they are deployed
     (`Scored.deployed`), or `decision.good_alone` of PatchCore. `calibrated` is
@@ -189,7 +152,7 @@ def describe_models(
     """
     points = points[(points.rule == RULE) & (points.side == "val")].set_index("model")
     # a usual good part has logit 0 by PatchCore: no temperature makes its scores probabilities
-    temperature = calibrated.set_index("model").temperature.drop(PATCHCORE, errors="ignore")
+    temperature = calibrated.set_index("model").temperature.drop("patchcore", errors="ignore")
     content = load_run(run.paths)
     kind, colon, place = content.get("dataset", "").partition(":")
     origin = {
@@ -200,23 +163,16 @@ def describe_models(
         "split_digest": content.get("split", ""),
         "attribution": run.source.get("attribution", ""),
     }
-    rows = []
+    described = []
     for name in sorted(scored, key=lambda name: _rank(scored[name])):
-        folder, point = run.paths.trainings(name), points.loc[name]
-        if not (trainings := checkpoints(folder)):
+        if not (trainings := checkpoints(run.paths.trainings(name))):
             continue  # not a network
-        maker = content.get("models", {}).get(name, {}).get("stage")
-        stage = content["stages"][maker] if maker else {}
-        both = (stage.get(key, "").split(", ") for key in ("backbone", "weights"))
+        notes = content["stages"].get(content.get("models", {}).get(name, {}).get("stage"), {})
+        both = (notes.get(key, "").split(", ") for key in ("backbone", "weights"))
         backbone = backbone_of(backbones.load_model(trainings[0]))
-        weights = dict(zip(*both, strict=False)).get(backbone, stage.get("weights", ""))
-        about = describe(
-            scored[name], point, temperature.get(name), trainings, weights=weights, **origin
-        )
-        files.save_json(run.output(folder / NAME), asdict(about))
-        limits = told_apart(point.threshold, point.reject_threshold)
-        row = {"Model": about.title, "Call it": f"{run.paths.name}/{name}"}
-        row |= {"Pass below / reject from": " / ".join(limits)}
-        promised = about.promised_escape_rate
-        rows.append(row | {"Escapes promised": f"{percent_up(promised)} %" if promised else "none"})
-    return pd.DataFrame(rows)
+        origin["weights"] = dict(zip(*both, strict=False)).get(backbone, notes.get("weights", ""))
+        point = points.loc[name]
+        about = describe(scored[name], point, temperature.get(name), trainings, **origin)
+        files.save_json(run.output(trainings[0].with_name(NAME)), asdict(about))
+        described.append(about)
+    return described

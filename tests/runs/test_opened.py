@@ -2,19 +2,16 @@
 
 import shutil
 
-import numpy as np
-import pandas as pd
 import pytest
 
 import helpers
 from helpers.core import files
 from helpers.core.rules import SettingsError
-from helpers.datasets.split_file import read_split
 from helpers.decisions import calibration, decision
 from helpers.deploy.description import NAME, read_description
 from helpers.runs import opened, record, stages
 from helpers.runs.scores import read_models
-from tests import deploy_run, planted
+from tests import deploy_run
 
 
 def test_a_model_has_several_names(described, monkeypatch, tmp_path):
@@ -41,6 +38,7 @@ def test_of_a_cross_fitted_model_the_trainings_that_have_not_seen_fold_0_are_dep
         members = [{"seed": seed, "fold": fold} for seed in (0, 1) for fold in (0, 1)]
         run["models"]["net"]["model"]["members"] = members
     assert opened.open_model("t/net").checkpoints == blind
+    shutil.copy(blind[0], folder / "seed3.weights.safetensors")  # of a network of the user's own
     away = shutil.copytree(folder, folder.parents[2] / "away")  # without the record
     for seed in (0, 1):
         (away / f"seed{seed}.safetensors").unlink()
@@ -87,60 +85,14 @@ def test_networks_are_described_with_the_thresholds_of_notebook_07(described):
     assert outputs["checkpoints/net/model.json"] == files.file_digest(path)
 
 
-def test_the_table_of_networks_has_rates_and_a_missing_checkpoint_is_named(described):
-    shown = deploy_run.describe().set_index("Call it").loc["t/net"]
-    assert shown["Escapes promised"] == "9.1 %"
-    (described.trainings("net") / "seed1.safetensors").unlink()
-    with pytest.raises(FileNotFoundError, match=r"seed1\.safetensors"):
-        deploy_run.describe()
-
-
 def test_a_model_without_a_network_is_replaced_by_one(described, capsys):
     shutil.copy(described.predictions("net"), described.predictions("lda"))
     assert opened.network_for(described, "lda")[0] == "net"
     assert "is not a network here: net" in capsys.readouterr().out
     assert opened.network_for(described, "net")[0] == "net"
+    assert opened.network_for(described, "", but="net") is None
     with pytest.raises(SettingsError, match="fpb"):
         opened.network_for(described, "fpb")
     described.predictions("net").unlink()
     assert opened.network_for(described) is None
     assert "no network" in capsys.readouterr().out
-
-
-def test_a_chosen_network_is_shown_on_the_labelled_test_parts(described):
-    split, scores = read_split(described.split_csv), pd.read_csv(described.predictions("net"))
-    first = scores[scores.seed == 0].drop(columns="seed").set_index("id")
-    for title in ("net, first of 2 seeds", "net"):
-        subject = opened.open_subject(described, "net")
-        assert set(subject.parts.id) == set(split.id[split.split == "test"])
-        own = first.defect_score[subject.parts.id]
-        assert subject.parts.defect_score.tolist() == own.tolist()
-        assert subject.title == title
-        files.save_csv(described.predictions("net"), first.reset_index())  # of one training
-
-
-def test_a_model_without_maps_is_replaced_and_a_line_says_so(described, capsys):
-    planted.plant(described, "svm", np.inf, 0, 1)  # the best
-    for wanted in ("", "SVM", "net, 2 seeds averaged"):  # titles, with and without what is averaged
-        assert opened.open_subject(described, wanted).title == "net, first of 2 seeds"
-    assert "SVM, 2 seeds averaged is not a network here: net" in capsys.readouterr().out
-    with pytest.raises(SettingsError, match="MODEL='cn' is not one of svm, net"):
-        opened.open_subject(described, "cn")
-    (described.trainings("net") / "seed0.safetensors").unlink()
-    assert opened.open_subject(described) is None
-    assert opened.open_anomaly_maps(described) is None
-    said = capsys.readouterr().out
-    assert "no network" in said and "no PatchCore" in said
-
-
-def test_the_threshold_comes_from_validation_whatever_the_test_labels_say(described):
-    split = read_split(described.split_csv)
-    expected = opened.open_subject(described, "net").threshold
-    test = split.split == "test"
-    split.loc[test, "label"] = 1 - split.label[test]
-    files.save_csv(described.split_csv, split)
-    assert opened.open_subject(described, "net").threshold == expected
-    split.loc[test, "label"] = pd.NA  # validation parts are shown if test labels are hidden
-    files.save_csv(described.split_csv, split)
-    subject = opened.open_subject(described, "net")
-    assert set(subject.parts.id) == set(split.id[split.split == "val"])
