@@ -56,14 +56,10 @@ def test_the_wheel_holds_every_folder_of_the_package_and_the_notebooks():
         assert all(list(folder.glob(pattern)) for pattern in patterns), package
 
 
-EXTRAS = {
-    "helpers": ("kaggle", "ray"),
-    "notebooks": (),
-    "tests": ("kaggle", "ray", "dev", "export"),
-}
-
-
-@pytest.mark.parametrize(("folder", "extras"), EXTRAS.items())
+@pytest.mark.parametrize(
+    ("folder", "extras"),
+    [("helpers", ["ray"]), ("notebooks", []), ("tests", ["cpu", "kaggle", "ray", "dev", "export"])],
+)
 def test_every_imported_package_is_declared(folder, extras):
     sources = [file.read_text(encoding="utf-8") for file in (ROOT / folder).rglob("*.py")]
     for notebook in (ROOT / folder).glob("*.ipynb"):
@@ -81,11 +77,6 @@ def test_every_imported_package_is_declared(folder, extras):
         if not {d.lower().replace("_", "-") for d in distributions.get(module, [module])} & declared
     }
     assert undeclared == set()
-
-
-def test_the_two_commands_of_the_readme_install_all_extras_that_they_need():
-    lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
-    assert [line for line in lines if not line.startswith("#")] == ["-e .[cpu,kaggle,dev]"]
 
 
 def test_every_module_imports_without_them(tmp_path):

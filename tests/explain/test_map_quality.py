@@ -91,11 +91,7 @@ def test_the_table_holds_means_chance_and_intervals_over_the_parts(subject, monk
             interval = stats.ttest_1samp(gains, 0).confidence_interval(0.95)
             found = (row.gain, row.low, row.high)
             assert found == pytest.approx((gains.mean(), *interval), abs=1e-5)
-
-
-def test_a_network_that_has_learned_the_defect_has_better_maps_than_random_ones(subject):
-    table = map_quality.measure(subject, 20).set_index(["measure", "called"])
-    assert table.loc[("insertion area", "bad")].low > 0
+    assert table.loc[("insertion area", "bad")].low > 0  # it has learned the defect
 
 
 def test_a_class_that_no_part_was_called_has_no_row(subject):
