@@ -150,11 +150,7 @@ def untrained(spec: ModelSpec) -> PretrainedClassifier:
 
 
 def spec_of(kind: str, num_classes: int, image_size_px: int, in_channels: int = 3) -> ModelSpec:
-    """Return the specification of "cnn" or of a backbone; backbones take three channels.
-
-    Raises:
-        BackboneError: the backbone cannot take images of this size.
-    """
+    """Return the specification of "cnn" or of a backbone; backbones take three channels."""
     given = (kind, num_classes, image_size_px)
     if kind == "cnn":
         middle, spread = (0.5,) * in_channels, (0.25,) * in_channels
@@ -196,9 +192,6 @@ def load_model(path: Path, module: nn.Module | None = None) -> Network:
     """Load the model that `save_model` wrote with its facts, in eval mode.
 
     `module` is the user's own module if the model is one, see `own_network`.
-
-    Raises:
-        ArtifactError: the file is missing, damaged, or something else.
     """
     state, info = tensors.load_tensors(path, CHECKPOINT)
     if not isinstance(info, dict) or not isinstance(info.get("spec"), dict):

@@ -33,7 +33,6 @@ BASES = {
     "fbp": "FBP",
     "darts_v2": "DARTS_V2",
     "darts_searched": "DARTS searched",
-    "darts_perturbation": "DARTS perturbation",
     "darts_halving": "Best of halving",
     "darts_v1": "DARTS_V1",
     "pc_darts_cifar": "PC-DARTS CIFAR",
@@ -42,6 +41,14 @@ BASES = {
     "random_cell": "Random cell",
     "stacking": "Stacking",
     "majority": "Majority",
+}
+KINDS = {  # of the bases; others are "from scratch"
+    "module_prior": "reference",  # every model should beat it
+    "majority": "reference",
+    **dict.fromkeys((*CLASSICAL, "patchcore"), "classical, frozen features"),
+    **dict.fromkeys(("ll", "fbp"), "fine-tuned"),
+    **dict.fromkeys(("darts_searched", "darts_halving"), "searched"),
+    **dict.fromkeys(ENSEMBLES, "ensemble"),
 }
 
 
@@ -85,20 +92,12 @@ class Model:
 
     @property
     def kind(self) -> str:
-        """Return the family of models that it belongs to; "own" is a file that a user added."""
-        if self.features == "brightness" or self.base in ("module_prior", "majority"):
-            return "reference"  # every model should beat it
-        if self.base in ENSEMBLES:
-            return "ensemble"
+        """Return the family of models that it belongs to; "own" is a model that a user added."""
+        if self.features == "brightness":
+            return "reference"
         if self.base in CLASSICAL and self.features:
             return "classical, fine-tuned features"
-        if self.base in (*CLASSICAL, "patchcore"):
-            return "classical, frozen features"
-        if self.base in ("darts_searched", "darts_perturbation", "darts_halving"):
-            return "searched"
-        if self.base in ("ll", "fbp"):
-            return "fine-tuned"
-        return "from scratch" if self.base in BASES else "own"
+        return KINDS.get(self.base, "from scratch" if self.base in BASES else "own")
 
     @property
     def order(self) -> tuple[int, str]:
@@ -114,9 +113,5 @@ class Model:
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Model:
-        """Return the model that `to_json` described.
-
-        Raises:
-            ValueError: the content is not that of a model.
-        """
+        """Return the model that `to_json` described; other content raises ValueError."""
         return TypeAdapter(cls).validate_python(content)

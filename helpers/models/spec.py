@@ -105,18 +105,11 @@ def count_macs(model: nn.Module, image_size_px: int, in_channels: int = 3) -> in
     BN, pooling, additions and biases are not counted, as is usual when networks are compared, nor
     are the products of attention.
     """
-    return macs_by_module(model, image_size_px, in_channels)[""]
-
-
-def macs_by_module(model: nn.Module, image_size_px: int, in_channels: int = 3) -> dict[str, int]:
-    """Return `count_macs` of each module by its name; that of the whole model is ""."""
     weight = next(model.parameters())
     size = (1, in_channels, image_size_px, image_size_px)
     # with a gradient, because torch's fused attention without one is not counted
     image = torch.zeros(size, device=weight.device, dtype=weight.dtype, requires_grad=True)
     with evaluating(model), torch.enable_grad(), FlopCounterMode(display=False) as counter:
         model(image)
-    return {
-        name.partition(".")[2]: sum(flops.get(operation, 0) for operation in COUNTED) // 2
-        for name, flops in counter.get_flop_counts().items()
-    }
+    flops = counter.get_flop_counts()["Global"]
+    return sum(flops.get(operation, 0) for operation in COUNTED) // 2

@@ -87,11 +87,7 @@ def titles(backbones: str) -> str:
 
 
 def canonical(name: str) -> str:
-    """Return the canonical name of a backbone: "convnext_tiny" for "timm/convnext_tiny".
-
-    Raises:
-        BackboneError: timm does not have it; the message names similar ones.
-    """
+    """Return the canonical name of a backbone: "convnext_tiny" for "timm/convnext_tiny"."""
     bare = name.removeprefix("hf-hub:").removeprefix("timm/")
     try:
         if bare in TITLES or (timm.is_model(bare) and timm.get_pretrained_cfg(bare) is not None):
@@ -136,9 +132,6 @@ def anatomy(backbone: str, image_size_px: int) -> tuple[int, str, Layout, int]:
     A random image goes through a trunk of random weights. Grad-CAM uses the last maps before the
     pooling. If only the class token is used after the last attention, they are the normalised
     inputs of the last block.
-
-    Raises:
-        BackboneError: it cannot take images of this size, or it has no layer for Grad-CAM.
     """
     size, outputs = image_size_px, {}
 
@@ -188,10 +181,8 @@ def _reason(error: Exception) -> str:
 def fitted(backbone: str, state: Mapping[str, Tensor], image_size_px: int) -> dict[str, Tensor]:
     """Return the state of a trunk from weights of the whole network, whatever their head is.
 
-    timm converts other layouts, and resamples position embeddings to the image size.
-
-    Raises:
-        ValueError: they are of another network; the message names a tensor.
+    timm converts other layouts, and resamples position embeddings to the image size. Weights of
+    another network raise ValueError.
     """
     known, size = config(backbone), size_options(backbone, image_size_px)
     head = known.classifier if isinstance(known.classifier, str) else (known.classifier or [""])[0]
@@ -225,11 +216,6 @@ def find_weights(backbone: str, given: str = "", image_size_px: int = 224) -> We
         given: a file with the backbone's weights ("auto": ResNet-18's), which comes before all
             other places; or "random".
         image_size_px: of the images. Position embeddings are resampled to it.
-
-    Raises:
-        BackboneError: no such backbone, or it cannot take images of this size.
-        WeightsError: no weights were found (the message says how to provide them), or they are
-            not the backbone's.
     """
     first, second = AUTO_ORDER
     if backbone != AUTO or given:

@@ -148,9 +148,6 @@ def fit_classifier(
     its parameters, which are chosen on at most `cv_images` rows, stratified; 0: all. The folds are
     stratified, and keep `groups` (N,) together if they can. `embeddings` are (N, D) float32, and
     label 1 is bad. `name` and `seed` set all random draws.
-
-    Raises:
-        ValueError: a class has fewer than two rows.
     """
     random_state = seeding.stream_seed(seed, f"baseline {name.upper()}") % 2**31
     limited = type(estimator).__name__ == "SVC" and len(labels) > SVM_IMAGES

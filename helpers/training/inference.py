@@ -33,14 +33,7 @@ class ScoresError(UserError):
 
 
 class Scorer:
-    """Get class scores or embeddings from a model, as fast as its device can.
-
-    Example::
-
-        scorer = Scorer(model, images=len(batches))
-        raw = scorer.scores(batches, views=4)  # (4, N, K)
-        bad = probability_of_bad(raw)  # (N,)
-    """
+    """Get class scores or embeddings from a model, as fast as its device can."""
 
     def __init__(
         self,
@@ -65,13 +58,10 @@ class Scorer:
         self._compiled: dict[Callable[[Tensor], Tensor], CompiledNetwork] = {}
 
     def scores(self, batches: Batches, views: int = 1) -> np.ndarray:
-        """Return the raw class scores (views, N, K) float32 of all rows.
+        """Return the raw class scores (views, N, K) float32 of all rows, which must be finite.
 
         `views` is 1, or 4 to score the mirror images of each image too, or 8 for all symmetries of
         the square.
-
-        Raises:
-            ScoresError: scores are not finite.
         """
         parts = [self.score_batch(batch, views).cpu().numpy() for batch in batches.ordered()]
         scores = np.concatenate(parts, axis=1)  # (views, N, K)
@@ -135,11 +125,7 @@ def probability_of_bad(scores: np.ndarray) -> np.ndarray:
 
 
 def evaluate(model: nn.Module, batches: Batches, precision: str = "auto") -> dict[str, float]:
-    """Return the validation loss, the AUC of bad against good, and the accuracy (fractions).
-
-    Raises:
-        ScoresError: scores are not finite.
-    """
+    """Return the validation loss, the AUC of bad against good, and the accuracy (fractions)."""
     scores = torch.from_numpy(Scorer(model, precision=precision).scores(batches)[0]).double()
     labels = torch.tensor(batches.labels)
     bad = 1 - scores.softmax(dim=1)[:, 0]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,7 +51,6 @@ class Training:
         model: returns raw class scores (B, K), or (scores, auxiliary scores) in training.
         train, val: labelled batches; class 1 is bad. Without `val` the last epoch has to be kept.
         seed: of the order, the augmentation and the dropout.
-        loss: of the model's output and the targets of a training batch; by default cross-entropy.
         parameters: those to train; by default all that require gradients.
 
     Name, resume file and deadline are those of `work.current()`. The caller removes the file; no
@@ -67,18 +66,16 @@ class Training:
         settings: TrainSettings,
         *,
         seed: int,
-        loss: Callable[[Any, Tensor], Tensor] | None = None,
         parameters: list[nn.Parameter] | None = None,
     ) -> None:
         device = devices.default_device()
         self.model, self.train, self.val = placed(model, device), train, val
         self.settings, self.seed = settings, seed
-        current = work.current()
-        self.name, self.resume = current.name, current.resume
-        self.deadline_s = current.deadline_s
+        doing = work.current()
+        self.name, self.resume, self.deadline_s = doing.name, doing.resume, doing.deadline_s
         self.parameters = parameters or [p for p in model.parameters() if p.requires_grad]
         self.precision = precision_of(device, settings.precision)
-        self.loss_of = loss or Loss(settings.label_smoothing)
+        self.loss_of = Loss(settings.label_smoothing)
         self.optimizer = make_optimizer(self.parameters, settings)
         steps = max(1, math.ceil(train.epoch_size / train.batch_size)) * settings.epochs
         self.scheduler = make_scheduler(self.optimizer, settings, steps)
@@ -120,8 +117,6 @@ class Training:
         Afterwards the model holds the weights of its best epoch, or of its last.
 
         Raises:
-            TrainingError: a loss or a score is not finite.
-            ArtifactError: the resume file is damaged, or cannot be read.
             OutOfTime: the deadline has come; the resume file holds the finished epochs.
         """
         settings = self.settings
@@ -173,11 +168,7 @@ class Training:
                 bar.update(len(targets))
 
     def step(self, images: Tensor, targets: Tensor) -> float:
-        """Take a step of the weights on one batch; return its loss.
-
-        Raises:
-            TrainingError: the loss is not finite.
-        """
+        """Take a step of the weights on one batch; return its loss, which must be finite."""
         self.optimizer.zero_grad(set_to_none=True)
         with autocast(images.device, self.precision):
             loss = self.loss_of(self.model(images), targets)
@@ -215,7 +206,7 @@ class Training:
         return record
 
     def _progress(self) -> str:
-        """Say what is trained, how good it was after the last epoch, and the time left."""
+        """Return what is trained, how good it was after the last epoch, and the time left."""
         line = f"{self.name}: epoch {self.epoch + 1} of {self.settings.epochs}"
         if self.history:
             last = self.history[-1]
@@ -228,10 +219,7 @@ class Training:
         return line
 
     def _check_time(self) -> None:
-        """Stop before an epoch that would probably end after the deadline.
-
-        The first epoch starts if there is any time left.
-        """
+        """Stop before an epoch that would probably end after the deadline; start the first."""
         last_s = self.history[-1]["total_seconds"] if self.history else 0.0
         needed_s = max(last_s, self._spent_s)
         if time.time() + needed_s > (self.deadline_s or math.inf):

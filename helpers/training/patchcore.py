@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,7 +23,6 @@ from torch import Tensor, nn
 
 from helpers.core import devices, seeding
 from helpers.core.errors import UserError
-from helpers.core.members import Member, sides
 from helpers.datasets.cache import ImageCache
 from helpers.models import backbones
 from helpers.models.spec import ModelSpec, Network, at_once
@@ -47,11 +46,7 @@ class NoMiddleLayersError(UserError):
 
 
 def middle_stages(model: backbones.PretrainedClassifier) -> list[int]:
-    """Return the positions of the stages of stride 8 and 16 among those of a backbone.
-
-    Raises:
-        NoMiddleLayersError: it has no such stages.
-    """
+    """Return the positions of the stages of stride 8 and 16 among those of a backbone."""
     stages = {stage["reduction"]: n for n, stage in enumerate(model.trunk.feature_info)}
     if lacking := [stride for stride in STRIDES if stride not in stages]:
         raise NoMiddleLayersError(
@@ -66,10 +61,8 @@ def patch_features(model: backbones.PretrainedClassifier, images: Tensor) -> Ten
 
     They are the maps of two middle stages, which keep positions better and depend less on
     ImageNet's classes than the last stage. Each is averaged over 3 x 3 neighbours (fewer at the
-    border), the coarser one is upsampled bilinearly to the other, and both are concatenated. The
-    authors also average the channels down to 1024; the backbones here have fewer.
-
-        patch_features(model, images)  # ResNet-18, 224 px: (B, 384, 28, 28)
+    border), the coarser one is upsampled bilinearly to the other, and both are concatenated:
+    (B, 384, 28, 28) for ResNet-18 at 224 px.
     """
     maps = model.trunk.forward_intermediates(
         images, middle_stages(model), stop_early=True, intermediates_only=True
@@ -82,12 +75,7 @@ def patch_features(model: backbones.PretrainedClassifier, images: Tensor) -> Ten
 
 @dataclass(frozen=True)
 class MemoryBank:
-    """Patches of good images, M of the paper, and the score that is usual for a good image.
-
-    Example:
-        bank = MemoryBank(torch.from_numpy(patches[core_set(patches, 1000, seed=0)]))
-        raw = bank.scores(features)  # (B,), from 0 on
-    """
+    """Patches of good images, M of the paper, and the score that is usual for a good image."""
 
     patches: Tensor  # (M, D) float32
     usual: float = 1.0  # the median score of good images that the memory does not hold
@@ -145,8 +133,7 @@ class PatchCoreNetwork(Network):
     """A frozen backbone with a memory: `model(images)` gives (0, log(s / usual)) for (good, bad).
 
     Its softmax s / (s + usual) is the defect score, from 0 to below 1: the median good image has
-    0.5. No label of a bad part is needed, and the scores are not probabilities. In this form it is
-    saved, scored and exported like any network.
+    0.5. It is not a probability.
     """
 
     memory: Tensor  # (M, D)
@@ -157,10 +144,8 @@ class PatchCoreNetwork(Network):
         super().__init__()
         self.spec = spec
         base = backbones.spec_of(spec.options["backbone"], spec.num_classes, spec.image_size_px)
-        backbone = backbones.build(base)
-        backbone.register_module("head", nn.Identity())  # not used, so not saved
-        assert isinstance(backbone, backbones.PretrainedClassifier)
-        self.backbone = backbone
+        self.backbone = backbones.untrained(base)
+        self.backbone.register_module("head", nn.Identity())  # not used, so not saved
         self.register_buffer("memory", torch.zeros(spec.options["size"]))
         self.register_buffer("usual", torch.ones(()))
         grid = spec.options.get("grid")  # None without a mask
@@ -193,16 +178,15 @@ backbones.NETWORKS[NETWORK] = PatchCoreNetwork
 
 def network_of(backbone: backbones.PretrainedClassifier, bank: MemoryBank) -> PatchCoreNetwork:
     """Return a backbone with a memory of patches as one network."""
-    base = backbone.spec
+    base, options = backbone.spec, {"size": list(bank.patches.shape)}
+    options |= {} if bank.inside is None else {"grid": list(bank.inside.shape)}
     spec = dataclasses.replace(
         base,
         name=f"PatchCore on {base.name}",
         kind=NETWORK,
         feature_layer=f"backbone.{base.feature_layer}",
-        options={"backbone": base.kind, "size": list(bank.patches.shape)},
+        options={"backbone": base.kind, **options},
     )
-    if bank.inside is not None:
-        spec.options["grid"] = list(bank.inside.shape)
     model = PatchCoreNetwork(spec)
     model.backbone.trunk.load_state_dict(backbone.trunk.state_dict())
     model.memory.copy_(bank.patches)
@@ -252,28 +236,6 @@ class FittedPatchCore:
     seconds: float
 
 
-def fittings(
-    members: Iterable[Member],
-    weights: backbones.Weights,
-    images: ImageCache,
-    split: pd.DataFrame,
-    share: float,
-    seed: int,
-) -> dict[Member, functools.partial[FittedPatchCore]]:
-    """Return the call of `fit` for each member: nothing is fitted yet.
-
-    Raises:
-        NoMiddleLayersError: the backbone has no suitable stages.
-    """
-    middle_stages(backbones.pretrained(weights, num_classes=2, image_size_px=images.size_px))
-    return {
-        member: functools.partial(
-            fit, weights, images, sides(split, member.fold)[["id", "label", "split"]], share, seed
-        )
-        for member in members
-    }
-
-
 def fit(
     weights: backbones.Weights, images: ImageCache, table: pd.DataFrame, share: float, seed: int
 ) -> FittedPatchCore:
@@ -281,17 +243,13 @@ def fit(
 
     No bad image is used. A tenth of the good training images is put aside: the median of their
     scores becomes a defect score of 0.5. The core set keeps a `share` of the patches, and at least
-    LEAST_PATCHES, if there are so many. `seed` is that of the images put aside, of the patches
-    offered and of the core set.
-
-    Raises:
-        NoMiddleLayersError: the backbone has no suitable stages.
-        ValueError: there are fewer than two good training images.
+    LEAST_PATCHES, if there are so many.
     """
     started = time.monotonic()
     backbone = backbones.pretrained(weights, num_classes=2, image_size_px=images.size_px)
     device = devices.default_device()
     scorer = Scorer(backbone, device, images=len(table))
+    middle_stages(backbone)  # an error comes before the work
     function = functools.partial(patch_features, backbone)
 
     def features(rows: pd.DataFrame, name: str) -> Iterator[Tensor]:  # (B, D, h, w)

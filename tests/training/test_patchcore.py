@@ -205,3 +205,8 @@ def test_features_are_the_layers_own_averaged_upsampled_and_joined():
     ).reshape(2, 256, 5, 5)
     expected = F.interpolate(averaged, (9, 9), mode="bilinear")
     torch.testing.assert_close(found[:, 128:], expected)
+
+
+def test_a_backbone_without_stages_of_stride_8_and_16_is_refused(split, images):
+    with pytest.raises(patchcore.NoMiddleLayersError, match=r"stride 8, .* 16: choose another"):
+        fit(find_weights("test_vit", "random", 64), images, split)
