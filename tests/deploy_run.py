@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from helpers import runs
 from helpers.core import files, paths
 from helpers.core.members import Member
 from helpers.darts import network
@@ -17,7 +18,6 @@ from helpers.deploy import predictor
 from helpers.deploy.description import NAME, Description, sealed
 from helpers.models import backbones
 from helpers.models.spec import Network
-from helpers.runs import stages
 from helpers.runs.opened import describe_models
 from tests import faults
 from tests.small_run import FINETUNING, run_split, train_members
@@ -74,7 +74,7 @@ def make_run(place: Path) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(paths.HOME_VARIABLE, str(place / "home"))
         assert run_split(place / "parts") == 0
-        run = stages.begin(FINETUNING, OPTIONS)
+        run = runs.open(FINETUNING, OPTIONS)
         train_members(run, [Member(0), Member(1)], name="net", test_views=4)
         run.finish()
         describe()
@@ -83,7 +83,7 @@ def make_run(place: Path) -> Path:
 
 def describe() -> None:
     """Describe the networks of the run as notebook 07 does."""
-    run = stages.begin("07_decision", {"RUN": "t"})
+    run = runs.open("07_decision", {"RUN": "t"})
     scored = run.models()
     points = decision.operating_table(scored, run.settings, BAD_RATE)
     describe_models(run, scored, points, decision.calibration_table(scored, BAD_RATE))
