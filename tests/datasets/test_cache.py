@@ -73,13 +73,15 @@ def test_gray_files_stay_one_channel_and_equal_pillow_s_resized_pixels(root, gra
 
 
 @pytest.mark.parametrize("place", [0, 3])
-def test_one_colour_file_anywhere_makes_all_images_three_channels(
-    tmp_path, root, gray_files, place
+def test_one_colour_file_anywhere_makes_all_images_three_channels_and_each_is_decoded_once(
+    tmp_path, root, gray_files, place, monkeypatch
 ):
+    read, decode = [], cache.decode
+    monkeypatch.setattr(cache, "decode", lambda path, *how: read.append(path) or decode(path, *how))
     colour = save(tmp_path / "d.jpg", noise(3, 40, 40, 3), quality=95)
     paths = [*gray_files[:place], colour, *gray_files[place:]]
     found = open_cache(table_of(*paths), 16, root)
-    assert found.pixels.shape == (4, 16, 16, 3)
+    assert found.pixels.shape == (4, 16, 16, 3) and sorted(read) == sorted(paths)
     for row, path in enumerate(paths):
         np.testing.assert_array_equal(found.pixels[row], pillow(path, "RGB", 16))
     assert found.report.startswith("colour images")
@@ -146,25 +148,6 @@ def test_images_of_several_shapes_are_padded_if_asked_for_and_a_squash_of_them_i
     assert padded.fit == "pad" and squashed.digest != padded.digest
     assert "FIT=pad" in squashed.report and "FIT" not in padded.report
     assert "FIT" not in open_cache(table[2:], 16, root).report  # of one shape
-
-
-def test_an_image_is_decoded_once_even_if_colour_comes_last(
-    tmp_path, root, gray_files, monkeypatch
-):
-    read, decode = [], cache.decode
-    monkeypatch.setattr(cache, "decode", lambda path, *how: read.append(path) or decode(path, *how))
-    colour = save(tmp_path / "d.png", noise(3, 40, 40, 3))
-    found = open_cache(table_of(*gray_files, colour), 16, root)
-    assert sorted(read) == [*gray_files, colour] and found.channels == 3
-
-
-def test_files_of_several_frames_are_said_in_the_report(tmp_path, root):
-    pages = [Image.fromarray(noise(seed, 12, 12)) for seed in range(2)]
-    first = save(tmp_path / "a.png", noise(0, 12, 12))
-    pages[0].save(tmp_path / "d.tif", save_all=True, append_images=pages[1:])
-    found = open_cache(table_of(first, tmp_path / "d.tif"), 12, root)
-    assert found.report.endswith(": 1, e.g. d")
-    assert found.table.digest.nunique() == 1  # the first page is a copy of a
 
 
 def test_unreadable_files_are_all_listed_in_one_error_or_left_out(tmp_path, root, damaged_files):

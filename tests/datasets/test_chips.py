@@ -43,12 +43,6 @@ def test_a_weak_defect_is_visible_and_a_strong_one_more(kind):
     assert min(changed[0.0]) >= 4 and sum(changed[1.0]) > 1.3 * sum(changed[0.0])
 
 
-def test_the_ground_is_dark_and_the_leads_are_bright_as_in_the_contest():
-    images = np.stack([render_part(0, "train", i, 0, 112)[0] for i in range(20)])
-    assert 10 < np.median(images) < 60
-    assert (np.percentile(images, 99.5, axis=(1, 2)) > 140).all()
-
-
 def test_layout_class_ratio_and_csv_files_are_the_contests_and_bad_parts_have_masks(written):
     names = ("train/good_0", "train/bad_1", "test/all_tests", "masks/train", "masks/test")
     assert [len(list((written / name).iterdir())) for name in names] == [207, 23, 70, 23, 7]
@@ -74,21 +68,6 @@ def test_ids_are_unique_and_tell_neither_label_nor_split():
     # Mean rank of shuffled names: 0.5, with a standard error of 0.029 for the 100 bad tests.
     for rows in (tests, bad & tests, bad & ~tests):
         assert rank[rows].mean() == pytest.approx(0.5, abs=0.09)
-
-
-def test_a_set_that_is_interrupted_leaves_nothing(tmp_path, monkeypatch):
-    calls = []
-
-    def render_some(*arguments):
-        calls.append(arguments)
-        if len(calls) > 40:
-            raise KeyboardInterrupt
-        return render_part(*arguments)
-
-    monkeypatch.setattr(chips, "render_part", render_some)
-    with pytest.raises(KeyboardInterrupt):
-        write_dataset(tmp_path / "cut", 230, 70, **SMALL)
-    assert calls and not list(tmp_path.iterdir())
 
 
 def test_a_finished_set_stays_and_other_settings_and_files_are_refused(

@@ -74,14 +74,6 @@ def test_alike_images_make_no_pairs_so_that_memory_does_not_grow_with_the_square
     assert alike[:398].all() and not alike[398:].any()
 
 
-def test_the_hash_is_that_of_the_original_at_every_size(tmp_path):
-    table = write_images(tmp_path / "images", dict(zip("ab", scenes(2), strict=True)))
-    small, large = (
-        near_duplicates.hashes(open_cache(table, px, tmp_path / "cache")) for px in (16, 64)
-    )
-    assert small.shape == (2, 256) and (small == large).all() and (small[0] != small[1]).any()
-
-
 def test_clusters_join_pairs_and_equal_values_and_missing_values_join_nothing():
     pairs = pd.DataFrame({"first": [0], "second": [4]})
     cluster = near_duplicates.clusters(6, pairs, pd.Series(["a", "b", "b", None, "c", None]))

@@ -116,22 +116,6 @@ def test_labels_of_an_external_split_that_contradict_the_images_are_refused(tmp_
     assert "labels 'b003' as good, the images do not (2 such" in refused(source, split_csv=csv)
 
 
-def test_paths_of_an_external_split_are_relative_to_the_csv_or_the_images_folder(tmp_path):
-    source = toy_source(3, 3)
-    source.table["path"] = source.table.path.str.replace("/data", f"{tmp_path}/parts")
-    order = ["train", "val", "test"] * 2
-    bad = [f"bad/b00{i}.png" for i in range(3)]
-    for folder, way in ((tmp_path, "parts"), (tmp_path / "some/where", "../../parts")):
-        names = [*(f"{way}/good/g00{i}.png" for i in range(3)), *bad]
-        folder.mkdir(parents=True, exist_ok=True)
-        csv = write_csv(folder / "s.csv", path=names, split=order)
-        assert divide(source, split_csv=csv).table.split.tolist() == order
-    for name in ("good/g000.png", "b000.png"):  # named twice; not there
-        given = ["parts/good/g000.png", name]
-        csv = write_csv(tmp_path / "s.csv", path=given, split=["train", "test"])
-        assert f"{csv}, line 3: path {name!r}" in refused(source, split_csv=csv)
-
-
 @pytest.mark.parametrize("by", ["id", "path"])
 def test_lines_about_images_that_were_dropped_before_are_known(tmp_path, by):
     source = toy_source(120, 60)
@@ -309,16 +293,16 @@ def test_a_split_by_groups_needs_groups_and_enough_of_them():
 
 
 def test_a_fold_without_one_class_is_refused_before_anything_is_fitted():
-    problems = []
-    for seed in range(40):
-        source = grouped_source(10, 6, seed)
+    refusals = []
+    for seed in range(40):  # some leave a fold without bad images
         try:
+            source = grouped_source(10, 6, seed)
             table = divide(source, split="groups", cross_fit=4, seed=seed).table
         except DataError as error:
-            problems.append(str(error))
+            refusals.append(str(error))
         else:
             assert (table.groupby("fold").label.nunique() == 2).all()
-    assert len(problems) < 40 and any("no bad image in fold" in problem for problem in problems)
+    assert any("no bad image in fold" in refusal for refusal in refusals)
 
 
 def test_images_without_a_group_are_left_out_unless_they_are_the_source_s_test_set():
@@ -348,24 +332,6 @@ def test_a_copy_or_a_group_on_two_sides_of_an_external_split_stays_where_it_is_b
     assert split[50] == "excluded" and split[0] == ("excluded" if kind == "groups" else "train")
     table = divide(source, digests, split=kind, split_csv=csv, cross_fit=3).table
     assert (table.split[1:12] == "test").all() and set(table.fold.dropna()) == {0, 1, 2}
-
-
-def test_every_group_may_be_tested_and_no_two_always_together():
-    source, tested = grouped_source(12), []
-    for seed in range(40):
-        table = divide(source, split="groups", seed=seed).table
-        tested.append((table.split == "test").groupby(table.group).any())
-    share = np.mean(tested, axis=0)  # of the seeds, by group; a quarter is expected
-    assert share.min() > 0 and share.max() < 0.6
-    together = np.transpose(tested).astype(int) @ np.array(tested).astype(int)
-    alone = np.minimum.outer(np.diag(together), np.diag(together))
-    assert (together < alone)[~np.eye(12, dtype=bool)].all()
-
-
-@pytest.mark.parametrize("fraction", [0.1, 0.3, 0.5])
-def test_a_test_set_of_groups_has_about_the_share_that_was_asked_for(fraction):
-    table = divide(grouped_source(60, 8), split="groups", test_fraction=fraction).table
-    assert (table.split == "test").mean() == pytest.approx(fraction, abs=0.02)
 
 
 @pytest.mark.parametrize("kind", ["random", "groups"])
