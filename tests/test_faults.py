@@ -23,7 +23,7 @@ from tests.small_run import FINETUNING, OPTIONS, run_split, train
 # after which file, written how many times: the split without its record, the second of three
 # epochs, and the weights of a network without their record
 KILLS = (("split.csv", 1), ("cnn/*.resume", 2), ("darts_v2/seed0.safetensors", 1))
-KEPT = ("split.csv", "predictions/*.csv", "features/*.npz", "genotypes/*")
+KEPT = ("split.csv", "predictions/*.csv", "features/*.npz")  # a genotype names its seconds
 KEPT += ("checkpoints/**/*.safetensors", "checkpoints/**/*.csv", "../../../submissions/*.csv")
 
 
