@@ -9,6 +9,7 @@ import pandas as pd
 from helpers.core import files
 from helpers.core.style import SIDES
 
+UNITS = ("module", "lot", "wafer")  # what groups may be called, as "module07" is
 FEWEST_BAD = 10  # different bad images to train and evaluate a model: two in each of five folds
 
 
@@ -54,3 +55,11 @@ def keeps_groups_apart(split: pd.DataFrame) -> bool:
     if "fold" in used:
         side = side.mask(used.fold.notna(), "fold " + used.fold.astype(str))
     return bool(side.nunique() > 1 and side.groupby(used.group).nunique().max() == 1)
+
+
+def unit(split: pd.DataFrame) -> str:
+    """Return what the groups are called: a word of `UNITS` or "group"; "" if there are none."""
+    if "group" not in split or split.group.isna().all():
+        return ""
+    names = split.group.dropna().astype(str)
+    return next((word for word in UNITS if names.str.startswith(word).all()), "group")
