@@ -9,11 +9,9 @@ from __future__ import annotations
 import contextlib
 import importlib
 import importlib.util
-import signal
 import sys
-import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
@@ -45,7 +43,7 @@ class CompiledNetwork:
     def _compile(self, sizes: list[int]) -> Any:
         openvino = import_openvino()
         # tracing warns that sizes become constants, as intended
-        with later_interrupt(), warnings.catch_warnings():
+        with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             module = _Traced(self._network, self._function)
             model = openvino.convert_model(module, example_input=torch.zeros(sizes), input=[sizes])
@@ -79,22 +77,6 @@ class CompiledNetwork:
             self._queue.wait_all()
         outputs = [found[number][: len(part)] for number, part in enumerate(parts)]
         return torch.from_numpy(np.concatenate(outputs))
-
-
-@contextlib.contextmanager
-def later_interrupt() -> Iterator[None]:
-    """Delay Ctrl-C until the block ends: OpenVINO would turn it into another error, or drop it."""
-    if threading.current_thread() is not threading.main_thread():  # has no handlers
-        yield
-        return
-    pressed: list[int] = []
-    before = signal.signal(signal.SIGINT, lambda number, _frame: pressed.append(number))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-        if pressed and callable(before):  # else it is ignored
-            raise KeyboardInterrupt
 
 
 def import_openvino() -> ModuleType:

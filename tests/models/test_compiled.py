@@ -1,7 +1,6 @@
 """Networks compiled for the CPU give what torch gives, and report to nobody."""
 
 import os
-import signal
 import subprocess
 import sys
 
@@ -48,23 +47,6 @@ def test_only_many_images_and_networks_of_convolutions_are_worth_it(monkeypatch)
     assert not compiled.is_worth_it(model.head, CPU, many, "no")
     monkeypatch.setattr(compiled.importlib.util, "find_spec", lambda name: None)
     assert not compiled.is_worth_it(model, CPU, many, "bf16")
-
-
-def test_ctrl_c_waits_until_openvino_is_done(request):
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # tests may run without one
-    request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
-
-    def ctrl_c():  # not by a signal: pytest's stack for it is too small for AVX-512 registers
-        signal.getsignal(signal.SIGINT)(signal.SIGINT, None)
-
-    done = []
-    with pytest.raises(KeyboardInterrupt), compiled.later_interrupt():
-        ctrl_c()
-        done.append("all")
-        raise RuntimeError("Model wasn't fully converted")
-    assert done
-    with pytest.raises(KeyboardInterrupt):  # as before
-        ctrl_c()
 
 
 COMPILED = """

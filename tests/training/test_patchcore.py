@@ -8,11 +8,11 @@ from sklearn.metrics import roc_auc_score
 
 from helpers.datasets.cache import open_cache
 from helpers.models import backbones
-from helpers.models.backbones import find_weights, load_model, pretrained, save_model
+from helpers.models.backbones import find_weights, load_model, save_model
 from helpers.training import patchcore
 from helpers.training.batches import image_batches
 from helpers.training.inference import predict
-from helpers.training.patchcore import MemoryBank, core_set, network_of, patch_features
+from helpers.training.patchcore import MemoryBank, core_set, patch_features
 from tests.conftest import split_of, write_parts
 
 
@@ -82,15 +82,6 @@ def test_the_saved_memory_is_a_network_that_gives_the_same_scores(split, images,
     np.testing.assert_allclose(scores, found.scores.defect_score, rtol=1e-4)
 
 
-def test_a_part_that_is_in_the_memory_has_a_finite_score(weights):
-    backbone = pretrained(weights, 2, 32)
-    image = torch.zeros(1, 3, 32, 32)
-    with torch.no_grad():
-        (patches,) = patch_features(backbone.eval(), image).flatten(2).transpose(1, 2)
-        model = network_of(backbone, MemoryBank(patches, usual=2.0))
-        assert model(image).softmax(1)[0, 1] < 1e-6
-
-
 def test_without_good_images_it_is_refused(split, images, weights):
     bad = split[(split.split != "train") | (split.label == 1)]
     with pytest.raises(ValueError, match="two good training images"):
@@ -111,6 +102,8 @@ def test_the_core_set_is_that_of_a_naive_implementation():
     np.testing.assert_array_equal(patches, before)
     assert found.tolist() == core_set(patches, 40, seed=1).tolist()
     assert found.tolist() != core_set(patches, 40, seed=2).tolist()
+    equal = np.ones((7, 3), np.float32)
+    assert sorted(core_set(equal, 7, seed=0).tolist()) == list(range(7))  # each once
 
 
 def test_the_core_set_covers_rare_patches_that_a_random_draw_misses():
@@ -119,10 +112,6 @@ def test_the_core_set_covers_rare_patches_that_a_random_draw_misses():
     rare = rng.normal(0, 5, (6, 200)).astype(np.float32)
     found = core_set(np.concatenate([common, rare]), 20, seed=0)
     assert set(range(5000, 5006)) <= set(found.tolist())
-
-
-def test_of_equal_patches_each_is_chosen_once():
-    assert sorted(core_set(np.ones((7, 3), np.float32), 7, seed=0).tolist()) == list(range(7))
 
 
 def _maps(*images):
@@ -139,6 +128,8 @@ def test_equations_6_and_7_by_hand(monkeypatch):
     # nearer to (4, 3.1), which is farther from m
     exponentials = np.exp([3, 4, np.sqrt(20)])
     assert found.item() == pytest.approx((1 - exponentials[0] / exponentials.sum()) * 3, rel=1e-6)
+    (far,) = bank.scores(_maps([[1e6, 1e6]]))  # finite
+    assert far.item() == pytest.approx(1e6 * 2**0.5, rel=0.2)
 
 
 def test_distances_are_those_to_the_nearest_patch_in_the_map_s_order(monkeypatch):
@@ -154,12 +145,6 @@ def test_distances_are_those_to_the_nearest_patch_in_the_map_s_order(monkeypatch
     again, same = MemoryBank(memory).distances(features)
     torch.testing.assert_close(again, expected)
     assert torch.equal(same, rows)
-
-
-def test_far_patches_have_a_finite_score():
-    bank = MemoryBank(torch.randn(20, 4))
-    (found,) = bank.scores(_maps([[1e6] * 4]))
-    assert found.item() == pytest.approx(2e6, rel=0.2)
 
 
 def _backbone(kind):
