@@ -40,9 +40,7 @@ class _Step(BaseModel, strict=True):
     stage: str
     outputs: dict[str, str]
     seconds: float
-    kinds: dict[
-        str, Literal["network", "own", "tensors", "table", "arrays", "plain"]
-    ] = {}  # of fields
+    kinds: dict[str, Literal["network", "own", "tensors", "table", "arrays", "plain"]] = {}
     types: dict[str, dict[str, str]] = {}  # of the columns of tables
 
 
@@ -133,22 +131,15 @@ def outputs_are_intact(run_paths: paths.RunPaths, digests: Mapping[str, str]) ->
 
 
 def refuse_changed_files(record: Mapping[str, Any], earlier: list[str], root: Path) -> None:
-    """Raise an error if a split, predictions or a cell of earlier stages have changed.
+    """Raise ArtifactError if a split, predictions or a cell of earlier notebooks have changed.
 
-    A stage that was started again and killed lists no outputs, so those of its finished steps count
-    too. Other files belong to a step, which checks its own; readers miss a missing file themselves.
-
-    Raises:
-        ArtifactError: a file has changed; the message says what to do with it.
+    A notebook that was started again and killed lists no outputs, so those of its finished steps
+    count too. Other files belong to a step, which checks its own.
     """
-    stages, steps = record.get("stages", {}), record.get("steps", {}).values()
-    makers = [step for step in steps if step["stage"] in earlier]
-    makers += [stages.get(stage, {}) for stage in earlier]
+    steps = record.get("steps", {}).values()
     written: dict[str, str] = {}
-    for maker in makers:
-        written |= maker.get("outputs", {})
-    for step in steps:  # a step of a later stage may have written the file again
-        written |= {name: digest for name, digest in step["outputs"].items() if name in written}
+    for maker in (*(record.get("stages", {}).get(stage, {}) for stage in earlier), *steps):
+        written |= maker.get("outputs", {})  # steps last: a later one may have written a file again
     for name, digest in written.items():
         file = root / name
         is_read = name.startswith(("split.csv", "predictions/", "genotypes/"))
