@@ -25,11 +25,15 @@ from torch import nn
 from helpers.core import environment, files, keys, registry, tensors, work
 from helpers.core.errors import OutOfTime, UserError
 from helpers.core.paths import RunPaths
+from helpers.darts import network as derived
 from helpers.models import backbones
 from helpers.models.spec import Network
 from helpers.runs import workers
 from helpers.runs.record import digests_of, edit_run, load_run, outputs_are_intact
+from helpers.training import patchcore
 
+# the modules whose import names the kinds of networks that a checkpoint may hold
+KINDS = (backbones, derived, patchcore)
 SUFFIXES = {  # of the files of each kind of value
     "network": ".safetensors",
     "own": ".weights.safetensors",  # of a network whose class is the user's
