@@ -119,9 +119,7 @@ def test_an_error_in_a_worker_arrives_and_what_was_finished_is_kept(run, tmp_pat
 
 def test_on_a_cluster_ray_gives_out_the_gpus(home, monkeypatch, tmp_path):
     monkeypatch.setenv(workers.CLUSTER, "auto")
-    monkeypatch.setattr(
-        workers, "on_cluster", lambda kind, _, jobs: (kind().work(*j) for j in jobs)
-    )
+    monkeypatch.setattr(workers, "_on_cluster", lambda jobs: (workers._call(*job) for job in jobs))
     monkeypatch.setattr(workers, "default_device", lambda: torch.device("cuda"))
     monkeypatch.setattr(workers, "_free_gpu", None)  # takes a lock
     call = functools.partial(tasks.same, {"x": 1})
