@@ -1,5 +1,6 @@
 """The benchmarks run with small sizes."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -7,11 +8,13 @@ import pandas as pd
 import pytest
 import torch
 
+from helpers.core import metrics
 from helpers.darts import verdict
 from helpers.darts.architect import Architect
+from helpers.darts.genotypes import PUBLISHED
 from helpers.darts.settings import SearchSettings
 from helpers.darts.space import KINDS
-from tests.benchmarks import planted, search_null
+from tests.benchmarks import planted, population, search_null
 
 
 def test_the_table_of_planted_problems_continues_after_its_last_row(tmp_path, monkeypatch, capsys):
@@ -80,3 +83,39 @@ def test_the_limit_of_noise_is_a_lead_that_few_searches_on_noise_reach_anywhere(
         largest.append(max(choice.lead for choice in found))
     assert np.mean(np.array(largest) > limit) <= 0.2  # and not too high:
     assert np.quantile(largest, 0.95) == pytest.approx(limit, rel=0.3)
+
+
+def test_a_searched_cell_is_ranked_among_random_ones_by_modules_drawn_again(monkeypatch):
+    monkeypatch.setattr(population, "DRAWS", 200)
+    rng = np.random.default_rng(0)
+    folds = pd.DataFrame({"label": rng.integers(2, size=400), "group": np.arange(400) // 20})
+    by_quality = {f"random_cell_{i}": i / 10 for i in range(10)} | {"searched": 0.55, "fbp": 5.0}
+    noise = rng.normal(size=(400, 1)) + rng.normal(scale=0.05, size=(400, 12))
+    scores = pd.DataFrame(noise + np.outer(folds.label, [*by_quality.values()]), columns=by_quality)
+    named = folds.assign(id=[*map(str, folds.index)], groups=folds.index // 200)
+    turned = scores.assign(searched=scores.searched.where(folds.index < 200, -scores.searched))
+    assert population.ranks_by_fold(named, turned.set_axis(named.id)) == [5, 11]
+    table = population.table(folds, scores.set_axis(map(str, folds.index)))  # ids
+    row = table.set_index("training").loc["searched"]
+    rank, low, high = map(int, row.across_rank.translate({ord(c): "" for c in "[],"}).split())
+    assert rank == 5 and row["of"] == 11  # 6 to 9 are better
+    assert 2 <= low <= 5 <= high <= 8
+    assert table.training.iloc[0] == "fbp" and table.kind.iloc[0] == "fbp"
+    assert row.across == metrics.roc_auc(folds.label, scores.searched)
+    inside = metrics.within_group_auc(folds.label, scores.searched.to_numpy(), folds.group)
+    assert row.inside == pytest.approx(inside.estimate)
+    others = [100 * metrics.roc_auc(folds.label, scores[f"random_cell_{i}"]) for i in range(10)]
+    test = population.against_random(table).iloc[0]
+    assert test.away == pytest.approx(100 * row.across - np.mean(others))
+    assert test.seen == pytest.approx(population.power(np.std(others, ddof=1), 10))
+    draws = rng.normal(size=(4000, 11))  # t tests of the last against the mean of the others
+    error = draws[:, :10].std(axis=1, ddof=1) * np.sqrt(1 + 1 / 10)
+    t = (draws[:, 10] + population.power(1, 10) - draws[:, :10].mean(axis=1)) / error
+    assert np.mean(np.abs(t) > 2.262) == pytest.approx(0.8, abs=0.05)  # t of 9 degrees
+
+
+def test_cells_agree_in_the_edges_that_they_share():
+    one, other = PUBLISHED["DARTS_V2"], PUBLISHED["DARTS_V1"]
+    mixed = dataclasses.replace(one, normal=other.normal)
+    shared = len({*one.edges("normal")} & {*other.edges("normal")})
+    assert population.agreement([one, mixed]) == shared + 8

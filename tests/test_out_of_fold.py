@@ -1,15 +1,12 @@
 """Scores out of fold are collected fold by fold, and no image is scored by what has seen it."""
 
-import dataclasses
-
 import numpy as np
 import pandas as pd
 import pytest
 
 from helpers.core import metrics
-from helpers.darts.genotypes import PUBLISHED
 from helpers.models.spec import count_parameters
-from tests.benchmarks import out_of_fold, population
+from tests.benchmarks import out_of_fold
 
 
 def test_each_fold_is_scored_once_by_a_training_without_it_and_each_seed_has_a_column(
@@ -66,40 +63,3 @@ def test_a_row_that_does_not_exist_is_refused_and_a_backbone_at_pixels_is_one(ca
         assert f"{row!r} is none of the rows" in capsys.readouterr().err
     given = out_of_fold.recipe("efficientnet_lite2@192").keywords
     assert given == {"backbone": "efficientnet_lite2", "image_size_px": 192}
-
-
-def test_a_searched_cell_is_ranked_among_random_ones_by_modules_drawn_anew(monkeypatch):
-    monkeypatch.setattr(population, "DRAWS", 200)
-    rng = np.random.default_rng(0)
-    folds = pd.DataFrame({"label": rng.integers(2, size=400), "group": np.arange(400) // 20})
-    by_quality = {f"random_cell_{i}": i / 10 for i in range(10)} | {"searched": 0.55, "fbp": 5.0}
-    noise = rng.normal(size=(400, 1)) + rng.normal(scale=0.05, size=(400, 12))
-    scores = pd.DataFrame(noise + np.outer(folds.label, [*by_quality.values()]), columns=by_quality)
-    named = folds.assign(id=[*map(str, folds.index)], groups=folds.index // 200)
-    turned = scores.assign(searched=scores.searched.where(folds.index < 200, -scores.searched))
-    assert population.ranks_by_fold(named, turned.set_axis(named.id)) == [5, 11]
-    table, (said, inside) = population.table(folds, scores.set_axis(map(str, folds.index)))  # ids
-    row = table.set_index("training").loc["searched"]
-    rank, low, high = map(int, row.across_rank.translate({ord(c): "" for c in "[],"}).split())
-    assert rank == 5 and row["of"] == 11  # 6 to 9 are better
-    assert 2 <= low <= 5 <= high <= 8
-    assert inside.startswith(f"searched, inside: rank {row.inside_rank} of 11")
-    assert table.training.iloc[0] == "fbp" and table.kind.iloc[0] == "fbp"
-    assert said.startswith("searched, across: rank 5 [")
-    mine = metrics.roc_auc(folds.label, scores.searched)
-    assert row.across == mine
-    others = [100 * metrics.roc_auc(folds.label, scores[f"random_cell_{i}"]) for i in range(10)]
-    assert f"{100 * mine - np.mean(others):+.1f} points from the mean" in said
-    assert f"{population.power(np.std(others, ddof=1), 10):.1f} points would be seen" in said
-    draws = rng.normal(size=(4000, 11))  # t tests of the last against the mean of the others
-    error = draws[:, :10].std(axis=1, ddof=1) * np.sqrt(1 + 1 / 10)
-    t = (draws[:, 10] + population.power(1, 10) - draws[:, :10].mean(axis=1)) / error
-    assert np.mean(np.abs(t) > 2.262) == pytest.approx(0.8, abs=0.05)  # t of 9 degrees
-
-
-def test_cells_agree_in_the_edges_that_they_share():
-    one, other = PUBLISHED["DARTS_V2"], PUBLISHED["DARTS_V1"]
-    mixed = dataclasses.replace(one, normal=other.normal)
-    shared = len({*one.edges("normal")} & {*other.edges("normal")})
-    said = population.agreement([one, mixed])
-    assert f"the 2 searched cells share {shared + 8:.1f} of 16 edges" in said

@@ -53,73 +53,71 @@ def kind_of(row: str) -> str:
     return next(known, row.partition(",")[0])
 
 
-def drawn_aucs(labels: np.ndarray, scores: pd.DataFrame, modules: pd.Series) -> pd.DataFrame:
-    """Return the AUC of each training (columns) on whole modules drawn with replacement (rows)."""
+def aucs_of(
+    labels: np.ndarray, scores: pd.DataFrame, modules: pd.Series
+) -> dict[str, tuple[pd.Series, pd.DataFrame]]:
+    """Return the AUC of each training across and inside modules, and those of drawn modules.
+
+    Modules are drawn whole, with replacement. Inside: see `metrics.within_group_auc`.
+    """
+
+    def aucs(rows: np.ndarray) -> list[float]:
+        return [metrics.roc_auc(labels[rows], scores[one].to_numpy()[rows]) for one in scores]
+
     members = [np.flatnonzero(modules == name) for name in modules.unique()]
-    generator, aucs = seeding.numpy_stream(0, "modules of the population"), []
+    generator, drawn = seeding.numpy_stream(0, "modules of the population"), []
     for _ in range(DRAWS):
         draw = generator.integers(len(members), size=len(members))
-        rows = np.concatenate([members[i] for i in draw])
-        aucs.append([metrics.roc_auc(labels[rows], scores[one].to_numpy()[rows]) for one in scores])
-    return pd.DataFrame(aucs, columns=scores.columns)
-
-
-def inside_modules(
-    labels: np.ndarray, wide: pd.DataFrame, modules: pd.Series
-) -> tuple[pd.Series, pd.DataFrame]:
-    """Return each row's `metrics.within_group_auc`, and those of modules drawn with replacement."""
-    members = [np.flatnonzero(modules == name) for name in modules.unique()]
-    smaller = np.array([np.bincount(labels[rows], minlength=2).min() for rows in members])
-    aucs = np.array(
-        [
-            [metrics.roc_auc(labels[rows], wide[one].to_numpy()[rows]) for one in wide]
-            for rows, weight in zip(members, smaller, strict=True)
-            if weight >= 2
-        ]
-    )
-    weights = smaller[smaller >= 2]
+        drawn.append(aucs(np.concatenate([members[i] for i in draw])))
+    weights = np.array([np.bincount(labels[rows], minlength=2).min() for rows in members])
+    each = np.array([aucs(rows) for rows, w in zip(members, weights, strict=True) if w >= 2])
+    weights = weights[weights >= 2]
     generator = seeding.numpy_stream(0, "modules of the parts")
-    draws = [[*range(len(aucs))], *generator.integers(len(aucs), size=(1000, len(aucs)))]
-    means = [np.average(aucs[draw], axis=0, weights=weights[draw]) for draw in draws]
-    table = pd.DataFrame(means, columns=wide.columns).T.groupby(level=0).mean().T
-    return table.iloc[0], table.iloc[1:]
+    draws = [[*range(len(each))], *generator.integers(len(each), size=(1000, len(each)))]
+    means = [np.average(each[draw], axis=0, weights=weights[draw]) for draw in draws]
+    whole = aucs(np.arange(len(labels)))
+    tables = {"across": [whole, *drawn], "inside": means}
+    frames = {side: pd.DataFrame(rows, columns=scores.columns) for side, rows in tables.items()}
+    return {side: (frame.iloc[0], frame.iloc[1:]) for side, frame in frames.items()}
 
 
-def table(folds: pd.DataFrame, scores: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
-    """Return a row for each training, and two sentences for each cell that is not random.
+def table(folds: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
+    """Return a row for each training: its kind, its AUC across and inside modules, and its ranks.
 
-    A row has its kind, its AUC across and inside modules, and its rank by each of them among the
-    random cells and itself, with the 95 % interval by modules: 1 is better than all of them.
+    A rank is that among the random cells and itself, with the 95 % interval by modules: 1 is better
+    than all of them.
     """
     random = [one for one in scores if kind_of(one) == "random"]
     if len(random) < 2:
         raise SystemExit("too few random cells: `out_of_fold random_cell_0 ... --protocols groups`")
-    drawn = drawn_aucs(labels := folds.label.to_numpy(), scores, folds.group)
-    whole = {one: metrics.roc_auc(labels, scores[one]) for one in scores}
-    within = inside_modules(labels, scores, folds.group)
-    rows, said = [], []
+    found, rows = aucs_of(folds.label.to_numpy(), scores, folds.group), []
     for one in scores:
         others = [cell for cell in random if cell != one]
-        row = {"training": one, "kind": kind_of(one), "of": (n := len(others)) + 1}
-        for side, aucs, draws in (("across", whole, drawn), ("inside", *within)):
-            rank = 1 + sum(aucs[cell] >= aucs[one] for cell in others)
+        row = {"training": one, "kind": kind_of(one), "of": len(others) + 1}
+        for side, (aucs, draws) in found.items():
+            rank = 1 + (aucs[others] >= aucs[one]).sum()
             ranks = 1 + draws[others].ge(draws[one], axis=0).sum(axis=1)
             ends = ranks.quantile([*metrics.TAILS])
             low, high = math.floor(ends.iloc[0]), math.ceil(ends.iloc[1])
             row |= {side: aucs[one], f"{side}_rank": f"{rank} [{low}, {high}]"}
-            if row["kind"] in ("random", "fbp"):
-                continue
-            cells = 100 * np.array([aucs[cell] for cell in others])
-            seen = power(spread := cells.std(ddof=1), n)
-            away = 100 * aucs[one] - cells.mean()
-            p = 2 * stats.t.sf(abs(away) / spread / math.sqrt(1 + 1 / n), n - 1)
-            said.append(
-                f"{one}, {side}: rank {row[f'{side}_rank']} of {n + 1}, {away:+.1f} points from "
-                f"the mean of the random cells (p = {p:.3f} by a t test; deviation between these "
-                f"{spread:.1f}: {seen:.1f} points would be seen in 80 of 100 searches)"
-            )
         rows.append(row)
-    return pd.DataFrame(rows).sort_values("across", ascending=False, ignore_index=True), said
+    return pd.DataFrame(rows).sort_values("across", ascending=False, ignore_index=True)
+
+
+def against_random(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return, for each other cell, its points from the mean of the random ones, and a t test.
+
+    `seen` are the points that would be seen in 80 of 100 cases, see `power`.
+    """
+    found = []
+    for side in ("across", "inside"):
+        cells = 100 * rows[side][rows.kind == "random"]
+        deviation, n = cells.std(), len(cells)
+        for row in rows[~rows.kind.isin(["random", "fbp"])].to_dict("records"):
+            away = 100 * row[side] - cells.mean()
+            p = 2 * stats.t.sf(abs(away) / deviation / math.sqrt(1 + 1 / n), n - 1)
+            found.append((row["training"], side, away, p, deviation, power(deviation, n)))
+    return pd.DataFrame(found, columns=["training", "side", "away", "p", "deviation", "seen"])
 
 
 def ranks_by_fold(folds: pd.DataFrame, scores: pd.DataFrame) -> list[int]:
@@ -152,33 +150,26 @@ def shared_edges(one: Genotype, other: Genotype) -> int:
     return sum(len({*one.edges(kind)} & {*other.edges(kind)}) for kind in ("normal", "reduce"))
 
 
-def agreement(cells: Sequence[Genotype]) -> str:
-    """Say how many edges two of the cells share, and how many two cells drawn at random do."""
-    drawn = [named.random_cell(number).genotype for number in range(40)]
-    means = [
-        np.mean([shared_edges(*pair) for pair in itertools.combinations(some, 2)])
-        for some in (cells, drawn)
-    ]
-    return (
-        f"Two of the {len(cells)} searched cells share {means[0]:.1f} of 16 edges with their "
-        f"operations on average, two random cells {means[1]:.1f}."
-    )
+def agreement(cells: Sequence[Genotype]) -> float:
+    """Return how many edges two of the cells share on average."""
+    return float(np.mean([shared_edges(*pair) for pair in itertools.combinations(cells, 2)]))
 
 
 def main() -> int:
     """Write the table and print it; return the exit code."""
-    rows, said = table(*(found := trained()))
+    rows = table(*(found := trained()))
     ranks, n = ranks_by_fold(*found), int((rows.kind == "random").sum())
     luck = math.sqrt(((n + 1) ** 2 - 1) / 12 / len(ranks))  # of the mean of uniform ranks
-    said.append(
-        f"The searched cells have ranks {', '.join(map(str, ranks))} of {n + 1} in their folds, "
-        f"{np.mean(ranks):.1f} on average, by luck {n / 2 + 1:.1f} ± {luck:.1f}."
-    )
     files.save_csv(TABLE, rows.round(5))
-    print(*lines(rows), *said, sep="\n")
+    print(*lines(rows), against_random(rows).round(3).to_string(), sep="\n")
+    print(f"ranks of the searched cells in their folds, of {n + 1}: {ranks}")
+    print(f"mean {np.mean(ranks):.1f}, by luck {n / 2 + 1:.1f} ± {luck:.1f}")
     cells = (paths.published_scores() / "searched_cells.jsonl").read_text("utf-8").splitlines()
-    searched = [found for line in cells if (found := json.loads(line))["protocol"] == UNSEEN]
-    print(agreement([genotypes.from_json(found["cell"]) for found in searched]))
+    found = [line for line in map(json.loads, cells) if line["protocol"] == UNSEEN]
+    kinds = {"searched": [genotypes.from_json(line["cell"]) for line in found]}
+    kinds["random"] = [named.random_cell(number).genotype for number in range(40)]
+    for kind, some in kinds.items():
+        print(f"two {kind} cells share {agreement(some):.1f} of 16 edges")
     return 0
 
 

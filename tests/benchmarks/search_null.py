@@ -82,7 +82,7 @@ def main() -> int:
     kinds = {"folds, permuted": null, "folds": first & ~null, "seeds": ~null & (table.fold == 0)}
     for words, some in kinds.items():
         cells = [genotypes.from_json(json.loads(cell)) for cell in table.cell[some]]
-        print(f"By {words}: {population.agreement(cells)}")
+        print(f"{words}: two cells share {population.agreement(cells):.1f} of 16 edges")
     return 0
 
 
