@@ -63,10 +63,6 @@ class ImageBatches(Batches):
     Gray images keep one channel during augmentation, which then takes a third of the time. A small
     last batch of an epoch is dropped: it would count as a whole step, and as a tenth of the
     batch-norm statistics. Each epoch leaves out other images.
-
-        batches = ImageBatches(cache, cache.rows(ids), labels, ids, model.spec, batch_size=32)
-        for rows, images, targets in batches.shuffled(seed=0, epoch=3):
-            loss = F.cross_entropy(model(images), targets)
     """
 
     cache: ImageCache
@@ -118,11 +114,7 @@ def image_batches(
     augment: nn.Module | None = None,
     epoch_images: int = 0,
 ) -> ImageBatches:
-    """Return batches of the images of a table (`id`, `label`), prepared as the model expects.
-
-    `augment` changes training images, see `augmentation`. It is an argument, so that results
-    without augmentation do not depend on its code (see `core.code`).
-    """
+    """Return batches of the images of a table (`id`, `label`), prepared as the model expects."""
     return ImageBatches(
         cache=cache,
         rows=cache.rows(table.id),
