@@ -96,7 +96,7 @@ def known(given: object) -> object:
         try:
             AUGMENTATIONS[given]
         except SettingsError as error:
-            raise ValueError(str(error)) from None
+            raise ValueError(str(error).removeprefix(f"augmentation {given!r} ")) from None
     elif not isinstance(given, nn.Module):
         raise ValueError(f"is neither a name nor an nn.Module but a {type(given).__name__}")
     return given
