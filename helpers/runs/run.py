@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from IPython.display import HTML
     from matplotlib.figure import Figure
 
+Names = Iterable[str]
 OPEN: dict[Path, filelock.AcquireReturnProxy] = {}  # the notebooks that this process has open
 
 
@@ -114,7 +115,6 @@ def prepare(name: str, names: Mapping[str, Any]) -> Run:
 
 
 def default_preset() -> str:
-    """Return `full` on a GPU, `quick` on a CPU."""
     return "full" if default_device().type == "cuda" else "quick"
 
 
@@ -227,17 +227,11 @@ class Run:
         return images_of(self.paths, self.split, size_px)
 
     def once(
-        self,
-        name: str,
-        function: Callable[..., Any],
-        *args: Any,
-        ignore: Iterable[str] = (),
-        **kwargs: Any,
+        self, name: str, function: Callable[..., Any], *args: Any, ignore: Names = (), **kwargs: Any
     ) -> Any:
         """Call a function, or load the result of an equal earlier call; return the result.
 
-        The result is saved by its kind as `name` in the run's folder: a network as safetensors, a
-        table as CSV, arrays as npz, plain values as JSON, and a dataclass by its fields. `ignore`
+        The result is saved by its kind as `name` in the run's folder, see `memo.save`. `ignore`
         names keywords, and fields of settings, on which the result does not depend.
         """
         call = functools.partial(function, *args, **kwargs)
@@ -247,7 +241,7 @@ class Run:
         self,
         calls: Mapping[str, Call],
         what: str = "trainings",
-        ignore: Iterable[str] = (),
+        ignore: Names = (),
         titles: Mapping[str, str] | None = None,
     ) -> dict[str, Any]:
         """Do what `once` does for independent calls, side by side; return the results by name.
@@ -261,7 +255,7 @@ class Run:
         self,
         models: Mapping[Model, Mapping[Member, Call]],
         what: str = "trainings",
-        ignore: Iterable[str] = (),
+        ignore: Names = (),
         folder: str = "checkpoints",
     ) -> dict[Model, dict[Member, Any]]:
         """Do what `each` does for the trainings of models: one call for each seed and fold.
@@ -385,16 +379,3 @@ class Run:
             }
         if held := OPEN.pop(record.lock_file(self.paths, self.name), None):
             held.lock.release()
-
-    # names that notebooks used before; for as long as they are being rewritten
-    def once_each(self, calls: Any, what: str = "trainings", titles: Any = None) -> Any:
-        """`each`."""
-        return self.each(calls, what, (), titles)
-
-    def add_model(self, model: Model, scores_: pd.DataFrame, **costs: Any) -> None:
-        """`add`."""
-        self.add(model, scores_, **costs)
-
-    def say(self, *sentences: str, head: bool = True) -> None:
-        """Print sentences."""
-        print(*filter(None, sentences), sep="\n")

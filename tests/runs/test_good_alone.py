@@ -8,7 +8,7 @@ import helpers
 from helpers.commands import cli, predict, run
 from helpers.core import paths
 from helpers.datasets.split_file import read_split, waits_for
-from helpers.runs import stages
+from helpers.runs.run import StageError, open_run
 from tests import faults
 from tests.conftest import write_parts
 
@@ -43,8 +43,8 @@ def test_few_bad_parts_leave_patchcore_with_a_promise_until_more_of_them_come(
     promise = model.description.promise
     assert "4.8 % of the good parts do not pass" in promise and "reject" not in promise
     assert predict.main([str(parts / "bad"), "--model", "t"]) == 0  # without the column
-    with pytest.raises(stages.StageError, match="waits for 10 bad parts"):
-        stages.begin(WAITING[0], {"RUN": "t"})
+    with pytest.raises(StageError, match="waits for 10 bad parts"):
+        open_run(WAITING[0], {"RUN": "t"})
     with faults.in_this_process():
         assert run.main(command) == 0
     assert capsys.readouterr().out.count("up to date") == 5
