@@ -147,11 +147,3 @@ def styled(table: pd.DataFrame, caption: str, smoke: bool = False, wrap: bool = 
         escape="html", axis="columns"
     )
     return style.hide(axis="index").set_caption(html.escape(caption)).set_table_styles(styles)
-
-
-def bold(style: Styler, cells: pd.DataFrame) -> Styler:
-    """Make the texts bold where `cells` is True, by a tag: GitHub's pages leave out styles."""
-    for column in cells:
-        where = (cells.index[cells[column]], [column])
-        style = style.format(lambda text: f"<b>{html.escape(text)}</b>", subset=where)
-    return style

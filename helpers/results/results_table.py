@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from pandas.io.formats.style import Styler
 
 CHOSEN = "best on held-out images"
-_LEADING = r"^(\d+\.\d+)(?!\*)"  # the number of a cell, unless it is starred
 
 
 def results_table(scored: Mapping[str, Scored], split: pd.DataFrame) -> pd.DataFrame:
@@ -182,23 +181,15 @@ def paper_table(table: pd.DataFrame, units: str = "groups") -> pd.DataFrame:
 def shown(
     table: pd.DataFrame, caption: str = "", smoke: bool = False, units: str = "groups"
 ) -> Styler:
-    """Return `paper_table` for a notebook: the best number of each column is bold.
-
-    `caption`, the notebook's own, comes before the table's legend.
-    """
-    text = paper_table(table, units)
-    numbers = text.apply(lambda column: pd.to_numeric(column.str.extract(_LEADING)[0]))
-    best = (numbers == numbers.max()) & (text != tables.MISSING)
-    best[best.columns.intersection(["p", "Parameters", "Time"])] = False
-    best["Model"] = text.Model.str.endswith(CHOSEN)
+    """Return `paper_table` for a notebook; `caption` comes before the table's legend."""
     caption = " ".join(filter(None, [caption, table_legend(table)]))
-    return style.bold(style.styled(text, caption, smoke, wrap=True), best)
+    return style.styled(paper_table(table, units), caption, smoke, wrap=True)
 
 
 def table_legend(table: pd.DataFrame) -> str:
     """Return the meaning of the columns and marks of `paper_table`."""
     units = "images" if table.groups_are.iloc[0] == "seen" else "groups"
-    text = f"Per cent, 95 % intervals over {units}; sorted by {chosen_by(table)} AUC; bold: best."
+    text = f"Per cent, 95 % intervals over {units}; sorted by {chosen_by(table)} AUC."
     if chosen_by(table) == OUT_OF_FOLD:
         text += " The best row was chosen on the scores that judge it: a little too good."
     if table.n_val.dropna().nunique() > 1:
