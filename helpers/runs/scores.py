@@ -38,10 +38,17 @@ def add_model(
         seconds = round(sum(fitted.seconds for fitted in fits.values()), 1)
         costs = {"seconds": seconds} | known | {**costs}
         model = dataclasses.replace(model, members=tuple(fits))
-    path = run_paths.predictions(model.slug)
-    files.save_csv(path, table)
+    path, content = run_paths.predictions(model.slug), files.csv_bytes(table)
+    digest = files.bytes_digest(content)
+    ours = load_run(run_paths).get("models", {}).get(model.slug, {}).get("digest")
+    if path.exists() and files.file_digest(path) not in (ours, digest):  # a kill leaves ours
+        raise files.ArtifactError(
+            f"{path} has the name of a model of this run but was not made here, or changed since: "
+            "rename it to keep it as a model of your own, or delete it"
+        )
+    files.write_bytes(path, content)
     with edit_run(run_paths) as run:
-        about = {"stage": stage, "digest": files.file_digest(path), "costs": costs}
+        about = {"stage": stage, "digest": digest, "costs": costs}
         run.setdefault("models", {})[model.slug] = about | {"model": model.to_json()}
     return path
 

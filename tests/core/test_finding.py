@@ -1,5 +1,12 @@
+import base64
 import dataclasses
+import io
 import json
+import re
+
+import nbformat
+from nbclient import NotebookClient
+from PIL import Image
 
 from helpers.core import files, finding
 
@@ -10,3 +17,36 @@ def test_findings_of_run_json_show_what_they_did_and_missing_numbers_stay_missin
     again = finding.of_json(json.loads(text))
     assert finding.rows(again).equals(finding.rows(found))
     assert finding.rows(again).iloc[:, 1].tolist() == ["50.0 %", "+10.0 [-20.0, +30.0] points"]
+
+
+CELLS = (
+    "from helpers.core.finding import Finding, Head\nfound = Head()\nfound.open()",
+    "found.add(Finding('a < b', 0.5)); found.add(Finding('detail', 0.1), head=False)",
+)
+
+
+def test_the_head_of_a_notebook_shows_the_rows_of_its_cells_beside_a_picture(tmp_path):
+    picture = tmp_path / "07_price.png"
+    Image.new("L", (1440, 700)).save(picture)
+    cells = (*CELLS, f"from pathlib import Path\nfound.close(Path({str(picture)!r}))")
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in cells])
+    NotebookClient(notebook, kernel_name="python3").execute()
+    head, below, last = (cell.outputs for cell in notebook.cells)
+    shown = head[0].data["text/html"]
+    assert "<td>a &lt; b</td>" in shown and "50.0 %" in shown and finding.TITLE in shown
+    assert "detail" not in shown and not last
+    alt, data = re.search('<img alt="(.*?)" src="data:image/webp;base64,(.*?)">', shown).groups()
+    with Image.open(io.BytesIO(base64.b64decode(data))) as image:
+        assert alt == "07_price" and image.size == (720, 350)
+    assert "a &lt; b" in below[0].data["text/html"] and "detail" in below[1].data["text/html"]
+
+
+def test_a_program_prints_findings(capsys):
+    head = finding.Head()
+    head.open()
+    head.add(finding.Finding("a", 0.5, 0.4, 0.6, "ahead", "points"))
+    head.close()
+    assert capsys.readouterr().out.split() == [
+        *("Finding", "Number", "[95", "%", "interval]", "Verdict"),
+        *("a", "+50.0", "[+40.0,", "+60.0]", "points", "ahead"),
+    ]

@@ -43,6 +43,19 @@ def test_a_notebook_run_again_shows_no_model_of_a_later_one_but_the_user_s_own(r
     assert (row.title, row.seconds, row.parameters) == ("DARTS_V2 4", 7.0, 9)
 
 
+def test_a_user_s_file_with_the_name_of_a_model_is_refused_and_left_alone(run):
+    planted.plant(run.paths, "stacking", 1, seed=4)
+    before = run.paths.predictions("stacking").read_bytes()
+    split = read_split(run.paths.split_csv)
+    scores = predictions.predictions_frame(split, np.linspace(0, 1, len(split)))
+    with pytest.raises(files.ArtifactError, match=r"stacking\.csv has the name of a model"):
+        run.add(Model("stacking"), scores)
+    assert run.paths.predictions("stacking").read_bytes() == before
+    run.paths.predictions("stacking").unlink()
+    run.add(Model("stacking"), scores)
+    run.add(Model("stacking"), scores.assign(defect_score=0.5))  # its own may change
+
+
 def test_a_submission_has_one_row_for_each_test_image_and_is_written_whole_or_not(run, monkeypatch):
     scored = read_models(run.paths)
     path = run.write_submission(scored["fbp"])
