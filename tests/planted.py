@@ -11,7 +11,8 @@ from helpers.datasets.split_file import read_split
 from helpers.decisions.settings import DecisionSettings
 from helpers.models.record import Model
 from helpers.results import predictions
-from helpers.runs import record, stages
+from helpers.runs import record
+from helpers.runs.run import Run
 from helpers.runs.scores import joined
 
 
@@ -97,7 +98,7 @@ def hide_test_labels(run_paths: RunPaths) -> None:
     files.save_csv(run_paths.split_csv, split)
 
 
-def decision_stage(run_paths: RunPaths, **settings) -> stages.Run:
+def decision_stage(run_paths: RunPaths, **settings) -> Run:
     """An opened stage 07."""
     given = DecisionSettings(**settings)
-    return stages.Run("07_decision", run_paths, "quick", given)
+    return Run("07_decision", run_paths, "quick", given)

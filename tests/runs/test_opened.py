@@ -9,7 +9,8 @@ from helpers.core import files
 from helpers.core.rules import SettingsError
 from helpers.decisions import calibration, decision
 from helpers.deploy.description import NAME, read_description
-from helpers.runs import opened, record, stages
+from helpers.runs import opened, record
+from helpers.runs.run import prepare
 from helpers.runs.scores import read_models
 from tests import deploy_run
 
@@ -71,7 +72,7 @@ def test_what_is_missing_is_named_with_what_is_there(described, name, there):
 def test_networks_are_described_with_the_thresholds_of_notebook_07(described):
     description = read_description(described.trainings("net"))
     scored = read_models(described)["net"]
-    settings = stages.open_stage("07_decision", {"RUN": "t"}).settings
+    settings = prepare("07_decision", {"RUN": "t"}).settings
     chosen = decision.decisions(scored, settings, deploy_run.BAD_RATE)["expected"]
     assert (description.pass_below, description.reject_from) == tuple(chosen.bins)
     assert description.promised_escape_rate == chosen.promised == 1 / 11  # none of ten
