@@ -12,9 +12,12 @@ import torch
 import torch.nn.functional as F
 
 from helpers.core import paths, seeding, status, work
+from helpers.core.rules import SettingsError
 from helpers.darts import genotypes, network, operations, plots, search, verdict
 from helpers.darts.architect import Architect
+from helpers.darts.fast_supernet import FastSupernet
 from helpers.darts.settings import NetworkSettings, SearchSettings
+from helpers.darts.supernet import Supernet
 from helpers.datasets.cache import ImageCache
 from helpers.models import backbones
 from helpers.training.batches import image_batches
@@ -205,3 +208,17 @@ def test_a_new_operation_from_a_cell_is_used_by_search_and_network(images, table
         operations.OPS.update(before)
     with pytest.raises(genotypes.GenotypeError, match="conv_3x3"):
         genotypes.from_json(genotypes.to_json(genotype))
+
+
+def test_a_search_takes_the_fast_network_or_the_one_that_is_given(images, table):
+    given = SearchSettings(**TINY | {"epochs": 1})
+    kinds = {None: FastSupernet, Supernet: Supernet}
+    for asked, kind in kinds.items():
+        assert type(search.make_supernet(given, images, asked)) is kind
+    found = search.search(images, table, given, supernet=Supernet)
+    assert found.weights.keys() == search.make_supernet(given, images, Supernet).state_dict().keys()
+
+
+def test_an_unknown_operation_is_refused_with_the_known_ones():
+    with pytest.raises(SettingsError, match=r"dil_conv_7x7.* is not one of .*dil_conv_5x5"):
+        operations.OPS["dil_conv_7x7"]
