@@ -53,16 +53,10 @@ def damaged(draw, whole: bytes) -> bytes:
 def csv_files(draw, table: dict[str, list]) -> bytes:
     """Draw a table as people and programs deliver it: odd cells, rows, separators, encodings."""
     rows = [list(table), *([*map(str, row)] for row in zip(*table.values(), strict=True))]
-    for kind in draw(st.lists(st.sampled_from(["cell"] * 3 + ["twice", "drop", "long"]))):
-        place = draw(st.integers(0, len(rows) - 1))
-        if kind == "cell":
-            rows[place][draw(st.integers(0, len(table) - 1))] = draw(ODD)
-        elif kind == "twice":
-            rows.insert(place, list(rows[place]))
-        elif kind == "drop" and len(rows) > 1:
-            del rows[place]
-        else:
-            rows[place].append(draw(ODD))
+    for row in draw(st.lists(st.sampled_from(range(len(rows))), max_size=3)):
+        place, more = draw(st.integers(0, len(table) - 1)), draw(st.sampled_from([[], [], ["x"]]))
+        rows[row] = [*rows[row][:place], draw(ODD), *rows[row][place + 1 :], *more]
+    rows = draw(st.sampled_from([rows] * 4 + [rows[:-1], rows + rows[-1:], rows[:1], []]))
     text, end = io.StringIO(), draw(st.sampled_from(["\n", "\r\n", "\x00\n"]))
     csv.writer(text, delimiter=draw(st.sampled_from(",,,;")), lineterminator=end).writerows(rows)
     encoding = draw(st.sampled_from(["utf-8"] * 5 + ["utf-8-sig", "utf-16", "cp1252"]))
