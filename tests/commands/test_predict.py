@@ -1,10 +1,7 @@
 """The command that answers for a few images or any number: the same bytes after a kill."""
 
 import functools
-import multiprocessing
 import os
-import signal
-import time
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +18,7 @@ from helpers.deploy.predictor import TrainedModel
 from helpers.models import backbones
 from helpers.runs.opened import DEMO_FOLDER
 from helpers.runs.scores import read_models
+from tests import faults
 from tests.datasets.test_cache import noise, save
 
 start = functools.partial(cli.start, "predict")
@@ -175,34 +173,16 @@ def test_a_csv_lists_images_by_id_also_the_answers_of_another_call(many, capsys)
         assert culprit in capsys.readouterr().err
 
 
-def _slow_call(arguments: list[str]) -> None:
-    """A process that is slow enough to be killed in between: 1 ms more for each image."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # the tests may run behind an &
-    predict.TOGETHER, plain = 16, TrainedModel.read
-    TrainedModel.read = lambda *given: (time.sleep(0.001), plain(*given))[1]
-    raise SystemExit(start(arguments))
-
-
-def test_killed_three_times_it_ends_with_the_bytes_of_a_call_left_alone(many, counted):
+def test_stopped_in_between_it_ends_with_the_bytes_of_a_call_left_alone(many, counted):
     (many / "parts" / "bad" / "broken.png").write_text("not an image")
     arguments, progress = command(many), many / "scores.csv.progress"
-    processes = multiprocessing.get_context("forkserver")  # torch is imported once
-    processes.set_forkserver_preload([__name__])
-    for kill in (signal.SIGKILL, signal.SIGINT, signal.SIGKILL):
-        before = progress.read_bytes() if progress.exists() else b""
-        process = processes.Process(target=_slow_call, args=(arguments,))
-        process.start()
-        while process.is_alive() and (
-            not progress.exists() or progress.read_bytes().count(b"\n") == before.count(b"\n")
-        ):
-            time.sleep(0.002)
-        os.kill(process.pid, kill)
-        process.join()
-        assert process.exitcode == (130 if kill == signal.SIGINT else -kill)
-        assert not (many / "scores.csv").exists()
-    with progress.open("a") as handle:
-        handle.write('\n["a line of which the kill left ha')
-    assert start(arguments) == 1 and sum(counted) < 121
+    with faults.interrupted("scores.csv", before=True):  # all is answered, nothing is written
+        assert start(arguments) == 130
+    assert not (many / "scores.csv").exists()
+    lines = progress.read_text().splitlines(keepends=True)
+    progress.write_text("".join(lines[:50]) + '["a line of which a kill left ha')
+    counted.clear()
+    assert start(arguments) == 1 and 0 < sum(counted) < 100
     assert start(command(many, out="whole.csv")) == 1
     assert (many / "scores.csv").read_bytes() == (many / "whole.csv").read_bytes()
     assert len(scores(many)) == 121 and scores(many).index.is_unique

@@ -4,7 +4,6 @@ import importlib.util
 import re
 from unittest.mock import Mock
 
-import pandas as pd
 import papermill
 import pytest
 
@@ -107,19 +106,6 @@ def test_later_notebooks_take_the_preset_and_data_set_of_the_run_alone(
     assert _plan("--name", "x", "--preset", "full").preset == "full"
 
 
-def test_a_default_name_that_another_data_set_has_taken_is_refused_but_not_another_way_to_the_same(
-    home, tmp_path
-):
-    _start("folder-parts-smoke", "smoke", f"folder:{tmp_path}/a/parts")
-    (tmp_path / "a" / "parts").mkdir(parents=True)
-    other = ["--preset", "smoke", "--dataset", f"folder:{tmp_path}/b/parts"]
-    with pytest.raises(SettingsError, match=f"folder:{tmp_path}/a/parts.*--name"):
-        _plan(*other)
-    (tmp_path / "b").symlink_to(tmp_path / "a")
-    for way in ([], ["--name", "folder-parts-smoke", "--from", "03"]):
-        assert _plan(*other, *way).run == "folder-parts-smoke"
-
-
 def test_outside_a_clone_everything_is_written_below_the_current_folder(tmp_path, monkeypatch):
     monkeypatch.delenv(paths.HOME_VARIABLE, raising=False)
     assert paths.home() == paths.working_folder() == paths.project_root()
@@ -164,30 +150,6 @@ def test_a_notebook_that_is_interrupted_ends_with_the_exit_code_of_ctrl_c(
     said = capsys.readouterr().err
     assert "01_data_split.ipynb: interrupted\n" in said
     assert said.endswith("python -m helpers.run --preset smoke --name t\n")
-
-
-def test_the_first_table_is_shown_after_02_and_the_latest_one_at_the_end(home, monkeypatch, capsys):
-    run_paths = paths.RunPaths("x")
-
-    def pretend(source, *_):
-        if (stage := source.stem) not in run.TABLES:
-            return
-        # the test labels are hidden, so there is no test column
-        frame = pd.DataFrame({"Model": [f"best of {stage[:2]}"], "Valid Acc": ["90.0"], "p": "-"})
-        frame[["run", "preset", "backbone"]] = run_paths.name, "quick", "none"
-        files.save_csv(run_paths.table(run.TABLES[stage]), frame)
-        with edit_run(run_paths) as record:
-            started = f"2026-01-01 10:0{len(record.get('stages', {}))}:00"
-            record.setdefault("stages", {})[stage] = {"status": "done", "started": started}
-
-    monkeypatch.setattr(kernel, "run_notebook", pretend)
-    assert _main("--preset", "quick", "--name", "x") == 0
-    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
-    header = lines.index(["Model", "Valid", "Acc"])
-    assert lines[header + 1] == ["best", "of", "02", "90.0"]
-    assert ["[3/8]", "03_finetuning:", "running", "as", "x"] in lines[header:]
-    shown = [line[2] for line in lines if line[:2] == ["best", "of"]]
-    assert shown == ["02", "06"]
 
 
 def test_the_end_shows_what_the_notebooks_found_and_where_everything_is(described, capsys):

@@ -85,20 +85,6 @@ def test_hidden_test_labels_leave_the_test_columns_out():
     assert decision.rule_text(few).endswith("(0 % cannot be promised)")
 
 
-def test_the_page_shows_counts_per_cent_and_interval():
-    settings = DecisionSettings(max_escape_rate=0.1, review_share=0.0, **UNKNOWN)
-    table = decision.operating_table({"fbp": scored("fbp")}, settings, 0.3)
-    rows = decision.operating_rows(table, "fbp")
-    assert rows.side.tolist() == ["val", "test"] * 2  # of three rules two choose the same
-    valid, test = tables.filled(rows, decision.OPERATING)[:2].to_dict("records")
-    assert test["Threshold chosen by"] == (
-        "at most 10 % promised on average; "
-        "26 % promised at 95 % confidence (10 % needs 29 bad parts)"
-    )
-    assert test["Escapes of the bad"] == "1 of 2: 50.0 [1.3, 98.7] %"
-    assert valid["Overkill of the good"].startswith("4 of 10: 40.0 [")
-
-
 def test_brier_scores_before_and_after_the_temperature_of_validation():
     rng = np.random.default_rng(0)
     sides = []

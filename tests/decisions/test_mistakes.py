@@ -4,7 +4,6 @@ import numpy as np
 import pandas as pd
 
 from helpers.core import metrics
-from helpers.datasets.cache import ImageCache
 from helpers.datasets.split_file import read_split
 from helpers.decisions import mistakes
 from helpers.results import predictions
@@ -30,25 +29,6 @@ def test_judged_parts_are_those_of_the_test_side_with_the_split_s_columns(home):
     judged = mistakes.judged_parts(scored, split)
     assert judged.id.tolist() == split.id[split.split == "test"].tolist()
     assert {"path", "label", "defect_score"} <= set(judged)
-
-
-def test_the_contact_sheet_names_level_kind_and_group_and_says_how_many_are_shown():
-    n = mistakes.MOST + 5
-    rows = pd.DataFrame({"id": [f"{i:03d}" for i in range(n)], "label": 1, "defect_score": 0.2})
-    rows = rows.assign(probability=2 / 3, cell_type="mono", group="module07")
-    wrong = mistakes.mistakes(pd.concat([rows, JUDGED]), 0.5)
-    ids = [*rows.id, *JUDGED.id]
-    cache = ImageCache(np.zeros((len(ids), 8, 8, 1), np.uint8), pd.DataFrame({"id": ids}), "c")
-    kinds = {mistakes.KINDS[kind]: own for kind, own in wrong.groupby("kind")}
-    figure = mistakes.contact_sheet(kinds, cache, "What was found")
-    titles = [ax.get_title() for ax in figure.axes if ax.get_title()]
-    assert len(titles) == mistakes.MOST / 2 + 2
-    assert titles[1] == "000\nlabelled bad, score 0.200\nannotators 0.67, mono, module07"
-    headings = [part.get_suptitle() for part in figure.subfigs]
-    assert headings == [
-        f"bad parts called good: {n + 2}, the {mistakes.MOST // 2} worst are shown",
-        "good parts called bad: 2",
-    ]
 
 
 def test_mistakes_are_counted_with_intervals_by_groups_if_they_are_known():

@@ -8,7 +8,6 @@ import pandas as pd
 import pytest
 
 from helpers.core import files
-from helpers.core.members import Member
 from helpers.decisions import decision
 from helpers.decisions.settings import DecisionSettings
 from helpers.deploy import description as descriptions
@@ -78,13 +77,6 @@ def test_a_verdict_changes_exactly_at_the_thresholds(description):
     assert set(two.verdicts(np.linspace(0, 1, 99))) == {"pass", "reject"}
 
 
-def test_the_promise_names_the_rate_and_the_number_of_bad_parts(description):
-    few = {"promised_escape_rate": 1 / 11, "held_out_bad_parts": 10}
-    said = sealed(dataclasses.replace(description, **few)).promise
-    assert "at most 9.1 %" in said and "(1 % asked, 10 bad parts held out)" in said
-    assert "at most 1 %" in description.promise
-
-
 @pytest.mark.parametrize(
     "change",
     [
@@ -106,17 +98,6 @@ def test_thresholds_that_were_edited_by_hand_promise_nothing(tmp_path, change):
     files.save_json(folder / NAME, content | change)
     said = read_description(folder).promise
     assert "no escape rate is promised" in said and "at most" not in said
-
-
-def test_what_the_promise_rests_on_is_said(scored):
-    def caveat(**changes):
-        return descriptions.caveat_of(dataclasses.replace(scored, **changes))
-
-    assert descriptions.CHOSEN in caveat()
-    assert "epoch" not in caveat(model=Model("patchcore"))
-    assert "epoch" not in caveat(model=Model("net", members=(Member(0, 0), Member(1, 0))))
-    assert "independent" not in caveat()
-    assert caveat(groups_apart=True).endswith(descriptions.ALIKE)
 
 
 @pytest.mark.parametrize(

@@ -88,11 +88,3 @@ def test_groups_count_verdicts_expected_bad_parts_and_known_labels():
     labelled = your_part.by_group(answered.assign(label=[0, 1, 1, 0, 1])).iloc[-1]
     assert (labelled["Bad"], labelled["Bad that passed (labels)"]) == (2, 1)
     assert labelled["Good that were rejected"] == 0
-
-
-def test_without_a_folder_parts_come_evenly_from_the_whole_test_set():
-    ids = [f"{k:03d}" for k in range(300)]
-    split = pd.DataFrame({"id": ids, "path": ids, "group": "x", "split": ["test", "val"] * 150})
-    parts = your_part.parts_to_ask(split, "")
-    assert len(parts) == your_part.FROM_THE_RUN and parts.id.astype(int).diff().max() <= 8
-    assert set(parts.id) <= set(ids[::2]) and parts.id.tolist()[::47] == ["000", "298"]
