@@ -20,6 +20,7 @@ from torch import nn
 
 from helpers.core import devices, seeding
 from helpers.core.members import Member, sides
+from helpers.core.rules import SettingsError
 from helpers.datasets.cache import ImageCache
 from helpers.models import backbones
 from helpers.models.spec import Network, count_parameters
@@ -68,8 +69,11 @@ def fit(
     """
     if isinstance(network, nn.Module):
         network = backbones.own_network(network, images.size_px, images.channels)
-    else:
-        network = network(seed)
+    elif not isinstance(network := network(seed), Network):
+        name = type(network).__name__
+        raise SettingsError(
+            f"a function gives a {name}: pass the module itself, as fit(module, ...)"
+        )
     trained = network if features is None else network.get_submodule("head")
 
     def batches(*sides: str, **options: Any) -> Batches:
@@ -78,16 +82,9 @@ def fit(
             return features.batches(rows, settings.batch_size)
         return image_batches(images, rows, network, settings.batch_size, **options)
 
-    train = batches(
-        "train", augment=augmentation(settings.augment), epoch_images=settings.epoch_images
-    )
-    training = Training(
-        trained,
-        train,
-        batches("val"),
-        settings,
-        seed=seed,
-    ).run()
+    augment = augmentation(settings.augment)
+    train = batches("train", augment=augment, epoch_images=settings.epoch_images)
+    training = Training(trained, train, batches("val"), settings, seed=seed).run()
     device = devices.default_device()
     # embeddings were made in the device's own precision
     precision = settings.precision if features is None else "auto"

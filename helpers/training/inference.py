@@ -21,6 +21,7 @@ from helpers.core import devices, environment, metrics
 from helpers.core.errors import UserError
 from helpers.datasets.cache import ImageCache
 from helpers.models import Views
+from helpers.models.backbones import OwnNetwork
 from helpers.models.compiled import WORTH_IT_FROM, CompiledNetwork, is_worth_it
 from helpers.models.spec import Facts, Network
 from helpers.training.batches import Batches, symmetry
@@ -54,7 +55,9 @@ class Scorer:
         self.model = model.eval() if device is None else placed(model.eval(), device)
         self.device = next(model.parameters()).device
         self.precision = judging_precision(model, self.device, precision)
-        self._compile = is_worth_it(model, self.device, images, self.precision)
+        # a module of a user's own may branch on its values, which tracing would not see
+        is_own = isinstance(model, OwnNetwork)
+        self._compile = not is_own and is_worth_it(model, self.device, images, self.precision)
         self._compiled: dict[Callable[[Tensor], Tensor], CompiledNetwork] = {}
 
     def scores(self, batches: Batches, views: int = 1) -> np.ndarray:

@@ -107,6 +107,8 @@ def test_a_module_of_a_cell_is_trained_and_scored_and_stays_as_it_is(split, imag
 def test_a_module_without_two_scores_is_refused(split, images):
     with pytest.raises(SettingsError, match=r"Linear gives \[2, 1, 16, 5\]"):
         fit.fit(nn.Linear(16, 5), images, split, TrainSettings(epochs=1), seed=0)
+    with pytest.raises(SettingsError, match="gives a Bright: pass the module itself"):
+        fit.fit(lambda seed: Bright(), images, split, TrainSettings(epochs=1), seed=0)
 
 
 def test_each_member_is_a_training_of_its_own_sides(parts_folder, images):

@@ -188,3 +188,19 @@ def test_a_network_that_cannot_be_compiled_is_run_by_torch_and_that_is_said(monk
         for _ in range(2):
             assert torch.equal(scorer.score_batch(images)[0], model(images))
     assert capsys.readouterr().out.count("no such operation") == 1
+
+
+def test_a_module_of_a_user_s_own_is_not_traced_since_it_may_branch_on_its_values():
+    class Branches(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv2d(1, 2, 4)
+
+        def forward(self, x):
+            return self.conv(x)[..., 0, 0] * (1 if x.mean() > 0 else -1)
+
+    model = backbones.own_network(Branches(), 4, 1)
+    scorer = Scorer(model, precision="no", images=10_000)
+    for images in (torch.ones(8, 1, 4, 4), -torch.ones(8, 1, 4, 4)):
+        with torch.no_grad():
+            torch.testing.assert_close(scorer.score_batch(images)[0], model(images))
