@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 
+import helpers
 from helpers.runs.presets import PRESETS
 
 COMMANDS = {
@@ -34,7 +35,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         epilog="good-bad COMMAND --help shows the options of a command.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("--version", action="store_true", help="show the versions in use and end")
     parser.add_argument("command", choices=COMMANDS, metavar="COMMAND")
+    if arguments[:1] == ["--version"]:
+        from helpers.core import environment  # other calls import it where Ctrl-C is handled
+
+        used = "; ".join(f"{name} {number}" for name, number in environment.versions().items())
+        print(f"good-bad {helpers.__version__} ({used})")
+        return 0
     return start(parser.parse_args(arguments[:1]).command, arguments[1:])
 
 

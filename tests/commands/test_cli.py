@@ -63,6 +63,10 @@ def test_every_command_shows_how_it_was_called(capsys, monkeypatch, name):
         assert capsys.readouterr().out.startswith(f"usage: {call} ")
 
 
+def test_the_versions_are_told(capsys):
+    assert cli.main(["--version"]) == 0 and "torch 2" in capsys.readouterr().out
+
+
 INTERRUPTED = """
     import os, signal, sys, types
     from helpers.commands import cli
@@ -82,7 +86,7 @@ INTERRUPTED = """
 
 
 def test_an_interrupt_while_importing_is_one_line():
-    command = [sys.executable, "-c", textwrap.dedent(INTERRUPTED), "score"]
+    command = [sys.executable, "-c", textwrap.dedent(INTERRUPTED), "predict"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "\ninterrupted\n")
 
@@ -91,7 +95,7 @@ def test_an_interrupt_while_importing_is_one_line():
 def test_an_interrupt_later_is_one_line_too_unless_the_shell_ignores_it(
     command, capsys, handler, code
 ):
-    interrupted = command("doctor", lambda _: os.kill(os.getpid(), signal.SIGINT) or 0)
+    interrupted = command("export", lambda _: os.kill(os.getpid(), signal.SIGINT) or 0)
     # a shell starts a command behind an & so
     before = signal.signal(signal.SIGINT, signal.SIG_IGN if handler == "ignored" else handler)
     try:
@@ -110,13 +114,13 @@ def test_an_interrupt_later_is_one_line_too_unless_the_shell_ignores_it(
     ],
 )
 def test_an_error_is_one_line_and_says_the_exit_code(command, capsys, error, code, told):
-    assert command("doctor", Mock(side_effect=error))() == code
+    assert command("export", Mock(side_effect=error))() == code
     said = capsys.readouterr().err
     assert said.endswith(told) and said.count("\n") == 1
 
 
 def test_a_reader_that_has_enough_is_no_error(tmp_path):
-    call = "from helpers.commands import cli; cli.start('doctor', [])"
+    call = "from helpers.commands import cli; cli.start('predict', ['--model', 'demo'])"
     reader = subprocess.Popen([sys.executable, "-c", call], stdout=subprocess.PIPE, stderr=-1)
     reader.stdout.close()
     assert b"error" not in reader.stderr.read()
@@ -128,6 +132,6 @@ def test_a_relative_home_is_the_same_folder_for_notebooks_which_run_elsewhere(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv(paths.HOME_VARIABLE, "mine")
     seen = []
-    command("doctor", lambda _: seen.append(paths.home()))()
+    command("export", lambda _: seen.append(paths.home()))()
     monkeypatch.chdir("/")
     assert [paths.home()] == seen == [tmp_path / "mine"]
