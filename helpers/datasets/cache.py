@@ -146,8 +146,7 @@ def open_cache(
 def source_key(table: pd.DataFrame) -> str:
     """Return a digest of the ids and of each file's name and bytes.
 
-    Files that were copied or touched keep their key. A process reads a file again only if its size
-    or a time has changed: 30,000 images of 80 kB take a few seconds at first.
+    A process reads a file again only if its size or a time has changed.
     """
 
     def digest(path: str) -> str:
@@ -211,10 +210,8 @@ def _write_pixels(
     """Write decoded images to one file, in the table's order.
 
     The pixels decide if there is colour, since gray images are often saved as colour: the first
-    image that has it turns those before it into three equal channels.
-
-    Returns:
-        Facts of each decoded image, id and reason of each unreadable one, and the channels.
+    image that has it turns those before it into three equal channels. Return facts of each decoded
+    image, id and reason of each unreadable one, and the channels.
     """
     kept, failed, channels = [], [], 1
     bar: dict[str, Any] = {"desc": f"decode to {size_px} px", "unit": "img", "leave": False}
@@ -304,8 +301,8 @@ class Picture(NamedTuple):
 def depth_of(paths: Sequence[Path], mask: str = "") -> int:
     """Return the bits that the deep images of a set use, inside of the mask; 0 if none is deep.
 
-    Reads the header of every file, and the pixels of the deep ones alone: a 16-bit file does not
-    say how many bits the camera used. Ignores files that cannot be read; decoding them names them.
+    A 16-bit file does not say how many bits the camera used, so the pixels of deep images are read.
+    Files that cannot be read are ignored; decoding them names them.
     """
 
     def largest(path: Path) -> int:
@@ -327,11 +324,9 @@ def bits_for(largest: int) -> int:
 def read_image(path: Path, bits: int, mask: str = "") -> Picture:
     """Decode a file, turned upright as its EXIF data say, and cut the mask's box out.
 
-    Transparency is left out.
-
-    Deep images are scaled so that `bits` bits fill the range from 0 to 255. No value is cut off:
-    one above the range raises BitsFound. A file whose values Pillow would change raises ValueError;
-    a damaged file may raise many kinds of errors.
+    Transparency is left out. Deep images are scaled so that `bits` bits fill the range from 0 to
+    255; a value above the range raises BitsFound. A file whose values Pillow would change raises
+    ValueError; a damaged file may raise many kinds of errors.
     """
     with _opened(path) as image:
         return picture_of(image, bits, mask)
@@ -422,9 +417,8 @@ def decode(
 def resize(pixels: np.ndarray, size_px: int, fit: Fit) -> np.ndarray:
     """Resize (H, W) or (H, W, 3) uint8 to a square: bilinear, antialiased.
 
-    "squash" does not keep the aspect ratio. "pad" does, and fills the border with the mean of the
-    image's own outermost pixels: that makes no strong edge, as black would, and no streaks, as
-    repeated pixels would, which look like scratches.
+    "pad" keeps the aspect ratio and fills the border with the mean of the image's outermost pixels:
+    that makes no strong edge, as black would, and no streaks, as repeated pixels would.
     """
     height, width = pixels.shape[:2]
     scale = size_px / max(height, width)

@@ -1,7 +1,6 @@
 """Find near duplicates: images that show one part twice, by a perceptual hash.
 
-Images with equal pixels are found by their digests (`helpers.datasets.cache`). The same part
-photographed twice, sharp and blurred for example, has other pixels but nearly the same hash.
+The same part photographed twice, sharp and blurred for example, has nearly the same hash.
 """
 
 from __future__ import annotations
@@ -23,8 +22,7 @@ def find(cache: ImageCache, most_bits: int) -> tuple[pd.DataFrame, str]:
     """Return the pairs of near duplicates in a cache, and a sentence about what is ignored.
 
     Clusters of more than `LARGEST_CLUSTER` images (linked by pairs) are ignored: these parts look
-    alike to the hash, as flawless chips do, and are not one part photographed twice. With
-    `most_bits` 0, nothing is searched. The sentence may be empty.
+    alike to the hash, as flawless chips do. With `most_bits` 0, nothing is searched.
     """
     if most_bits == 0:
         return NO_PAIRS, "Near duplicates were not searched (NEAR_DUPLICATE_BITS=0)."
@@ -56,12 +54,9 @@ def hashes(cache: ImageCache) -> np.ndarray:
 def near_pairs(hashes: np.ndarray, most_bits: int) -> tuple[pd.DataFrame, np.ndarray]:
     """Return the pairs of images whose hashes (N, bits) bool differ in at most `most_bits` bits.
 
-    An image with more than `LARGEST_CLUSTER` such neighbours is not the first of any pair: among
-    many images that look alike, the number of pairs would grow with the square.
-
-    Returns:
-        `first, second` (row numbers, first < second) and `bits`, in this order; and (N,) True for
-        the images with too many neighbours, and for these neighbours.
+    The pairs have `first, second` (row numbers, first < second) and `bits`, in this order. An image
+    with more than `LARGEST_CLUSTER` such neighbours is the first of no pair, as the number of pairs
+    would grow with the square; the second value (N,) is True for these images and neighbours.
     """
     signs = np.where(hashes, np.float32(1), np.float32(-1))  # products: equal bits minus others
     blocks, alike = [np.empty((0, 3), dtype=np.int64)], np.zeros(len(signs), dtype=bool)

@@ -1,13 +1,8 @@
 """The registry of sources, and the function that loads one.
 
 A source is a function `(place, settings) -> Source`. A notebook's cell may add one before it opens
-the run, such as a contest of another layout:
-
-    SOURCES["castings"] = Contest(
-        "casting-products", {"good": "train/ok", "bad": "train/def", "test": "unlabelled"}
-    )
-
-Then DATASET="castings" looks for it where contests are downloaded to, and "castings:PATH" at PATH.
+the run, such as a `contest.Contest` under the name "castings". Then DATASET="castings" looks for it
+where contests are downloaded to, and "castings:PATH" at PATH.
 """
 
 from __future__ import annotations

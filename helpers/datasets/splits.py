@@ -38,14 +38,11 @@ class Split:
     """The table with its column `split` ("train", "val", "test", "review" or "excluded").
 
     Images that only a review has labelled are "review": for training only, see `members.sides`.
-
-    With CROSS_FIT it also has a column `fold`: 0, 1, ... in train and val, missing elsewhere. Val
-    is fold 0.
+    With CROSS_FIT a column `fold` has 0 in val and 1, 2, ... in train; it is missing elsewhere.
     """
 
     table: pd.DataFrame
-    # images with equal pixels or nearly equal ones: id, label, cluster, two_labels
-    duplicates: pd.DataFrame
+    duplicates: pd.DataFrame  # (nearly) equal images: id, label, cluster, two_labels
     report: str  # lines that say how many images the split leaves out ("excluded"), and why
 
 
@@ -63,13 +60,11 @@ def make_split(
 
     The source's `official_split` is respected. Without one, `test_fraction` of the images is split
     off: stratified on the label and the source's `stratify` columns, or whole groups, stratified
-    on the label. If it is 0, all images are in folds, and each is judged by models that have not
-    seen its fold; folds of groups are the source's own (`official_fold`) if it has as many as
-    CROSS_FIT asks for. `digests` are those of each image's pixels, `pairs` the near duplicates as
-    `first, second, bits` (row numbers).
+    on the label. If it is 0, or a class is too small for `val_per_class`, all images are in folds.
+    Folds of groups are the source's own (`official_fold`) if it has as many as CROSS_FIT asks for.
+    With fewer than `FEWEST_BAD` different bad images, training has only good ones.
 
-    If a class is too small for `val_per_class`, all images are in folds too. With fewer than
-    `FEWEST_BAD` different bad images, training has only good ones; see `_hold_out_good`.
+    `digests` are those of each image's pixels, `pairs` the near duplicates (row numbers).
     """
     table = source.table.reset_index(drop=True).assign(digest=digests.to_numpy())
     by_groups = settings.split == "groups"
@@ -122,9 +117,7 @@ def make_split(
         leave_out(beside, "a review labelled them and a near duplicate or their group has a fold")
     _check_sides(table, settings, LABEL_NAMES if not has_few_bad else [0])
     names = ["id", "path", "label", "split", *(["fold"] if "fold" in table else [])]
-    more = table.columns.drop([*names, "together", "official_split"]).drop(
-        "official_fold", errors="ignore"
-    )
+    more = table.columns.difference([*names, "together", "official_split", "official_fold"], False)
     if settings != asked:
         report.append(f"VAL_PER_CLASS={asked.val_per_class} is too large: {OUT_OF_FOLD}")
     return Split(table[[*names, *more]], _duplicates(table, pairs), "\n".join(report))
@@ -219,9 +212,8 @@ def _label_words(table: pd.DataFrame) -> pd.Series:
 def _hold_out_good(table: pd.DataFrame, settings: SplitSettings) -> pd.Series:
     """Put a third of the good images and all bad ones into validation, the others into training.
 
-    The good images of validation set a threshold, and the few bad ones show its effect. A bad image
-    is left out if good ones of its group are in training. There is no choice between models, so the
-    only test set is the source's own.
+    A bad image is left out if good ones of its group are in training. There is no choice between
+    models, so the only test set is the source's own.
     """
     by_groups = settings.split == "groups"
     side = table.official_split.where(table.official_split == "test", "train")
@@ -345,10 +337,8 @@ def _draw(
     if n < 1 or strata.value_counts().min() < 2 or min(n, len(table) - n) < strata.nunique():
         raise DataError(f"{len(table)} images are too few to draw {n} of them for {purpose}")
     random_state = seeding.stream_seed(seed, f"split {purpose}") % 2**32
-    _, drawn = train_test_split(
-        table.index, test_size=n, stratify=strata, random_state=random_state
-    )
-    return pd.Index(drawn)
+    options = {"test_size": n, "stratify": strata, "random_state": random_state}
+    return pd.Index(train_test_split(table.index, **options)[1])
 
 
 def _check_sides(table: pd.DataFrame, settings: SplitSettings, labels: Collection[int]) -> None:
