@@ -61,11 +61,11 @@ class Part:
     slants: Point  # of the upper and the lower lead
     floor: float
     gain: float
-    overlay: tuple[Sequence[Point], float] = ((), 0.0)  # a polygon around the centre, its level
+    overlay: tuple[Sequence[Point], float] = ((), 0.0)  # around the centre; above the body
 
 
 def draw_parameters(rng: np.random.Generator) -> Part:
-    """Draw one good part: pose, geometry, brightness and dust, all from `rng`."""
+    """Draw one good part: pose, geometry and brightness, all from `rng`."""
     floor = 16 * rng.uniform(0.75, 1.3)
     level = floor * 0.7 + rng.uniform(9, 20)
     shift = rng.normal(0, (3, 5)).clip(-9, 9)
@@ -97,26 +97,23 @@ def scratch(part: Part, rng: np.random.Generator, strength: float) -> Part:
     """Draw a ragged bright streak across body or marking."""
     centre, turn = rng.uniform(-0.5, 0.5, 2) * part.half, rng.normal(0, 0.5)
     points = ragged(centre, 30 + 46 * strength, 2.8 + 3.6 * strength, turn, rng)
-    return replace(part, overlay=(points, part.level + 105 + 90 * strength))
+    return replace(part, overlay=(points, 105 + 90 * strength))
 
 
 def chipped_corner(part: Part, rng: np.random.Generator, strength: float) -> Part:
     """Break a corner off; the facet is bright."""
     side, extent = rng.choice([-1, 1], 2), rng.uniform(0.8, 1.2, 2)
-    (x, y), (along, down) = (
-        side * part.half,
-        side * extent * (19 + 29 * strength, 10 + 13 * strength),
-    )
-    return replace(
-        part, overlay=([(x, y), (x - along, y), (x, y - down)], part.level + 95 + 90 * strength)
-    )
+    x, y = side * part.half
+    along, down = side * extent * (19 + 29 * strength, 10 + 13 * strength)
+    points = [(x, y), (x - along, y), (x, y - down)]
+    return replace(part, overlay=(points, 95 + 90 * strength))
 
 
 def foreign_material(part: Part, rng: np.random.Generator, strength: float) -> Part:
     """Put a crumb on body or pocket."""
     size = 10 + 17 * strength
     points = ragged(rng.uniform(-1.24, 1.24, 2) * part.half, size, size, 0, rng)
-    return replace(part, overlay=(points, part.level + 85 + 120 * strength))
+    return replace(part, overlay=(points, 85 + 120 * strength))
 
 
 def bent_lead(part: Part, rng: np.random.Generator, strength: float) -> Part:
@@ -185,8 +182,9 @@ def draw_scene(part: Part, size_px: int) -> Image.Image:
         box(-w + 2, 0.7 * h - 6 * n, w - 2, 0.7 * h - 6 * n + 2, part.print_level)
     at, font = (k * x, k * (y - 0.48 * h)), ImageFont.load_default(30 * k)
     draw.text(at, "   ".join(part.marking), round(part.print_level), font, "mm", stroke_width=1)
-    if part.overlay[0]:
-        polygon(*part.overlay)
+    points, level = part.overlay
+    if points:
+        polygon(points, part.level + level)
     small = scene.reduce(OVERSAMPLE)
     return small.rotate(part.angle_deg, Image.Resampling.BILINEAR, fillcolor=small.getpixel((0, 0)))
 
@@ -237,7 +235,21 @@ def write_dataset(
         raise DataError(f"{out} holds other files and no {MARKER}; choose an empty folder")
     parts = list_parts(train, test, seed, bad_fraction)
     with files.atomic_folder(out) as folder:
-        table = _draw_images(folder, parts, seed, size_px)
+
+        def draw(split: str, index: int, label: int, name: str) -> str:
+            image, mask, lot = render_part(seed, split, index, label, size_px)
+            Image.fromarray(image).save(folder / FOLDERS[split][label] / f"{name}.bmp")
+            if label == 1:
+                Image.fromarray(mask).save(folder / "masks" / split / f"{name}.png")
+            return lot
+
+        for split, folders in FOLDERS.items():
+            for name in (*folders, f"masks/{split}"):
+                (folder / name).mkdir(parents=True, exist_ok=True)
+        rows = tqdm(parts.itertuples(index=False), total=len(parts), unit="image", desc="chips")
+        drawing = joblib.Parallel(-1, require="sharedmem")
+        table = parts.assign(lot=drawing(joblib.delayed(draw)(*row) for row in rows))
+        table = table.sort_values("id")
         tests = table[table.split == "test"]
         files.save_csv(folder / "sample_submission.csv", tests[["id"]].assign(defect_score=0.5))
         files.save_csv(folder / LOTS, table[["id", "lot"]])
@@ -256,25 +268,6 @@ def list_parts(train: int, test: int, seed: int, bad_fraction: float) -> pd.Data
         tables.append(pd.DataFrame({"split": split, "index": np.arange(count), "label": labels}))
     numbers = stream(seed, "names", "train").permutation(train + test)
     return pd.concat(tables, ignore_index=True).assign(id=[f"chip_{n:06d}" for n in numbers])
-
-
-def _draw_images(folder: Path, parts: pd.DataFrame, seed: int, size_px: int) -> pd.DataFrame:
-    """Write all images and masks; return the parts with their lots, by id."""
-
-    def draw(split: str, index: int, label: int, name: str) -> str:
-        image, mask, lot = render_part(seed, split, index, label, size_px)
-        Image.fromarray(image).save(folder / FOLDERS[split][label] / f"{name}.bmp")
-        if label == 1:
-            Image.fromarray(mask).save(folder / "masks" / split / f"{name}.png")
-        return lot
-
-    for split, folders in FOLDERS.items():
-        for name in (*folders, f"masks/{split}"):
-            (folder / name).mkdir(parents=True, exist_ok=True)
-    drawing = joblib.Parallel(-1, require="sharedmem")
-    rows = tqdm(parts.itertuples(index=False), total=len(parts), unit="image", desc="chips")
-    lots = drawing(joblib.delayed(draw)(*row) for row in rows)
-    return parts.assign(lot=lots).sort_values("id")
 
 
 def main(arguments: list[str] | None = None) -> int:
