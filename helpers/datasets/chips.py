@@ -182,9 +182,9 @@ def draw_scene(part: Part, size_px: int) -> Image.Image:
         box(-w + 2, 0.7 * h - 6 * n, w - 2, 0.7 * h - 6 * n + 2, part.print_level)
     at, font = (k * x, k * (y - 0.48 * h)), ImageFont.load_default(30 * k)
     draw.text(at, "   ".join(part.marking), round(part.print_level), font, "mm", stroke_width=1)
-    points, level = part.overlay
-    if points:
-        polygon(points, part.level + level)
+    painted, above = part.overlay
+    if painted:
+        polygon(painted, part.level + above)
     small = scene.reduce(OVERSAMPLE)
     return small.rotate(part.angle_deg, Image.Resampling.BILINEAR, fillcolor=small.getpixel((0, 0)))
 
