@@ -83,8 +83,8 @@ def differences(table: pd.DataFrame, xlabel: str, title: str = "") -> Figure:
 def three_columns(table: pd.DataFrame, unit: str = "group") -> Figure:
     """Draw the AUC on seen groups, on unseen ones and inside these, a row for each model.
 
-    `table` is that of `out_of_fold.three_columns`; references are above, then the best on unseen
-    groups. `unit` is the word for a group.
+    `table` is that of `out_of_fold.three_columns`; references are above, the worst on unseen groups
+    first, then the models, the best first. `unit` is the word for a group.
     """
     looks = {
         "seen_auc": ("o", "black", f"{unit}s seen in training"),
@@ -92,7 +92,7 @@ def three_columns(table: pd.DataFrame, unit: str = "group") -> Figure:
         "inside_auc": ("^", "#029e73", f"inside an unseen {unit}"),
     }
     is_reference = table.kind == "reference"
-    rows = pd.concat([table[is_reference], table[~is_reference]])[::-1].reset_index(drop=True)
+    rows = pd.concat([table[~is_reference][::-1], table[is_reference]], ignore_index=True)
     figure, ax = plt.subplots(figsize=(8, 0.45 * len(rows) + 1.9))
     ax.hlines(rows.index, rows.unseen_auc, rows.seen_auc, color="0.7", lw=3, zorder=0)
     for (column, (marker, colour, words)), shift in zip(looks.items(), (0.2, 0, -0.2), strict=True):
@@ -103,4 +103,5 @@ def three_columns(table: pd.DataFrame, unit: str = "group") -> Figure:
     name_rows(ax, rows.title)
     ax.set_xlabel("AUC with its 95 % interval, %; 50: by chance")
     figure.legend(**LEGEND_BELOW | {"ncols": 3})
+    figure.suptitle(f"What a model loses on {unit}s that it has not seen", fontsize=12)
     return figure
