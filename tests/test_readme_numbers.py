@@ -11,7 +11,6 @@ from helpers.core.style import percent
 from helpers.core.tables import fill
 from helpers.decisions.operating_point import threshold_for_escape_rate
 from helpers.results.out_of_fold import AUCS, PROTOCOLS, read_folder, three_columns
-from tests.benchmarks import planted, population, search_null
 
 README = (paths.project_root() / "README.md").read_text(encoding="utf-8")
 TEXT = " ".join(README.split())
@@ -104,34 +103,6 @@ def test_what_passes_untouched_is_that_of_the_scores_out_of_fold_and_of_the_oper
     fbp = QUICK["05_retraining"].loc["fbp"]
     assert f"FBP takes {fbp.ms_single * fbp.test_views:.0f} ms for a part (CPU, four views)" in TEXT
     assert f"test set of {quick.bad + quick.good:.0f} images" in TEXT
-
-
-def test_so_many_bad_parts_are_needed_for_a_promise_of_one_per_cent():
-    average = next(n for n in range(1000) if 1 / (n + 1) <= 0.01)
-    confident = next(n for n in range(1000) if 0.99**n <= 0.05)
-    assert f"of 1 % needs {average} that no training has seen" in TEXT
-    assert f"at 95 % confidence {confident}" in TEXT
-
-
-def test_the_tables_of_the_benchmarks_are_computed_from_the_csvs_beside_them():
-    benchmarks = paths.project_root() / "tests" / "benchmarks"
-    text = (benchmarks / "README.md").read_text(encoding="utf-8")
-    counts = planted.summary(pd.read_csv(planted.TABLE))
-    assert [*counts.index] == sorted(planted.PROBLEMS)
-    assert all(f"| {name} | {' | '.join(cells)} |" in text for name, cells in counts.iterrows())
-    nulls = search_null.counts(pd.read_csv(search_null.TABLE))
-    first = nulls[nulls.seed == 0].set_index(["permuted", "fold"])
-    for fold in range(5):
-        null, right = first.loc[True, fold], first.loc[False, fold]
-        above = [null.above_noise, right.above_noise, right.above_own]
-        row = "| {} | {:.1f} | {:.1f} | {:.0f} | {:.0f} | {:.0f} |"
-        assert row.format(fold, null.largest, right.largest, *above) in text
-    rows = pd.read_csv(population.TABLE)
-    searched, others = (100 * rows.across[rows.kind == kind] for kind in ("searched", "random"))
-    assert all(line in text for line in population.lines(rows))
-    away, power = searched.item() - others.mean(), population.power(others.std(), len(others))
-    assert f"{away:+.1f} points from the mean of the {len(others)} random rows" in text
-    assert f"{power:.1f} points would be seen in 80 of 100 searches" in text
 
 
 def test_the_bad_parts_of_a_fold_of_modules_are_worth_as_many_as_the_reference_says():

@@ -4,7 +4,8 @@
 
 Five random folds (near duplicates together) and the five published folds of whole modules: each
 image is scored by a training that has not seen its fold. A row is a recipe that is fixed
-beforehand; trainings keep their last epoch. After each fold the scores are written to
+beforehand; trainings keep their last epoch. All other rows are those of two `full` runs, one with
+SPLIT=random and one with SPLIT=groups. After each fold the scores are written to
 `notebooks/results/out_of_fold/` (those of random cells to `population/` beside this file), and what
 is there is not computed again: delete a file to repeat it.
 """
@@ -34,13 +35,11 @@ from helpers.darts.settings import RetrainSettings, SearchSettings
 from helpers.datasets import near_duplicates, sources, splits
 from helpers.datasets.cache import open_cache
 from helpers.datasets.settings import SplitSettings
-from helpers.datasets.split_file import keeps_groups_apart
 from helpers.models import backbones
 from helpers.results.out_of_fold import PROTOCOLS
 from helpers.runs.presets import PRESET_VALUES
-from helpers.training import classifiers, features, fit, patchcore
-from helpers.training.known_classifiers import CLASSIFIERS
-from helpers.training.settings import BaselineSettings, FinetuneSettings
+from helpers.training import fit
+from helpers.training.settings import FinetuneSettings
 
 FOLDS = 5
 LITE0 = "efficientnet_lite0"
@@ -65,55 +64,14 @@ def protocol(name):
     return splits.make_split(sources.load(settings), cache.table.digest, settings, pairs).table
 
 
-@functools.cache
-def frozen(backbone=LITE0):
-    """Return a backbone's weights and its embeddings of all images, as notebook 02 makes them."""
-    cache = images(BaselineSettings().image_size_px)
-    weights = backbones.find_weights(backbone, "", cache.size_px)
-    arrays = features.embed_all(weights, cache, cache.table[["id"]])
-    return weights, features.Features.of_arrays(arrays)
-
-
-def fine_tuned(table, seed, backbone=LITE0, layers="fbp", **changes):
-    """Train all layers, or the last one ("ll"), as the preset `full` does, but for `changes`."""
+def fine_tuned(table, seed, backbone=LITE0, **changes):
+    """Train all layers as the preset `full` does, but for `changes`."""
     settings = FinetuneSettings(**PRESET_VALUES["full"]["03_finetuning"] | changes)
     cache = images(settings.image_size_px)
     weights = backbones.find_weights(backbone, "", cache.size_px)
     build = partial(fit.pretrained, weights, cache.size_px)
-    training = dataclasses.replace(getattr(settings, layers), keep="last")
-    embedded = frozen(backbone)[1] if layers == "ll" else None
-    return fit.fit(build, cache, table, training, seed, features=embedded).scores
-
-
-def cnn(table, seed):
-    """Train the two-layer CNN as the preset `full` does."""
-    settings = FinetuneSettings(**PRESET_VALUES["full"]["03_finetuning"])
-    cache = images(settings.cnn_image_size_px)
-    build = partial(fit.two_layer_cnn, cache.size_px, cache.channels)
-    return fit.fit(build, cache, table, dataclasses.replace(settings.cnn, keep="last"), seed).scores
-
-
-def classical(name, table, seed, embedded=None):
-    """Fit a classical model on frozen features, as notebook 02 does."""
-    settings = BaselineSettings()
-    if not keeps_groups_apart(table):  # else the inner folds keep modules together
-        table = table.drop(columns="group")
-    options = {key: getattr(settings, key) for key in ("folds", "cv_images")}
-    given = *CLASSIFIERS[name], embedded or frozen()[1], table, seed
-    return classifiers.score_classifier(*given, name=name.upper(), **options).scores
-
-
-def brightness(table, seed):
-    """Fit logistic regression on the mean gray value of each image."""
-    gray = features.brightness(table.id, images(BaselineSettings().image_size_px))
-    return classical("lr", table, seed, gray)
-
-
-def good_alone(table, seed):
-    """Fit PatchCore on the good images."""
-    settings = BaselineSettings()
-    cache = images(settings.image_size_px)
-    return patchcore.fit(frozen()[0], cache, table, settings.patchcore_share, seed).scores
+    training = dataclasses.replace(settings.fbp, keep="last")
+    return fit.fit(build, cache, table, training, seed).scores
 
 
 def from_scratch(build, table, seed):
@@ -220,11 +178,6 @@ class Files(list):
 
 
 ROWS = {
-    "lr_on_brightness": brightness,
-    **{name: partial(classical, name) for name in ("lda", "lr", "rf", "svm")},
-    "patchcore": good_alone,
-    "ll": partial(fine_tuned, layers="ll"),
-    "cnn": cnn,
     "by_hand": partial(from_scratch, by_hand),
     **{
         name.lower(): partial(from_scratch, partial(of_cell, cell))

@@ -47,21 +47,6 @@ def test_the_confident_class_by_hand():
     assert both.tolist() == [1, 0]
 
 
-def test_ranks_and_shifted_scores_give_the_same_order_of_each_class():
-    scored, split, _ = made_up()
-    ranks = scored.val.defect_score.rank() / (len(split) + 1)
-    shifted = special.expit(special.logit(scored.val.defect_score) + 2)
-    first = label_audit.audit(scored, split)
-    for scores in (ranks, shifted):
-        changed = Scored(Model("m"), scored.val.assign(defect_score=scores), scored.test)
-        other = label_audit.audit(changed, split)
-        for label in (0, 1):
-            own, theirs = (list(a.id[a.label == label]) for a in (first, other))
-            assert own[:5] == theirs[:5]
-    # a shift changes nothing but the scores
-    assert set(other.id[other.is_suspect]) == set(first.id[first.is_suspect])
-
-
 def test_a_list_to_check_has_fifty_rows_or_all_suspects_but_none_that_a_review_has_judged():
     scored, split, _ = made_up()
     audited = label_audit.audit(scored, split)

@@ -64,10 +64,8 @@ def test_the_scores_of_one_training_are_written_and_read_without_seeds(run):
         ("svm", lambda f: pd.concat([f, f.tail(1)]), ", line 82: id '0119' occurs twice"),
         ("svm", lambda f: f.iloc[:-1], " lacks 1 id(s), e.g. '0119' (test)"),
         ("svm", lambda f: f.assign(id=f.id.replace("0119", "zzz")), ", line 81: 'zzz' is not a"),
-        ("svm", lambda f: f.drop(columns="split"), " lacks the column(s) split"),
         ("fbp", lambda f: f.iloc[:-1], " lacks 1 id(s) of seed 3, e.g. '0119'"),
         ("fbp", lambda f: f.assign(seed=f.seed.replace(3, 0.5)), ", line 82: the seed is not a"),
-        ("fbp", lambda f: f.assign(seed=f.seed.replace(3, np.nan)), ", line 82: the seed is not"),
     ],
 )
 def test_a_file_in_which_not_every_seed_has_every_image_once_is_refused(run, name, damage, message):
@@ -125,7 +123,6 @@ def test_a_cross_fitted_model_has_an_out_of_fold_score_for_all_but_the_test_imag
         # a score by a training that has seen the image
         (lambda f: f.assign(fold=f.fold.replace({1: 2, 2: 1})), "is not a val id of fold 2"),
         (lambda f: f[f.fold != 3], " of seed 0, fold 3, e.g."),
-        (lambda f: f[(f.split != "val") | (f.fold != 3)], " id(s) of seed 0, fold 3, e.g."),
         (lambda f: f.assign(fold=f.fold.replace(3, 9)), "fold 9 is not in split.csv"),
         (lambda f: f.drop(columns="fold"), "occurs twice; keep one row for each image, seed"),
     ],
@@ -136,10 +133,7 @@ def test_a_block_must_hold_exactly_the_images_that_its_training_has_not_seen(
     assert message in _refusal(folded, "fbp", damage)
 
 
-@pytest.mark.parametrize(
-    ("column", "value"),
-    [("label", "bad"), ("label", "0.5"), ("label", "2"), ("fold", "1.5"), ("fold", "x")],
-)
+@pytest.mark.parametrize(("column", "value"), [("label", "0.5"), ("fold", "1.5")])
 def test_a_label_or_a_fold_of_the_split_that_is_none_is_named(folded, column, value):
     message = f", line 5: label '{value}' is not 0, 1" if column == "label" else " is damaged"
     frame = files.load_csv(folded.split_csv, ("id",), text=["label", "fold"])
