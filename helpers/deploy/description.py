@@ -110,7 +110,8 @@ class Description:
         if self.seal != self.digest:
             return f"{self.title}: {NAME} was edited or is older: no escape rate is promised."
         if self.promised_escape_rate is None:
-            return f"{self.title}: pass below {pass_below}. {self.caveat}"
+            rule = f"{self.title}: pass below {pass_below}; no escape rate is promised."
+            return f"{rule} {self.caveat}"
         return (
             f"{self.title}: pass below {pass_below}, reject from {reject_from}. On average at most "
             f"{percent_up(self.promised_escape_rate)} % of the bad parts pass ("
@@ -200,4 +201,5 @@ def read_description(folder: Path) -> Description | None:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         place = ".".join(map(str, first["loc"]))
-        raise files.damaged(path, f"{place}: {first['msg']}") from None
+        older = "if an older version wrote it, run notebook 07 again"
+        raise files.damaged(path, f"{place}: {first['msg']}; {older}") from None
