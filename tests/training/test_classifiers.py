@@ -6,10 +6,8 @@ import pytest
 from sklearn.datasets import make_classification
 from sklearn.linear_model import RidgeClassifier
 from sklearn.metrics import roc_auc_score
-from sklearn.neighbors import KNeighborsClassifier
 
-from helpers.core.members import Member, cross_fitted
-from helpers.core.rules import SettingsError
+from helpers.core.members import cross_fitted
 from helpers.models.record import Model
 from helpers.training import classifiers
 from helpers.training.classifiers import fit_classifier, fittings, score_classifier
@@ -58,17 +56,6 @@ def test_models_are_fitted_on_train_alone_and_score_val_and_test(opposite):
     for entry in (*CLASSIFIERS.values(), (RidgeClassifier(), {"alpha": [1.0]})):
         found = score_classifier(*entry, *opposite, 0)
         assert aucs(found, opposite[1]) == {"val": 0, "test": 1}, entry
-
-
-def test_an_estimator_of_a_cell_is_a_row_alone_or_by_name(opposite, monkeypatch):
-    features, split = opposite
-    monkeypatch.setitem(CLASSIFIERS, "knn", (KNeighborsClassifier(), {"n_neighbors": [3, 9]}))
-    calls = fittings([Member(0)], *CLASSIFIERS["knn"], features, split, 0, folds=3)
-    found = calls[Member(0)]()
-    assert aucs(found, split) == {"val": 0, "test": 1} and found.chosen["n_neighbors"] in (3, 9)
-    assert not hasattr(CLASSIFIERS["knn"][0], "classes_")  # a copy was fitted
-    with pytest.raises(SettingsError, match=r"'kn' is not one of lda, .* did you mean knn"):
-        CLASSIFIERS["kn"]
 
 
 def test_the_folds_inside_keep_groups_together_if_the_table_names_them(monkeypatch):

@@ -3,23 +3,9 @@
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 
 from helpers.core import files
-from helpers.models import backbones
 from helpers.training import features
-from helpers.training.batches import normalise
-
-
-def test_embeddings_are_the_model_s_own_in_the_order_of_the_table(split, images):
-    table = split[::-24]
-    model = backbones.build(backbones.spec_of("cnn", 2, 16)).eval()
-    found = features.embed_all(model, images, table[["id"]], precision="no")
-    pixels = torch.from_numpy(images.pixels[::-24].copy()).permute(0, 3, 1, 2).float() / 255
-    with torch.no_grad():
-        expected = model.cpu().embed(normalise(pixels, model.spec))
-    np.testing.assert_allclose(found["embedding"], expected, atol=1e-5)
-    assert found["id"].tolist() == table.id.tolist()
 
 
 def test_embeddings_come_in_any_order_asked_for_and_a_missing_image_is_named():
