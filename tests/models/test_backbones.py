@@ -9,7 +9,6 @@ from safetensors.torch import save_file
 from helpers.core import files, tensors
 from helpers.explain.gradcam import grad_cam
 from helpers.models import backbones
-from helpers.models.spec import at_once
 
 KINDS = ["resnet18", "efficientnet_lite0", "convnext_atto", "regnetx_002"]
 KINDS += ["mobilenetv3_small_050", "vit_tiny_patch16_224", "test_mambaout"]
@@ -85,8 +84,3 @@ def test_a_user_s_file_that_is_not_a_checkpoint_is_not_to_be_deleted(home, tmp_p
         backbones.load_model(path)
     said = str(error.value)
     assert said.startswith(f"{path} is not a {backbones.CHECKPOINT}") and "delete" not in said
-
-
-@pytest.mark.parametrize(("size_px", "count"), [(64, 64), (224, 64), (448, 16), (8000, 1)])
-def test_fewer_large_images_go_through_a_network_together(size_px, count):
-    assert at_once(size_px) == count

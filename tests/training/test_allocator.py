@@ -3,11 +3,8 @@
 import platform
 import subprocess
 import sys
-from unittest.mock import Mock
 
 import pytest
-
-from helpers.training import loop
 
 PROGRAM = """
 import resource
@@ -30,10 +27,3 @@ def test_freed_memory_is_kept():
     said = subprocess.check_output([sys.executable, "-c", PROGRAM], text=True)
     new, training = map(int, said.split())
     assert training < new / 20
-
-
-def test_the_training_loop_asks_for_it(monkeypatch):
-    asked = Mock(side_effect=KeyboardInterrupt)
-    monkeypatch.setattr(loop, "keep_freed_memory", asked)
-    with pytest.raises(KeyboardInterrupt):
-        object.__new__(loop.Training).run()

@@ -142,14 +142,3 @@ def test_a_label_that_only_a_leaking_fold_could_know_changes_no_score_of_its_ima
         scores.append({m.fold: call().scores.defect_score for m, call in calls.items()})
     assert scores[0][1].equals(scores[1][1])  # bit for bit
     assert not scores[0][2].equals(scores[1][2])  # this fold was fitted with the label
-
-
-def test_the_classifier_of_a_fold_sees_the_features_of_the_network_without_this_fold(parts_folder):
-    split = folded_split(parts_folder)
-    ids, x = split.id.to_numpy(dtype=str), np.random.default_rng(0).normal(size=(len(split), 4))
-    by_fold = {n: Features(ids, np.roll(x, n, axis=0).astype(np.float32)) for n in range(3)}
-    calls = fittings(cross_fitted(split, [0]), *CLASSIFIERS["lda"], by_fold, split, 0)
-    for member, call in calls.items():
-        _, _, own, table, _ = call.args
-        assert own is by_fold[member.fold] and "group" not in table
-        assert {*table.id[table.split == "val"]} == {*split.id[split.fold == member.fold]}

@@ -103,15 +103,6 @@ def test_all_classes_but_the_first_are_bad(images):
     assert found["val_accuracy"] == np.mean(each.argmax(axis=1) == labels)
 
 
-def test_a_network_is_moved_to_a_device_in_channels_last_or_stays_as_it_is():
-    stays, moved = (nn.Sequential(nn.Conv2d(2, 3, 4)).train() for _ in range(2))
-    assert Scorer(stays).device.type == "cpu" and not stays.training
-    assert stays[0].weight.is_contiguous()
-    scorer = Scorer(moved, torch.device("meta"), "no")
-    assert scorer.model is moved and not moved.training and scorer.device.type == "meta"
-    assert moved[0].weight.is_contiguous(memory_format=torch.channels_last)
-
-
 @pytest.fixture
 def bf16(monkeypatch):
     """A CPU that multiplies in bf16."""

@@ -144,33 +144,6 @@ def test_the_record_of_an_epoch_has_the_mean_loss_over_its_images_and_the_speed(
     assert fit.seconds == round(sum(record["total_seconds"] for record in fit.history), 2)
 
 
-def test_a_caller_takes_steps_of_its_own_whose_state_is_continued(tmp_path):
-    """Every batch comes once, in the epoch's order; `extra` is in the resume file."""
-    x, y = (torch.from_numpy(v) for v in (_problem().embeddings, _problem().labels))
-    other, settings = nn.Linear(1, 1), TrainSettings(epochs=3, precision="no")
-
-    def train(until, other):
-        training = _training(_model(), settings, tmp_path / "resume")
-        training.extra["other"] = other
-        for record in training.epochs():
-            if training.epoch == until:
-                return training
-            order = epoch_order(96, 3, training.epoch)
-            for start, (inputs, targets) in zip(range(0, 96, 16), training.batches(), strict=True):
-                rows = torch.from_numpy(order[start : start + 16])
-                assert torch.equal(inputs, x[rows]) and torch.equal(targets, y[rows])
-                other.bias.data += 1
-                training.step(inputs, targets)
-            record["mine"] = other.bias.item()
-        return training
-
-    train(2, other)
-    again = nn.Linear(1, 1)
-    fit = train(None, again)
-    steps = [record["mine"] - fit.history[0]["mine"] for record in fit.history]
-    assert steps == [0, 6, 12] and again.bias.item() == fit.history[-1]["mine"]
-
-
 def test_a_network_is_told_before_each_epoch_and_no_validation_keeps_the_last():
     class Told(nn.Linear):
         told = ()
