@@ -152,7 +152,9 @@ def test_another_data_set_does_not_replace_a_run_of_the_same_name(home, parts_fo
     (home / "b").rename(home / "c")
     (home / "b").mkdir()
     (home / "c").rename(moved)
-    assert prepare("01_data_split", {"RUN": "r", "DATASET": f"folder:{moved}"}).name
+    (home / "link").symlink_to(moved)
+    for place in (moved, home / "link"):
+        assert prepare("01_data_split", {"RUN": "r", "DATASET": f"folder:{place}"}).name
 
 
 def test_a_broken_file_of_the_user_s_is_left_out_with_its_reason_and_blocks_no_row(home, capsys):
