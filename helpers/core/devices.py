@@ -14,15 +14,9 @@ def default_device() -> torch.device:
 
     CUDA_VISIBLE_DEVICES chooses among several GPUs; if it is empty, the CPU computes.
     """
-    kind = gpu_kind()
+    mps = "mps" if torch.backends.mps.is_available() else ""
+    kind = "cuda" if torch.cuda.is_available() else mps
     return torch.device(kind if kind and not failure(kind) else "cpu")
-
-
-def gpu_kind() -> str:
-    """Return "cuda" or "mps" if torch sees such a device, else ""."""
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else ""
 
 
 @functools.cache
