@@ -74,7 +74,7 @@ def test_every_parameter_that_is_named_exists(document):
     named = set(re.findall(r"-p '?([A-Z_]+)=", text)) | set(re.findall(r"`([A-Z_]{4,})`", text))
     known = {name.upper() for stage in settings.STAGES.values() for name in vars(stage())}
     known |= {*PUBLISHED, "STAGES", "NAME", "PROBLEM"}
-        known |= {"AUGMENTATIONS", "CLASSIFIERS", "NETWORKS", "OPS", "SOURCES"}
+    known |= {"AUGMENTATIONS", "CLASSIFIERS", "NETWORKS", "OPS", "SOURCES"}
     known |= {"GOOD_BAD_HOME", "LOKY_MAX_CPU_COUNT", "RAY_ADDRESS", "HYPOTHESIS_PROFILE"}
     assert named - known == set()
 
