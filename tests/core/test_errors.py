@@ -8,7 +8,6 @@ from helpers.core.errors import UserError
 
 OF_THE_CODE = {  # caught inside, or no error of the user
     "helpers.datasets.cache.BitsFound",
-    "helpers.training.patchcore.NoMiddleLayersError",
     "helpers.core.errors.OutOfTime",
 }
 
