@@ -1,7 +1,7 @@
 """Decode image files, and keep the images of a source in a memory-mapped cache.
 
 The folder of a cache holds `images.u8` (the pixels), `images.csv` (facts of each image) and
-`cache.json` (the shape and the checksums of both).
+`cache.json` (the shape, and a digest over all).
 """
 
 from __future__ import annotations
@@ -9,10 +9,9 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
-import mmap
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,8 +69,8 @@ class ImageCache:
     def report(self) -> str:
         """Return lines that say what was decoded, how, and what was left out."""
         sizes = self.table[["width_px", "height_px"]]
-        (low_w, low_h), (high_w, high_h) = sizes.min(), sizes.max()
-        size = " to ".join(dict.fromkeys([f"{low_w} x {low_h}", f"{high_w} x {high_h}"]))
+        ends = (f"{width} x {height}" for width, height in (sizes.min(), sizes.max()))
+        size = " to ".join(dict.fromkeys(ends))
         kind = "gray" if self.channels == 1 else "colour"
         lines = [f"{kind} images of {size} px: {len(self.table)}; kept at {self.size_px} px"]
         ratios = sizes.width_px / sizes.height_px
@@ -106,13 +105,7 @@ class ImageCache:
 
     def take(self, rows: np.ndarray) -> np.ndarray:
         """Copy some rows out of the map, in the order asked for: (B, S, S, C) uint8."""
-        order = np.argsort(rows, kind="stable")  # read in disk order
-        batch = np.empty((len(rows), *self.pixels.shape[1:]), dtype=np.uint8)
-        batch[order] = self.pixels[rows[order]]
-        if isinstance(self.pixels.base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
-            # the system keeps the pages; they no longer count as this process's memory
-            self.pixels.base.madvise(mmap.MADV_DONTNEED)
-        return batch
+        return np.asarray(self.pixels[rows])
 
 
 def open_cache(
@@ -125,8 +118,6 @@ def open_cache(
 ) -> ImageCache:
     """Open the cache of a table's images (`id`, `path`); build it if it is missing or damaged.
 
-    The pixels are compared with their digest once per process: a second for a gigabyte.
-
         cache = open_cache(source.table, 192, paths.cache_root())
         batch = cache.take(cache.rows(source.table.id[:64]))  # (64, 192, 192, C) uint8
 
@@ -136,8 +127,18 @@ def open_cache(
     key = files.fingerprint([source_key(table), keys.digest_of(_build_cache), mask])
     folder = root / f"{key}-{fit}-{size_px}"
     with files.held(folder.with_name(f".{folder.name}.lock")):  # only one process decodes
-        cache = _load_cache(folder)
-        cache = cache or _build_cache(table, size_px, folder, skip_unreadable, fit, mask)
+        if (meta := _sound(folder)) is None:
+            _build_cache(table, size_px, folder, fit, mask)
+            meta = files.load_json(folder / "cache.json")
+    cache = ImageCache(
+        pixels=np.memmap(folder / "images.u8", np.uint8, "r", shape=tuple(meta["shape"])),
+        table=files.load_csv(folder / "images.csv", ("id",), text=["digest", "hash"]),
+        digest=meta["digest"],
+        unreadable=tuple((name, reason) for name, reason in meta["unreadable"]),
+        bits=meta["bits"],
+        fit=fit,
+        mask=mask,
+    )
     if cache.unreadable and not skip_unreadable:
         raise _unreadable(table, cache.unreadable)
     return cache
@@ -150,24 +151,37 @@ def source_key(table: pd.DataFrame) -> str:
     """
 
     def digest(path: str) -> str:
-        try:
+        with contextlib.suppress(OSError):  # decoding gives the reason
             return _digest_of(Path(path)) if os.path.isfile(path) else "not a file"
-        except OSError as error:
-            return error.strerror or str(error)
+        return "not readable"
 
-    bar: dict[str, Any] = {"desc": "read files", "unit": "img", "leave": False, "delay": 2}
-    with ThreadPoolExecutor(joblib.cpu_count()) as pool:
-        digests = list(tqdm(pool.map(digest, table.path), total=len(table), **bar))
+    digests = [*_in_threads(digest, table.path.tolist(), desc="read files", delay=2)]
     names = [os.path.basename(path) for path in table.path]
     return files.fingerprint([table.id.tolist(), names, digests])
 
 
-def _build_cache(
-    table: pd.DataFrame, size_px: int, folder: Path, skip_unreadable: bool, fit: Fit, mask: str
-) -> ImageCache:
-    if folder.exists():
-        print(f"the cache {folder} is damaged: its images are decoded again")
-    bits = depth_of([Path(path) for path in table.path], mask)
+def _in_threads(function: Callable, values: Sequence[Any], **bar: Any) -> Iterator[Any]:
+    """Yield a function's result for each value, in order; a chunk is in memory at once.
+
+    Pillow frees the interpreter lock while it decodes and resizes, so threads are enough.
+    """
+    bar |= {"total": len(values), "unit": "img", "leave": False}
+    with ThreadPoolExecutor(joblib.cpu_count()) as pool, tqdm(**bar) as progress:
+        for start in range(0, len(values), CHUNK):
+            for result in pool.map(function, values[start : start + CHUNK]):
+                yield result
+                progress.update()
+
+
+def _build_cache(table: pd.DataFrame, size_px: int, folder: Path, fit: Fit, mask: str) -> None:
+    """Decode the images of a table into a folder; replace what is there, which is damaged.
+
+    The pixels decide if there is colour, since gray images are often saved as colour: the first
+    image that has it turns those before it into three equal channels.
+    """
+    bits = depth_of([*map(Path, table.path)], mask)
+    kept: list[dict[str, Any]] = []
+    failed, channels = [], 1
 
     def attempt(path: str) -> tuple[np.ndarray, dict[str, Any]] | str:
         try:
@@ -178,62 +192,29 @@ def _build_cache(
             return unreadable_reason(Path(path), error)
 
     with files.atomic_folder(folder) as partial:
-        # Pillow frees the interpreter lock while it decodes and resizes, so threads are enough.
-        with ThreadPoolExecutor(joblib.cpu_count()) as pool:
-            chunks = [table.path[start : start + CHUNK] for start in range(0, len(table), CHUNK)]
-            results = (result for paths in chunks for result in pool.map(attempt, paths))
-            kept, failed, channels = _write_pixels(partial / "images.u8", table, results, size_px)
-        if failed and not (skip_unreadable and kept):
+        results = _in_threads(attempt, table.path.tolist(), desc=f"decode to {size_px} px")
+        with (partial / "images.u8").open("w+b") as file:
+            for name, result in zip(table.id, results, strict=True):
+                if isinstance(result, str):
+                    failed.append((name, result))
+                    continue
+                pixels, facts = result
+                if pixels.ndim == 3 and channels == 1:
+                    channels = 3
+                    file.seek(0)
+                    gray = np.frombuffer(file.read(), np.uint8)
+                    file.seek(0)
+                    file.write(np.repeat(gray, channels).tobytes())
+                gray_or_colour = pixels.reshape(size_px, size_px, -1)
+                file.write(np.broadcast_to(gray_or_colour, (size_px, size_px, channels)).tobytes())
+                kept.append({"id": name, **facts})
+        if not kept:
             raise _unreadable(table, failed)
-        frame = pd.DataFrame(kept)
-        files.save_csv(partial / "images.csv", frame)
-        pixels = files.file_digest(partial / "images.u8")
-        content = [size_px, fit, mask, frame.id.tolist(), frame.digest.tolist(), pixels]
-        meta = {
-            "shape": [len(frame), size_px, size_px, channels],
-            "full_scale_bits": bits,
-            "fit": fit,
-            "mask": mask,
-            "unreadable": failed,
-            "table": files.file_digest(partial / "images.csv"),
-            "pixels": pixels,
-            "content": files.fingerprint(content),
-        }
-        files.save_json(partial / "cache.json", meta | {"digest": files.fingerprint(meta)})
+        files.save_csv(partial / "images.csv", pd.DataFrame(kept))
+        shape = [len(kept), size_px, size_px, channels]
+        meta = {"shape": shape, "bits": bits, "fit": fit, "mask": mask, "unreadable": failed}
+        files.save_json(partial / "cache.json", meta | {"digest": _seal(partial, meta)})
         shutil.rmtree(folder, ignore_errors=True)
-    return _mapped(folder, meta)
-
-
-def _write_pixels(
-    path: Path, table: pd.DataFrame, results: Iterable[Any], size_px: int
-) -> tuple[list[dict[str, Any]], list[tuple[str, str]], int]:
-    """Write decoded images to one file, in the table's order.
-
-    The pixels decide if there is colour, since gray images are often saved as colour: the first
-    image that has it turns those before it into three equal channels. Return facts of each decoded
-    image, id and reason of each unreadable one, and the channels.
-    """
-    kept, failed, channels = [], [], 1
-    bar: dict[str, Any] = {"desc": f"decode to {size_px} px", "unit": "img", "leave": False}
-    with path.open("w+b") as file:
-        for name, result in zip(table.id, tqdm(results, total=len(table), **bar), strict=True):
-            if isinstance(result, str):
-                failed.append((name, result))
-                continue
-            pixels, facts = result
-            if pixels.ndim == 3 and channels == 1:
-                channels = 3
-                file.seek(0)
-                gray = np.frombuffer(file.read(), np.uint8)
-                file.seek(0)
-                file.write(np.repeat(gray, channels).tobytes())
-            if pixels.ndim == 2:
-                pixels = np.repeat(pixels[..., None], channels, axis=2)
-            file.write(pixels.tobytes())
-            kept.append({"id": name, **facts})
-        file.flush()
-        os.fsync(file.fileno())
-    return kept, failed, channels
 
 
 def _unreadable(table: pd.DataFrame, failed: Sequence[tuple[str, str]]) -> DataError:
@@ -246,28 +227,19 @@ def _unreadable(table: pd.DataFrame, failed: Sequence[tuple[str, str]]) -> DataE
     return DataError(f"images that cannot be read: {len(failed)}\n{lines}\n{way}")
 
 
-def _load_cache(folder: Path) -> ImageCache | None:
-    """Load the cache in a folder; return None if there is none or its checksums do not match."""
-    try:
+def _sound(folder: Path) -> dict[str, Any] | None:
+    """Return the content of cache.json; None if there is no cache or its digest does not match."""
+    with contextlib.suppress(OSError, files.ArtifactError, AttributeError, KeyError):
         meta = files.load_json(folder / "cache.json")
-        table, pixels = (_digest_of(folder / name) for name in ("images.csv", "images.u8"))
-    except (OSError, files.ArtifactError):
-        return None
-    if not isinstance(meta, dict) or meta.pop("digest", None) != files.fingerprint(meta):
-        return None
-    return _mapped(folder, meta) if (table, pixels) == (meta["table"], meta["pixels"]) else None
+        if meta.pop("digest") == (digest := _seal(folder, meta)):
+            return meta | {"digest": digest}
+    return None
 
 
-def _mapped(folder: Path, meta: dict[str, Any]) -> ImageCache:
-    return ImageCache(
-        pixels=np.memmap(folder / "images.u8", np.uint8, "r", shape=tuple(meta["shape"])),
-        table=files.load_csv(folder / "images.csv", ("id",), text=["digest", "hash"]),
-        digest=meta["content"],
-        unreadable=tuple((name, reason) for name, reason in meta["unreadable"]),
-        bits=meta["full_scale_bits"],
-        fit=meta["fit"],
-        mask=meta["mask"],
-    )
+def _seal(folder: Path, meta: dict[str, Any]) -> str:
+    """Return a digest over all that a cache holds."""
+    parts = [_digest_of(folder / name) for name in ("images.csv", "images.u8")]
+    return files.fingerprint([meta, *parts])
 
 
 def _digest_of(file: Path) -> str:
@@ -302,17 +274,15 @@ def depth_of(paths: Sequence[Path], mask: str = "") -> int:
     """Return the bits that the deep images of a set use, inside of the mask; 0 if none is deep.
 
     A 16-bit file does not say how many bits the camera used, so the pixels of deep images are read.
-    Files that cannot be read are ignored; decoding them names them.
     """
 
     def largest(path: Path) -> int:
-        with contextlib.suppress(Exception), _opened(path) as image:
+        with contextlib.suppress(Exception), _opened(path) as image:  # decoding names the file
             if _is_deep(image):
                 return int(picture_of(image, max(CAMERA_BITS), mask).original.max())
         return 0
 
-    with ThreadPoolExecutor(joblib.cpu_count()) as pool:
-        brightest = max(pool.map(largest, paths), default=0)
+    brightest = max(_in_threads(largest, paths, disable=True), default=0)
     return bits_for(brightest) if brightest else 0
 
 
@@ -333,7 +303,7 @@ def read_image(path: Path, bits: int, mask: str = "") -> Picture:
 
 
 def picture_of(image: Image.Image, bits: int, mask: str = "") -> Picture:
-    """Return what `read_image` does, and raise what it raises, for an image that Pillow opened."""
+    """Do what `read_image` does with an image that Pillow opened."""
     has_more = getattr(image, "is_animated", False)
     image.load()
     try:
@@ -393,12 +363,9 @@ def _is_deep(image: Image.Image) -> bool:
 def decode(
     path: Path, size_px: int, bits: int, fit: Fit = "squash", mask: str = ""
 ) -> tuple[np.ndarray, dict[str, Any]]:
-    """Read one image and fit it into a square; raise what `read_image` raises.
+    """Read one image; return pixels (S, S) or (S, S, 3) uint8, and its row of `ImageCache.table`.
 
-    Returns:
-        Pixels (S, S) or (S, S, 3), uint8, and facts of what is seen of it: a digest of its values
-        (equal for identical images), its perceptual hash (256 bits, as hexadecimal digits), its
-        size, its mean, and if the file has more than one page or frame.
+    The digest is that of its values, equal for identical images. Raises what `read_image` raises.
     """
     pixels, original, has_more = read_image(path, bits, mask)
     height, width = pixels.shape[:2]
@@ -453,7 +420,4 @@ def unreadable_reason(path: Path, error: Exception) -> str:
         return "the file is empty (0 bytes)"
     if isinstance(error, UnidentifiedImageError):
         return f"not an image, damaged, or of a kind that cannot be read: {WAY_OUT}"
-    if isinstance(error, Image.DecompressionBombError):
-        most = 2 * (Image.MAX_IMAGE_PIXELS or 0) / 1e6
-        return f"more than {most:.0f} million pixels: cut it, or make it smaller"
     return str(error) or type(error).__name__
