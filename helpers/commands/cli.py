@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 import importlib
 import os
 import signal
 import sys
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
@@ -29,19 +29,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the subcommand that is named first, the only one to be imported; return its exit code."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     listed = "\n".join(f"  {name:<8} {text}" for name, text in COMMANDS.items())
-    parser = argparse.ArgumentParser(
-        prog="good-bad",
-        description=f"Find faulty electronic parts in images.\n\ncommands:\n{listed}",
-        epilog="good-bad COMMAND --help shows the options of a command.",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    about = f"Find faulty electronic parts in images.\n\ncommands:\n{listed}"
+    parser = ArgumentParser(
+        "good-bad", description=about, formatter_class=RawDescriptionHelpFormatter
     )
-    parser.add_argument("--version", action="store_true", help="show the versions in use and end")
+    parser.epilog = "good-bad COMMAND --help shows the options of a command."
+    parser.add_argument("--version", action="store_true", help="show what is in use, and end")
     parser.add_argument("command", choices=COMMANDS, metavar="COMMAND")
     if arguments[:1] == ["--version"]:
-        from helpers.core import environment  # other calls import it where Ctrl-C is handled
+        from helpers.core import devices, environment  # slow: others import them in `start`
 
-        used = "; ".join(f"{name} {number}" for name, number in environment.versions().items())
-        print(f"good-bad {helpers.__version__} ({used})")
+        used = environment.versions() | {"device": devices.device_name(devices.default_device())}
+        listed = "; ".join(f"{name} {version}" for name, version in used.items())
+        print(f"good-bad {helpers.__version__} ({listed})")
         return 0
     return start(parser.parse_args(arguments[:1]).command, arguments[1:])
 
@@ -65,25 +65,16 @@ def start(command: str, arguments: Sequence[str] | None = None) -> int:
         module = importlib.import_module(f"helpers.commands.{command}")
         try:
             return module.main(arguments)
+        except BrokenPipeError:  # the reader of the output (`| head`) has ended
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 1
         except (errors.UserError, OSError) as error:
-            if isinstance(error, BrokenPipeError) and _nobody_reads():
-                return 1
             code = getattr(error, "exit_code", 1)  # codes other than 1 are not failures
             print(f"error: {error}" if code == 1 else error, file=sys.stderr)
             return code
     except KeyboardInterrupt:
         print(_INTERRUPTED, file=sys.stderr)
         return 130
-
-
-def _nobody_reads() -> bool:
-    """Return True if the reader of the output (`| head`) has ended; drop the remaining output."""
-    try:
-        print(flush=True)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return True
-    return False
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
@@ -105,19 +96,17 @@ def program(command: str) -> str:
     return f"good-bad {command}" if installed else f"python -m helpers.{command}"
 
 
-def parser_of(command: str, description: str | None) -> argparse.ArgumentParser:
+def parser_of(command: str, about: str | None) -> ArgumentParser:
     """Return a parser whose help keeps the lines of the description."""
-    raw = argparse.RawDescriptionHelpFormatter
-    return argparse.ArgumentParser(program(command), description=description, formatter_class=raw)
+    raw = RawDescriptionHelpFormatter
+    return ArgumentParser(program(command), description=about, formatter_class=raw)
 
 
-def run_parser() -> argparse.ArgumentParser:
+def run_parser() -> ArgumentParser:
     """Return the parser of the command `run`."""
-    description = "Run the notebooks in order; those that are done with equal settings are skipped."
-    parser = parser_of("run", description)
+    parser = parser_of("run", "Run the notebooks in order; finished work is not done again.")
     add = parser.add_argument
-    data_sets = f"{DEFAULT_DATASET} (default), folder:PATH, nexperia[:PATH], chips"
-    add("--dataset", help=data_sets)
+    add("--dataset", help=f"{DEFAULT_DATASET} (default), folder:PATH, nexperia[:PATH], chips")
     add("--preset", choices=PRESETS, help="default: quick on a CPU, full on a GPU")
     add("--name", help="name of the run; default <dataset>-<preset>")
     which = parser.add_mutually_exclusive_group()

@@ -1,8 +1,7 @@
 """Write files whole or not at all, and read them back safely.
 
-A file is written beside its place and then renamed, so a killed run leaves the old file or the new
-one. Reading never runs code from a file: JSON, CSV and npz without pickles here, tensors in
-`helpers.core.tensors`. Every failure becomes an `ArtifactError` that names the file:
+A file is written beside its place and then renamed. Reading never runs code from a file. Every
+failure becomes an `ArtifactError` that names the file:
 
     files.save_json(path, {"auc": np.float64(0.9)})
     files.load_json(path)  # ArtifactError: .../a.json is missing
@@ -75,8 +74,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
 def atomic_folder(folder: Path) -> Iterator[Path]:
     """Yield a new folder beside `folder`, and rename it to that if the block succeeds.
 
-    If `folder` exists and is not empty, the block has to remove it. Leftovers of killed processes
-    beside it (.NAME.PID.tmp) are removed.
+    If `folder` exists and is not empty, the block has to remove it.
     """
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     for other in folder.parent.glob(f".{glob.escape(folder.name)}.*.tmp"):
@@ -94,8 +92,7 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
 def held(path: Path, wait: bool = True) -> filelock.AcquireReturnProxy:
     """Lock a file for a `with` block, or until this process ends, even if it is killed.
 
-    If another process holds it, wait, or raise LockedError. The file stays, and may be deleted
-    whenever nothing runs.
+    If another process holds it, wait, or raise LockedError. The file stays.
     """
     lock = filelock.FileLock(path, timeout=-1 if wait else 0, thread_local=False)
     with writing(path):
@@ -130,8 +127,7 @@ def _is_left(temporary: Path) -> bool:
 def reading(path: Path, kind: str = "") -> Iterator[None]:
     """Run a block that does nothing but read `path`, and name the file if that fails.
 
-    `kind` is the wanted kind of file, if the user may have named a file of another kind. Errors of
-    full memory pass: the file may be whole.
+    `kind` is the wanted kind of file, if the user may have named a file of another kind.
     """
     try:
         yield
@@ -140,7 +136,7 @@ def reading(path: Path, kind: str = "") -> Iterator[None]:
     except FileNotFoundError:
         raise ArtifactError(f"{path} is missing") from None
     except Exception as error:  # parsers of damaged files raise errors of many types
-        if environment.is_full(error):
+        if environment.is_full(error):  # the file may be whole
             raise
         # a damaged file may lead to a bad seek, which is EINVAL or has no number
         if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
@@ -191,15 +187,17 @@ def save_csv(path: Path, frame: pd.DataFrame) -> None:
 
 
 def load_csv(path: Path, columns: Sequence[str], text: Sequence[str] = ()) -> pd.DataFrame:
-    """Read a CSV that must have these columns; ids stay text ("007" does not become 7).
-
-    The columns `text` stay text too.
-    """
+    """Read a CSV that must have these columns; ids and the columns `text` stay text ("007")."""
     texts = dict.fromkeys(("id", "path", "split", *text), str)
-    # An id may be "NA", so only an empty cell is a missing value. If rows are longer than the
-    # header, pandas would use the first column as the index, or drop the last one.
-    empty = {"keep_default_na": False, "na_values": [""]}
-    options: dict[str, Any] = {"dtype": texts, "index_col": False, "low_memory": False} | empty
+    options: dict[str, Any] = {
+        "dtype": texts,
+        "low_memory": False,
+        # if rows are longer than the header, pandas would use the first column as the index
+        "index_col": False,
+        # an id may be "NA": only an empty cell is a missing value
+        "keep_default_na": False,
+        "na_values": [""],
+    }
     with reading(path), warnings.catch_warnings():
         warnings.simplefilter("error", pd.errors.ParserWarning)
         try:
@@ -222,12 +220,11 @@ def refuse_marked(
 ) -> None:
     """Raise an ArtifactError that names the first row of a CSV that a check marks.
 
-    `checks` maps a problem, with names of columns in braces, to the marked rows. Row 0 is on line 2
-    if the CSV has no blank lines, and no line breaks inside a value.
+    `checks` maps a problem, with names of columns in braces, to the marked rows.
     """
     for problem, wrong in checks.items():
         if wrong.any():
-            row = int(np.flatnonzero(wrong)[0])
+            row = int(np.flatnonzero(wrong)[0])  # 0 is on line 2
             text = problem.format(**frame.iloc[row])
             raise ArtifactError(f"{path}, line {row + 2}: {text}{way_out}")
 
@@ -238,7 +235,7 @@ def fingerprint(content: Any) -> str:
     return bytes_digest(text.encode())
 
 
-def bytes_digest(content: bytes) -> str:
+def bytes_digest(content: bytes | memoryview) -> str:
     """Return the digest that `file_digest` gives a file of these bytes."""
     return hashlib.blake2b(content, digest_size=10).hexdigest()
 

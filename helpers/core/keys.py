@@ -2,10 +2,9 @@
 
     key_of(partial(fit.fit, network, images, table, settings, seed=0))
 
-Code of this package counts by whole modules: that of the function, and all that they import. What
-is digested is what this process has imported, with everything that was assigned later: functions,
-their defaults, attributes of classes, constants. So a file that was edited after its import does
-not count before the process is started again. Comments, docstrings and line breaks do not count.
+Code of this package counts by whole modules: that of the function, and all that they import, with
+everything that was assigned later. A file that was edited after its import does not count before
+the process is started again. Comments, docstrings and line breaks do not count.
 
 Code from elsewhere, such as a cell, counts by function and class, with the names that they use.
 Libraries count by name. Objects count by their class and their state, or by their `digest`.
@@ -17,10 +16,8 @@ import dataclasses
 import dis
 import enum
 import functools
-import hashlib
 import importlib
 import importlib.util
-import inspect
 import json
 import re
 import sys
@@ -28,7 +25,7 @@ import sysconfig
 import types
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -39,21 +36,20 @@ from helpers.core import files
 from helpers.core.registry import Registry
 
 PACKAGE = "helpers"
-PLACES = ("path",)  # columns of tables that say where an image is on this machine
+PLACES = ["path"]  # columns of tables that say where an image is on this machine
 _BY_TEXT = (bytes, complex, range, slice, re.Pattern, torch.dtype, torch.device)
 _OF_TORCH = frozenset(vars(nn.Module()))  # attributes that every module has
 _LIBRARIES = ("site-packages", "dist-packages", sysconfig.get_paths()["stdlib"])
 _DEFINITIONS = (types.FunctionType, type)
+# methods that a dataclass writes, unless its author does
+_WRITTEN = "__init__ __repr__ __eq__ __lt__ __le__ __gt__ __ge__ __hash__ __setattr__ __delattr__"
 _BARS = "tqdm"  # a library whose classes are others in a notebook, and which changes no result
 
 
 def key_of(call: functools.partial[Any], ignore: Iterable[str] = ()) -> str:
-    """Return the digest of a call: of its code and its arguments.
+    """Return the digest of a call, of its code and arguments; TypeError if one has none.
 
     `ignore` names keywords of the call, and fields of its arguments, that change no result.
-
-    Raises:
-        TypeError: an argument cannot be digested.
     """
     digest = _Digest(frozenset(ignore))
     keywords = {name: value for name, value in call.keywords.items() if name not in digest.ignore}
@@ -63,8 +59,7 @@ def key_of(call: functools.partial[Any], ignore: Iterable[str] = ()) -> str:
 
 def digest_of(code: Callable[..., Any]) -> str:
     """Return the digest of the code of a function or class alone."""
-    digest = _Digest()
-    return files.fingerprint([digest.of(code), digest.modules])
+    return key_of(functools.partial(code))
 
 
 class _Digest:
@@ -100,18 +95,11 @@ class _Digest:
             return [type(value).__name__, repr(value)]
         if isinstance(value, np.generic):
             return value.item()
-        if isinstance(value, torch.Tensor):
-            value = value.detach().cpu().numpy()
-        if isinstance(value, np.ndarray):
+        if isinstance(value, torch.Tensor | np.ndarray | pd.Series):
             return _array(value)
-        if isinstance(value, pd.Series):
-            return _array(value.to_numpy())
         if isinstance(value, pd.DataFrame):
-            kept = value.drop(columns=[name for name in PLACES if name in value])
-            return [
-                "table",
-                {str(name): _array(column.to_numpy()) for name, column in kept.items()},
-            ]
+            kept = value.drop(columns=PLACES, errors="ignore")
+            return ["table", {str(name): _array(kept[name]) for name in kept}]
         if isinstance(value, _DEFINITIONS):
             return self.reference(value)
         if wrapped := getattr(value, "__wrapped__", None):  # a function with a cache
@@ -145,15 +133,14 @@ class _Digest:
         What is not found by its name there, such as a function of a cell, is digested whole.
         """
         place, name = value.__module__ or "", value.__qualname__
-        if place.partition(".")[0] == _BARS:
+        if _root(place) == _BARS:
             return _BARS
-        if place.partition(".")[0] == PACKAGE:
+        found: Any = None
+        if _root(place) == PACKAGE:
             self.reach(place)
-        elif not _is_library(place):
-            return self.definition(value)
-        found: Any = sys.modules.get(place)
-        for part in name.split("."):
-            found = getattr(found, part, None)
+            found = sys.modules.get(place)
+            for part in name.split("."):
+                found = getattr(found, part, None)
         same = found is value or getattr(found, "__wrapped__", None) is value
         return ["name", place, name] if same or _is_library(place) else self.definition(value)
 
@@ -162,25 +149,18 @@ class _Digest:
 
         The outermost package does not count: it holds the version, and a way in from outside.
         """
-        parts = name.split(".")
-        if parts[0] != PACKAGE:
-            return
+        parts = name.split(".") if _root(name) == PACKAGE else []
         for place in (".".join(parts[:n]) for n in range(2, len(parts) + 1)):
             if place not in self.modules:
                 self.modules[place] = ""  # modules may import each other
-                content = self.namespace(importlib.import_module(place))
+                content = {
+                    name: self.bound(value, place)
+                    for name, value in sorted(vars(importlib.import_module(place)).items())
+                    if not name.startswith("__")
+                    # a module inside a package is reached where it is imported
+                    if getattr(value, "__name__", "") != f"{place}.{name}"
+                }
                 self.modules[place] = files.fingerprint(content)
-
-    def namespace(self, module: types.ModuleType) -> dict[str, Any]:
-        """Return the digests of what a module's names stand for."""
-        content = {}
-        for name, value in sorted(vars(module).items()):
-            if name.startswith("__") and name.endswith("__"):
-                continue
-            if getattr(value, "__name__", "") != f"{module.__name__}.{name}":
-                content[name] = self.bound(value, module.__name__)
-            # otherwise a part of a package, which is reached where it is imported
-        return content
 
     def bound(self, value: Any, place: str) -> Any:
         """Return the digest of what a name of a module or class stands for."""
@@ -206,19 +186,14 @@ class _Digest:
 
     def function(self, value: types.FunctionType) -> Any:
         """Return the digest of a function: its code, its defaults, and what it closes over."""
-        code = _code(value.__code__)
-        names = value.__globals__
-        package = names.get("__package__") or ""
-        for level, name in code.imports:
-            place = importlib.util.resolve_name("." * level + name, package) if level else name
-            if place.partition(".")[0] == PACKAGE and _exists(place):
-                self.reach(place)
-        used: dict[str, Any] = {}
-        if value.__module__.partition(".")[0] != PACKAGE:
-            used = {n: self.bound(names[n], "") for n in code.names if n in names}
+        text, names = _code(value.__code__)
+        for name in filter(_exists, sorted(names)):
+            self.reach(name)
+        known = {} if _root(value.__module__) == PACKAGE else value.__globals__
+        used = {name: self.bound(known[name], "") for name in sorted(names) if name in known}
         closed = [_inside(cell) for cell in value.__closure__ or ()]
         values = [value.__defaults__, value.__kwdefaults__, closed]
-        return [code.text, [self.bound(item, "") for item in values], used]
+        return [text, [self.bound(item, "") for item in values], used]
 
     def class_(self, value: type) -> Any:
         """Return the digest of a class: its bases, and what its names stand for."""
@@ -229,74 +204,63 @@ class _Digest:
             function = next((f for f in (*inside, item) if isinstance(f, types.FunctionType)), None)
             if function is None and not name.startswith("__"):
                 content[name] = self.bound(item, value.__module__)
-            elif function is not None and not _is_generated(function):
+            elif function is not None and not _is_generated(value, name, function):
                 content[name] = self.definition(function)
-        if dataclasses.is_dataclass(value):
-            content |= {f"{f.name}=": _default(f) for f in dataclasses.fields(value)}
+        for field in dataclasses.fields(value) if dataclasses.is_dataclass(value) else ():
+            both = field.default, field.default_factory
+            content[f"{field.name}="] = [self.bound(default, "") for default in both]
         return [[self.of(base) for base in value.__bases__ if base is not object], content]
 
 
-class _Code(NamedTuple):
-    text: str
-    names: frozenset[str]  # global ones
-    imports: frozenset[tuple[int, str]]  # level and name of what is imported inside
-
-
 @functools.cache
-def _code(code: types.CodeType) -> _Code:
-    """Return the instructions of a function without lines and docstring, and what they use."""
-    lines: list[str] = [str(code.co_varnames[: code.co_argcount + code.co_kwonlyargcount])]
+def _code(code: types.CodeType) -> tuple[str, frozenset[str]]:
+    """Return the instructions of a function without lines and docstring, and the names it uses.
+
+    These are the global ones, and `module` and `module.name` of what is imported inside.
+    """
+    lines = [str(code.co_varnames[: code.co_argcount + code.co_kwonlyargcount])]
     names: set[str] = set()
-    imports: set[tuple[int, str]] = set()
-    before: list[Any] = [0, 0]  # the last two arguments: an import's level and names
-    place = (0, "")
+    module = ""
     for instruction in dis.get_instructions(code):
         kind, argument = instruction.opname, instruction.argval
         if isinstance(argument, types.CodeType):
-            inner = _code(argument)
-            names |= inner.names
-            imports |= inner.imports
-            argument = inner.text
+            argument, inner = _code(argument)
+            names |= inner
         elif isinstance(argument, frozenset):
             argument = sorted(map(repr, argument))
-        elif kind in ("LOAD_GLOBAL", "LOAD_NAME"):
+        elif kind in ("LOAD_GLOBAL", "LOAD_NAME", "IMPORT_NAME"):
             names.add(argument)
-        elif kind == "IMPORT_NAME":
-            place = (before[0] if isinstance(before[0], int) else 0, argument)
-            imports.add(place)
+            module = argument
         elif kind == "IMPORT_FROM":
-            imports.add((place[0], f"{place[1]}.{argument}".lstrip(".")))
+            names.add(f"{module}.{argument}")
         lines.append(f"{kind} {argument!r}")
-        before = [before[1], argument]
     lines.append(code.co_exceptiontable.hex())
-    return _Code("\n".join(lines), frozenset(names), frozenset(imports))
+    return "\n".join(lines), frozenset(names)
 
 
-@functools.cache
+def _root(module: str) -> str:
+    return module.partition(".")[0]
+
+
 def _exists(module: str) -> bool:
+    """Return True for a module of this package."""
     try:
-        return importlib.util.find_spec(module) is not None
-    except (ModuleNotFoundError, AttributeError):
+        return _root(module) == PACKAGE and importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # a name in a module
         return False
 
 
-@functools.cache
 def _is_library(module: str) -> bool:
-    file = getattr(sys.modules.get(module), "__file__", None)
-    if module in ("", "__main__"):  # of a notebook
-        return False
-    return file is None or any(place in file for place in _LIBRARIES)
+    file = getattr(sys.modules.get(module), "__file__", None) or _LIBRARIES[0]
+    of_notebook = module in ("", "__main__")
+    return not of_notebook and any(place in file for place in _LIBRARIES)
 
 
-def _is_generated(function: types.FunctionType) -> bool:
-    """Return True for the methods that dataclasses and pydantic write."""
+def _is_generated(owner: type, name: str, function: types.FunctionType) -> bool:
+    """Return True for the methods that dataclasses and pydantic write; they have no file."""
     file = function.__code__.co_filename
-    return file.startswith("<string>") or f"{_LIBRARIES[0]}/pydantic" in file
-
-
-def _default(field: dataclasses.Field[Any]) -> str:
-    text = repr(field.default)
-    return inspect.cleandoc(text) if " at 0x" not in text else field.name
+    has_file = file != "<string>" and "pydantic" not in file
+    return name in _WRITTEN.split() and dataclasses.is_dataclass(owner) and not has_file
 
 
 def _inside(cell: types.CellType) -> Any:
@@ -306,10 +270,11 @@ def _inside(cell: types.CellType) -> Any:
         return None
 
 
-def _array(values: np.ndarray) -> list[Any]:
-    if values.dtype == object:  # texts and missing values
-        return ["texts", files.fingerprint([str(value) for value in values.tolist()])]
-    if not values.dtype.isnative or values.dtype.hasobject:
-        values = values.astype(values.dtype.newbyteorder("="))
-    digest = hashlib.blake2b(np.ascontiguousarray(values).data, digest_size=10).hexdigest()
-    return [str(values.dtype), list(values.shape), digest]
+def _array(values: torch.Tensor | np.ndarray | pd.Series) -> list[Any]:
+    if isinstance(values, torch.Tensor):
+        values = values.detach().cpu()
+    array = np.asarray(values)
+    if array.dtype == object:  # texts and missing values
+        return ["texts", files.fingerprint([str(value) for value in array.tolist()])]
+    array = np.ascontiguousarray(array, array.dtype.newbyteorder("="))
+    return [str(array.dtype), list(np.shape(values)), files.bytes_digest(array.data)]

@@ -9,10 +9,12 @@ import types
 from unittest.mock import Mock
 
 import pytest
+import torch
 
+import helpers
 from helpers.commands import cli
 from helpers.commands.kernel import RunOutOfTime
-from helpers.core import paths
+from helpers.core import devices, paths
 from helpers.core.errors import UserError
 
 ROOT = paths.project_root()
@@ -63,8 +65,12 @@ def test_every_command_shows_how_it_was_called(capsys, monkeypatch, name):
         assert capsys.readouterr().out.startswith(f"usage: {call} ")
 
 
-def test_the_versions_are_told(capsys):
-    assert cli.main(["--version"]) == 0 and "torch 2" in capsys.readouterr().out
+def test_the_versions_and_the_device_are_told(capsys):
+    assert cli.main(["--version"]) == 0
+    device = devices.device_name(devices.default_device())
+    told = capsys.readouterr().out
+    for each in (helpers.__version__, "python 3", f"torch {torch.__version__}", f"device {device}"):
+        assert each in told
 
 
 INTERRUPTED = """

@@ -76,7 +76,6 @@ def toy(tmp_path, monkeypatch):
     def digest(file="", old="", new=""):
         for known in [name for name in sys.modules if name.partition(".")[0] == "toy"]:
             del sys.modules[known]
-        keys._exists.cache_clear()
         importlib.invalidate_caches()
         for name, text in FILES.items():
             source = textwrap.dedent(text)
@@ -173,12 +172,12 @@ def test_another_process_and_a_notebook_have_the_same_key():
 def _cell(source):
     """Return the names of a cell of a notebook."""
     module = types.ModuleType("__main__")
-    exec(compile(textwrap.dedent(source), "cell", "exec"), module.__dict__)
+    exec(textwrap.dedent(source), module.__dict__)  # without a file, as generated methods are
     return module.__dict__
 
 
 CELL = """
-    import torch
+    from dataclasses import dataclass
     from torch import nn
     SIZE = 3
 
@@ -195,6 +194,13 @@ CELL = """
         def forward(self, x):
             return scale(x) * self.by * self.times
 
+    @dataclass
+    class Plain:
+        by: int = 2
+
+        def scaled(self, x):
+            return x * self.by
+
     def outer(n):
         def inner(x):
             return x + n
@@ -204,11 +210,12 @@ CELL = """
 """
 
 
-@pytest.mark.parametrize("what", ["Mine(2)", "outer(1)", "scale", "Mine"])
+@pytest.mark.parametrize("what", ["Mine(2)", "outer(1)", "scale", "Mine", "Plain()"])
 @pytest.mark.parametrize(
     ("old", "new"),
     [("SIZE = 3", "SIZE = 4"), ("x * SIZE", "x + SIZE"), ("times = 1", "times = 2"),
-     ("Mine(2)", "Mine(3)"), ("outer(1)", "outer(2)"), ("x + n", "x - n")],
+     ("Mine(2)", "Mine(3)"), ("outer(1)", "outer(2)"), ("x + n", "x - n"),
+     ("x * self.by", "x - self.by"), ("int = 2", "int = 3")],
 )  # fmt: skip
 def test_an_object_of_a_cell_counts_by_its_source_its_state_and_the_names_it_uses(what, old, new):
     digest = keys._Digest()
@@ -222,6 +229,7 @@ def test_an_object_of_a_cell_counts_by_its_source_its_state_and_the_names_it_use
         "outer(1)": ("outer(1)", "x + n"),
         "scale": ("SIZE = 3", "x * SIZE"),
         "Mine": ("SIZE = 3", "x * SIZE", "times = 1"),
+        "Plain()": ("x * self.by", "int = 2"),
     }
     assert (first != edited) is (old in reached[what])
 
