@@ -58,7 +58,11 @@ def test_the_wheel_holds_every_folder_of_the_package_and_the_notebooks():
 
 @pytest.mark.parametrize(
     ("folder", "extras"),
-    [("helpers", ["ray"]), ("notebooks", []), ("tests", ["cpu", "kaggle", "ray", "dev", "export"])],
+    [
+        ("helpers", ["ray", "export"]),
+        ("notebooks", []),
+        ("tests", ["cpu", "kaggle", "ray", "dev", "export"]),
+    ],
 )
 def test_every_imported_package_is_declared(folder, extras):
     sources = [file.read_text(encoding="utf-8") for file in (ROOT / folder).rglob("*.py")]

@@ -34,7 +34,7 @@ from helpers.commands.cli import parser_of
 from helpers.core import files, style
 from helpers.core.errors import UserError
 from helpers.datasets import check_utf8, elpv
-from helpers.datasets.cache import CAMERA_BITS
+from helpers.datasets.decoding import CAMERA_BITS
 from helpers.datasets.folder import SUFFIXES, image_files, left_out
 from helpers.deploy.predictor import Answer, Opened, TrainedModel
 from helpers.runs.opened import DEMO, DEMO_FOLDER, open_model

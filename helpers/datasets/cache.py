@@ -11,33 +11,36 @@ import functools
 import hashlib
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
 import imagehash
 import joblib
 import numpy as np
 import pandas as pd
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 from tqdm.auto import tqdm
 
 from helpers.core import files, keys
 from helpers.datasets import DataError
-from helpers.datasets.mask import cut, marked_by, window
+from helpers.datasets.decoding import (
+    CAMERA_BITS,
+    WAY_OUT,
+    Fit,
+    bits_for,
+    is_deep,
+    marked_by,
+    open_image,
+    picture_of,
+    read_image,
+    resize,
+    window,
+)
 
-# Suffixes may lie, so the content decides. Among these formats only PNG and TIFF can be deep (more
-# than 8 bits). Pillow would drop bits of other formats unnoticed.
-FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "GIF", "WEBP")
-BITS_PER_SAMPLE, PHOTOMETRIC, WHITE_IS_ZERO = 258, 262, 0  # two tags of TIFF, and a value
 HASH_SIDE = 16  # of a perceptual hash: 16 x 16 = 256 bits
-WAY_OUT = "convert it to 8 bit or to 16-bit gray"
-
-CAMERA_BITS = (8, 10, 12, 14, 16)
-
-Fit = Literal["squash", "pad"]
 ONE_SHAPE = 1.25  # aspect ratios that differ by this factor are about equal
 EXAMPLES = 20  # unreadable files that an error names
 CHUNK = 512  # images decoded between two writes; bounds the memory
@@ -254,22 +257,6 @@ def _digest_once(file: Path, *facts: int) -> str:
     return files.file_digest(file)
 
 
-class BitsFound(Exception):
-    """A deep image has a value above the scale that it was to be read with."""
-
-    def __init__(self, bits: int, scale: int) -> None:
-        super().__init__(f"uses {bits} bits, the scale is of {scale}")
-        self.bits = bits
-
-
-class Picture(NamedTuple):
-    """The first page or frame of an image file, upright."""
-
-    pixels: np.ndarray  # uint8: (H, W) if all pixels are gray, otherwise (H, W, 3)
-    original: np.ndarray  # the pixels, or the values (H, W) uint16 of a deep image
-    has_more: bool  # pages or frames, which are not read
-
-
 def depth_of(paths: Sequence[Path], mask: str = "") -> int:
     """Return the bits that the deep images of a set use, inside of the mask; 0 if none is deep.
 
@@ -277,87 +264,13 @@ def depth_of(paths: Sequence[Path], mask: str = "") -> int:
     """
 
     def largest(path: Path) -> int:
-        with contextlib.suppress(Exception), _opened(path) as image:  # decoding names the file
-            if _is_deep(image):
+        with contextlib.suppress(Exception), open_image(path) as image:  # decoding names the file
+            if is_deep(image):
                 return int(picture_of(image, max(CAMERA_BITS), mask).original.max())
         return 0
 
     brightest = max(_in_threads(largest, paths, disable=True), default=0)
     return bits_for(brightest) if brightest else 0
-
-
-def bits_for(largest: int) -> int:
-    """Return the bits of the camera whose images reach the value `largest`."""
-    return next(bits for bits in CAMERA_BITS if largest < 2**bits)
-
-
-def read_image(path: Path, bits: int, mask: str = "") -> Picture:
-    """Decode a file, turned upright as its EXIF data say, and cut the mask's box out.
-
-    Transparency is left out. Deep images are scaled so that `bits` bits fill the range from 0 to
-    255; a value above the range raises BitsFound. A file whose values Pillow would change raises
-    ValueError; a damaged file may raise many kinds of errors.
-    """
-    with _opened(path) as image:
-        return picture_of(image, bits, mask)
-
-
-def picture_of(image: Image.Image, bits: int, mask: str = "") -> Picture:
-    """Do what `read_image` does with an image that Pillow opened."""
-    has_more = getattr(image, "is_animated", False)
-    image.load()
-    try:
-        ImageOps.exif_transpose(image, in_place=True)
-    except MemoryError:
-        raise  # otherwise a turned image would be kept as stored
-    except Exception:  # damaged EXIF data leave the pixels whole
-        pass
-    if _is_deep(image):
-        values, full = cut(np.asarray(image).astype(np.uint16), mask), 2**bits - 1
-        if values.max() > full:
-            raise BitsFound(bits_for(values.max()), bits)
-        pixels = (values * (255.0 / max(1, full))).round().astype(np.uint8)
-        return Picture(pixels, values, has_more)
-    pixels = cut(np.asarray(image if image.mode == "L" else image.convert("RGB")), mask)
-    if pixels.ndim == 3:
-        red, green, blue = pixels[..., 0], pixels[..., 1], pixels[..., 2]
-        pixels = red if (red == green).all() and (red == blue).all() else pixels
-    return Picture(pixels, pixels, has_more)
-
-
-@contextlib.contextmanager
-def _opened(path: Path) -> Iterator[Image.Image]:
-    """Open an image file; raise ValueError if Pillow would change its values.
-
-    Pillow gets the open file: given the path, it maps the file into memory, and reads the rows of a
-    turned TIFF with the wrong length.
-    """
-    if not path.is_file() and path.exists():  # reading a pipe or a device may never end
-        raise ValueError("not a file")
-    with path.open("rb") as file, Image.open(file, formats=FORMATS) as image:
-        refuse_what_pillow_changes(image)
-        yield image
-
-
-def refuse_what_pillow_changes(image: Image.Image) -> None:
-    """Raise ValueError if Pillow would read other values than an opened file holds."""
-    tags = getattr(image, "tag_v2", {})
-    if image.mode in ("I", "F"):
-        raise ValueError(f"numbers of 32 bits, or with a sign: {WAY_OUT}")
-    if _is_deep(image):
-        if tags.get(PHOTOMETRIC) == WHITE_IS_ZERO:  # it would be a negative
-            raise ValueError("16-bit gray where 0 is white: store it with 0 as black")
-    else:
-        # Pillow keeps the upper 8 bits of each channel alone
-        depths = tags.get(BITS_PER_SAMPLE, ())
-        tiles = getattr(image, "tile", ())
-        deep_png = image.format == "PNG" and any(";16" in str(tile[3]) for tile in tiles)
-        if max(depths, default=8) > 8 or deep_png:
-            raise ValueError(f"several channels of more than 8 bits: {WAY_OUT}")
-
-
-def _is_deep(image: Image.Image) -> bool:
-    return image.mode.startswith("I;16")
 
 
 def decode(
@@ -379,28 +292,6 @@ def decode(
         "mean": float(pixels.mean()),
         "several_frames": has_more,
     }
-
-
-def resize(pixels: np.ndarray, size_px: int, fit: Fit) -> np.ndarray:
-    """Resize (H, W) or (H, W, 3) uint8 to a square: bilinear, antialiased.
-
-    "pad" keeps the aspect ratio and fills the border with the mean of the image's outermost pixels:
-    that makes no strong edge, as black would, and no streaks, as repeated pixels would.
-    """
-    height, width = pixels.shape[:2]
-    scale = size_px / max(height, width)
-    size = (size_px, size_px)
-    if fit == "pad":
-        size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    resized = np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BILINEAR))
-    if size == (size_px, size_px):
-        return resized
-    sides = (pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1])
-    square = np.empty((size_px, size_px, *pixels.shape[2:]), np.uint8)
-    square[:] = np.concatenate(sides).mean(axis=0).round()
-    left, top = (size_px - size[0]) // 2, (size_px - size[1]) // 2
-    square[top : top + size[1], left : left + size[0]] = resized
-    return square
 
 
 def inside(mask: str, size_px: int, fit: Fit) -> np.ndarray:

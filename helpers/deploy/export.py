@@ -3,21 +3,20 @@
 The exported network takes the RGB pixels of images that have been resized, and gives score,
 probability of bad and verdict: normalisation, symmetries, softmax, the mean over the trainings,
 temperature and thresholds are inside. example.py beside it needs only onnxruntime, Pillow and
-NumPy; it reads images with a copy of this package's code, so that both read the same pixels.
+NumPy; it reads images with decoding.py, a copy of this package's, so that both see the same pixels.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import importlib.util
-import inspect
 import io
 import math
 import shutil
 import subprocess
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -26,7 +25,7 @@ from torch import Tensor, nn
 
 from helpers.core import files
 from helpers.core.errors import UserError
-from helpers.datasets import cache, mask
+from helpers.datasets import decoding
 from helpers.decisions.calibration import NEAREST_TO_CERTAIN
 from helpers.deploy.description import NAME, VERDICTS
 from helpers.deploy.predictor import Opened, TrainedModel
@@ -36,80 +35,6 @@ from helpers.training.batches import normalise, symmetry
 FILE = "model.onnx"
 NEEDED = ("onnx", "onnxscript", "onnxruntime")  # the last one runs the example
 TOLERANCE = 1e-4  # of scores, between an exported model and this package
-CONSTANTS = [
-    *("FORMATS", "BITS_PER_SAMPLE", "PHOTOMETRIC", "WHITE_IS_ZERO", "WAY_OUT"),
-    *("CAMERA_BITS", "MASK"),
-]
-FUNCTIONS: tuple[Callable, ...] = (
-    cache.BitsFound,
-    cache.Picture,
-    cache.bits_for,
-    cache.read_image,
-    cache.picture_of,
-    cache._opened,
-    cache.refuse_what_pillow_changes,
-    cache._is_deep,
-    cache.resize,
-    mask.marked_by,
-    mask.window,
-    mask.cut,
-)
-_PROGRAM = '''\
-"""Score images: python example.py part.png ...
-
-It needs onnxruntime, pillow and numpy, and returns 1 if an image cannot be read. OpenVINO reads
-model.onnx too: openvino.Core().compile_model("model.onnx", "CPU"), with the hint
-INFERENCE_PRECISION_HINT "f32", because bf16 would change the scores.
-"""
-
-from __future__ import annotations
-
-import base64
-import contextlib
-import csv
-import functools
-import io
-import json
-import sys
-from pathlib import Path
-from typing import NamedTuple
-
-import numpy as np
-import onnxruntime
-from PIL import Image, ImageOps
-
-folder = Path(__file__).parent
-facts = json.loads((folder / "model.json").read_text(encoding="utf-8"))
-network = onnxruntime.InferenceSession(folder / facts["file"], providers=["CPUExecutionProvider"])
-
-
-def main():
-    table, unread = csv.writer(sys.stdout), 0
-    table.writerow(["file", "score", "probability", "verdict"])
-    for file in sys.argv[1:]:
-        try:
-            picture = read_image(Path(file), facts["full_scale_bits"] or 8, facts["mask"])
-        except Exception as error:  # a damaged file raises one of many kinds
-            table.writerow([file, "", "", f"cannot be read: {error}"])
-            unread += 1
-            continue
-        image = resize(picture.pixels, facts["image_size_px"], facts["fit"])
-        colour = image if image.ndim == 3 else np.repeat(image[..., None], 3, axis=2)
-        outputs = network.run(None, {"pixels": np.ascontiguousarray(colour[None])})
-        score, probability, verdict = (value[0].item() for value in outputs)
-        known = "" if np.isnan(probability) else f"{probability:.9g}"
-        table.writerow([file, f"{score:.9g}", known, facts["verdicts"][verdict]])
-    return int(unread > 0)
-
-
-# how the images of the training were read
-
-DECODING
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())
-'''
 
 
 class ExportError(UserError):
@@ -186,7 +111,9 @@ def export_model(opened: Opened, out: Path) -> None:
         except Exception as error:  # torch and onnxscript raise many kinds
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise ExportError(f"{description.title} cannot be exported: {reason}") from error
-        (partial / "example.py").write_text(example(), encoding="utf-8")
+        for program in (Path(__file__).with_name("example.py"), Path(decoding.__file__)):
+            text = program.read_text(encoding="utf-8").replace(decoding.__name__, "decoding")
+            (partial / program.name).write_text(text, encoding="utf-8")
         files.save_json(partial / NAME, facts)
 
 
@@ -204,13 +131,6 @@ def _write(network: ExportedNetwork, shape: Sequence[int], path: Path) -> None:
             external_data=False,
             verbose=False,
         )
-
-
-def example() -> str:
-    """Return the program that scores image files with an exported model."""
-    constants = [f"{name} = {getattr(cache, name, mask.MASK)!r}" for name in CONSTANTS]
-    sources = ["\n".join(constants), *[inspect.getsource(function) for function in FUNCTIONS]]
-    return _PROGRAM.replace("DECODING", "\n\n\n".join(sources).strip())
 
 
 def check_exported(folder: Path, images: Sequence[str], opened: Opened) -> tuple[int, float]:

@@ -20,17 +20,14 @@ from torch import Tensor
 
 from helpers.core import devices, files
 from helpers.datasets import DataError
-from helpers.datasets.cache import (
+from helpers.datasets.cache import inside, unreadable_reason
+from helpers.datasets.decoding import (
     BitsFound,
-    Picture,
-    inside,
     picture_of,
     read_image,
     refuse_what_pillow_changes,
     resize,
-    unreadable_reason,
 )
-from helpers.datasets.mask import cut
 from helpers.deploy.description import NAME, Description, read_description
 from helpers.explain.anomaly_maps import anomaly_map
 from helpers.explain.gradcam import grad_cam
@@ -71,28 +68,20 @@ class TrainedModel:
     """
 
     def __init__(self, opened: Opened, device: torch.device | None = None, images: int = 0) -> None:
-        """Put the networks on the device, and compile them if many are to come (`images`).
-
-        All see the same images, and the score of an image is the mean over networks and views.
-        """
-        self.facts, self.description, self.remark = opened.facts, opened.description, opened.remark
+        """Put the networks on the device, and compile them if many `images` are to come."""
+        _, _, self.facts, self.description, self.remark = opened
         self.network = opened.models[0]  # the first of those that are averaged
-        self.views, device = self.facts.views, device or devices.default_device()
-        precision = self.facts.precision
+        device, precision = device or devices.default_device(), self.facts.precision
         self.scorers = [Scorer(model, device, precision, images) for model in opened.models]
         self.at_once = at_once(self.network.spec.image_size_px)
 
     def predict(self, images: OneImage | Iterable[OneImage]) -> pd.DataFrame:
-        """Score one or many images.
+        """Return a row for each of one or many images.
 
         They are paths, Pillow images, or arrays uint8 (H, W), (H, W, 1) or (H, W, 3), of any size;
-        an array (N, H, W, C) is N images.
-
-        Returns:
-            A row per image: `file` (empty if it is not a path), `score` (mean over the networks and
-            views), `probability` (the score with the temperature; NaN if the model has none),
-            `verdict` ("pass", "look again", "reject", or "" without thresholds), and `reason`, why
-            an image cannot be read ("" if it can); then score and probability are NaN.
+        an array (N, H, W, C) is N images. A row has `file` ("" if it is not a path), `score` (mean
+        over networks and views), `probability` (calibrated; NaN if unknown), `verdict` ("pass",
+        "look again", "reject", or "" if unknown), and `reason`, why an image cannot be read.
         """
         is_one = isinstance(images, str | Path | Image.Image)
         is_one = is_one or (isinstance(images, np.ndarray) and images.ndim < 4)
@@ -103,8 +92,7 @@ class TrainedModel:
     def judged(self, names: Sequence[str], answers: Iterable[Answer]) -> pd.DataFrame:
         """Return the table of `predict` for the answers for some images."""
         table = pd.DataFrame(answers, columns=Answer._fields).assign(file=names)
-        table = table.astype({"score": np.float64})
-        table["probability"], table["verdict"] = np.nan, ""
+        table = table.astype({"score": np.float64}).assign(probability=np.nan, verdict="")
         if self.description:
             table["probability"] = self.description.probabilities(table.score)
             table["verdict"] = self.description.verdicts(table.score)
@@ -132,7 +120,7 @@ class TrainedModel:
             score = np.nan if pixels is None else float(next(scores))
             if pixels is not None and not np.isfinite(score):
                 name = image if isinstance(image, str | Path) else "in memory"
-                is_float32 = all(scorer.precision == "no" for scorer in self.scorers)
+                is_float32 = self.scorers[0].precision == "no"
                 advice = "" if is_float32 else "; try `helpers.predict --precision no` (float32)"
                 raise ScoresError(f"the score of image {name} is not finite{advice}")
             yield Answer(score, reason, has_more)
@@ -151,44 +139,38 @@ class TrainedModel:
     def each(self, pixels: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Return the defect scores (B,) of each network alone."""
         images = self.prepared(pixels)
-        raw = [scorer.score_batch(images, self.views) for scorer in self.scorers]
+        raw = [scorer.score_batch(images, self.facts.views) for scorer in self.scorers]
         return [probability_of_bad(scores.cpu().numpy()) for scores in raw]
 
-    def bad_map(self, pixels: np.ndarray, signed: bool = False) -> Tensor:
-        """Return the map (S, S) of the first network for "bad".
+    def bad_map(self, pixels: np.ndarray) -> Tensor:
+        """Return the map (S, S) of the first network for "bad"; 0 outside of the model's mask.
 
         It is Grad-CAM's, except for PatchCore: how far each pixel is above the usual score of a
-        good part, in units of that score, and 0 if it is below. Outside of the model's mask it is
-        0. Values of a `signed` map are negative where a place supports good.
+        good part, in units of that score.
         """
         spec, images = self.network.spec, self.prepared([pixels])
         if isinstance(self.network, PatchCoreNetwork):
-            heat = anomaly_map(self.network, images)[0] - 1
-            heat = heat if signed else heat.clamp(min=0)
+            heat = (anomaly_map(self.network, images)[0] - 1).clamp(min=0)
         else:
-            of_layer = spec.feature_layer, spec.feature_maps, signed
-            heat = grad_cam(self.network, images, 1, *of_layer)[0].cpu()
-        shape = self.facts.mask, spec.image_size_px, self.facts.fit
-        return heat * torch.from_numpy(inside(*shape))
+            layer = spec.feature_layer, spec.feature_maps
+            heat = grad_cam(self.network, images, 1, *layer)[0].cpu()
+        return heat * torch.from_numpy(inside(self.facts.mask, spec.image_size_px, self.facts.fit))
 
     def read(self, image: OneImage) -> tuple[np.ndarray | None, str, bool]:
-        """Return an image as the networks see it, (S, S, 1 or 3) uint8, or None and the reason.
-
-        The third value is True if a file has pages or frames behind the first.
-        """
+        """Return an image as the networks see it, (S, S, 1 or 3) uint8, or None; then `reason` and
+        `has_more` of its `Answer`."""
         bits, mask = self.facts.full_scale_bits or 8, self.facts.mask
         path = Path(image) if isinstance(image, str | Path) else Path()
+        picture = _picture_of_array(image) if isinstance(image, np.ndarray) else image
         try:
-            if isinstance(image, np.ndarray):
-                picture = _array_picture(image, mask)
-            elif isinstance(image, Image.Image):
-                refuse_what_pillow_changes(image)
-                picture = picture_of(image.copy(), bits, mask)
+            if isinstance(picture, Image.Image):
+                refuse_what_pillow_changes(picture)
+                found = picture_of(picture.copy(), bits, mask)
             else:
-                picture = read_image(path, bits, mask)
-            pixels = resize(picture.pixels, self.network.spec.image_size_px, self.facts.fit)
-            return pixels.reshape(*pixels.shape[:2], -1), "", picture.has_more
-        except (DataError, MemoryError):
+                found = read_image(path, bits, mask)
+            pixels = resize(found.pixels, self.network.spec.image_size_px, self.facts.fit)
+            return pixels.reshape(*pixels.shape[:2], -1), "", found.has_more
+        except MemoryError:
             raise
         except BitsFound as error:
             way = f"save it with {bits}, or see `helpers.predict --bits` (no verdicts)"
@@ -197,15 +179,14 @@ class TrainedModel:
             return None, unreadable_reason(path, error), False
 
 
-def _array_picture(array: np.ndarray, mask: str) -> Picture:
-    pixels = array[..., 0] if array.ndim == 3 and array.shape[2] == 1 else array
-    is_image = pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] == 3)
-    if array.dtype != np.uint8 or not is_image or not array.size:
+def _picture_of_array(array: np.ndarray) -> Image.Image:
+    is_image = array.ndim >= 2 and array.shape[2:] in ((), (1,), (3,)) and array.size
+    if array.dtype != np.uint8 or not is_image:
         raise DataError(
             f"an array {array.dtype} {array.shape} is not an image: give uint8 (H, W), (H, W, 1) "
             "or (H, W, 3); images of more than 8 bits are read from files"
         )
-    return Picture(np.ascontiguousarray(cut(pixels, mask)), array, False)
+    return Image.fromarray(array[..., 0] if array.shape[2:] == (1,) else array)
 
 
 def open_model(checkpoints: Sequence[Path]) -> Opened:
@@ -214,16 +195,15 @@ def open_model(checkpoints: Sequence[Path]) -> Opened:
     models = [backbones.load_model(path) for path in checkpoints]
     # memories of PatchCore differ in size, as folds do
     kinds = [replace(m.spec, options=m.spec.options | {"size": None}) for m in models]
-    for path, kind in zip(checkpoints, kinds, strict=True):
-        if kind != kinds[0]:
-            raise files.ArtifactError(
-                f"{path} and {checkpoints[0].name} are not trainings of one model"
-            )
+    if others := [str(p) for p, kind in zip(checkpoints, kinds, strict=True) if kind != kinds[0]]:
+        raise files.ArtifactError(
+            f"{others[0]} and {checkpoints[0].name} are not trainings of one model"
+        )
     description, remark = read_description(folder), ""
     if description is None:
         remark = f"no verdicts: {folder} has no {NAME}, which notebook 07 writes"
     elif description.checkpoints != {path.name: files.file_digest(path) for path in checkpoints}:
         remark = f"no verdicts: {folder / NAME} is for the average of several trainings, or for "
         remark += "others; if these are new, run notebook 07 again"
-    description = None if remark else description
+        description = None
     return Opened(models, [*checkpoints], models[0].facts, description, remark)

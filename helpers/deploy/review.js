@@ -7,8 +7,7 @@ const STORED = `good-bad review ${data.digest}`; // of this content alone
 const WORDS = { g: "good", 1: "good", b: "bad", 2: "bad", u: "unsure", 3: "unsure" };
 const COLUMNS = ["path", "group", "drawn", "label", "score", "verdict", "passed"];
 const LEGEND = "In colour: what supports bad; inside the line it is above half of its peak.";
-const FAINT = "Nothing supports bad. In colour: the quarter of the image that supports good least.";
-const EMPTY = "The map is empty.";
+const EMPTY = "The map is empty: nothing supports bad.";
 const choices = [...document.querySelectorAll(".choice")];
 const marks = parts.map(() => document.createElement("span"));
 
@@ -77,7 +76,7 @@ function show() {
   at("map").src = part.map;
   at("map").hidden = !(state.map && part.map);
   at("toggle").setAttribute("aria-pressed", state.map);
-  at("legend").textContent = !state.map ? "" : !part.map ? EMPTY : part.faint ? FAINT : LEGEND;
+  at("legend").textContent = !state.map ? "" : part.map ? LEGEND : EMPTY;
   choices.forEach((choice) => {
     choice.setAttribute("aria-pressed", state.judgements[state.place] === choice.value);
   });

@@ -26,7 +26,7 @@ from tqdm.auto import tqdm
 
 from helpers.core import files, seeding
 from helpers.core.style import LABEL_NAMES
-from helpers.datasets.cache import read_image
+from helpers.datasets.decoding import read_image
 from helpers.datasets.named import LABEL_WORDS
 from helpers.deploy.description import VERDICTS
 from helpers.deploy.predictor import TrainedModel
@@ -89,11 +89,7 @@ def page(model: TrainedModel, parts: pd.DataFrame, **about: str) -> str:
 
 
 def pictures(model: TrainedModel, file: str) -> dict[str, str]:
-    """Return data URIs of a part's `image` and `map`; `faint` and `reduced` ("" if it is not).
-
-    Most parts to look at again are closer to good. If no pixel of the map supports bad, the map is
-    `faint`: it shows the quarter of the pixels that supports good least.
-    """
+    """Return data URIs of a part's `image` and `map`, and if it is `reduced`; "" if not."""
     facts = model.facts
     image = Image.fromarray(read_image(Path(file), facts.full_scale_bits or 8, facts.mask).pixels)
     width, height = image.size
@@ -101,17 +97,10 @@ def pictures(model: TrainedModel, file: str) -> dict[str, str]:
     square, *_ = model.read(file)
     assert square is not None  # what has a score can be read
     heat = model.bad_map(square)
-    faint = "" if heat.max() > 0 else "faint"
-    if faint:
-        leaning = model.bad_map(square, signed=True)
-        if (inside := leaning != 0).any():  # else outside of the model's mask
-            limit = leaning[inside].quantile(0.75)
-            heat = (leaning - limit).clamp(min=0) * inside
     overlay = overlay_of(heat, image.size if facts.fit == "pad" else (1, 1))
     reduced = "" if image.size == (width, height) else f"reduced from {width} x {height} pixels"
     drawn = _uri(overlay, "png") if heat.max() > 0 else ""
-    shown = {"image": _uri(image, "jpeg", quality=92), "map": drawn}
-    return shown | {"reduced": reduced, "faint": faint}
+    return {"image": _uri(image, "jpeg", quality=92), "map": drawn, "reduced": reduced}
 
 
 def overlay_of(heat: Tensor, sides: tuple[int, int]) -> Image.Image:

@@ -20,14 +20,13 @@ def grad_cam(
     target_class: int,
     layer: str,
     as_maps: Callable[[Tensor], Tensor] = lambda output: output,
-    signed: bool = False,
 ) -> Tensor:
     """Return maps L = ReLU(sum_k alpha_k A^k) of `images` (B, C, H, W): (B, H, W).
 
     A^k are the feature maps that `layer` (a dotted name) gives, alpha_k is the mean over the
     positions of dy/dA^k, and y is the raw score of the class before the softmax. Maps are upsampled
     bilinearly to the image and are not normalised. `as_maps` arranges the layer's output as
-    (B, K, u, v), as `ModelSpec.feature_maps` does. With `signed` there is no ReLU.
+    (B, K, u, v), as `ModelSpec.feature_maps` does.
     Weights, gradients, training flags and hooks of the model are left unchanged. A layer that does
     not run exactly once, or does not give feature maps, is a ValueError.
 
@@ -61,8 +60,7 @@ def grad_cam(
             # In evaluation mode images do not mix: each row of the gradient is of its image alone.
             (gradient,) = torch.autograd.grad(y, a, signal)
             alpha = as_maps(gradient).mean(dim=(2, 3), keepdim=True)  # (B, K, 1, 1), equation 2
-            coarse = (alpha * as_maps(a.detach())).sum(dim=1)  # (B, u, v), equation 3
-            coarse = coarse if signed else coarse.relu()
+            coarse = (alpha * as_maps(a.detach())).sum(dim=1).relu()  # (B, u, v), equation 3
             maps.append(coarse if coarse.dtype == torch.float64 else coarse.float())
         fine = functional.interpolate(
             torch.cat(maps)[:, None], images.shape[2:], mode="bilinear", align_corners=False

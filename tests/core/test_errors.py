@@ -7,7 +7,7 @@ import helpers
 from helpers.core.errors import UserError
 
 OF_THE_CODE = {  # caught inside, or no error of the user
-    "helpers.datasets.cache.BitsFound",
+    "helpers.datasets.decoding.BitsFound",
     "helpers.core.errors.OutOfTime",
 }
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, UnidentifiedImageError
 
-from helpers.datasets import cache
+from helpers.datasets import cache, decoding
 from tests.datasets.test_cache import noise, save
 
 BILINEAR = Image.Resampling.BILINEAR
@@ -33,18 +33,18 @@ def test_deep_images_are_scaled_so_that_their_bits_fill_the_range(tmp_path, suff
     deep[0, 0], deep[0, 1] = 2**bits - 1, 0
     path = save(tmp_path / f"deep.{suffix}", deep)
     expected = deep.astype(np.float64) * 255 / (2**bits - 1)
-    found = cache.read_image(path, bits).pixels
+    found = decoding.read_image(path, bits).pixels
     assert np.abs(found - expected).max() <= 0.5001 and found.max() == 255
-    with pytest.raises(cache.BitsFound, match=f"{bits} bits"):
-        cache.read_image(path, bits=2)
+    with pytest.raises(decoding.BitsFound, match=f"{bits} bits"):
+        decoding.read_image(path, bits=2)
 
 
 def test_an_image_is_gray_by_its_pixels_and_not_by_its_header(tmp_path):
     gray, colour = noise(0, 40, 30), noise(0, 40, 30, 3)
     as_colour = save(tmp_path / "same.png", np.repeat(gray[..., None], 3, axis=2))
     plain = save(tmp_path / "gray.bmp", gray)
-    np.testing.assert_array_equal(cache.read_image(as_colour, 0).pixels, gray)
-    found = cache.read_image(save(tmp_path / "c.png", colour), 0).pixels
+    np.testing.assert_array_equal(decoding.read_image(as_colour, 0).pixels, gray)
+    found = decoding.read_image(save(tmp_path / "c.png", colour), 0).pixels
     np.testing.assert_array_equal(found, colour)
     digests = {cache.decode(path, 16, 0)[1]["digest"] for path in (as_colour, plain)}
     assert len(digests) == 1
@@ -87,7 +87,7 @@ def tag(number: int, value: int) -> bytes:
 
 def test_8_bits_where_0_is_white_are_turned_round(tmp_path):
     path = retag(save(tmp_path / "a.tif", noise(0, 4, 4)), tag(262, 1), tag(262, 0))
-    np.testing.assert_array_equal(cache.read_image(path, 0).pixels, 255 - noise(0, 4, 4))
+    np.testing.assert_array_equal(decoding.read_image(path, 0).pixels, 255 - noise(0, 4, 4))
 
 
 def test_values_that_pillow_would_change_and_other_files_are_refused_with_the_reason(tmp_path):
@@ -108,7 +108,7 @@ def test_values_that_pillow_would_change_and_other_files_are_refused_with_the_re
     refused[path] = "not an image"
     for path, reason in refused.items():
         with pytest.raises((ValueError, UnidentifiedImageError)) as caught:
-            cache.read_image(path, 16)
+            decoding.read_image(path, 16)
         assert reason in cache.unreadable_reason(path, caught.value), path
         assert cache.depth_of([path]) == 0
 
@@ -138,18 +138,18 @@ def test_an_image_is_turned_upright_as_its_exif_data_say(tmp_path, kind, orienta
     exif[0x0112] = orientation
     path = tmp_path / f"a.{kind}"
     stored.save(path, exif=exif, lossless=True)
-    np.testing.assert_array_equal(cache.read_image(path, 16).original, upright)
+    np.testing.assert_array_equal(decoding.read_image(path, 16).original, upright)
 
 
 def test_a_lack_of_memory_while_an_image_is_turned_is_not_taken_for_damage(tmp_path, monkeypatch):
-    monkeypatch.setattr(cache.ImageOps, "exif_transpose", Mock(side_effect=MemoryError))
+    monkeypatch.setattr(decoding.ImageOps, "exif_transpose", Mock(side_effect=MemoryError))
     with pytest.raises(MemoryError):
-        cache.read_image(save(tmp_path / "a.png", noise(0, 6, 4)), 0)
+        decoding.read_image(save(tmp_path / "a.png", noise(0, 6, 4)), 0)
 
 
 def test_transparency_is_left_out(tmp_path):
     pixels = np.array([[[60, 60, 60, 255], [20, 20, 20, 0]]], np.uint8)
-    found = cache.read_image(save(tmp_path / "a.png", pixels), 0).pixels
+    found = decoding.read_image(save(tmp_path / "a.png", pixels), 0).pixels
     assert found.tolist() == [[60, 20]]
 
 
@@ -158,9 +158,9 @@ def test_the_first_of_several_frames_is_read_and_the_file_is_marked(tmp_path, ki
     frames = [Image.fromarray(np.full((4, 4), value, np.uint8)) for value in (10, 200)]
     with (tmp_path / "two.png").open("w+b") as file:  # the suffix does not decide
         frames[0].save(file, kind, save_all=True, append_images=frames[1:])
-    found = cache.read_image(tmp_path / "two.png", 0)
+    found = decoding.read_image(tmp_path / "two.png", 0)
     assert found.has_more and (found.pixels == 10).all()
-    assert not cache.read_image(save(tmp_path / "one.png", noise(0, 4, 4)), 0).has_more
+    assert not decoding.read_image(save(tmp_path / "one.png", noise(0, 4, 4)), 0).has_more
 
 
 def test_a_pipe_or_a_device_is_refused_at_once(tmp_path):
@@ -171,7 +171,7 @@ def test_a_pipe_or_a_device_is_refused_at_once(tmp_path):
     assert cache.depth_of(paths) == 0
     for path in paths:
         with pytest.raises(ValueError, match=r"^not a file$"):
-            cache.read_image(path, 16)
+            decoding.read_image(path, 16)
 
 
 # --- squares ---------------------------------------------------------------------------------
@@ -181,7 +181,7 @@ def test_a_pipe_or_a_device_is_refused_at_once(tmp_path):
 def test_padding_keeps_the_shape_and_adds_a_border_in_the_mean_colour_of_the_edge(shape):
     pixels = np.full(shape, 50, np.uint8)
     pixels[0] = 170
-    found = cache.resize(pixels, 20, "pad")
+    found = decoding.resize(pixels, 20, "pad")
     if shape[0] > shape[1]:  # look at the tall one as at the wide one
         pixels, found = np.swapaxes(pixels, 0, 1), np.swapaxes(found, 0, 1)
     expected = Image.fromarray(np.ascontiguousarray(pixels)).resize((20, 10), BILINEAR)

@@ -9,7 +9,8 @@ from PIL import Image
 from helpers import runs
 from helpers.datasets import DataError, cache
 from helpers.datasets.cache import open_cache
-from helpers.datasets.mask import cut, marked_by, mask_of
+from helpers.datasets.decoding import cut, marked_by
+from helpers.datasets.mask import mask_of
 from helpers.deploy import predictor
 from helpers.explain.anomaly_maps import AnomalyMaps
 from helpers.explain.subject import make_subject

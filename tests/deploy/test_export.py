@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 
 from helpers.core import files
-from helpers.datasets import mask
+from helpers.datasets import decoding
 from helpers.decisions.calibration import apply_temperature
 from helpers.deploy import export, predictor
 from helpers.deploy.description import NAME, sealed
@@ -32,8 +32,8 @@ pytestmark = pytest.mark.skipif(
 )
 # as a user's process: `helpers` cannot be imported
 ALONE = (
-    "import runpy, sys; sys.modules['helpers'] = None; "
-    "runpy.run_path(sys.argv[0], run_name='__main__')"
+    "import runpy, sys; sys.modules['helpers'] = None; sys.path.insert(0, sys.argv.pop(1)); "
+    "runpy.run_module('example', run_name='__main__', alter_sys=False)"
 )
 
 
@@ -72,7 +72,7 @@ def test_probabilities_of_sure_scores_are_not_rounded_and_what_is_no_number_is_r
 
 buffer = io.BytesIO()
 Image.fromarray(np.tri(20, dtype=bool)).save(buffer, "PNG")
-MASK_OF_3 = mask.MASK + base64.b64encode(buffer.getvalue()).decode()
+MASK_OF_3 = decoding.MASK + base64.b64encode(buffer.getvalue()).decode()
 CASES = [
     ("derived", 1, 1.7, {"full_scale_bits": 10}),
     ("cnn", 3, None, {"fit": "pad", "views": 1}),
@@ -105,8 +105,7 @@ def test_the_example_reads_and_scores_images_alone_as_the_package_does(
     (tmp_path / "images").mkdir()
     images = write_images(tmp_path / "images")
     export.export_model(opened, tmp_path / "line")
-    command = [sys.executable, "-c", ALONE.replace("sys.argv[0]", "sys.argv.pop(1)")]
-    command += [str(tmp_path / "line" / "example.py"), *images, "gone.png"]
+    command = [sys.executable, "-c", ALONE, str(tmp_path / "line"), *images, "gone.png"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert done.returncode == 1, done.stderr  # some cannot be read
     assert "nan" not in done.stdout  # also if there are no probabilities

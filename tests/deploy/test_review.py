@@ -64,31 +64,6 @@ def test_an_overlay_fits_the_image_and_has_a_line_at_half_of_its_peak(sides):
     np.testing.assert_allclose(pixels[~line][:, 3], 0.6 * 255 * inside[~line], atol=12)
 
 
-def test_a_map_on_which_nothing_supports_bad_shows_the_quarter_that_supports_good_least(
-    tmp_path, monkeypatch
-):
-    model = predictor.TrainedModel(save_described(tmp_path / "net", small_models()))
-    Image.fromarray(np.zeros((32, 32), np.uint8)).save(tmp_path / "a.png")
-    support, overlays = torch.arange(-1025.0, -1).reshape(32, 32), []
-    support[0] = 0  # outside of a mask
-
-    def bad_map(_pixels, signed=False):
-        return support.clone() if signed else support.clamp(min=0)
-
-    monkeypatch.setattr(model, "bad_map", bad_map)
-    monkeypatch.setattr(
-        review, "overlay_of", lambda heat, _: overlays.append(heat) or Image.new("L", (1, 1))
-    )
-    shown = review.pictures(model, str(tmp_path / "a.png"))
-    assert shown["faint"] and shown["map"]
-    places = (overlays[0] > 0).flatten().nonzero().flatten()
-    assert places.tolist() == [*range(776, 1024)]  # the last quarter of 992
-    support = support.abs()
-    assert not review.pictures(model, str(tmp_path / "a.png"))["faint"]
-    support = support * 0  # nothing supports anything
-    assert review.pictures(model, str(tmp_path / "a.png"))["map"] == ""
-
-
 def test_the_page_allows_its_own_script_alone_and_no_text_gets_out_of_its_data(tmp_path):
     model = predictor.TrainedModel(save_described(tmp_path / "net", small_models()))
     name = '</script><script>alert("1")</script>$x <!-- \u2028 ü'

@@ -1,0 +1,47 @@
+"""Score images: python example.py part.png ...
+
+It needs onnxruntime, pillow and numpy, and returns 1 if an image cannot be read. OpenVINO reads
+model.onnx too: openvino.Core().compile_model("model.onnx", "CPU"), with the hint
+INFERENCE_PRECISION_HINT "f32", because bf16 would change the scores.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from helpers.datasets.decoding import read_image, resize
+
+
+def main(folder: Path, files: list[str]) -> int:
+    """Print a row for each image file, with the model in a folder."""
+    import onnxruntime
+
+    facts = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+    network = onnxruntime.InferenceSession(
+        folder / facts["file"], providers=["CPUExecutionProvider"]
+    )
+    table, unread = csv.writer(sys.stdout), 0
+    table.writerow(["file", "score", "probability", "verdict"])
+    for file in files:
+        try:
+            picture = read_image(Path(file), facts["full_scale_bits"] or 8, facts["mask"])
+        except Exception as error:  # a damaged file raises one of many kinds
+            table.writerow([file, "", "", f"cannot be read: {error}"])
+            unread += 1
+            continue
+        image = resize(picture.pixels, facts["image_size_px"], facts["fit"])
+        colour = image if image.ndim == 3 else np.repeat(image[..., None], 3, axis=2)
+        outputs = network.run(None, {"pixels": np.ascontiguousarray(colour[None])})
+        score, probability, verdict = (value[0].item() for value in outputs)
+        known = "" if np.isnan(probability) else f"{probability:.9g}"
+        table.writerow([file, f"{score:.9g}", known, facts["verdicts"][verdict]])
+    return int(unread > 0)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(Path(__file__).parent, sys.argv[1:]))
