@@ -31,7 +31,7 @@ from helpers.darts.supernet import ARCHITECTURE, Supernet
 from helpers.datasets.cache import ImageCache
 from helpers.models.spec import ModelSpec
 from helpers.training.augment import augmentation
-from helpers.training.batches import Batches, image_batches
+from helpers.training.batches import Batches, ImageBatches
 from helpers.training.inference import evaluate
 from helpers.training.loop import Training, TrainingError
 
@@ -71,7 +71,7 @@ def search(
         draws = seeding.numpy_stream(settings.seed, "permuted labels")
         for_alpha = for_alpha.assign(label=draws.permutation(for_alpha.label))
     w_half, alpha_half = (
-        image_batches(images, half, net, settings.batch_size, augmentation(settings.augment))
+        ImageBatches(images, half, net, settings.batch_size, augmentation(settings.augment))
         for half in (for_w, for_alpha)
     )
     history = alternate(net, w_half, alpha_half, settings)

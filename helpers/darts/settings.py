@@ -11,7 +11,6 @@ from helpers.core.rules import STRICT, Names, Seed, SettingsError, setting
 from helpers.models import Precision, Views
 from helpers.training.settings import (
     AUGMENT,
-    EMA_DECAY,
     EPOCH_IMAGES,
     PRECISION,
     SEED,
@@ -109,7 +108,6 @@ class RetrainSettings:
     label_smoothing: float = setting(0.1, "of the labels, against overconfidence", ge=0, lt=1)
     auxiliary: bool = setting(True, "a second classifier in training, its loss weighted 0.4")
     drop_path: float = setting(0.0, "share of dropped paths at the end; starts from 0", ge=0, lt=1)
-    ema_decay: float = setting(0.0, EMA_DECAY, ge=0, lt=1)
     retrain_augment: Augment = setting("flips", AUGMENT)
     keep: Literal["best", "last"] = setting("best", "epoch whose weights are kept")
     test_views: Views = setting(1, TEST_VIEWS)

@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from helpers.datasets.cache import ImageCache
 from helpers.models.spec import at_once
-from helpers.training.batches import image_batches
+from helpers.training.batches import ImageBatches
 from helpers.training.inference import placed
 from helpers.training.patchcore import PatchCoreNetwork
 
@@ -30,7 +30,7 @@ class AnomalyMaps:
     def maps(self, ids: pd.Series) -> Tensor:
         """Return the `anomaly_map` of some images, (B, H, W); 0 outside of their mask."""
         table = pd.DataFrame({"id": np.asarray(ids), "label": 0})
-        batches = image_batches(self.cache, table, self.model, at_once(self.cache.size_px))
+        batches = ImageBatches(self.cache, table, self.model, at_once(self.cache.size_px))
         maps = torch.cat([anomaly_map(self.model, images) for images in batches.ordered()])
         return maps * torch.from_numpy(self.cache.inside)
 

@@ -17,7 +17,7 @@ from helpers.core import devices
 from helpers.datasets.cache import ImageCache
 from helpers.explain.gradcam import grad_cam
 from helpers.models.spec import Network
-from helpers.training.batches import image_batches
+from helpers.training.batches import ImageBatches
 from helpers.training.inference import placed
 
 
@@ -40,7 +40,7 @@ class Subject:
     def images(self, ids: pd.Series) -> Tensor:
         """Return images as the model wants them, on its device: (B, C, H, W), in the ids' order."""
         table = pd.DataFrame({"id": np.asarray(ids), "label": 0})
-        return torch.cat([*image_batches(self.cache, table, self.model, len(table)).ordered()])
+        return torch.cat([*ImageBatches(self.cache, table, self.model, len(table)).ordered()])
 
     def maps(self, ids: pd.Series, target_class: int) -> Tensor:
         """Return Grad-CAM maps for one class: (B, H, W) on the CPU.

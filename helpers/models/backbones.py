@@ -19,17 +19,9 @@ from helpers.core import files, tensors
 from helpers.core.errors import UserError
 from helpers.core.registry import Registry
 from helpers.core.rules import SettingsError
+from helpers.models import weights as library
 from helpers.models.spec import Facts, ModelSpec, Network, evaluating
-from helpers.models.weights import Weights as Weights
-from helpers.models.weights import (
-    anatomy,
-    canonical,
-    normalisation,
-    size_options,
-    title,
-    trunk,
-)
-from helpers.models.weights import find_weights as find_weights
+from helpers.models.weights import Weights, anatomy
 
 # what `load_model` expects, in the words of its errors
 CHECKPOINT = "checkpoint of this series, such as data/runs/RUN/checkpoints/fbp/seed0.safetensors"
@@ -38,23 +30,19 @@ OWN = "own"  # the kind of a module from a notebook's cell: a checkpoint cannot 
 
 
 class PretrainedClassifier(Network):
-    """A backbone without its ImageNet head, and a linear head for this problem."""
+    """A backbone without its ImageNet head, and a linear head; weights are random at first."""
 
     trunk: Any  # a network of timm's
 
-    def __init__(self, trunk: nn.Module, spec: ModelSpec) -> None:
+    def __init__(self, spec: ModelSpec) -> None:
         super().__init__()
-        self.trunk = trunk
-        self.head = nn.Linear(spec.embedding_size, spec.num_classes)
         self.spec = spec
+        self.trunk = library.trunk(library.canonical(spec.kind), **spec.options)
+        self.head = nn.Linear(spec.embedding_size, spec.num_classes)
 
     def embed(self, images: torch.Tensor) -> torch.Tensor:
         """Return the penultimate embeddings (B, D)."""
         return self.trunk(images)
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Return the raw class scores (B, K)."""
-        return self.head(self.embed(images))
 
 
 class TwoLayerCNN(Network):
@@ -89,10 +77,6 @@ class TwoLayerCNN(Network):
     def embed(self, images: torch.Tensor) -> torch.Tensor:
         """Return the penultimate embeddings (B, D)."""
         return self.hidden(self.features(images))
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Return the raw class scores (B, K)."""
-        return self.head(self.embed(images))
 
 
 class OwnNetwork(Network):
@@ -139,14 +123,9 @@ def own_network(module: nn.Module, image_size_px: int, channels: int = 3) -> Net
 
 def pretrained(weights: Weights, num_classes: int, image_size_px: int) -> PretrainedClassifier:
     """Build a classifier with a pretrained trunk and a random head; see `spec_of`."""
-    model = untrained(spec_of(weights.backbone, num_classes, image_size_px))
+    model = PretrainedClassifier(spec_of(weights.backbone, num_classes, image_size_px))
     model.trunk.load_state_dict(weights.state)
     return model
-
-
-def untrained(spec: ModelSpec) -> PretrainedClassifier:
-    """Build a backbone with random weights and a random head; nothing is downloaded."""
-    return PretrainedClassifier(trunk(canonical(spec.kind), **spec.options), spec)
 
 
 def spec_of(kind: str, num_classes: int, image_size_px: int, in_channels: int = 3) -> ModelSpec:
@@ -155,18 +134,10 @@ def spec_of(kind: str, num_classes: int, image_size_px: int, in_channels: int = 
     if kind == "cnn":
         middle, spread = (0.5,) * in_channels, (0.25,) * in_channels
         return ModelSpec("two-layer CNN", *given, in_channels, middle, spread, 1000, "features.4")
-    embedding_size, layer, layout, prefix = anatomy(kind, image_size_px)
-    return ModelSpec(
-        title(kind),
-        *given,
-        3,
-        *normalisation(kind),
-        embedding_size,
-        f"trunk.{layer}",
-        layout,
-        prefix,
-        size_options(kind, image_size_px),
-    )
+    embedding_size, layer, *layout = anatomy(kind, image_size_px)
+    normal, options = library.normalisation(kind), library.size_options(kind, image_size_px)
+    about: tuple[Any, ...] = (3, *normal, embedding_size, f"trunk.{layer}", *layout, options)
+    return ModelSpec(library.title(kind), *given, *about)
 
 
 # the network of each kind of specification; other kinds are backbones of timm
@@ -174,15 +145,12 @@ NETWORKS = Registry("network", {"cnn": TwoLayerCNN}, keyed=False)
 
 
 def build(spec: ModelSpec) -> Network:
-    """Build the untrained network of a specification."""
-    return NETWORKS[spec.kind](spec) if spec.kind in NETWORKS else untrained(spec)
+    """Build the untrained network of a specification; nothing is downloaded."""
+    return NETWORKS.get(spec.kind, PretrainedClassifier)(spec)
 
 
 def save_model(path: Path, model: Network, **facts: Any) -> None:
-    """Write a model's weights with its specification and its `facts`, atomically.
-
-    `facts` given here win over the model's.
-    """
+    """Write a model's weights with its specification and its facts; `facts` win over its own."""
     about = dataclasses.asdict(dataclasses.replace(model.facts, **facts))
     info = {"spec": dataclasses.asdict(model.spec), **about}
     tensors.save_tensors(path, model.state_dict(), info)

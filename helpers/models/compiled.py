@@ -12,7 +12,6 @@ import importlib.util
 import sys
 import warnings
 from collections.abc import Callable
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -28,9 +27,8 @@ WORTH_IT_FROM = 500  # images; below that the compilation costs more than it sav
 class CompiledNetwork:
     """A function of a network in eval mode, (B, C, H, W) -> (B, D), for images of one shape.
 
-    `function` is the network or a method of it; `precision` is "bf16" or "no" (float32). The first
-    call compiles it with the current weights, for the shape and the number of its images, at most
-    `BATCH_SIZE` at a time: a single image is not padded to eight.
+    The first call compiles it with the current weights, for the shape and the number of its images,
+    at most `BATCH_SIZE` at a time. It computes in bf16 if `precision` says so, else in float32.
     """
 
     def __init__(
@@ -41,7 +39,13 @@ class CompiledNetwork:
         self._batch_size = BATCH_SIZE
 
     def _compile(self, sizes: list[int]) -> Any:
-        openvino = import_openvino()
+        # OpenVINO reports to an analytics service through the package openvino_telemetry, and
+        # writes files into the home folder. If the import fails, it uses a stub that does nothing.
+        sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
+        # scikit-learn-intelex does not load after OpenVINO, whose threading library TBB is older.
+        with contextlib.suppress(ImportError):
+            importlib.import_module("daal4py")
+        openvino = importlib.import_module("openvino")
         # tracing warns that sizes become constants, as intended
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -79,18 +83,6 @@ class CompiledNetwork:
         return torch.from_numpy(np.concatenate(outputs))
 
 
-def import_openvino() -> ModuleType:
-    """Import OpenVINO without telemetry, and so that scikit-learn-intelex still loads."""
-    # OpenVINO reports to an analytics service through the package openvino_telemetry, and writes
-    # files into the home folder. If the import fails, it uses a stub that does nothing.
-    sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
-    # Both bring the threading library TBB, and the one loaded first is used. scikit-learn-intelex
-    # does not load with OpenVINO's, which is older, nor after it.
-    with contextlib.suppress(ImportError):
-        importlib.import_module("daal4py")
-    return importlib.import_module("openvino")
-
-
 class _Traced(nn.Module):
     def __init__(self, network: nn.Module, function: Callable[[Tensor], Tensor]) -> None:
         super().__init__()
@@ -102,12 +94,11 @@ class _Traced(nn.Module):
         return self.function(images)
 
 
-def is_worth_it(network: nn.Module, device: torch.device, images: int, precision: str) -> bool:
+def is_worth_it(network: nn.Module, device: torch.device, images: int) -> bool:
     """Return True if compiling a network for so many images on this device saves time."""
     return (
         device.type == "cpu"
         and images >= WORTH_IT_FROM
         and any(isinstance(module, nn.Conv2d) for module in network.modules())
-        and precision in ("bf16", "no")
         and importlib.util.find_spec("openvino") is not None
     )

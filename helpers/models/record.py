@@ -54,12 +54,7 @@ KINDS = {  # of the bases; others are "from scratch"
 
 @dataclass(frozen=True, order=True)
 class Model:
-    """A row of the results table; equal records are the same model.
-
-    Example:
-        >>> Model("random_cell", number=3).title
-        'Random cell 3'
-    """
+    """A row of the results table; equal records are the same model."""
 
     base: str  # a key of BASES, or the name of a user's own predictions file
     backbone: str = ""  # pretrained network; "" is none, or the run's first one

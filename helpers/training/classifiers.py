@@ -11,7 +11,6 @@ from __future__ import annotations
 import functools
 import time
 import warnings
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -50,9 +49,8 @@ class FittedClassifier:
     def defect_score(self, embeddings: np.ndarray) -> np.ndarray:
         """Return the probability of bad (N,) of embeddings (N, D).
 
-        LDA's logits on fine-tuned features exceed 100: their probabilities would all be 1, and the
-        order of the images would be lost. `temperature` brings those of the training images down to
-        `LARGEST_LOGIT`.
+        LDA's logits on fine-tuned features exceed 100: without the temperature their probabilities
+        would all be 1, and the order of the images would be lost.
         """
         if self.temperature:
             logits = self.model.decision_function(embeddings).astype(np.float64)
@@ -108,20 +106,14 @@ def score_classifier(
 ) -> ScoredClassifier:
     """Fit a classifier on the rows `train` of a table, and score the others.
 
-    `table` has `id`, `label`, `split`, and `group` if the folds inside should keep groups together;
-    `options` are folds, cv_images and name of `fit_classifier`.
+    The folds inside keep groups together if the table has a column `group`; `options` are folds,
+    cv_images and name of `fit_classifier`.
     """
     started = time.monotonic()
     train = table[table.split == "train"]
-    fitted = fit_classifier(
-        estimator,
-        grid,
-        features.of(train.id),
-        train.label.to_numpy(dtype=np.int64),
-        seed,
-        groups=train.group.to_numpy() if "group" in table else None,
-        **options,
-    )
+    labels = train.label.to_numpy(dtype=np.int64)
+    options["groups"] = train.group.to_numpy() if "group" in table else None
+    fitted = fit_classifier(estimator, grid, features.of(train.id), labels, seed, **options)
     scored = table.loc[table.split.isin(["val", "test"]), ["id", "split"]].reset_index(drop=True)
     scores = scored.assign(defect_score=fitted.defect_score(features.of(scored.id)))
     return ScoredClassifier(
@@ -162,7 +154,10 @@ def fit_classifier(
     rows = _sample(labels, cv_images, folds, random_state)
     of_rows = None if groups is None else groups[rows]
     splitter = _inner_folds(labels[rows], folds, random_state, of_rows)
-    pipeline = _pipeline(estimator, random_state)
+    model = clone(estimator)
+    if model.get_params().get("random_state", 0) is None:
+        model.set_params(random_state=random_state)
+    pipeline = Pipeline([("scale", StandardScaler()), ("model", model)])
     steps = {f"model__{key}": list(values) for key, values in grid.items()}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # a grid's far ends may not converge
@@ -183,13 +178,6 @@ def fit_classifier(
         largest = float(np.abs(model.decision_function(embeddings)).max())
         temperature = max(1.0, largest / LARGEST_LOGIT)
     return FittedClassifier(model, chosen, float(search.best_score_), temperature)
-
-
-def _pipeline(estimator: BaseEstimator, random_state: int) -> Pipeline:
-    model = clone(estimator)
-    if model.get_params().get("random_state", 0) is None:
-        model.set_params(random_state=random_state)
-    return Pipeline([("scale", StandardScaler()), ("model", model)])
 
 
 def _inner_folds(
@@ -219,18 +207,21 @@ def fitted_table(fitted: Mapping[Model, Iterable[ScoredClassifier]]) -> pd.DataF
 
     If folds have chosen differently, each choice is followed by the number of folds.
     """
-    table = []
-    for model, of_model in fitted.items():
-        fits = list(of_model)
-        chosen = Counter(
-            ", ".join(f"{name} = {value}" for name, value in fit.chosen.items()) for fit in fits
-        )
-        several = "; ".join(f"{words} in {n}" for words, n in chosen.most_common())
-        row = {
-            "Model": model.title,
-            "Chosen": f"{several} of {len(fits)} folds" if len(chosen) > 1 else next(iter(chosen)),
-            "AUC inside training": f"{100 * np.mean([fit.cv_auc for fit in fits]):.1f}",
-            "Seconds": f"{sum(fit.seconds for fit in fits):.1f}",
+    fits = [(model.title, fit) for model, of_model in fitted.items() for fit in of_model]
+    table = pd.DataFrame(
+        {
+            "Model": [title for title, _ in fits],
+            "Chosen": [", ".join(f"{n} = {v}" for n, v in fit.chosen.items()) for _, fit in fits],
+            "AUC inside training": [100 * fit.cv_auc for _, fit in fits],
+            "Seconds": [fit.seconds for _, fit in fits],
         }
-        table.append(row)
-    return pd.DataFrame(table)
+    )
+
+    def several(chosen: pd.Series) -> str:
+        counts = chosen.value_counts()
+        words = "; ".join(f"{words} in {n}" for words, n in counts.items())
+        return f"{words} of {len(chosen)} folds" if len(counts) > 1 else chosen.iloc[0]
+
+    columns = {"Chosen": several, "AUC inside training": "mean", "Seconds": "sum"}
+    table = table.groupby("Model", sort=False, as_index=False).agg(columns)
+    return table.round(1).astype(str)

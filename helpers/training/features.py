@@ -10,9 +10,10 @@ import pandas as pd
 
 from helpers.core import files
 from helpers.datasets.cache import ImageCache
-from helpers.models.backbones import Network, Weights, pretrained
-from helpers.models.spec import at_once
-from helpers.training.batches import EmbeddingBatches, image_batches, labels_of
+from helpers.models.backbones import pretrained
+from helpers.models.spec import Network, at_once
+from helpers.models.weights import Weights
+from helpers.training.batches import EmbeddingBatches, ImageBatches
 from helpers.training.inference import Scorer
 
 
@@ -44,8 +45,7 @@ class Features:
 
     def batches(self, table: pd.DataFrame, batch_size: int) -> EmbeddingBatches:
         """Return batches of the embeddings of a table's images (`id`, `label`)."""
-        ids = table.id.to_numpy(dtype=str)
-        return EmbeddingBatches(self.of(table.id), labels_of(table), ids, batch_size)
+        return EmbeddingBatches(self.of(table.id), table, batch_size)
 
 
 def embed_all(
@@ -57,7 +57,7 @@ def embed_all(
     """
     if isinstance(network, Weights):
         network = pretrained(network, 2, images.size_px)
-    batches = image_batches(images, ids, network, at_once(images.size_px))
+    batches = ImageBatches(images, ids, network, at_once(images.size_px))
     scorer = Scorer(network, batches.device, precision, images=len(batches))
     parts = [part.cpu().numpy() for part in scorer.outputs(network.embed, batches, "embed")]
     return {"id": batches.ids, "embedding": np.concatenate(parts)}

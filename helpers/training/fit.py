@@ -24,8 +24,9 @@ from helpers.core.rules import SettingsError
 from helpers.datasets.cache import ImageCache
 from helpers.models import backbones
 from helpers.models.spec import Network, count_parameters
+from helpers.models.weights import Weights
 from helpers.training.augment import augmentation
-from helpers.training.batches import Batches, image_batches
+from helpers.training.batches import Batches, ImageBatches
 from helpers.training.features import Features
 from helpers.training.inference import facts_of, predict
 from helpers.training.loop import Training
@@ -80,7 +81,7 @@ def fit(
         rows = table[table.split.isin(sides)]
         if features is not None:
             return features.batches(rows, settings.batch_size)
-        return image_batches(images, rows, network, settings.batch_size, **options)
+        return ImageBatches(images, rows, network, settings.batch_size, **options)
 
     augment = augmentation(settings.augment)
     train = batches("train", augment=augment, epoch_images=settings.epoch_images)
@@ -137,9 +138,7 @@ def two_layer_cnn(size_px: int, channels: int, seed: int) -> backbones.TwoLayerC
         return backbones.TwoLayerCNN(spec)
 
 
-def pretrained(
-    weights: backbones.Weights, size_px: int, seed: int
-) -> backbones.PretrainedClassifier:
+def pretrained(weights: Weights, size_px: int, seed: int) -> backbones.PretrainedClassifier:
     """Return a pretrained backbone with a new head."""
     with seeding.torch_stream(seed, "initial weights head"):
         return backbones.pretrained(weights, NUM_CLASSES, size_px)

@@ -7,7 +7,6 @@ scores; `probability_of_bad` turns them into one number, the defect score of the
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
@@ -22,7 +21,7 @@ from helpers.core.errors import UserError
 from helpers.datasets.cache import ImageCache
 from helpers.models import Views
 from helpers.models.backbones import OwnNetwork
-from helpers.models.compiled import WORTH_IT_FROM, CompiledNetwork, is_worth_it
+from helpers.models.compiled import CompiledNetwork, is_worth_it
 from helpers.models.spec import Facts, Network
 from helpers.training.batches import Batches, symmetry
 
@@ -43,29 +42,21 @@ class Scorer:
         precision: str = "auto",
         images: int = 0,
     ) -> None:
-        """Put the model into eval mode, and choose its precision and whether to compile it.
+        """Put a model into eval mode, onto the device if one is given.
 
-        Args:
-            model: returns raw class scores (B, K), or a tuple that starts with them.
-            device: moves the model there; default: the model stays where it is.
-            precision: "bf16", "fp16", "no" (float32), or "auto" for the device's. Networks with
-                depthwise convolutions are computed in float32; see `has_depthwise`.
-            images: expected number of images; compilation takes seconds and pays off for many.
+        It returns raw class scores (B, K), or a tuple that starts with them. For many `images` it
+        is compiled, which takes seconds. `precision` is that of `judging_precision`.
         """
         self.model = model.eval() if device is None else placed(model.eval(), device)
         self.device = next(model.parameters()).device
         self.precision = judging_precision(model, self.device, precision)
         # a module of a user's own may branch on its values, which tracing would not see
         is_own = isinstance(model, OwnNetwork)
-        self._compile = not is_own and is_worth_it(model, self.device, images, self.precision)
+        self._compile = not is_own and is_worth_it(model, self.device, images)
         self._compiled: dict[Callable[[Tensor], Tensor], CompiledNetwork] = {}
 
     def scores(self, batches: Batches, views: int = 1) -> np.ndarray:
-        """Return the raw class scores (views, N, K) float32 of all rows, which must be finite.
-
-        `views` is 1, or 4 to score the mirror images of each image too, or 8 for all symmetries of
-        the square.
-        """
+        """Return the raw class scores (views, N, K) float32 of all rows, which must be finite."""
         parts = [self.score_batch(batch, views).cpu().numpy() for batch in batches.ordered()]
         scores = np.concatenate(parts, axis=1)  # (views, N, K)
         wrong = ~np.isfinite(scores).all(axis=(0, 2))  # (N,)
@@ -75,7 +66,10 @@ class Scorer:
         return scores
 
     def score_batch(self, images: Tensor, views: int = 1) -> Tensor:
-        """Return the raw class scores (views, B, K) float32 of one batch, on the device."""
+        """Return the raw class scores (views, B, K) float32 of one batch, on the device.
+
+        `views` is 1, 4 for the mirror images of each image too, or 8 for all symmetries.
+        """
         seen = (symmetry(images, k) for k in range(views))
         return torch.stack([self.run(self._class_scores, view) for view in seen])
 
@@ -121,7 +115,7 @@ def predict(
 
 
 def probability_of_bad(scores: np.ndarray) -> np.ndarray:
-    """Return the probability of bad (N,) from raw scores (views, N, K), averaged over the views."""
+    """Return the probability of bad (N,) from raw scores (views, N, K)."""
     softmax = torch.from_numpy(scores).double().softmax(dim=-1)
     probability = softmax[..., 1:].sum(dim=-1)  # all classes but good
     return probability.mean(dim=0).clamp(0, 1).numpy()
@@ -137,24 +131,6 @@ def evaluate(model: nn.Module, batches: Batches, precision: str = "auto") -> dic
         "val_auc": metrics.roc_auc(batches.labels > 0, bad),
         "val_accuracy": float((scores.argmax(dim=1) == labels).double().mean()),
     }
-
-
-def milliseconds_per_image(
-    model: Network, batch_size: int, precision: str = "auto", repeats: int = 7
-) -> float:
-    """Measure the median milliseconds per image of a `Scorer` on this machine's CPU.
-
-    The first batch, in which the network is compiled, is not timed. The images are in memory.
-    """
-    spec = model.spec
-    scorer = Scorer(model, torch.device("cpu"), precision, images=WORTH_IT_FROM)
-    images = torch.zeros(batch_size, spec.in_channels, spec.image_size_px, spec.image_size_px)
-    images, seconds = images.contiguous(memory_format=torch.channels_last), []
-    for _ in range(1 + repeats):
-        started = time.perf_counter()
-        scorer.score_batch(images)
-        seconds.append(time.perf_counter() - started)
-    return 1000 * float(np.median(seconds[1:])) / batch_size
 
 
 def placed(model: AnyNetwork, device: torch.device) -> AnyNetwork:
@@ -201,7 +177,7 @@ def autocast(device: torch.device, precision: str) -> contextlib.AbstractContext
 
 
 def precision_of(device: torch.device, precision: str) -> str:
-    """Return the precision that "auto" means on a device; any other name as it is.
+    """Return the precision that "auto" means on a device, else the one given.
 
     A CPU without bf16 hardware always computes in float32 ("no"): faster there, and more exact.
     """

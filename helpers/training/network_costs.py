@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
+import torch
 from torch import nn
 
 from helpers.core import tables
 from helpers.models.backbones import build
+from helpers.models.compiled import WORTH_IT_FROM
 from helpers.models.record import Model
-from helpers.models.spec import ModelSpec, count_macs, count_parameters
+from helpers.models.spec import ModelSpec, Network, count_macs, count_parameters
 from helpers.training.fit import Fitted
-from helpers.training.inference import milliseconds_per_image
+from helpers.training.inference import Scorer
 
 BATCH = 32  # images that are timed together
 COLUMNS = {  # of the table for the eye
@@ -47,6 +51,24 @@ def cost(spec: ModelSpec, precision: str = "auto") -> dict[str, float]:
     }
 
 
+def milliseconds_per_image(
+    model: Network, batch_size: int, precision: str = "auto", repeats: int = 7
+) -> float:
+    """Measure the median milliseconds per image on this machine's CPU, of images in memory.
+
+    The first batch, in which the network is compiled, is not timed.
+    """
+    spec, seconds = model.spec, []
+    scorer = Scorer(model, torch.device("cpu"), precision, images=WORTH_IT_FROM)
+    images = torch.zeros(batch_size, spec.in_channels, spec.image_size_px, spec.image_size_px)
+    images = images.contiguous(memory_format=torch.channels_last)
+    for _ in range(1 + repeats):
+        started = time.perf_counter()
+        scorer.score_batch(images)
+        seconds.append(time.perf_counter() - started)
+    return 1000 * float(np.median(seconds[1:])) / batch_size
+
+
 def summary(
     table: pd.DataFrame,
     trainings: Mapping[str, Sequence[Fitted]],
@@ -55,8 +77,7 @@ def summary(
 ) -> pd.DataFrame:
     """Return a row for each trained network: its AUCs, size and speed, and the seconds in all.
 
-    `table` are the results (`model` is the slug), `costs` those of `cost`, and `searches` the
-    seconds of finding a model's cell, if known; all three are by slug.
+    All are by slug; `searches` are the seconds of finding a model's cell, if known.
     """
     rows = [
         {
@@ -78,10 +99,7 @@ def summary(
 
 
 def cost_table(summary: pd.DataFrame, models: Sequence[Model]) -> pd.DataFrame:
-    """Return the summary in words, the best AUC first.
-
-    The AUC is that of one network, like the sizes: the mean over its trainings.
-    """
+    """Return the summary in words, the best AUC of one network (the mean of all) first."""
     side = "test" if "test_auc" in summary and summary.test_auc.notna().any() else "val"
     rows = summary.assign(
         title=summary.model.map({model.slug: model.title for model in models}),

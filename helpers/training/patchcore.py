@@ -26,7 +26,8 @@ from helpers.core.errors import UserError
 from helpers.datasets.cache import ImageCache
 from helpers.models import backbones
 from helpers.models.spec import ModelSpec, Network, at_once
-from helpers.training.batches import image_batches
+from helpers.models.weights import Weights
+from helpers.training.batches import ImageBatches
 from helpers.training.inference import Scorer, facts_of
 
 STRIDES = (8, 16)  # pixels per patch of the two stages: layers 2 and 3 of a ResNet
@@ -144,7 +145,7 @@ class PatchCoreNetwork(Network):
         super().__init__()
         self.spec = spec
         base = backbones.spec_of(spec.options["backbone"], spec.num_classes, spec.image_size_px)
-        self.backbone = backbones.untrained(base)
+        self.backbone = backbones.PretrainedClassifier(base)
         self.backbone.register_module("head", nn.Identity())  # not used, so not saved
         self.register_buffer("memory", torch.zeros(spec.options["size"]))
         self.register_buffer("usual", torch.ones(()))
@@ -237,7 +238,7 @@ class FittedPatchCore:
 
 
 def fit(
-    weights: backbones.Weights, images: ImageCache, table: pd.DataFrame, share: float, seed: int
+    weights: Weights, images: ImageCache, table: pd.DataFrame, share: float, seed: int
 ) -> FittedPatchCore:
     """Fill a memory with patches of the good rows `train`; score the rows `val` and `test`.
 
@@ -253,7 +254,7 @@ def fit(
     function = functools.partial(patch_features, backbone)
 
     def features(rows: pd.DataFrame, name: str) -> Iterator[Tensor]:  # (B, D, h, w)
-        batches = image_batches(images, rows, backbone, at_once(images.size_px))
+        batches = ImageBatches(images, rows, backbone, at_once(images.size_px))
         return scorer.outputs(function, batches, name)
 
     def scores(bank: MemoryBank, rows: pd.DataFrame) -> np.ndarray:

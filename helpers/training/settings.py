@@ -25,7 +25,6 @@ CV_IMAGES = "training images that choose hyper-parameters at most; 0: all"
 EPOCH_IMAGES = "an epoch draws at most so many images, each epoch others; 0: all"
 PRECISION = "of the arithmetic; auto: bf16 where it is fast; no: float32"
 AUGMENT = "random changes of training images that do not change the label"
-EMA_DECAY = "of the running average of the weights; 0: no average"
 TEST_VIEWS = "symmetries of each image over which its scores are averaged"
 TIME_BUDGET = "stop between two epochs after so many minutes; 0: no limit"
 
@@ -79,7 +78,6 @@ class TrainSettings:
     grad_clip: Annotated[float, Field(ge=0)] = 5.0  # 0 clips nothing
     # a name, or an nn.Module of your own; see `training.augment`
     augment: Annotated[Any, AfterValidator(_known_augmentation)] = "full"
-    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0  # 0 keeps no average of the weights
     precision: Precision = "auto"
     keep: Literal["best", "last"] = "best"  # the weights of the best epoch on validation
     test_views: Views = 1  # symmetries of each image over which its scores are averaged
@@ -149,7 +147,6 @@ class FinetuneSettings(BackboneSettings):
     fbp_epochs: int = setting(8, "of fine-tuning all layers", ge=1)
     fbp_lr: float = setting(1e-3, "peak learning rate of all layers", gt=0)
     fbp_augment: Augment = setting("full", AUGMENT)
-    fbp_ema_decay: float = setting(0.0, EMA_DECAY, ge=0, lt=1)
     test_views: Views = setting(1, TEST_VIEWS)
     time_budget_min: float = setting(0.0, TIME_BUDGET, ge=0)
 

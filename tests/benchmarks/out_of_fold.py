@@ -36,6 +36,7 @@ from helpers.datasets import near_duplicates, sources, splits
 from helpers.datasets.cache import open_cache
 from helpers.datasets.settings import SplitSettings
 from helpers.models import backbones
+from helpers.models.weights import find_weights
 from helpers.results.out_of_fold import PROTOCOLS
 from helpers.runs.presets import PRESET_VALUES
 from helpers.training import fit
@@ -68,7 +69,7 @@ def fine_tuned(table, seed, backbone=LITE0, **changes):
     """Train all layers as the preset `full` does, but for `changes`."""
     settings = FinetuneSettings(**PRESET_VALUES["full"]["03_finetuning"] | changes)
     cache = images(settings.image_size_px)
-    weights = backbones.find_weights(backbone, "", cache.size_px)
+    weights = find_weights(backbone, "", cache.size_px)
     build = partial(fit.pretrained, weights, cache.size_px)
     training = dataclasses.replace(settings.fbp, keep="last")
     return fit.fit(build, cache, table, training, seed).scores
@@ -139,7 +140,7 @@ def searched(table, seed):
 def plainly(table, seed, num_workers=2):
     """Fine-tune as tutorials show it: Pillow, torchvision, a DataLoader, Adam, eight epochs."""
     torch.manual_seed(seed)
-    model = backbones.pretrained(backbones.find_weights(LITE0, "", PLAIN_PX), 2, PLAIN_PX)
+    model = backbones.pretrained(find_weights(LITE0, "", PLAIN_PX), 2, PLAIN_PX)
     model = model.to(memory_format=torch.channels_last)  # the same numbers in half the time
 
     def batches(side, *flips, **options):

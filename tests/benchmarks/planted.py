@@ -120,8 +120,9 @@ def halves_of(
     images = (clean + rng.normal(0, NOISE, clean.shape)).astype(np.float32)
     if permuted:
         labels[half:] = rng.permutation(labels[half:])
-    ids, parts = np.arange(count).astype(str), (slice(half), slice(half, None))
-    return [EmbeddingBatches(images[p], labels[p], ids[p], settings.batch_size) for p in parts]
+    table = pd.DataFrame({"id": np.arange(count).astype(str), "label": labels})
+    parts = (slice(half), slice(half, None))
+    return [EmbeddingBatches(images[p], table[p], settings.batch_size) for p in parts]
 
 
 def noise_limit(history: list[dict[str, Any]], settings: SearchSettings) -> float:

@@ -20,7 +20,7 @@ from helpers.darts.settings import NetworkSettings, SearchSettings
 from helpers.darts.supernet import Supernet
 from helpers.datasets.cache import ImageCache
 from helpers.models import backbones
-from helpers.training.batches import image_batches
+from helpers.training.batches import ImageBatches
 from helpers.training.inference import evaluate
 from tests.small_run import untimed
 
@@ -93,13 +93,13 @@ def test_a_search_finds_a_cell_and_tells_how(images, table, monkeypatch):
     # the AUC is that of the last supernet on alpha's half
     net = search.make_supernet(given, images)
     net.load_state_dict(found.weights)
-    part = image_batches(images, search.halves(table, 0)[1], net, 16)
+    part = ImageBatches(images, search.halves(table, 0)[1], net, 16)
     assert found.provenance["alpha_half_auc"] == evaluate(net, part)["val_auc"]
 
 
 def test_a_null_search_differs_in_the_labels_of_alphas_half_alone(images, table, monkeypatch):
-    batches, given = mock.Mock(wraps=search.image_batches), SearchSettings(**TINY)
-    monkeypatch.setattr(search, "image_batches", batches)
+    batches, given = mock.Mock(wraps=search.ImageBatches), SearchSettings(**TINY)
+    monkeypatch.setattr(search, "ImageBatches", batches)
     plain, null = (search.search(images, table, given, permuted=value) for value in (False, True))
     seen = [call.args[1] for call in batches.call_args_list]
     assert seen[0].equals(seen[2]) and [*seen[1].id] == [*seen[3].id]
@@ -115,7 +115,7 @@ def test_each_step_is_algorithm_1_alpha_on_its_half_then_w_on_the_other(images, 
     adam = torch.optim.Adam(alphas, 0.05, (0.5, 0.999), weight_decay=1e-3)
     sgd = torch.optim.SGD(weights, 0.025, 0.9, weight_decay=3e-4)
     cosine = torch.optim.lr_scheduler.CosineAnnealingLR(sgd, 2, 0.001)
-    half_w, half_alpha = (image_batches(images, h, net, 16) for h in search.halves(table, 0))
+    half_w, half_alpha = (ImageBatches(images, h, net, 16) for h in search.halves(table, 0))
     for epoch in range(2):
         other = half_alpha.shuffled(seeding.stream_seed(0, "alpha part"), epoch)
         for (_, *train), (_, *val) in zip(half_w.shuffled(0, epoch), other, strict=True):

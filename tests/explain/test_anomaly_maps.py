@@ -9,7 +9,7 @@ from torchvision.transforms.functional import gaussian_blur
 from helpers.core import metrics
 from helpers.datasets.cache import open_cache
 from helpers.explain import anomaly_maps
-from helpers.models import backbones
+from helpers.models.weights import find_weights
 from helpers.training import patchcore
 from helpers.training.batches import normalise, to_float
 
@@ -21,7 +21,7 @@ SPOT = slice(32, 64)  # of 128: where a bad part is bright
 def anomalies(split, tmp_path_factory):
     """PatchCore of the good parts."""
     cache = open_cache(split, SIZE_PX, tmp_path_factory.mktemp("cache"))
-    weights = backbones.find_weights("efficientnet_lite0")
+    weights = find_weights("efficientnet_lite0")
     return anomaly_maps.AnomalyMaps(patchcore.fit(weights, cache, split, 0.1, 0).network, cache)
 
 

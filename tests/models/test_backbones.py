@@ -9,6 +9,7 @@ from safetensors.torch import save_file
 from helpers.core import files, tensors
 from helpers.explain.gradcam import grad_cam
 from helpers.models import backbones
+from helpers.models.weights import find_weights
 
 KINDS = ["resnet18", "efficientnet_lite0", "convnext_atto", "regnetx_002"]
 KINDS += ["mobilenetv3_small_050", "vit_tiny_patch16_224", "test_mambaout"]
@@ -26,7 +27,7 @@ def test_the_two_layer_cnn_has_the_parameters_counted_by_hand():
 def test_a_backbone_scores_from_its_embedding_has_maps_and_its_checkpoint_needs_nothing_else(
     tmp_path, monkeypatch, kind
 ):
-    weights = backbones.find_weights(kind, "random", 64)
+    weights = find_weights(kind, "random", 64)
     model = backbones.pretrained(weights, 2, 64).eval()
     backbones.save_model(tmp_path / "m.safetensors", model)
 

@@ -231,5 +231,5 @@ def test_weights_of_another_network_are_refused_with_a_tensor_s_name(change):
         del state["conv_stem.weight"]
     else:
         state["conv_stem.weight" if change == "shape" else "conv_stem.strange"] = torch.zeros(3)
-    with pytest.raises(ValueError, match=rf"{SMALL}.*conv_stem"):
+    with pytest.raises(RuntimeError, match="conv_stem"):
         weights.fitted(SMALL, state, 64)

@@ -93,7 +93,6 @@ def test_the_trainings_of_03_take_its_parameters():
         ("01_data_split", {"good": '["a"'}, "GOOD='[\"a\"'"),
         ("03_finetuning", {"epoch_images": 1}, "EPOCH_IMAGES=1"),
         ("03_finetuning", {"test_views": 3}, "TEST_VIEWS=3"),
-        ("03_finetuning", {"fbp_ema_decay": 1.0}, "FBP_EMA_DECAY=1.0"),
         ("03_finetuning", {"backbone": ["resnet18", "vgg"]}, "'vgg'"),
         ("03_finetuning", {"backbone": []}, "BACKBONE=[]"),
         ("03_finetuning", {"backbone": "auto, vgg11"}, "BACKBONE='auto, vgg11'"),

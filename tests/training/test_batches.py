@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -8,8 +10,6 @@ from helpers.models.spec import ModelSpec
 from helpers.training import batches
 from helpers.training.augment import augmentation
 
-CPU = torch.device("cpu")
-
 
 def model_spec(in_channels=1, mean=(0.0,), std=(1.0,)) -> ModelSpec:
     return ModelSpec("toy", "cnn", 2, 4, in_channels, mean, std, 8, "conv")
@@ -19,24 +19,15 @@ def image_batches(n=23, batch_size=5, **options) -> batches.ImageBatches:
     """Image i of the cache is gray with the value 2 i; the batches hold every second one."""
     values = np.arange(2 * n, dtype=np.uint8)
     pixels = np.broadcast_to(values[:, None, None, None], (2 * n, 4, 4, 1))
-    cache = ImageCache(pixels, pd.DataFrame({"id": values.astype(str)}), "toy")
-    return batches.ImageBatches(
-        cache=cache,
-        rows=np.arange(n) * 2,
-        labels=np.zeros(n, np.int64),
-        ids=values[::2].astype(str),
-        spec=options.pop("spec", model_spec()),
-        batch_size=batch_size,
-        device=CPU,
-        **options,
-    )
+    table = pd.DataFrame({"id": values.astype(str), "label": 0})
+    cache, model = ImageCache(pixels, table, "toy"), SimpleNamespace(spec=model_spec())
+    return batches.ImageBatches(cache, table[::2], model, batch_size, **options)
 
 
 def embedding_batches(n=23, batch_size=5) -> batches.EmbeddingBatches:
     values = np.arange(n, dtype=np.float32)[:, None].repeat(3, axis=1)
-    return batches.EmbeddingBatches(
-        values, np.zeros(n, np.int64), np.arange(n).astype(str), batch_size, CPU
-    )
+    table = pd.DataFrame({"id": np.arange(n).astype(str)})  # without labels
+    return batches.EmbeddingBatches(values, table, batch_size)
 
 
 def rows_of(data, seed, epoch) -> list[np.ndarray]:

@@ -38,7 +38,7 @@ def test_the_two_layer_cnn_finds_the_bright_spot_and_says_how_its_images_were_re
     assert (facts.full_scale_bits, facts.fit) == (0, "squash")
     assert (facts.views, facts.precision) == (4, "no")
     scored = split[split.split.isin(["val", "test"])]
-    batches = fit.image_batches(images, scored, found.network, 32)
+    batches = fit.ImageBatches(images, scored, found.network, 32)
     np.testing.assert_allclose(predict(found.network, batches, "no", 4), found.scores.defect_score)
     assert abs(predict(found.network, batches, "no") - found.scores.defect_score).max() > 1e-5
 

@@ -157,16 +157,6 @@ def test_many_images_are_scored_and_embedded_by_the_compiled_network(monkeypatch
     assert len(made) == 2  # once for each function
 
 
-def test_the_milliseconds_of_an_image_are_the_median_batch_s_without_the_first(monkeypatch):
-    model = backbones.TwoLayerCNN(backbones.spec_of("cnn", 2, 16, 1))
-    assert inference.milliseconds_per_image(model, 1, "no", repeats=1) > 0
-    clock, batches = iter([0, 9, 10, 10.5, 11, 11.3, 12, 12.4]), []  # 9 s, then .5, .3 and .4
-    monkeypatch.setattr(inference.time, "perf_counter", lambda: next(clock))
-    monkeypatch.setattr(Scorer, "score_batch", lambda self, images: batches.append(images.shape))
-    found = inference.milliseconds_per_image(model, 4, "no", repeats=3)
-    assert found == pytest.approx(100) and batches == [(4, 1, 16, 16)] * 4
-
-
 def test_a_network_that_cannot_be_compiled_is_run_by_torch_and_that_is_said(monkeypatch, capsys):
     def fail(self, sizes):
         raise RuntimeError("no such operation\nmore")

@@ -8,6 +8,7 @@ import time
 from unittest.mock import Mock
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import nn
@@ -16,7 +17,6 @@ from helpers.core import environment, files, seeding, status, tensors, work
 from helpers.core.errors import OutOfTime
 from helpers.training import loop
 from helpers.training.batches import EmbeddingBatches, epoch_order
-from helpers.training.inference import evaluate
 from helpers.training.loop import Loss, Training, TrainingError, make_optimizer, make_scheduler
 from helpers.training.settings import TrainSettings
 from tests.small_run import untimed
@@ -28,7 +28,7 @@ def _problem(n=96, d=6, seed=0):
     labels = rng.integers(0, 2, n)
     x = rng.normal(size=(n, d)).astype(np.float32)
     x[:, 0] += 1.5 * labels
-    return EmbeddingBatches(x, labels.astype(np.int64), np.arange(n).astype(str), 16)
+    return EmbeddingBatches(x, pd.DataFrame({"id": np.arange(n).astype(str), "label": labels}), 16)
 
 
 def _model():
@@ -60,7 +60,7 @@ def _stop_after(epochs, model, settings, resume):
 @pytest.mark.parametrize(
     "options",
     [
-        {"optimizer": "adamw", "schedule": "one_cycle", "ema_decay": 0.9},
+        {"optimizer": "adamw", "schedule": "one_cycle"},
         {"optimizer": "sgd", "schedule": "cosine", "lr": 0.1},
         {"optimizer": "sgd", "schedule": "exponential", "lr": 0.1},
     ],
@@ -106,24 +106,6 @@ def test_the_model_keeps_the_first_of_the_best_epochs_or_the_last(keep, aucs, ep
     assert fit.best_epoch == int(np.argmax(aucs)) and not kept.training
     _fit(shorter, dataclasses.replace(settings, epochs=epochs, keep="last"))
     torch.testing.assert_close(kept.state_dict(), shorter.state_dict(), rtol=0, atol=0)
-
-
-@pytest.mark.parametrize("keep", ["best", "last"])
-def test_the_average_of_the_weights_is_judged_and_kept(keep):
-    model = _model()
-    settings = TrainSettings(epochs=1, lr=0.05, precision="no", keep=keep, ema_decay=0.5)
-    fit = _training(model, settings)
-    _, first, *later = _weights_before_each_step(fit)
-    average = first
-    for weights in later:
-        average = 0.5 * average + 0.5 * weights
-    assert not torch.allclose(average, later[-1])
-    torch.testing.assert_close(model[0].weight.detach(), average)
-    once = _model()
-    _fit(once, dataclasses.replace(settings, ema_decay=0.0))
-    assert not torch.equal(model[1].running_mean, once[1].running_mean)  # averaged too
-    numbers = evaluate(model, _problem(seed=1), "no")
-    assert all(fit.history[0][name] == value for name, value in numbers.items())
 
 
 def test_the_record_of_an_epoch_has_the_mean_loss_over_its_images_and_the_speed():
@@ -256,7 +238,8 @@ def test_each_epoch_draws_its_own_dropout_masks():
             yield np.arange(len(self)), inputs, targets
 
     problem = _problem()
-    same_order = Unshuffled(problem.embeddings, problem.labels, problem.ids, 96)
+    same_order = Unshuffled(problem.embeddings, pd.DataFrame({"id": problem.ids}), 96)
+    same_order.labels = problem.labels
     model = nn.Sequential(nn.Linear(6, 8), nn.Dropout(0.5), nn.Linear(8, 2))
     settings = TrainSettings(epochs=2, lr=1e-30, schedule="constant", precision="no")
     fit = Training(model, same_order, problem, settings, seed=2).run()

@@ -34,3 +34,15 @@ def test_the_table_has_a_row_for_each_trained_network_the_best_first():
 def test_a_network_of_a_cell_has_no_cost_before_it_is_built():
     with pytest.raises(BackboneError, match="own"):
         network_costs.cost(dataclasses.replace(backbones.spec_of("cnn", 2, 16), kind="own"))
+
+
+def test_the_milliseconds_of_an_image_are_the_median_batch_s_without_the_first(monkeypatch):
+    model = backbones.TwoLayerCNN(backbones.spec_of("cnn", 2, 16, 1))
+    assert network_costs.milliseconds_per_image(model, 1, "no", repeats=1) > 0
+    clock, batches = iter([0, 9, 10, 10.5, 11, 11.3, 12, 12.4]), []  # 9 s, then .5, .3 and .4
+    monkeypatch.setattr(network_costs.time, "perf_counter", lambda: next(clock))
+    monkeypatch.setattr(
+        network_costs.Scorer, "score_batch", lambda self, images: batches.append(images.shape)
+    )
+    found = network_costs.milliseconds_per_image(model, 4, "no", repeats=3)
+    assert found == pytest.approx(100) and batches == [(4, 1, 16, 16)] * 4

@@ -8,9 +8,10 @@ from sklearn.metrics import roc_auc_score
 
 from helpers.datasets.cache import open_cache
 from helpers.models import backbones
-from helpers.models.backbones import find_weights, load_model, save_model
+from helpers.models.backbones import load_model, save_model
+from helpers.models.weights import find_weights
 from helpers.training import patchcore
-from helpers.training.batches import image_batches
+from helpers.training.batches import ImageBatches
 from helpers.training.inference import predict
 from helpers.training.patchcore import MemoryBank, core_set, patch_features
 from tests.conftest import split_of, write_parts
@@ -68,7 +69,7 @@ def test_the_usual_score_is_the_median_of_good_images_that_the_memory_lacks(
     monkeypatch.setattr(patchcore, "MOST_ASIDE", 1)
     network = fit(weights, images, split).network
     good = split[(split.split == "train") & (split.label == 0)]
-    scores = predict(network, image_batches(images, good, network, 32), "no")
+    scores = predict(network, ImageBatches(images, good, network, 32), "no")
     assert np.isclose(scores, 0.5, atol=1e-4).sum() == 1  # the one that was put aside
     assert (scores < 0.5 - 1e-3).mean() > 0.5
 
@@ -78,7 +79,7 @@ def test_the_saved_memory_is_a_network_that_gives_the_same_scores(split, images,
     network = load_model(tmp_path / "memory.safetensors")
     assert network.facts == found.network.facts and network.facts.precision == "no"
     judged = split[split.split.isin(["val", "test"])]
-    scores = predict(network, image_batches(images, judged, network, 32), "no")
+    scores = predict(network, ImageBatches(images, judged, network, 32), "no")
     np.testing.assert_allclose(scores, found.scores.defect_score, rtol=1e-4)
 
 

@@ -8,7 +8,7 @@ from helpers.training.settings import TrainSettings
 
 WRONG = {"epochs": 0, "lr": math.nan, "batch_size": -1, "test_views": 3, "precision": "half"}
 WRONG |= {"optimizer": "adam", "keep": "first", "momentum": 1.0, "label_smoothing": 1.0}
-WRONG |= {"augment": "flip", "schedule": "linear", "epoch_images": 1, "ema_decay": 1.0}
+WRONG |= {"augment": "flip", "schedule": "linear", "epoch_images": 1}
 
 
 @pytest.mark.parametrize("name", WRONG)
