@@ -17,13 +17,10 @@ TEMPERATURE_LIMITS = (0.05, 20.0)
 def temperature_scale(labels: ArrayLike, scores: ArrayLike, bad_rate: float) -> float:
     """Return the temperature with the least cross-entropy of `apply_temperature`.
 
-    Above 1 the model was overconfident, below 1 underconfident (Guo et al. 2017). Labels and
-    scores are those of validation, with good and bad parts weighted as on the line, where the
-    fraction `bad_rate` is bad.
-
-    The targets are Platt's (1999): (b + 1) / (b + 2) for each of b bad parts and 1 / (g + 2) for
-    each of g good ones, as if one more of each class had been seen. So two validation parts that
-    the model separates do not make it overconfident.
+    Above 1 the model was overconfident (Guo et al. 2017). Labels and scores are those of
+    validation, weighted as on a line where the fraction `bad_rate` is bad. The targets are Platt's
+    (1999): (b + 1) / (b + 2) for each of b bad parts and 1 / (g + 2) for each of g good ones, as if
+    one more of each class had been seen; so two parts that are separated are no certainty.
     """
     labels, scores = check_both_classes(labels, scores)
     logits, rate = _logit(scores), labels.mean()
@@ -42,10 +39,7 @@ def temperature_scale(labels: ArrayLike, scores: ArrayLike, bad_rate: float) -> 
 
 
 def apply_temperature(scores: ArrayLike, temperature: float) -> np.ndarray:
-    """Return scores (N,) with their logits divided by `temperature`, which keeps the ranking.
-
-    A temperature well below 1 may round the surest scores to 0 or 1.
-    """
+    """Return scores (N,) with their logits divided by `temperature`, which keeps the ranking."""
     scores = np.asarray(scores, dtype=np.float64)
     return special.expit(_logit(scores) / temperature)
 

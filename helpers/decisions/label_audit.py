@@ -1,10 +1,9 @@
 """Find the labels that are most likely wrong, from held-out scores, by confident learning.
 
-Scores are turned into probabilities by a logistic regression on their logit (Platt 1999), so that
-ranks and balanced classifiers can be used too. Then, by confident learning (Northcutt et al. 2021,
-arXiv 1911.00068), the threshold of a class is its mean probability on the images with its label. A
-label is suspect if the other class reaches its own threshold, and is the likelier one if both do.
-Labels are ranked by the probability of the given label.
+Scores become probabilities by a logistic regression on their logit (Platt 1999), so that ranks can
+be used too. By confident learning (Northcutt et al. 2021, arXiv 1911.00068), the threshold of a
+class is its mean probability on the images with its label. A label is suspect if the other class
+reaches its own threshold, and is the likelier one if both do.
 
 Test labels are never audited: correcting those that a model disagrees with would favour the model.
 """
@@ -42,10 +41,8 @@ def confident_class(labels: ArrayLike, probabilities: ArrayLike) -> np.ndarray:
 def audit(scored: Scored, split: pd.DataFrame) -> pd.DataFrame:
     """Return the images with a held-out score, the labels most likely wrong first.
 
-    Returns:
-        `id, path, label`, `quality` (the probability of the given label), `is_suspect,
-        defect_score, reason`, and the source's own columns of the split. Suspect labels come first,
-        then those of low quality.
+    The columns are `OWN` and the source's own ones; `quality` is the probability of the given
+    label. Suspect labels come first, then those of low quality.
     """
     labels, scores = check_both_classes(*scored.labels_scores("val"))
     means = {word: scores[labels == label].mean() for label, word in LABEL_NAMES.items()}
@@ -59,8 +56,8 @@ def audit(scored: Scored, split: pd.DataFrame) -> pd.DataFrame:
         f"labelled {LABEL_NAMES[label]}, score {score:.4f} ({usual})"
         for label, score in zip(labels, scores, strict=True)
     ]
-    others = split.drop(columns=[*OWN, "split", "fold"], errors="ignore")
-    frame = frame.merge(others.assign(id=split.id, path=split.path), on="id")
+    others = split.drop(columns=[*OWN[2:], "split", "fold"], errors="ignore")
+    frame = frame.merge(others, on="id")
     frame = frame.sort_values(
         ["is_suspect", "quality"], ascending=[False, True], kind="stable", ignore_index=True
     )
@@ -70,8 +67,8 @@ def audit(scored: Scored, split: pd.DataFrame) -> pd.DataFrame:
 def doubts(audited: pd.DataFrame) -> list[Finding]:
     """Return the share of suspect labels, and if known how many of them the annotators doubted.
 
-    The doubts need the column `probability` (neither 0 nor 1 is a doubt); groups are the units of
-    their interval if there is a column `group`. The verdict compares them with those of all labels.
+    A `probability` that is neither 0 nor 1 is a doubt; their interval is by groups if these are
+    known, and the verdict compares it with the doubts about all labels.
     """
     suspect = audited.is_suspect
     found = [Finding(f"suspect labels, of {len(audited):,}", suspect.mean())]
@@ -85,23 +82,16 @@ def doubts(audited: pd.DataFrame) -> list[Finding]:
     return [*found, Finding("labels that the annotators doubted, of all", doubted.mean())]
 
 
-def to_check(audited: pd.DataFrame) -> pd.DataFrame:
-    """Return the suspect labels, at least `FIRST`, as a table to edit with columns `TO_CHECK`."""
-    if "review" in audited:  # a person has judged them
-        audited = audited[audited.review.isna()]
-    return audited.head(max(FIRST, int(audited.is_suspect.sum())))[TO_CHECK]
-
-
 def write_to_check(path: Path, audited: pd.DataFrame) -> str:
-    """Write the labels to check as a CSV, and say what to do with it.
+    """Write the suspect labels, at least `FIRST`, as a CSV to edit, and say what to do with it.
 
     A list that is there is kept: a person may have edited it.
     """
-    rows = to_check(audited)
+    if "review" in audited:  # a person has judged them
+        audited = audited[audited.review.isna()]
+    rows = audited.head(max(FIRST, int(audited.is_suspect.sum())))[TO_CHECK]
     if path.exists() and path.read_bytes() != files.csv_bytes(rows):
         return f"{path} is kept, since it may have been edited: delete it for a new one"
     files.save_csv(path, rows)
-    return (
-        f"{len(rows)} labels to check: {path}\nCorrect its column `label`, then start a run with "
-        f"another --name and -p LABELS_CSV={path}"
-    )
+    way_on = f"Correct its column `label`, then start another --name with -p LABELS_CSV={path}"
+    return f"{len(rows)} labels to check: {path}\n{way_on}"

@@ -1,18 +1,17 @@
 """Choose thresholds; count escapes (false negatives) and overkill (false positives).
 
-A part passes if its score is below `pass_below`, is rejected if it is `reject_from` or more, and a
-person looks at it again if it is in between. Choose both thresholds on held-out scores, report
-what they do on test. Labels, scores and rates are those of `helpers.core.metrics`.
+A part passes below `pass_below`, is rejected from `reject_from` on, and a person looks at it again
+in between. Choose both on held-out scores. Labels and scores are those of `helpers.core.metrics`.
 
     promise = threshold_for_escape_rate(labels, scores, 0.01)  # on held-out scores
     bins = Bins(promise.threshold, reject_threshold(labels, scores, promise.threshold, line))
-    escape_and_overkill(test_labels, test_scores, *bins)
+    effect(test_labels, test_scores, bins)
 
-A promised escape rate holds for bad parts that are drawn like the held-out ones: of the same line,
-and of the same groups (lots, modules) if the split is random.
+A promise holds for parts that are drawn like the held-out ones: of the same line, and of the same
+groups (lots, modules) if the split is random.
 """
 
-from collections.abc import Callable
+import bisect
 from typing import NamedTuple
 
 import numpy as np
@@ -28,48 +27,25 @@ from helpers.core.metrics import (
     threshold_sweep,
 )
 from helpers.core.registry import Registry
+from helpers.results.comparison import with_ends
 
 ROUNDING = 1e-6  # scores are computed and written with about so many digits
+TOLERANCE = 1e-12  # of sums of rates
+MANY = 10**9  # more parts than anybody has
 
 
-class Rule(NamedTuple):
-    """A rule that promises an escape rate."""
-
-    words: str  # how it promises
-    rate: Callable[[int, np.ndarray], np.ndarray]  # with k (K,) of n held-out bad parts below
-    needed: Callable[[float], float]  # the smallest n that promises a rate between 0 and 1
-
-
-# The chance of a new bad part to score below the (k + 1)-th smallest of n scores is distributed as
+# Rules that promise an escape rate if k (K,) of n held-out bad parts are below the threshold. The
+# chance of a new bad part to score below the (k + 1)-th smallest of n scores is distributed as
 # Beta(k + 1, n - k), or smaller if scores are equal.
 RULES = Registry(
     "rule",
     {
-        # the mean, as in conformal risk control (arXiv 2208.02814)
-        "expected": Rule(
-            "on average",
-            lambda n, k: (k + 1) / (n + 1),
-            lambda rate: np.ceil(1 / rate - 1 - 1e-9),
-        ),
-        # the 95 % quantile: the largest rate with P(Bin(n, rate) <= k) >= 5 %
-        "confident": Rule(
-            "at 95 % confidence",
-            lambda n, k: stats.beta.ppf(LEVEL, k + 1, n - k),
-            lambda rate: np.ceil(np.log(1 - LEVEL) / np.log1p(-rate) - 1e-9),
-        ),
+        # on average: the mean, as in conformal risk control (arXiv 2208.02814)
+        "expected": lambda n, k: (k + 1) / (n + 1),
+        # at 95 % confidence: the quantile, the largest rate with P(Bin(n, rate) <= k) >= 5 %
+        "confident": lambda n, k: stats.beta.ppf(LEVEL, k + 1, n - k),
     },
 )
-
-
-class OperatingPoint(NamedTuple):
-    """The effect of a threshold: bad parts let through, and good parts thrown away."""
-
-    escape_rate: Interval
-    overkill_rate: Interval
-    n_escaped: int
-    n_bad: int
-    n_overkilled: int
-    n_good: int
 
 
 class Promise(NamedTuple):
@@ -98,11 +74,8 @@ class Line(NamedTuple):
 
 
 def promised_rate(n: int, k: ArrayLike, rule: str = "expected") -> np.ndarray:
-    """Return the escape rate that a threshold promises if `k` of `n` held-out bad parts are below.
-
-    The threshold is the (k + 1)-th smallest of their scores.
-    """
-    return RULES[rule].rate(n, np.asarray(k))
+    """Return the rate that the (k + 1)-th smallest score of n held-out bad parts promises."""
+    return RULES[rule](n, np.asarray(k))
 
 
 def chance_of_escapes(
@@ -110,10 +83,9 @@ def chance_of_escapes(
 ) -> float:
     """Return the chance of `n_escaped` or more escapes, if promises by the rule "expected" hold.
 
-    `n_new` (T,) parts meet a threshold that `n_held_out` bad parts chose and that promises
-    `promised` = (k + 1) / (n + 1). The true escape rate is not known: it is distributed as in
-    `promised_rate`, so m parts have beta-binomial(m, k + 1, n - k) escapes. `n_escaped` is their
-    sum over T independent thresholds.
+    `n_new` (T,) parts meet a threshold that n = `n_held_out` bad parts chose and that promises
+    `promised` = (k + 1) / (n + 1). The true rate is distributed as in `RULES`, so m parts have
+    beta-binomial(m, k + 1, n - k) escapes; `n_escaped` is the sum over T independent thresholds.
     """
     total = np.ones(1)
     for m, n, rate in np.broadcast(n_new, n_held_out, promised):
@@ -125,70 +97,68 @@ def chance_of_escapes(
 
 def parts_needed(max_escape_rate: float, rule: str = "expected") -> float:
     """Return the smallest number of held-out bad parts that promises a rate; infinite for 0."""
-    if max_escape_rate in (0, 1):
-        return 1 / max_escape_rate if max_escape_rate else np.inf
-    return max(1.0, float(RULES[rule].needed(max_escape_rate)))
+    if max_escape_rate == 0:
+        return np.inf
+    sizes, enough = range(1, MANY), -max_escape_rate - TOLERANCE
+    place = bisect.bisect_left(sizes, enough, key=lambda n: -promised_rate(n, 0, rule))
+    return float(sizes[place])
 
 
 def threshold_for_escape_rate(
     labels: ArrayLike, scores: ArrayLike, max_escape_rate: float, rule: str = "expected"
 ) -> Promise:
-    """Return the threshold with the least overkill that promises an escape rate.
+    """Return the threshold with the least overkill that promises an escape rate; lowest of equals.
 
-    It is the lowest of equals. If the bad parts are too few to promise the rate, the threshold lets
-    none of them escape; the promise then is a higher rate. It holds if bad parts, held out and new,
-    are exchangeable.
+    If the bad parts are too few to promise the rate, the threshold lets none of them escape; the
+    promise then is a higher rate. It holds if bad parts, held out and new, are exchangeable.
     """
     sweep = threshold_sweep(labels, scores)
     n = int(sweep.n_escaped[-1])
     rates = promised_rate(n, np.arange(n), rule)  # ascending
-    kept = rates[rates <= max_escape_rate + 1e-12]
-    rate, most = (kept[-1] if len(kept) else rates[0]), max(0, len(kept) - 1)
-    overkill = np.where(sweep.n_escaped <= most, sweep.n_overkilled, np.inf)
-    return Promise(float(sweep.thresholds[np.argmin(overkill)]), float(rate), len(kept) > 0)
+    n_kept = int((rates <= max_escape_rate + TOLERANCE).sum())
+    k = max(0, n_kept - 1)
+    overkill = np.where(sweep.n_escaped <= k, sweep.n_overkilled, np.inf)
+    return Promise(float(sweep.thresholds[np.argmin(overkill)]), float(rates[k]), n_kept > 0)
 
 
 def threshold_for_overkill_rate(good_scores: ArrayLike, max_overkill_rate: float) -> Promise:
     """Return the lowest threshold that promises an overkill rate, from held-out good parts alone.
 
-    If k of the n scores are above it, a new good part is above it with a chance of at most
-    (k + 1) / (n + 1): the rule "expected" with the classes exchanged.
+    It is the rule "expected" with the classes exchanged: k of the n scores are above it.
     """
     scores = np.sort(good_scores)[::-1]
     rates = promised_rate(len(scores), np.arange(len(scores)))  # ascending
-    n_kept = int((rates <= max_overkill_rate + 1e-12).sum())
-    allowed = max(0, n_kept - 1)
-    return Promise(float(scores[allowed]) + ROUNDING, float(rates[allowed]), n_kept > 0)
+    n_kept = int((rates <= max_overkill_rate + TOLERANCE).sum())
+    k = max(0, n_kept - 1)
+    return Promise(float(scores[k]) + ROUNDING, float(rates[k]), n_kept > 0)
 
 
-def escape_and_overkill(
-    labels: ArrayLike,
-    scores: ArrayLike,
-    pass_below: float,
-    reject_from: float | None = None,
-    groups: ArrayLike | None = None,
-) -> OperatingPoint:
-    """Return escapes among the bad parts and overkill among the good ones, with `rate_interval`.
+def effect(
+    labels: ArrayLike, scores: ArrayLike, bins: Bins, groups: np.ndarray | None = None
+) -> dict[str, float]:
+    """Return counts and rates (with `rate_interval`) of the parts that two thresholds decide.
 
-    `reject_from` is `pass_below` if it is None; `groups` (N,) are the units of the intervals.
+    `escapes` of the `bad` parts pass (`escape_rate`), `overkilled` of the `good` ones are rejected
+    (`overkill_rate`), and `good_passed` is the share of the good ones that pass without a look.
+    `groups` (N,) are the units of the intervals.
     """
     labels, scores = check_both_classes(labels, scores)
     good, bad = labels == 0, labels == 1
-    escaped = scores[bad] < pass_below
-    overkilled = scores[good] >= (pass_below if reject_from is None else reject_from)
-    of_good, of_bad = (None if groups is None else np.asarray(groups)[own] for own in (good, bad))
-    return OperatingPoint(
-        rate_interval(escaped, of_bad),
-        rate_interval(overkilled, of_good),
-        *(int(escaped.sum()), escaped.size, int(overkilled.sum()), overkilled.size),
-    )
+
+    def rate(flags: np.ndarray, own: np.ndarray) -> Interval:
+        return rate_interval(flags[own], None if groups is None else groups[own])
+
+    passed, rejected = scores < bins.pass_below, scores >= bins.reject_from
+    row: dict[str, float] = {"escapes": int((passed & bad).sum()), "bad": int(bad.sum())}
+    row |= {"overkilled": int((rejected & good).sum()), "good": int(good.sum())}
+    row |= with_ends("escape_rate", rate(passed, bad))
+    row |= with_ends("overkill_rate", rate(rejected, good))
+    stopped, low, high = rate(~passed, good)
+    return row | with_ends("good_passed", Interval(1 - stopped, 1 - high, 1 - low))
 
 
 def reviewed_share(labels: ArrayLike, scores: ArrayLike, bins: Bins, bad_rate: float) -> float:
-    """Return the share of all parts that a person looks at again.
-
-    Good and bad parts are weighted as on a line where the fraction `bad_rate` is bad.
-    """
+    """Return the share of all parts on a line with this bad rate that a person looks at again."""
     labels, scores = check_both_classes(labels, scores)
     flags = (scores >= bins.pass_below) & (scores < bins.reject_from)
     good, bad = (flags[labels == label].mean() for label in (0, 1))
@@ -196,10 +166,7 @@ def reviewed_share(labels: ArrayLike, scores: ArrayLike, bins: Bins, bad_rate: f
 
 
 def outgoing_ppm(escape_rate: ArrayLike, overkill_rate: float, bad_rate: float) -> np.ndarray:
-    """Return how many of a million parts that leave a line are bad, if `bad_rate` of all are.
-
-    The parts that pass leave it: at once, or after a person has looked again and found them good.
-    """
+    """Return how many of a million parts that leave a line (at once or after a look) are bad."""
     bad, good = bad_rate * np.asarray(escape_rate), (1 - bad_rate) * (1 - overkill_rate)
     return 1e6 * bad / np.maximum(good + bad, 1e-12)
 
@@ -218,7 +185,7 @@ def reject_threshold(labels: ArrayLike, scores: ArrayLike, pass_below: float, li
 def _reject_places(sweep: Sweep, line: Line) -> np.ndarray:
     """Return for each threshold of a sweep, taken as `pass_below`, the place of `reject_from`."""
     below, places = _share_below(sweep, line), np.arange(len(sweep.thresholds))
-    last = np.searchsorted(below, below + line.review_share + 1e-12, side="right") - 1
+    last = np.searchsorted(below, below + line.review_share + TOLERANCE, side="right") - 1
     last = np.maximum(last, places)
     if not line.review_cost:
         return last

@@ -162,7 +162,6 @@ def test_the_readme_of_the_notebooks_has_the_simulated_rates():
 def test_a_rule_that_nobody_knows_is_refused_and_a_cell_may_add_one(monkeypatch):
     with pytest.raises(SettingsError, match="rule 'expectd' is not one of expected, confident"):
         op.threshold_for_escape_rate([0, 1], [0.1, 0.9], 0.5, "expectd")
-    bold = op.Rule("boldly", lambda n, k: k / n, lambda rate: 1.0)
-    monkeypatch.setitem(op.RULES, "bold", bold)
+    monkeypatch.setitem(op.RULES, "bold", lambda n, k: k / n)
     labels, scores = [1, 1, 1, 1, 0], [0.1, 0.2, 0.3, 0.4, 0.35]
     assert op.threshold_for_escape_rate(labels, scores, 0.75, "bold").rate == 0.75

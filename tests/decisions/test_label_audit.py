@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 from scipy import special
 
-from helpers.core import metrics
+from helpers.core import files, metrics
 from helpers.decisions import label_audit
 from helpers.models.record import Model
 from helpers.results.predictions import Scored
@@ -47,16 +47,21 @@ def test_the_confident_class_by_hand():
     assert both.tolist() == [1, 0]
 
 
-def test_a_list_to_check_has_fifty_rows_or_all_suspects_but_none_that_a_review_has_judged():
+def test_a_list_to_check_has_fifty_rows_or_all_suspects_but_none_that_a_review_has_judged(tmp_path):
     scored, split, _ = made_up()
     audited = label_audit.audit(scored, split)
-    table = label_audit.to_check(audited)
+
+    def written(audited, name):
+        label_audit.write_to_check(tmp_path / name, audited)
+        return files.load_csv(tmp_path / name, label_audit.TO_CHECK)
+
+    table = written(audited, "some")
     assert table.columns.tolist() == ["id", "path", "label", "reason"]
     assert table.id.tolist() == audited.id[:50].tolist()
     assert table.reason.nunique() == 50 and table.reason[0].startswith("labelled ")
-    assert len(label_audit.to_check(audited.assign(is_suspect=True))) == 400
+    assert len(written(audited.assign(is_suspect=True), "all")) == 400
     judged = audited[:3].assign(is_suspect=True, review=pd.array([pd.NA, 0, 1], dtype="Int64"))
-    assert label_audit.to_check(judged).id.tolist() == [audited.id[0]]
+    assert written(judged, "judged").id.tolist() == [audited.id[0]]
 
 
 def test_suspect_labels_are_set_against_the_base_rate_of_doubts():

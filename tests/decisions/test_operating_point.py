@@ -41,19 +41,25 @@ def test_equal_scores_stay_on_the_safe_side():
     # two of 30 may escape, but ten bad parts share the lowest score: none does
     found = op.threshold_for_escape_rate(labels, scores, 0.1)
     assert found.threshold <= 0.2
-    assert op.escape_and_overkill(labels, scores, found.threshold).n_escaped == 0
+    assert not (scores[labels == 1] < found.threshold).any()
     # of four one may escape, but above the score that a bad part shares with a good one two have
     labels, scores = [1, 0, 1, 1, 1], [0.2, 0.4, 0.4, 0.6, 0.8]
     assert op.threshold_for_escape_rate(labels, scores, 0.4).threshold == pytest.approx(0.2)
 
 
-def test_escape_and_overkill_counts_and_exact_intervals():
-    point = op.escape_and_overkill(LABELS, SCORES, 0.55)
-    assert point[2:] == (1, 4, 0, 4)
-    assert op.escape_and_overkill(LABELS, SCORES, 0.5)[2:] == (1, 4, 1, 4)  # at the threshold
-    assert point.escape_rate == pytest.approx((0.25, 0.0063095, 0.8058796), abs=1e-6)
+def test_effects_are_counts_with_exact_intervals():
+    row = op.effect(LABELS, SCORES, op.Bins(0.55, 0.55))
+    counts = ("escapes", "bad", "overkilled", "good")
+    assert [row[name] for name in counts] == [1, 4, 0, 4]
+    at_it = op.effect(LABELS, SCORES, op.Bins(0.25, 0.5))  # at the threshold
+    assert [at_it[name] for name in counts] == [0, 4, 1, 4]
+    assert (at_it["good_passed"], at_it["overkill_rate"]) == (0.5, 0.25)
+    ends = [row[f"escape_rate{end}"] for end in ("", "_low", "_high")]
+    assert ends == pytest.approx([0.25, 0.0063095, 0.8058796], abs=1e-6)
     # None of 4: the upper end is 1 - 0.025^(1/4).
-    assert point.overkill_rate == pytest.approx((0, 0, 1 - 0.025**0.25))
+    none = 1 - 0.025**0.25
+    assert (row["overkill_rate"], row["overkill_rate_high"]) == pytest.approx((0, none))
+    assert (row["good_passed"], row["good_passed_low"]) == pytest.approx((1, 1 - none))
 
 
 def test_with_equal_costs_the_most_accurate_threshold_is_chosen_and_of_equals_the_lowest():

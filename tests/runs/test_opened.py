@@ -74,8 +74,8 @@ def test_networks_are_described_with_the_thresholds_of_notebook_07(described):
     scored = read_models(described)["net"]
     settings = prepare("07_decision", {"RUN": "t"}).settings
     chosen = decision.decisions(scored, settings, deploy_run.BAD_RATE)["expected"]
-    assert (description.pass_below, description.reject_from) == tuple(chosen.bins)
-    assert description.promised_escape_rate == chosen.promised == 1 / 11  # none of ten
+    assert (description.pass_below, description.reject_from) == tuple(chosen[0])
+    assert description.promised_escape_rate == chosen[1] == 1 / 11  # none of ten
     temperature = calibration.temperature_scale(*scored.labels_scores("val"), deploy_run.BAD_RATE)
     assert description.temperature == temperature
     assert (description.run, description.is_smoke) == ("t", True)
