@@ -100,7 +100,7 @@ def parts_needed(max_escape_rate: float, rule: str = "expected") -> float:
     if max_escape_rate == 0:
         return np.inf
     sizes, enough = range(1, MANY), -max_escape_rate - TOLERANCE
-    place = bisect.bisect_left(sizes, enough, key=lambda n: -promised_rate(n, 0, rule))
+    place = bisect.bisect_left(sizes, enough, key=lambda n: -float(promised_rate(n, 0, rule)))
     return float(sizes[place])
 
 
