@@ -6,8 +6,8 @@ duplicates, and with `SPLIT="groups"` all images of one group (a module, a lot, 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Collection
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -26,11 +26,10 @@ from helpers.datasets.split_file import FEWEST_BAD
 # If copies of one image are in two sets, the copy in the less protected set is left out.
 PROTECTION = {"test": 0, "val": 1, "train": 2, "review": 2}
 MOST_PARTS = 10  # a test set of groups is one or more of so many equal parts at most
+GOOD_PARTS = 3  # validation is one of so many parts of the good images if there are few bad ones
 # why there may be fewer images or groups than were given
 JOINED = "(near duplicates count as one: a lower NEAR_DUPLICATE_BITS keeps more of them apart)"
 VALIDATION_FOLDS = 5  # validation is one of so many parts where VAL_PER_CLASS does not apply
-OUT_OF_FOLD = "each image is judged out of fold, as with CROSS_FIT=5 and TEST_FRACTION=0"
-GOOD_PARTS = 3  # validation is one of so many parts of the good images if there are few bad ones
 
 
 @dataclass(frozen=True)
@@ -60,9 +59,7 @@ def make_split(
 
     The source's `official_split` is respected. Without one, `test_fraction` of the images is split
     off: stratified on the label and the source's `stratify` columns, or whole groups, stratified
-    on the label. If it is 0, or a class is too small for `val_per_class`, all images are in folds.
-    Folds of groups are the source's own (`official_fold`) if it has as many as CROSS_FIT asks for.
-    With fewer than `FEWEST_BAD` different bad images, training has only good ones.
+    on the label. With fewer than `FEWEST_BAD` different bad images, training has only good ones.
 
     `digests` are those of each image's pixels, `pairs` the near duplicates (row numbers).
     """
@@ -76,12 +73,13 @@ def make_split(
         )
     columns = (table.digest, table.group) if by_groups else (table.digest,)
     table["together"] = near_duplicates.clusters(len(table), pairs, *columns)
+    table["cluster"] = near_duplicates.clusters(len(table), pairs, table.digest)
     by_source = table.assign(label=_source_labels(table))
-    different = near_duplicates.clusters(len(table), pairs, table.digest)
-    bad = table.label.eq(1).fillna(False) & (table.official_split != "test")
-    n_bad = len(np.unique(different[bad.to_numpy(bool)]))
-    has_few_bad = n_bad < FEWEST_BAD and not settings.split_csv
-    asked, why, report = settings, "SPLIT_CSV names no set for them", []
+    strata = by_source[["label", *source.stratify]].astype(str).fillna("hidden")
+    by_source["stratum"] = strata.agg("/".join, axis="columns")
+    is_bad = table.label.eq(1).fillna(False) & (table.official_split != "test")
+    has_few_bad = not settings.split_csv and table.cluster[is_bad].nunique() < FEWEST_BAD
+    why, report = "SPLIT_CSV names no set for them", []
 
     def leave_out(rows: pd.Series, why: str) -> None:
         table["split"] = table.split.mask(rows, "excluded")
@@ -94,7 +92,11 @@ def make_split(
         table["split"] = _hold_out_good(table, settings)
         why = "they are bad, and good ones of their group are in training"
     else:
-        table["split"], settings = _draw_sides(by_source, source.stratify, settings)
+        asked = settings
+        table["split"], settings = _draw_sides(by_source, asked)
+        if settings != asked:
+            way = "each image is judged out of fold, as with CROSS_FIT=5 and TEST_FRACTION=0"
+            report.append(f"VAL_PER_CLASS={asked.val_per_class} is too large: {way}")
     if "review" in table:
         of_review = table.label.isna() & table.review.notna() & (table.official_split != "test")
         table["split"] = table.split.mask(of_review, "review")
@@ -107,20 +109,17 @@ def make_split(
     leaking = rank > rank.groupby(table.together).transform("min")
     leave_out(leaking, "a copy, a near duplicate or their group is in validation or test")
     if settings.cross_fit and not has_few_bad:
-        pool = table.index[table.split.isin(["train", "val"]) & table.label.notna()]
-        fold = _official_folds(table.loc[pool], settings)
-        if fold is None:
-            fold = _folds(by_source.loc[pool], source.stratify, settings, settings.cross_fit)
+        pool = table.split.isin(["train", "val"]) & table.label.notna()
+        fold = _cross_fit(by_source[pool], settings)
         table["fold"] = fold.reindex(table.index).astype("Int64")
-        table.loc[fold.index, "split"] = np.where(fold == 0, "val", "train")
+        table.loc[pool, "split"] = np.where(fold == 0, "val", "train")
         beside = (table.split == "review") & table.together.isin(table.together[pool])
         leave_out(beside, "a review labelled them and a near duplicate or their group has a fold")
-    _check_sides(table, settings, LABEL_NAMES if not has_few_bad else [0])
-    names = ["id", "path", "label", "split", *(["fold"] if "fold" in table else [])]
-    more = table.columns.difference([*names, "together", "official_split", "official_fold"], False)
-    if settings != asked:
-        report.append(f"VAL_PER_CLASS={asked.val_per_class} is too large: {OUT_OF_FOLD}")
-    return Split(table[[*names, *more]], _duplicates(table, pairs), "\n".join(report))
+    _check_sides(table, settings, has_few_bad)
+    first = [n for n in ("id", "path", "label", "split", "fold") if n in table]
+    inner = ["together", "cluster", "official_split", "official_fold"]
+    more = table.columns.difference([*first, *inner], sort=False)
+    return Split(table[[*first, *more]], _duplicates(table), "\n".join(report))
 
 
 def _sides_of_csv(path: Path, source: Source) -> np.ndarray:
@@ -141,16 +140,13 @@ def _sides_of_csv(path: Path, source: Source) -> np.ndarray:
     return lines.split.fillna("excluded").to_numpy(dtype=object)
 
 
-def _duplicates(table: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
+def _duplicates(table: pd.DataFrame) -> pd.DataFrame:
     """Return `id, label, cluster, two_labels` of all images that have a (near) duplicate."""
-    table = table.assign(cluster=near_duplicates.clusters(len(table), pairs, table.digest))
-    table = table[table.cluster.duplicated(keep=False)]
-    labels = table.groupby("cluster").label.transform("nunique")
-    table = table.assign(
-        cluster=table.groupby("cluster").ngroup(),
-        two_labels=(labels > 1).astype(bool),  # also without any row
-    )
-    return table.sort_values(["cluster", "id"])[["id", "label", "cluster", "two_labels"]]
+    table = table.loc[table.cluster.duplicated(keep=False), ["id", "label", "cluster"]]
+    clusters = table.groupby("cluster")
+    two_labels = (clusters.label.transform("nunique") > 1).astype(bool)  # also without any row
+    table = table.assign(cluster=clusters.ngroup(), two_labels=two_labels)
+    return table.sort_values(["cluster", "id"])
 
 
 def subsample_source(source: Source, n: int | None, seed: int) -> Source:
@@ -231,81 +227,57 @@ def _hold_out_good(table: pd.DataFrame, settings: SplitSettings) -> pd.Series:
     return side.mask(bad & (side == "train"), "excluded")
 
 
-def _draw_sides(
-    table: pd.DataFrame, stratify: tuple[str, ...], settings: SplitSettings
-) -> tuple[pd.Series, SplitSettings]:
+def _draw_sides(table: pd.DataFrame, settings: SplitSettings) -> tuple[pd.Series, SplitSettings]:
     """Draw the test set, unless the source has one, and the validation set, unless it is a fold.
 
     A random split draws the first of several copies: the others follow it into the test set, and
-    are left out of the training if it is in validation. A split by groups draws whole groups. If
-    a class is too small for `val_per_class`, the returned settings ask for folds and no test set.
+    are left out of the training if it is in validation. If a class is too small for
+    `val_per_class`, the returned settings ask for folds and no test set.
     """
     by_groups, labelled = settings.split == "groups", table.label.notna()
     first = ~table.together.where(labelled).duplicated()  # of those that can be drawn
     drawable = labelled & (table.group.notna() if by_groups else first)
     tested = table.official_split == "test"
     if settings.test_fraction and not tested.any():
-        if by_groups:
-            drawn = _draw_groups(table[drawable], settings.test_fraction, settings, "test")
-        else:
-            size = settings.test_fraction
-            drawn = _draw(table[drawable], stratify, size, settings.seed, "test")
+        drawn = _draw(table[drawable], settings.test_fraction, settings, "test")
         tested = table.together.isin(table.together[drawn])
     side = pd.Series("train", index=table.index).mask(tested, "test")
     pool = table[drawable & ~table.together.isin(table.together[tested])]
-    if not settings.cross_fit:  # otherwise validation is a fold
-        if by_groups:
-            drawn = _draw_groups(pool, 1 / VALIDATION_FOLDS, settings, "val")
-        elif any((pool.label == label).sum() < 2 * settings.val_per_class for label in LABEL_NAMES):
+    if settings.cross_fit:  # validation is a fold
+        return side, settings
+    if by_groups:
+        side[_draw(pool, 1 / VALIDATION_FOLDS, settings, "val")] = "val"
+        return side, settings
+    for label, word in LABEL_NAMES.items():  # as many good as bad ones, as in the report
+        of_class, n = pool[pool.label == label], settings.val_per_class
+        if len(of_class) < 2 * n:
             folds = dataclasses.replace(settings, cross_fit=VALIDATION_FOLDS, test_fraction=0.0)
-            return _draw_sides(table, stratify, folds)
-        else:
-            drawn = pd.Index([])  # as many good as bad ones, as in the report
-            for label, word in LABEL_NAMES.items():
-                of_class, n = pool[pool.label == label], settings.val_per_class
-                drawn = drawn.append(_draw(of_class, stratify, n, settings.seed, f"val {word}"))
-        side[drawn] = "val"
+            return _draw_sides(table, folds)
+        side[_draw(of_class, n, settings, f"val {word}")] = "val"
     return side, settings
 
 
-def _draw_groups(
-    pool: pd.DataFrame, fraction: float, settings: SplitSettings, purpose: str
-) -> pd.Index:
-    """Draw whole groups with about a fraction of the images: one or more of equal parts."""
-    if not 1 / MOST_PARTS <= fraction <= 0.5:
-        raise DataError("TEST_FRACTION must be 0.1 to 0.5 with SPLIT='groups'")
-    share = Fraction(fraction).limit_denominator(MOST_PARTS)
-    fold = _folds(pool, (), settings, share.denominator, purpose)
-    return fold.index[fold < share.numerator]
+def _cross_fit(pool: pd.DataFrame, settings: SplitSettings) -> pd.Series:
+    """Return the fold of each image: the source's own folds of groups, if their number fits."""
+    if settings.split == "groups" and not settings.test_fraction and "official_fold" in pool:
+        # near duplicates may join groups of two folds: their images go where the first is
+        fold = pool.official_fold.groupby(pool.together).transform("first").astype(int)
+        if set(fold) == set(range(settings.cross_fit)):
+            return fold
+    return _folds(pool, settings, settings.cross_fit, "folds")
 
 
-def _official_folds(pool: pd.DataFrame, settings: SplitSettings) -> pd.Series | None:
-    """Return the folds of groups that the source names, if they are to be used here."""
-    if settings.split != "groups" or settings.test_fraction or "official_fold" not in pool:
-        return None
-    # near duplicates may join groups of two folds: their images go where the first is
-    fold = pool.official_fold.groupby(pool.together).transform("first").astype(int)
-    return fold if set(fold) == set(range(settings.cross_fit)) else None
-
-
-def _folds(
-    pool: pd.DataFrame,
-    stratify: tuple[str, ...],
-    settings: SplitSettings,
-    n: int,
-    purpose: str = "folds",
-) -> pd.Series:
+def _folds(pool: pd.DataFrame, settings: SplitSettings, n: int, purpose: str) -> pd.Series:
     """Return the fold 0..n-1 of each image of a pool: stratified; equal `together` share one."""
     random_state = seeding.stream_seed(settings.seed, f"split {purpose}") % 2**32
     if settings.split == "groups":
         drawn, strata, groups, what = pool, pool.label.astype(int), pool.together, "groups"
     else:
         drawn = pool.drop_duplicates("together")
-        strata, groups, what = _strata(drawn, stratify, n), None, "different images"
+        strata, groups, what = _strata(drawn, n), None, "different images"
     counts = drawn.groupby("label").together.nunique().reindex([0, 1]).fillna(0).astype(int)
     if (least := counts.min()) < n:
         way = f", or set TEST_FRACTION=0 and CROSS_FIT={least}" if least > 1 else ""
-        way = way or (", or set SPLIT=random" if settings.split == "groups" else "")
         raise DataError(
             f"{n} parts for {purpose} need {n} {what} with good and {n} with bad images; there are "
             f"{counts[0]} and {counts[1]} {JOINED}. Add images{way}"
@@ -314,51 +286,48 @@ def _folds(
     return pool.together.map(fold.groupby(level=0).first())
 
 
-def _strata(table: pd.DataFrame, stratify: tuple[str, ...], least: int) -> pd.Series:
+def _strata(pool: pd.DataFrame, least: int) -> pd.Series:
     """Return the stratum of each row.
 
     Strata of fewer than `least` rows are joined by label; if the result is still too small, it
     joins the label's largest stratum.
     """
-    strata = table[["label", *stratify]].astype(str).agg("/".join, axis=1)
-    strata = strata.mask(strata.map(strata.value_counts()) < least, table.label.astype(str))
-    largest = strata.groupby(table.label).agg(lambda same: same.value_counts().idxmax())
-    return strata.mask(strata.map(strata.value_counts()) < least, table.label.map(largest))
+    strata = pool.stratum.mask(pool.stratum.map(pool.stratum.value_counts()) < least, pool.label)
+    strata = strata.astype(str)
+    largest = strata.groupby(pool.label).agg(lambda same: same.value_counts().idxmax())
+    return strata.mask(strata.map(strata.value_counts()) < least, pool.label.map(largest))
 
 
-def _draw(
-    table: pd.DataFrame, stratify: tuple[str, ...], size: float | int, seed: int, purpose: str
-) -> pd.Index:
-    """Draw a stratified sample: a fraction or a number of the rows."""
-    strata = _strata(table, stratify, least=2)  # a stratum of one image cannot be divided
-    n = size if isinstance(size, int) else int(np.ceil(size * len(table)))
-    if strata.value_counts().min() < 2 or min(n, len(table) - n) < strata.nunique():
-        strata = table.label.astype(str)
-    if n < 1 or strata.value_counts().min() < 2 or min(n, len(table) - n) < strata.nunique():
-        raise DataError(f"{len(table)} images are too few to draw {n} of them for {purpose}")
-    random_state = seeding.stream_seed(seed, f"split {purpose}") % 2**32
-    options = {"test_size": n, "stratify": strata, "random_state": random_state}
-    return pd.Index(train_test_split(table.index, **options)[1])
+def _draw(pool: pd.DataFrame, size: float, settings: SplitSettings, purpose: str) -> pd.Index:
+    """Draw images, stratified: a fraction or a number, or whole groups with about a fraction."""
+    if settings.split == "groups":
+        share = Fraction(size).limit_denominator(MOST_PARTS)
+        fold = _folds(pool, settings, share.denominator, purpose)
+        return fold.index[fold < share.numerator]
+    n = size if isinstance(size, int) else int(np.ceil(size * len(pool)))
+    random_state = seeding.stream_seed(settings.seed, f"split {purpose}") % 2**32
+    for strata in (_strata(pool, least=2), pool.label.astype(str)):
+        with contextlib.suppress(ValueError):  # a stratum is too small to be divided
+            options = {"test_size": n, "stratify": strata, "random_state": random_state}
+            return pd.Index(train_test_split(pool.index, **options)[1])
+    raise DataError(f"{len(pool)} images are too few to draw {n} of them for {purpose}")
 
 
-def _check_sides(table: pd.DataFrame, settings: SplitSettings, labels: Collection[int]) -> None:
+def _check_sides(table: pd.DataFrame, settings: SplitSettings, has_few_bad: bool) -> None:
     """Raise DataError if test is empty, or train, val or a fold lacks a class or has hidden labels.
 
-    With good parts alone (`labels` is [0]) there are no folds, and test is the source's own.
+    With few bad images there are no folds, and test is the source's own.
     """
-    has_bad = 1 in labels
-    if has_bad and settings.test_fraction and not (table.split == "test").any():
+    if settings.test_fraction and not has_few_bad and not (table.split == "test").any():
         raise DataError("the split leaves no image in test")
     sets = {side: table[table.split == side] for side in ("train", "val")}
-    for fold in range(settings.cross_fit if has_bad else 0):
+    for fold in range(settings.cross_fit if "fold" in table else 0):
         sets[f"fold {fold}"] = table[(table.fold == fold).fillna(False)]
     for name, images in sets.items():
-        for label in labels:
+        for label in [0] if has_few_bad else LABEL_NAMES:
             if not (images.label == label).any():
                 word = LABEL_NAMES[label]
                 advice = "SPLIT_CSV" if settings.split_csv else "SEED or CROSS_FIT, or add images"
                 raise DataError(f"the split leaves no {word} image in {name}: change {advice}")
-        if (hidden := images[images.label.isna()]).size:
-            raise DataError(
-                f"{len(hidden)} image(s) in {name} have no label: {hidden.id.iloc[0]!r}"
-            )
+        if (hidden := images.id[images.label.isna()]).size:
+            raise DataError(f"{len(hidden)} image(s) in {name} have no label: {hidden.iloc[0]!r}")

@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 from helpers.core import members
+from helpers.core.rules import SettingsError
 from helpers.datasets import DataError, Source, splits
 from helpers.datasets.settings import SplitSettings
 from helpers.datasets.split_file import waits_for
@@ -74,9 +75,9 @@ def test_the_same_seed_gives_the_same_split_and_another_seed_another(test):
 
 def test_a_part_is_drawn_by_strata_and_by_label_where_a_stratum_is_too_small():
     def drawn(kinds, size, seeds=8):
-        table = pd.DataFrame({"label": 0, "kind": list(kinds)})
-        parts = [splits._draw(table, ("kind",), size, seed, "x") for seed in range(seeds)]
-        return [sorted(table.kind[part]) for part in parts]
+        table = pd.DataFrame({"label": 0, "stratum": list(kinds)})
+        parts = [splits._draw(table, size, SplitSettings(seed=seed), "x") for seed in range(seeds)]
+        return [sorted(table.stratum[part]) for part in parts]
 
     assert all(kinds.count("b") == 1 for kinds in drawn("aaaaaaaabb", 5) + drawn("aaaabbbb", 2))
     assert all(kinds.count("a") == 4 for kinds in drawn("aaaaaaaabc", 0.5))  # b and c: a stratum
@@ -287,7 +288,8 @@ def test_a_split_by_groups_needs_groups_and_enough_of_them():
     divide(grouped_source(4, each=24), split="groups", test_fraction=0.0, cross_fit=3)
     assert "CROSS_FIT" in refused(grouped_source(9), split="groups", cross_fit=8)
     for fraction in (0.6, 0.04):
-        assert "TEST_FRACTION" in refused(grouped_source(), split="groups", test_fraction=fraction)
+        with pytest.raises(SettingsError, match="TEST_FRACTION"):
+            SplitSettings(split="groups", test_fraction=fraction)
     official.table["official_split"] = ["train", "test"] * 120  # no group is left for training
     assert "there are 0 and 0" in refused(official, split="groups")
 
