@@ -19,8 +19,8 @@ from helpers.core import files, paths
 from helpers.core.files import ArtifactError
 from helpers.core.paths import RunPaths
 from helpers.datasets.split_file import read_split
-from helpers.runs import compared
 from helpers.runs.record import load_run
+from helpers.runs.scores import out_of_fold_scores
 from helpers.runs.settings import ANALYSIS, STAGES
 
 # at least two names deep, so that "and/or" and "</td>" do not match; Windows's paths too
@@ -51,7 +51,7 @@ def publish(name):
             contents[root / "results" / shown.name / table.name] = table.read_bytes()
     place = root / "results" / name
     if (read_split(run_paths.split_csv).split != "test").all():
-        scores = scores_by_file(compared.out_of_fold_scores(run_paths, other))
+        scores = scores_by_file(out_of_fold_scores(run_paths, other))
         contents |= {place / file: content for file, content in scores.items()}
     versions = {n: v.partition("+")[0] for n, v in record["stages"][ANALYSIS]["versions"].items()}
     pinned = [f"# Python {versions.pop('python')}", *(f"{n}=={v}" for n, v in versions.items())]

@@ -72,7 +72,7 @@ def test_a_finished_step_leaves_the_epochs_of_another_setting_to_continue_from(r
     with faults.interrupted("*.resume"), pytest.raises(KeyboardInterrupt):
         train(runs.open(FINETUNING, longer))
     run = runs.open(FINETUNING, OPTIONS)
-    assert len(train(run).history) == 2 and run.memo.reused == ["checkpoints/cnn/seed0"]
+    assert len(train(run).history) == 2 and run.reused == ["checkpoints/cnn/seed0"]
     assert len(train(runs.open(FINETUNING, longer)).history) == 3
     assert "Two-layer CNN: continuing after epoch 1 of 3" in capsys.readouterr().out
     assert not list(run.paths.trainings("cnn").glob("*.resume"))

@@ -16,9 +16,9 @@ from helpers.darts import named
 from helpers.datasets.sources import check_name, check_place
 from helpers.models import AUTO, RANDOM, weights
 from helpers.runs import settings as config
-from helpers.runs.record import load_run
-from helpers.runs.run import check_run_name, check_same_dataset, default_preset, default_run
+from helpers.runs.record import check_run_name, load_run
 from helpers.runs.settings import ANALYSIS, FIRST
+from helpers.runs.start import check_same_dataset, default_preset, default_run
 
 # parameters with an option of their own
 OPTIONS = {"DATASET": "--dataset", "PRESET": "--preset", "RUN": "--name"}
@@ -151,7 +151,7 @@ def check_places(plan: Plan) -> None:
                 raise SettingsError(str(error)) from None
     other = plan.settings[ANALYSIS].compare_run
     if ANALYSIS in plan.chosen and other:
-        from helpers.runs.compared import split_without_test  # imports much
+        from helpers.runs.scores import split_without_test  # imports much
 
         split_without_test(paths.RunPaths(other))
         if FIRST in plan.chosen and plan.settings[FIRST].test_fraction:

@@ -17,7 +17,8 @@ from helpers.commands.plan import Plan, check_places, make_plan
 from helpers.core import files, finding, paths, style
 from helpers.runs import settings as config
 from helpers.runs.record import load_run, lock
-from helpers.runs.run import require_earlier, waits_for
+from helpers.runs.run import Run
+from helpers.runs.start import require_earlier, waits_for
 
 # tables of results for the terminal, by the notebook that writes them
 TABLES = {
@@ -54,7 +55,7 @@ def execute(plan: Plan) -> None:
     run_paths = paths.RunPaths(plan.run)
     started_s = time.monotonic()
     if plan.chosen[0] != config.FIRST:  # before the lock creates the run's folder
-        require_earlier(plan.chosen[0], run_paths, load_run(run_paths))
+        require_earlier(Run(plan.chosen[0], run_paths, plan.preset, None))
     with lock(run_paths):
         for position, stage in enumerate(plan.chosen, start=1):
             head = f"[{position}/{len(plan.chosen)}] {stage}"

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def open(name: str, names: Mapping[str, Any]) -> Run:
-    """Open a run from a notebook's global names; see `run.open_run`."""
-    from helpers.runs.run import open_run  # imports torch
+    """Open a run from a notebook's global names; see `start.open_run`."""
+    from helpers.runs.start import open_run  # imports torch
 
     return open_run(name, names)

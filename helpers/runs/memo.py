@@ -12,7 +12,7 @@ import importlib
 import math
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,11 +29,11 @@ from helpers.darts import network as derived
 from helpers.models import backbones
 from helpers.models.spec import Network
 from helpers.runs import workers
-from helpers.runs.record import digests_of, edit_run, load_run, outputs_are_intact
+from helpers.runs.record import are_intact, digests_of, edit_run, load_run
 from helpers.training import patchcore
 
 # the modules whose import names the kinds of networks that a checkpoint may hold
-KINDS = (backbones, derived, patchcore)
+NETWORKS = (backbones, derived, patchcore)
 SUFFIXES = {  # of the files of each kind of value
     "network": ".safetensors",
     "own": ".weights.safetensors",  # of a network whose class is the user's
@@ -43,76 +43,87 @@ SUFFIXES = {  # of the files of each kind of value
     "plain": ".json",
 }
 Call = functools.partial[Any]  # of a function that computes something: not made yet
+Names = Iterable[str]
 
 
 @dataclass
 class Memo:
     """The finished work of a run, as one notebook sees it."""
 
+    name: str  # of the notebook
     paths: RunPaths
-    stage: str  # the notebook
-    settings: Any = None  # named in advice when memory is full
-    deadline_s: float | None = None  # by a clock that machines share; None: never
-    reused: list[str] = field(default_factory=list)  # names of steps that were not done again
+    preset: str
+    settings: Any  # named in advice when memory is full
+    started_s: float = field(default_factory=time.time)
+    reused: list[str] = field(default_factory=list)  # names of calls that were not made again
     outputs: list[Path] = field(default_factory=list)
 
-    def steps(
-        self,
-        calls: Mapping[str, Call],
-        what: str,
-        ignore: Iterable[str],
-        titles: Mapping[str, str],
-        alone: bool,
-    ) -> dict[str, Any]:
-        """Make the calls that are not done, and return all results by name.
+    def once(
+        self, name: str, function: Callable[..., Any], *args: Any, ignore: Names = (), **kwargs: Any
+    ) -> Any:
+        """Call a function, or load the result of an equal earlier call; return the result.
 
         Calls are equal if function, code and arguments are the same; the files must be unchanged
-        too. `alone`: a single call, made in this process by all cores. Otherwise each call has a
-        core (or GPU) of its own and one thread, so that any number of workers gives the same bits.
+        too. The result is saved by its kind as `name` in the run's folder, see `save`. `ignore`
+        names keywords, and fields of settings, on which the result does not depend.
+        """
+        call = functools.partial(function, *args, **kwargs)
+        return self.each({name: call}, "", ignore, side_by_side=False)[name]
 
-        Raises:
-            MemoryFullError: the work does not fit into memory; the message names what to lower.
-            OutOfTime: the deadline has passed; nothing new is started.
+    def each(
+        self,
+        calls: Mapping[str, Call],
+        what: str = "trainings",
+        ignore: Names = (),
+        titles: Mapping[str, str] | None = None,
+        side_by_side: bool = True,
+    ) -> dict[str, Any]:
+        """Do what `once` does for independent calls, side by side; return the results by name.
+
+        Each has a core (or GPU) of its own and one thread, so that the results are the same for
+        any number of workers. `what` is shown by the progress bar, `titles` of the calls by theirs.
+        Without `side_by_side` this process makes them by all cores. After the deadline nothing new
+        is started: OutOfTime.
         """
         ignore = tuple(ignore)
         key_of = {name: keys.key_of(call, ignore) for name, call in calls.items()}
+        place_of = {name: self.paths.root / name for name in calls}
+        # other arguments have another resume file
+        resume_of = {name: self.paths.root / f"{name}.{key}.resume" for name, key in key_of.items()}
+        minutes = getattr(self.settings, "time_budget_min", 0.0)
+        deadline_s = self.started_s + 60 * minutes if minutes else None  # a clock machines share
         recorded = load_run(self.paths).get("steps", {})
         steps = {
             name: step
             for name, key in key_of.items()
             if (step := recorded.get(name)) and step["key"] == key and step.get("kinds")
-            if outputs_are_intact(self.paths, step["outputs"])
+            if are_intact(self.paths, step["outputs"])
         }
-        self.reused.extend(steps)
-        place_of = {name: self.paths.root / name for name in calls}
+        self.reused += steps
         waiting: dict[str, Call] = {}
-        for name, call in calls.items():
-            if name not in steps:
-                # other arguments have another resume file
-                resume = self.paths.root / f"{name}.{key_of[name]}.resume"
-                job = work.Work(titles.get(name, name), resume, self.deadline_s)
-                done = (place_of[name], self.settings, job)
-                waiting[name] = functools.partial(call_and_save, call, *done)
-                if not alone:
-                    inside = key_of[name], ignore, registry.contents()
-                    waiting[name] = functools.partial(in_worker, waiting[name], *inside)
-        if waiting and time.time() > (self.deadline_s or math.inf):
+        for name in [name for name in calls if name not in steps]:
+            job = work.Work((titles or {}).get(name, name), resume_of[name], deadline_s)
+            done = place_of[name], self.settings, job
+            waiting[name] = functools.partial(call_and_save, calls[name], *done)
+            if side_by_side:
+                inside = key_of[name], ignore, registry.contents()
+                waiting[name] = functools.partial(in_worker, waiting[name], *inside)
+        if waiting and time.time() > (deadline_s or math.inf):
             raise OutOfTime(  # a training checks the time again before each epoch
                 f"{next(iter(waiting))}: the time budget is used up; finished work is kept: run "
                 "the same command again to continue"
             )
         saved: Iterable[tuple[str, dict[str, Any]]] = ((n, call()) for n, call in waiting.items())
-        if waiting and not alone:
+        if waiting and side_by_side:
             saved = workers.side_by_side(waiting, what, self.paths.root)
         for name, step in saved:
-            step |= {"key": key_of[name], "stage": self.stage}
-            step["outputs"] = digests_of(self.paths, files_of(step, place_of[name]))
+            step |= {"key": key_of[name], "stage": self.name}
+            step["outputs"] = digests_of(self.paths, places_of(step, place_of[name]).values())
             with edit_run(self.paths) as run:
                 run.setdefault("steps", {})[name] = steps[name] = step
-            # not before the step is on record
-            (self.paths.root / f"{name}.{key_of[name]}.resume").unlink(missing_ok=True)
+            resume_of[name].unlink(missing_ok=True)  # not before the step is on record
         for name in calls:
-            self.outputs += files_of(steps[name], place_of[name])
+            self.outputs += places_of(steps[name], place_of[name]).values()
         return {name: load(steps[name], place_of[name], calls[name]) for name in calls}
 
 
@@ -132,11 +143,7 @@ def call_and_save(call: Call, place: Path, settings: Any, job: work.Work) -> dic
 def in_worker(
     saving: Call, key: str, ignore: tuple[str, ...], held: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, Any]:
-    """Do what `call_and_save` does in a process of its own, if it has the same code.
-
-    Raises:
-        UserError: the process imported other code than the notebook, whose key the result has.
-    """
+    """Do what `call_and_save` does in a process of its own, if its code has the notebook's key."""
     registry.restore(held)
     if keys.key_of(saving.args[0], ignore) != key:
         raise UserError(
@@ -150,7 +157,7 @@ def in_worker(
 def kind_of(value: Any) -> str:
     """Return how a value is stored: a key of `SUFFIXES`."""
     if isinstance(value, Network):
-        return "own" if value.spec.kind == "own" else "network"
+        return "own" if value.spec.kind == backbones.OWN else "network"
     if isinstance(value, pd.DataFrame):
         return "table"
     if isinstance(value, Mapping) and value:
@@ -171,25 +178,19 @@ def places_of(stored: Mapping[str, Any], place: Path) -> dict[str, Path]:
     }
 
 
-def files_of(stored: Mapping[str, Any], place: Path) -> list[Path]:
-    """Return the files that `save` wrote."""
-    return [*dict.fromkeys(places_of(stored, place).values())]
-
-
 def save(value: Any, place: Path) -> dict[str, Any]:
     """Write a value, or each field of a dataclass, in files named after `place`.
 
-    Returns:
-        `kinds` of the fields ("" is the value itself), `class` of a dataclass, and `types` of the
-        columns of tables.
+    Return `kinds` of the fields ("" is the value itself), `class` of a dataclass, and `types` of
+    the columns of tables.
     """
     fields: dict[str, Any] = {"": value}
-    plain: dict[str, Any] = {}
     stored: dict[str, Any] = {}
     if dataclasses.is_dataclass(value):
         fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
         stored["class"] = f"{type(value).__module__}:{type(value).__qualname__}"
     stored["kinds"] = {name: kind_of(item) for name, item in fields.items()}
+    plain: dict[str, Any] = {}
     for name, path in places_of(stored, place).items():
         item, kind = fields[name], stored["kinds"][name]
         if kind in ("network", "own"):
@@ -210,19 +211,13 @@ def save(value: Any, place: Path) -> dict[str, Any]:
 
 
 def load(stored: Mapping[str, Any], place: Path, call: Call | None = None) -> Any:
-    """Return the value that `save` wrote; the `call` holds the network whose class is a user's.
-
-    Raises:
-        ArtifactError: a file is missing or damaged.
-    """
+    """Return the value that `save` wrote; the `call` holds the network whose class is a user's."""
+    given = (*call.args, *call.keywords.values()) if call else ()
+    module = next((item for item in given if isinstance(item, nn.Module)), None)
     values: dict[str, Any] = {}
     for name, path in places_of(stored, place).items():
         kind = stored["kinds"][name]
-        if kind == "network":
-            values[name] = backbones.load_model(path)
-        elif kind == "own":
-            given = (*call.args, *call.keywords.values()) if call else ()
-            module = next((item for item in given if isinstance(item, nn.Module)), None)
+        if kind in ("network", "own"):
             values[name] = backbones.load_model(path, module)
         elif kind == "tensors":
             values[name] = tensors.load_tensors(path)[0]

@@ -1,14 +1,10 @@
-"""Find the trained networks of a run: to look into (06), describe (07), and use them (08).
-
-A name is RUN/MODEL, a run, a model's folder or a checkpoint:
-
-    open_model("elpv-quick/fbp")
-"""
+"""Find the trained networks of a run: to look into (06), describe (07), and use them (08)."""
 
 from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
@@ -54,12 +50,11 @@ def open_model(name: str | Path) -> Opened:
 
 
 def checkpoints(folder: Path) -> list[Path]:
-    """Return the checkpoints of a model that are deployed, the first seed's first.
+    """Return the checkpoints of `checkpoints/MODEL` that are deployed, the first seed's first.
 
-    For a cross-fitted model these are the trainings that have not seen the calibration fold.
-    `folder` is `checkpoints/<model>`. It may hold trainings of an earlier call; the run's record
-    names the current ones. Without a record the names of the files decide. The list is empty if
-    there is no checkpoint (SVM, ensemble).
+    For a cross-fitted model these are the trainings that have not seen the calibration fold. The
+    run's record names them, or else the names of the files do: the folder may hold trainings of an
+    earlier call. A model without a network (an SVM, an ensemble) has none.
     """
     models = load_run(RunPaths(os.fspath(folder.absolute().parent.parent))).get("models", {})
     if folder.name in models:
@@ -98,7 +93,7 @@ def _find(name: str | Path) -> Path:
 
 
 def best_described(root: Path) -> Path | None:
-    """Return the folder of a run's network with the best validation AUC, of those described.
+    """Return the folder of a run's network with the best validation AUC in its model.json.
 
     Cross-fitted networks come first, as in `results_table.best_model`. None if notebook 07 has
     described none.
@@ -111,9 +106,8 @@ def best_described(root: Path) -> Path | None:
 
 def networks(root: Path) -> list[str]:
     """Return the names of a run's models that have checkpoints and predictions, sorted."""
-    folders = sorted((root / "checkpoints").glob("*/"))
-    made = [f for f in folders if (root / "predictions" / f"{f.name}.csv").is_file()]
-    return [folder.name for folder in made if checkpoints(folder)]
+    names = sorted(path.stem for path in (root / "predictions").glob("*.csv"))
+    return [name for name in names if checkpoints(root / "checkpoints" / name)]
 
 
 def network_for(run_paths: RunPaths, wanted: str = "", but: str = "") -> tuple[str, Scored] | None:
@@ -123,22 +117,26 @@ def network_for(run_paths: RunPaths, wanted: str = "", but: str = "") -> tuple[s
     says so. If the run has none, a line says that, and None is returned.
     """
     scored = read_models(run_paths)
-    ranked = sorted(scored, key=lambda name: _rank(scored[name]))
-    first = chosen(scored, wanted) if wanted else ranked[0]
-    there = [name for name in (first, *ranked) if checkpoints(run_paths.trainings(name))]
-    name = next((name for name in there if name != but), None)
-    if name is None:
+    names = ranked(scored)
+    first = chosen(scored, wanted) if wanted else names[0]
+    there = [n for n in (first, *names) if n != but and checkpoints(run_paths.trainings(n))]
+    if not there:
         print("no network has been trained in this run: notebook 03 or 05 trains one")
         return None
+    name = there[0]
     if wanted and name != first:
         print(f"{scored[first].title} is not a network here: {scored[name].title} takes its place")
     return name, scored[name]
 
 
-def _rank(scored: Scored) -> tuple[int, float]:
-    """Return a sort key: the most validation images first, then the best AUC."""
-    labels, scores = scored.labels_scores("val")
-    return -len(labels), -metrics.roc_auc(labels, scores) if labels.any() else 0
+def ranked(scored: Mapping[str, Scored]) -> list[str]:
+    """Return names of models: those with the most validation images first, then by their AUC."""
+
+    def key(name: str) -> tuple[int, float]:
+        labels, scores = scored[name].labels_scores("val")
+        return len(labels), metrics.roc_auc(labels, scores) if labels.any() else 0
+
+    return sorted(scored, key=key, reverse=True)
 
 
 def describe_models(
@@ -153,7 +151,7 @@ def describe_models(
     points = points[(points.rule == RULE) & (points.side == "val")].set_index("model")
     # a usual good part has logit 0 by PatchCore: no temperature makes its scores probabilities
     temperature = calibrated.set_index("model").temperature.drop("patchcore", errors="ignore")
-    content = load_run(run.paths)
+    content, described = run.record, list[Description]()
     kind, colon, place = content.get("dataset", "").partition(":")
     origin = {
         "run": run.paths.name,
@@ -163,16 +161,14 @@ def describe_models(
         "split_digest": content.get("split", ""),
         "attribution": run.source.get("attribution", ""),
     }
-    described = []
-    for name in sorted(scored, key=lambda name: _rank(scored[name])):
+    for name in ranked(scored):
         if not (trainings := checkpoints(run.paths.trainings(name))):
             continue  # not a network
         notes = content["stages"].get(content.get("models", {}).get(name, {}).get("stage"), {})
         both = (notes.get(key, "").split(", ") for key in ("backbone", "weights"))
         backbone = backbone_of(backbones.load_model(trainings[0]))
         origin["weights"] = dict(zip(*both, strict=False)).get(backbone, notes.get("weights", ""))
-        point = points.loc[name]
-        about = describe(scored[name], point, temperature.get(name), trainings, **origin)
+        about = describe(scored[name], points.loc[name], temperature.get(name), trainings, **origin)
         files.save_json(run.output(trainings[0].with_name(NAME)), asdict(about))
         described.append(about)
     return described

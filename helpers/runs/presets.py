@@ -10,17 +10,14 @@ from typing import Any
 
 PRESETS = ("smoke", "quick", "full", "paper")
 
-# Alpha's learning rate times its steps bounds how far alpha and beta can move: 6 in DARTS, 2 in
-# PC-DARTS, 3.6 on planted problems (`tests/benchmarks/planted.py`).
-_SEARCH = {
-    "image_size_px": 128,  # maps of 32, 16 and 8 pixels, on which the operations differ
-    "batch_size": 32,
-    "channels": 16,
-    "partial": 4,
-    "layers": 5,  # as in the networks of the cells: normal cells on maps of each size
-    # Adam divides by the size of the gradient: if it is small, weight decay undoes every choice
-    "alpha_weight_decay": 0.0,
-}
+# Maps of 32, 16 and 8 pixels, on which the operations differ; 5 layers, as in the networks of the
+# cells, so there are normal cells on maps of each size. Alpha's learning rate times its steps
+# bounds how far alpha and beta can move: 6 in DARTS, 2 in PC-DARTS, 3.6 on planted problems
+# (`tests/benchmarks/planted.py`). Adam divides by the size of the gradient: if it is small, weight
+# decay undoes every choice.
+_SEARCH = dict(
+    image_size_px=128, batch_size=32, channels=16, partial=4, layers=5, alpha_weight_decay=0.0
+)
 # A network of this size underfits so few images, so no drop path. It sees the eight symmetries
 # alone: two points of validation AUC above the augmentation "full".
 _CELLS = {
@@ -39,77 +36,45 @@ _CELLS = {
 
 PRESET_VALUES: dict[str, dict[str, dict[str, Any]]] = {
     "smoke": {
-        "01_data_split": {"max_images": 240, "val_per_class": 5, "image_size_px": 64},
-        "02_features_baselines": {"image_size_px": 64, "folds": 2, "trees": 50},
-        "03_finetuning": {
-            "image_size_px": 64,
-            "cnn_epochs": 1,
-            "cnn_image_size_px": 32,
-            "ll_epochs": 1,
-            "fbp_epochs": 1,
-            "folds": 2,
-            "trees": 50,
-        },
-        "04_darts_search": {
-            "image_size_px": 32,
-            "batch_size": 32,
-            "epochs": 2,
-            "channels": 4,
-            "layers": 3,
-            "alpha_lr": 0.01,
-        },
-        "05_genotype_retraining": {
-            "retrain_image_size_px": 32,
-            "retrain_channels": 4,
-            "retrain_layers": 3,
-            "retrain_epochs": 1,
-            "halving_epochs": 1,
-            "halving_cells": 2,
-        },
-        "06_analysis": {"map_images": 8},
+        "01_data_split": dict(max_images=240, val_per_class=5, image_size_px=64),
+        "02_features_baselines": dict(image_size_px=64, folds=2, trees=50),
+        "03_finetuning": dict(image_size_px=64, cnn_image_size_px=32, folds=2, trees=50)
+        | dict.fromkeys(("cnn_epochs", "ll_epochs", "fbp_epochs"), 1),
+        "04_darts_search": dict(image_size_px=32, batch_size=32, channels=4, layers=3)
+        | dict(epochs=2, alpha_lr=0.01),
+        "05_genotype_retraining": dict(retrain_image_size_px=32, retrain_channels=4)
+        | dict(retrain_layers=3, retrain_epochs=1, halving_epochs=1, halving_cells=2),
+        "06_analysis": dict(map_images=8),
     },
     # About the size of ELPV's training set; each epoch takes a part of a larger set. At 160 px FBP
     # takes two thirds of the time that it takes at 192 px (one training each on ELPV: 92.1, 92.7).
     "quick": {
-        "01_data_split": {"image_size_px": 160},
-        "02_features_baselines": {"image_size_px": 160},
-        "03_finetuning": {"image_size_px": 160, "epoch_images": 2000, "test_views": 4},
+        "01_data_split": dict(image_size_px=160),
+        "02_features_baselines": dict(image_size_px=160),
+        "03_finetuning": dict(image_size_px=160, epoch_images=2000, test_views=4),
         "04_darts_search": _SEARCH
-        | {
-            "search_images": 2000,
-            "epochs": 5,
-            "alpha_warmup": 1,
-            "alpha_lr": 0.03,
-        },
-        "05_genotype_retraining": _CELLS | {"epoch_images": 2000, "retrain_epochs": 24},
+        | dict(search_images=2000, epochs=5, alpha_warmup=1, alpha_lr=0.03),
+        "05_genotype_retraining": _CELLS | dict(epoch_images=2000, retrain_epochs=24),
     },
     # All images in every epoch, longer trainings, and what raised an AUC or the trust in it: folds
-    # of all images instead of one test set (a source's test set stays), and halving. Larger
-    # networks of cells did little (`tests/benchmarks`).
+    # of all images instead of one test set (a source's test set stays), and halving: 5 epochs x 15
+    # cells and 15 x 5. Larger networks of cells did little (`tests/benchmarks`).
     "full": {
-        "01_data_split": {"cross_fit": 5, "test_fraction": 0.0},
-        "03_finetuning": {"cnn_epochs": 20, "ll_epochs": 100, "test_views": 8},
-        "04_darts_search": _SEARCH | {"epochs": 16, "alpha_warmup": 3, "alpha_lr": 0.01},
+        "01_data_split": dict(cross_fit=5, test_fraction=0.0),
+        "03_finetuning": dict(cnn_epochs=20, ll_epochs=100, test_views=8),
+        "04_darts_search": _SEARCH | dict(epochs=16, alpha_warmup=3, alpha_lr=0.01),
         "05_genotype_retraining": _CELLS
-        | {
-            "genotypes": ("DARTS_V2", "searched", "halving", "random"),
-            "halving_epochs": 5,  # 5 x 15 cells and 15 x 5
-            "retrain_epochs": 40,
-            "keep": "last",
-        },
-        "06_analysis": {"map_images": 100},
+        | dict(genotypes=("DARTS_V2", "searched", "halving", "random"))
+        | dict(halving_epochs=5, retrain_epochs=40, keep="last"),
+        "06_analysis": dict(map_images=100),
     },
+    # The report's Table 1 is about DARTS alone; only the batch size of 32 is used in 03.
     "paper": {
-        "01_data_split": {"image_size_px": 224},
-        "02_features_baselines": {"image_size_px": 224},
-        # The report's Table 1 is about DARTS alone; only the batch size of 32 is used here.
-        "03_finetuning": {
-            "image_size_px": 224,
-            "cnn_epochs": 40,
-            "cnn_image_size_px": 224,
-            "fbp_epochs": 30,
-        },
-        "04_darts_search": {"image_size_px": 224, "order": 2},
-        "06_analysis": {"map_images": 200},
+        "01_data_split": dict(image_size_px=224),
+        "02_features_baselines": dict(image_size_px=224),
+        "03_finetuning": dict(image_size_px=224, cnn_image_size_px=224)
+        | dict(cnn_epochs=40, fbp_epochs=30),
+        "04_darts_search": dict(image_size_px=224, order=2),
+        "06_analysis": dict(map_images=200),
     },
 }

@@ -1,16 +1,13 @@
 """run.json, the record of a run: settings, times, and digests of the files of each stage and step.
 
-    run_paths = paths.RunPaths("elpv-quick")
-    with record.edit_run(run_paths) as run:
-        run["note"] = "written when the block succeeds"
-
-The lock of a run and of its stages is here too, the checks of files that a later stage reads, and
-what is known of the models.
+run_paths = paths.RunPaths("elpv-quick")
+with record.edit_run(run_paths) as run:
+    run["note"] = "written when the block succeeds"
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -18,8 +15,10 @@ from typing import Any, Literal
 import filelock
 from pydantic import BaseModel, ValidationError
 
-from helpers.core import files, paths
+from helpers.core import files
 from helpers.core.errors import UserError
+from helpers.core.paths import RunPaths
+from helpers.core.rules import SettingsError
 from helpers.models.record import Model
 
 
@@ -64,12 +63,14 @@ class _Run(BaseModel, strict=True):
     models: dict[str, _Made] = {}
 
 
-def load_run(run_paths: paths.RunPaths) -> dict[str, Any]:
-    """Return run.json, or an empty record if the run has not started.
+def check_run_name(name: str) -> None:
+    """Raise SettingsError for a name that leads out of the folder of runs."""
+    if name != Path(name).name or name.startswith("."):
+        raise SettingsError(f"RUN={name!r} must be a plain folder name")
 
-    Raises:
-        ArtifactError: the file is not JSON, or not the record of a run.
-    """
+
+def load_run(run_paths: RunPaths) -> dict[str, Any]:
+    """Return run.json, or an empty record if the run has not started."""
     if not run_paths.run_json.exists():
         return {}
     record = files.load_json(run_paths.run_json)
@@ -83,27 +84,23 @@ def load_run(run_paths: paths.RunPaths) -> dict[str, Any]:
 
 
 @contextmanager
-def edit_run(run_paths: paths.RunPaths) -> Iterator[dict[str, Any]]:
-    """Yield run.json to be changed, and write it if the block succeeds.
-
-    Other processes, such as other notebooks of the run, wait meanwhile.
-    """
+def edit_run(run_paths: RunPaths) -> Iterator[dict[str, Any]]:
+    """Yield run.json to be changed, and write it if the block succeeds; other processes wait."""
     with files.held(run_paths.root / ".run.json.lock"):
         run = load_run(run_paths)
         yield run
         files.save_json(run_paths.run_json, run)
 
 
-def lock_file(run_paths: paths.RunPaths, stage: str = "") -> Path:
+def lock_file(run_paths: RunPaths, stage: str = "") -> Path:
     """Return the lock of one stage, or of the run if `stage` is empty."""
     return run_paths.root / (f".{stage}.lock" if stage else ".lock")
 
 
-def lock(run_paths: paths.RunPaths, stage: str = "") -> filelock.AcquireReturnProxy:
+def lock(run_paths: RunPaths, stage: str = "") -> filelock.AcquireReturnProxy:
     """Hold the run, or one stage of it, for a `with` block or until this process ends.
 
-    Raises:
-        RunError: another process holds it; two notebooks would overwrite each other's files.
+    If another process holds it, raise RunError: two would overwrite each other's files.
     """
     try:
         return files.held(lock_file(run_paths, stage), wait=False)
@@ -114,20 +111,15 @@ def lock(run_paths: paths.RunPaths, stage: str = "") -> filelock.AcquireReturnPr
         ) from None
 
 
-def digests_of(run_paths: paths.RunPaths, written: list[Path]) -> dict[str, str]:
-    """Return digests of files by their names relative to the run's folder, or to home."""
-    digests = {}
-    for path in written:
-        base = run_paths.root if path.is_relative_to(run_paths.root) else paths.home()
-        digests[path.relative_to(base).as_posix()] = files.file_digest(path)
-    return digests
+def digests_of(run_paths: RunPaths, written: Iterable[Path]) -> dict[str, str]:
+    """Return digests of files by their names relative to the run's folder."""
+    return {p.relative_to(run_paths.root).as_posix(): files.file_digest(p) for p in written}
 
 
-def outputs_are_intact(run_paths: paths.RunPaths, digests: Mapping[str, str]) -> bool:
+def are_intact(run_paths: RunPaths, digests: Mapping[str, str]) -> bool:
     """Return True if every recorded file still exists with the same bytes."""
-    home, root = paths.home(), run_paths.root
-    places = {n: (home if n.startswith("submissions/") else root) / n for n in digests}
-    return all(p.is_file() and files.file_digest(p) == digests[n] for n, p in places.items())
+    places = {run_paths.root / name: digest for name, digest in digests.items()}
+    return all(p.is_file() and files.file_digest(p) == digest for p, digest in places.items())
 
 
 def refuse_changed_files(record: Mapping[str, Any], earlier: list[str], root: Path) -> None:
@@ -149,16 +141,3 @@ def refuse_changed_files(record: Mapping[str, Any], earlier: list[str], root: Pa
                 "another name if it is yours, delete it, and run the notebook that wrote it again "
                 "(`python -m helpers.run` does)"
             )
-
-
-def models_of(run_paths: paths.RunPaths) -> dict[str, Model]:
-    """Return what is known of each predictions file of a run, in the table's order.
-
-    A file that the run has not made is a user's own, called as its file.
-    """
-    recorded = load_run(run_paths).get("models", {})
-    models = {}
-    for path in run_paths.predictions_root.glob("*.csv"):
-        about = recorded.get(path.stem)
-        models[path.stem] = Model.from_json(about["model"]) if about else Model(path.stem)
-    return dict(sorted(models.items(), key=lambda item: item[1].order))

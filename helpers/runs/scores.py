@@ -1,10 +1,8 @@
-"""The results of a run: the models' scores, added by notebooks and read by later ones."""
+"""The scores of a run's models: of their trainings, of a whole run, and of two runs beside."""
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -12,45 +10,14 @@ import pandas as pd
 from helpers.core import files
 from helpers.core.members import Member
 from helpers.core.paths import RunPaths
-from helpers.datasets.split_file import read_split
+from helpers.core.rules import SettingsError
+from helpers.datasets.split_file import keeps_groups_apart, read_split
 from helpers.models.record import Model
-from helpers.results import submission
+from helpers.results import out_of_fold
+from helpers.results.out_of_fold import SEEN, UNSEEN, OutOfFold
 from helpers.results.predictions import Scored, read_predictions
-from helpers.runs.record import edit_run, load_run, models_of, outputs_are_intact
-
-
-def add_model(
-    run_paths: RunPaths,
-    stage: str,
-    model: Model,
-    fits: Mapping[Member, Any] | pd.DataFrame,
-    costs: Mapping[str, Any],
-) -> Path:
-    """Write the predictions of a model, and what it is; return the path; see `Run.add`."""
-    if isinstance(fits, pd.DataFrame):
-        table = fits
-    else:
-        table = joined({member: fitted.scores for member, fitted in fits.items()})
-        first = next(iter(fits.values()))
-        known = {
-            name: getattr(first, name) for name in ("parameters", "device") if hasattr(first, name)
-        }
-        seconds = round(sum(fitted.seconds for fitted in fits.values()), 1)
-        costs = {"seconds": seconds} | known | {**costs}
-        model = dataclasses.replace(model, members=tuple(fits))
-    path, content = run_paths.predictions(model.slug), files.csv_bytes(table)
-    digest = files.bytes_digest(content)
-    ours = load_run(run_paths).get("models", {}).get(model.slug, {}).get("digest")
-    if path.exists() and files.file_digest(path) not in (ours, digest):  # a kill leaves ours
-        raise files.ArtifactError(
-            f"{path} has the name of a model of this run but was not made here, or changed since: "
-            "rename it to keep it as a model of your own, or delete it"
-        )
-    files.write_bytes(path, content)
-    with edit_run(run_paths) as run:
-        about = {"stage": stage, "digest": digest, "costs": costs}
-        run.setdefault("models", {})[model.slug] = about | {"model": model.to_json()}
-    return path
+from helpers.runs.record import check_run_name, load_run
+from helpers.runs.settings import ANALYSIS
 
 
 def joined(scores: Mapping[Member, pd.DataFrame]) -> pd.DataFrame:
@@ -67,18 +34,19 @@ def joined(scores: Mapping[Member, pd.DataFrame]) -> pd.DataFrame:
 def read_models(run_paths: RunPaths, until: str = "") -> dict[str, Scored]:
     """Load the scores of all models of a run by slug, in the table's order.
 
-    `until` names a notebook: models of later ones are left out. A file of the user's own that does
-    not fit the split is left out with a line that says why.
-
-    Raises:
-        ArtifactError: there are no predictions, or one that the run has made does not fit.
+    `until` names a notebook: models of later ones are left out. A file that the run has not made is
+    a model of the user's, called as its file; if it does not fit the split, it is left out with a
+    line that says why.
     """
     split = read_split(run_paths.split_csv)
     made = load_run(run_paths).get("models", {})
+    models = {
+        name: Model.from_json(made[name]["model"]) if name in made else Model(name)
+        for name in (path.stem for path in run_paths.predictions_root.glob("*.csv"))
+        if name not in made or not until or made[name]["stage"] <= until
+    }
     found = {}
-    for name, model in models_of(run_paths).items():
-        if until and name in made and made[name]["stage"] > until:
-            continue
+    for name, model in sorted(models.items(), key=lambda item: item[1].order):
         try:
             found[name] = read_predictions(run_paths.predictions(name), split, model)
         except files.ArtifactError as error:
@@ -92,57 +60,36 @@ def read_models(run_paths: RunPaths, until: str = "") -> dict[str, Scored]:
     return found
 
 
-def forget_others(run_paths: RunPaths, stage: str, added: Sequence[str]) -> None:
-    """Remove the predictions that an earlier call of a notebook has made and this one has not.
+def out_of_fold_scores(run_paths: RunPaths, other: str = "") -> OutOfFold:
+    """Return the scores of all images by the models of a run without a test set.
 
-    Such rows are those of another backbone, for example. Their trainings are kept.
+    If an `other` run is named, return those of both; they may differ in the kind of folds alone.
     """
-    with edit_run(run_paths) as run:
-        models = run.setdefault("models", {})
-        for slug in [name for name, about in models.items() if about["stage"] == stage]:
-            if slug not in added:
-                del models[slug]
-                run_paths.predictions(slug).unlink(missing_ok=True)
-
-
-def write_submission(run_paths: RunPaths, scored: Scored, source: Mapping[str, Any]) -> Path:
-    """Write the submission of a model, and return its path.
-
-    Without a test set it holds the scores of all images, each out of fold. If notebook 01 left out
-    images of the test set, as `smoke` does, a contest would refuse the file: it is then called
-    `<run>.incomplete.csv`.
-    """
-    path = run_paths.submission
-    if source.get("test_left_out"):
-        path = path.with_name(f"{run_paths.name}.incomplete.csv")
-    table = scored.val if scored.test.empty else scored.test
-    table = submission.submission_table(table, source.get("submission"))
-    files.write_bytes(path, table.to_csv(index=False, lineterminator="\n").encode())
-    return path
-
-
-def save_split(run_paths: RunPaths, table: pd.DataFrame) -> None:
-    """Write split.csv and remove what was made of another split: predictions, cells, tables.
-
-    Training images of that split may be validation images now. The user's files are kept.
-    """
-    content = files.csv_bytes(table)
-    run, root, digest = load_run(run_paths), run_paths.root, files.bytes_digest(content)
-    # compared with the record, so that making a damaged split.csv again removes nothing
-    if run.get("split") not in (None, digest):
-        made = {
-            f"predictions/{slug}.csv": about["digest"]
-            for slug, about in run.get("models", {}).items()
+    runs = [run_paths, *([RunPaths(other)] if other else [])]
+    splits = [split_without_test(run) for run in runs]
+    if other:
+        out_of_fold.refuse_unlike(other, splits, [_settings(run) for run in runs])
+    return out_of_fold.of_runs(
+        {
+            UNSEEN if keeps_groups_apart(split) else SEEN: (split, read_models(run))
+            for run, split in zip(runs, splits, strict=True)
         }
-        for step in run.get("steps", {}).values():
-            made |= {n: d for n, d in step["outputs"].items() if n.startswith("genotypes/")}
-        stale = [root / n for n, d in made.items() if outputs_are_intact(run_paths, {n: d})]
-        tables = [*root.glob("metrics/0[2-8]_*.csv"), *root.glob("figures/0[2-8]_*.png")]
-        tables += [run_paths.table("results"), run_paths.table("table2")]
-        for file in (*stale, *tables, run_paths.submission):
-            file.unlink(missing_ok=True)  # first: if killed here, the old split is on record
-    files.write_bytes(run_paths.split_csv, content)
-    with edit_run(run_paths) as run:
-        if run.get("split") != digest:
-            run["models"] = {}
-        run["split"] = digest
+    )
+
+
+def split_without_test(run_paths: RunPaths) -> pd.DataFrame:
+    """Return the images of a run that are in folds; raise SettingsError if it has a test set."""
+    check_run_name(name := run_paths.name)
+    if not run_paths.split_csv.is_file():
+        raise SettingsError(f"COMPARE_RUN: run {name!r} has no split; run its notebook 01")
+    return out_of_fold.without_test(read_split(run_paths.split_csv), name)
+
+
+def _settings(run_paths: RunPaths) -> dict[str, dict[str, Any]]:
+    """Return the settings of the notebooks before 06, with backbone and weights that were used."""
+    return {
+        name: entry.get("settings", {})
+        | {fact: entry[fact] for fact in ("backbone", "weights") if fact in entry}
+        for name, entry in load_run(run_paths).get("stages", {}).items()
+        if name < ANALYSIS
+    }

@@ -32,9 +32,7 @@ from helpers.runs.presets import PRESET_VALUES, PRESETS
 from helpers.training.settings import BaselineSettings, FinetuneSettings
 
 STEERING = ("time_budget_min",)  # no result depends on these settings
-# settings that name a file or a folder
-PLACES = ("split_csv", "labels_csv", "mask", "weights", "folder")
-
+PLACES = ("split_csv", "labels_csv", "mask", "weights", "folder")  # they name a file or a folder
 STAGES: dict[str, type] = {
     "01_data_split": SplitSettings,
     "02_features_baselines": BaselineSettings,
@@ -45,7 +43,7 @@ STAGES: dict[str, type] = {
     "07_decision": DecisionSettings,
     "08_your_part": YourPartSettings,
 }
-FIRST, ANALYSIS, DECISION = "01_data_split", "06_analysis", "07_decision"
+FIRST, ANALYSIS = "01_data_split", "06_analysis"
 # stages of which nothing can be done without bad images in training
 BOTH_CLASSES = ("03_finetuning", "04_darts_search", "05_genotype_retraining")
 # parameters that take text or a list of texts
@@ -63,9 +61,6 @@ def resolve(stage: str, preset: str, given: Mapping[str, Any]) -> Any:
     """Return the settings of a stage: given values over the preset's over the defaults.
 
     `given` maps field names to values; None means the preset's value.
-
-    Raises:
-        SettingsError: the preset or a name is unknown, or a value breaks its field's rule.
     """
     if preset not in PRESETS:
         raise SettingsError(f"PRESET={preset!r} is not one of {', '.join(PRESETS)}")
@@ -82,11 +77,7 @@ def resolve(stage: str, preset: str, given: Mapping[str, Any]) -> Any:
 
 
 def check_places(resolved: Any) -> None:
-    """Check that the files and folders which settings name exist.
-
-    Raises:
-        SettingsError: one does not exist.
-    """
+    """Raise SettingsError if a file or folder that settings name does not exist."""
     for name in PLACES:
         given = getattr(resolved, name, "")
         kind, exists = ("folder", os.path.isdir) if name == "folder" else ("file", os.path.isfile)
@@ -111,11 +102,8 @@ def stage_name(number: str) -> str:
 def parse_parameters(texts: Sequence[str]) -> dict[str, Any]:
     """Return the values of a command line's NAME=VALUE by name: each as JSON, Python or text.
 
-    If a parameter takes text, a number stays text, except in brackets: a folder may be called
+    If a parameter takes text, only what is in brackets or quotes is read: a folder may be called
     2024_11, which Python reads as 202411.
-
-    Raises:
-        SettingsError: a text has no equals sign, or a name is given twice.
     """
     given: dict[str, Any] = {}
     for text in texts:
@@ -127,12 +115,10 @@ def parse_parameters(texts: Sequence[str]) -> dict[str, Any]:
                 f'-p {name} is given twice: give it once, a list as -p \'{name}=["A", "B"]\''
             )
         given[name] = value
-        for read in (json.loads, ast.literal_eval):
+        is_text = name in _TEXTS and not value.startswith(("[", "(", "'", '"', "None", "null"))
+        for read in () if is_text else (json.loads, ast.literal_eval):
             with contextlib.suppress(*_NOT_READ):
-                literal = read(value)
-                quoted = not set("('\"").isdisjoint(value)
-                if name not in _TEXTS or quoted or isinstance(literal, str | list | None):
-                    given[name] = literal
+                given[name] = read(value)
                 break
     return given
 
@@ -148,9 +134,9 @@ def settings_table(settings: Any, preset: str) -> pd.DataFrame:
     for field in dataclasses.fields(settings):
         value = getattr(settings, field.name)
         words = ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
-        mark = "" if value == getattr(usual, field.name) else " (given)"
+        words = (words or "-") + ("" if value == getattr(usual, field.name) else " (given)")
         why = type(settings).__pydantic_fields__[field.name].description
-        rows.append((field.name.upper(), (words or "-") + mark, why))
+        rows.append((field.name.upper(), words, why))
     return pd.DataFrame(rows, columns=["Setting", "Value", "Meaning"])
 
 

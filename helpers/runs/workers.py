@@ -13,11 +13,10 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import filelock
 import joblib
 import psutil
 import torch
@@ -32,6 +31,7 @@ CLUSTER = "RAY_ADDRESS"  # environment variable: the cluster that Ray's own prog
 LIMIT = "LOKY_MAX_CPU_COUNT"  # environment variable of joblib: at most so many CPU cores
 BYTES_EACH = 2 * 2**30  # of memory that a training may need
 WATCH_S = 1.0
+Jobs = list[tuple[Any, ...]]  # the arguments of `_call`
 
 
 def count(tasks: int) -> int:
@@ -58,7 +58,7 @@ def side_by_side(
             yield name, result
         return
     line, home = os.environ.get(status.VARIABLE), str(paths.home())
-    jobs = [
+    jobs: Jobs = [
         (name, call, os.getpid(), line and f"{line}.{number}", None if has_cluster else place, home)
         for number, (name, call) in enumerate(calls.items())
     ]
@@ -66,7 +66,7 @@ def side_by_side(
     yield from tqdm(results, desc=what, total=len(calls))
 
 
-def _on_this_machine(jobs: Sequence[tuple[Any, ...]]) -> Iterator[tuple[str, Any]]:
+def _on_this_machine(jobs: Jobs) -> Iterator[tuple[str, Any]]:
     options: dict[str, Any] = {"backend": "loky", "inner_max_num_threads": 1}
     quiet = environment.having("TQDM_DISABLE", "1")  # bars of several processes would mix
     with quiet, joblib.parallel_config(**options, n_jobs=count(len(jobs))):
@@ -74,7 +74,7 @@ def _on_this_machine(jobs: Sequence[tuple[Any, ...]]) -> Iterator[tuple[str, Any
         yield from parallel(joblib.delayed(_call)(*job) for job in jobs)
 
 
-def _on_cluster(jobs: Sequence[tuple[Any, ...]]) -> Iterator[tuple[str, Any]]:
+def _on_cluster(jobs: Jobs) -> Iterator[tuple[str, Any]]:
     """Do jobs on the machines of Ray's cluster, on a GPU each if there are any, or else a core.
 
     joblib's backend for Ray gives no result before all are done, so a kill would cost them all.
@@ -125,10 +125,7 @@ def _call(
 
 
 def _end_with(parent: int) -> None:
-    """Leave Ctrl-C to the parent, and end this process soon after the parent has been killed.
-
-    Ctrl-C reaches all processes, but only the parent has to report it.
-    """
+    """Leave Ctrl-C to the parent, and end this process soon after the parent has been killed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if any(thread.name == "parent" for thread in threading.enumerate()):
         return
@@ -141,20 +138,14 @@ def _end_with(parent: int) -> None:
     threading.Thread(target=watch, name="parent", daemon=True).start()
 
 
-@contextlib.contextmanager
-def _own_gpu(place: Path | None) -> Iterator[None]:
+def _own_gpu(place: Path | None) -> contextlib.AbstractContextManager[Any]:
+    """Choose a GPU that no other worker uses, and return its lock."""
     if place is None or default_device().type != "cuda":
-        yield
-        return
-    number, held = _free_gpu(place)
-    with held:
-        torch.cuda.set_device(number)
-        yield
-
-
-def _free_gpu(place: Path) -> tuple[int, filelock.AcquireReturnProxy]:
+        return contextlib.nullcontext()
     while True:  # there are no more workers than GPUs
         for number in range(torch.cuda.device_count()):
             with contextlib.suppress(files.LockedError):
-                return number, files.held(place / f".gpu{number}.lock", wait=False)
+                held = files.held(place / f".gpu{number}.lock", wait=False)
+                torch.cuda.set_device(number)
+                return held
         time.sleep(WATCH_S)

@@ -1,7 +1,5 @@
 """Functions that tests of the memo call, also in worker processes."""
 
-from __future__ import annotations
-
 import os
 import time
 from dataclasses import dataclass
@@ -13,7 +11,6 @@ import torch
 
 from helpers.core import work
 from helpers.core.errors import UserError
-from helpers.training.settings import BaselineSettings
 
 
 @dataclass(frozen=True)
@@ -35,38 +32,34 @@ class Place:
     digest = ""
 
 
-def everything(n: int) -> Result:
-    """Return values that depend on `n`."""
+def everything(n):
     table = pd.DataFrame({"id": ["007", "=1+1", "a"], "score": [1 / 3, n, 0.0], "n": [1, 2, n]})
     arrays = {"x": np.arange(n, dtype=np.float32), "names": np.array(["a", "bc"])}
     return Result(table, arrays, {"w": torch.full((2, 2), n / 7)}, 1.5, ["a", "b"])
 
 
 def count_up(place: Place, value: int) -> int:
-    """Note the call in a file, and return the value plus one."""
+    """Note the call, its process and its threads in a file, and return the value plus one."""
     with place.path.open("a") as file:
         file.write(f"{value} {os.getpid()} {torch.get_num_threads()}\n")
     return value + 1
 
 
-def fail(value: int) -> int:
-    """Raise a user's error."""
+def fail(value):
     raise UserError(f"value {value} is wrong")
 
 
 def slow_sum(values: np.ndarray) -> float:
     """Return a sum, one step for each value; continue from a resume file after a kill."""
     resume, start, total = work.current().resume, 0, 0.0
-    if resume and resume.exists():
+    if resume.exists():
         start, total = np.load(resume, allow_pickle=False)
     for position in range(int(start), len(values)):
         total += values[position]
-        if resume:
-            with resume.open("wb") as file:
-                np.save(file, np.array([position + 1, total]))
+        with resume.open("wb") as file:
+            np.save(file, np.array([position + 1, total]))
         if values[position] < 0:
             raise KeyboardInterrupt
-        time.sleep(0)
     return float(total)
 
 
@@ -84,11 +77,9 @@ def wait(place: Place) -> None:
     time.sleep(120)
 
 
-def same(value: dict[str, int]) -> dict[str, int]:
-    """Return what is given."""
+def same(value):
     return value
 
 
-def seed_of(given: BaselineSettings) -> int:
-    """Return the seed of settings."""
+def seed_of(given):
     return given.seed

@@ -8,13 +8,8 @@ from helpers.core.paths import RunPaths
 from helpers.core.rules import SettingsError
 from helpers.datasets.split_file import read_split
 from helpers.results import out_of_fold
-from helpers.runs.compared import out_of_fold_scores
-from helpers.runs.scores import read_models
+from helpers.runs.scores import out_of_fold_scores
 from tests import planted
-
-
-def record(run, **changed):
-    files.save_json(run.paths.run_json, run.record | changed)
 
 
 @pytest.fixture
@@ -36,10 +31,9 @@ def test_either_run_finds_the_other_and_knows_which_is_which(two_runs, own):
     table = out_of_fold.three_columns(found).set_index("model")
     assert sorted(table.index) == ["fbp", "module_prior"] and table.difference["fbp"] > 0
     for kind, one in two_runs.items():
-        split, scored = read_split(one.paths.split_csv), read_models(one.paths)["fbp"]
-        assert found.folds[kind].tolist() == split.fold.tolist()
+        assert found.folds[kind].tolist() == one.split.fold.tolist()
         mean = found.scores[kind]["fbp"][["seed0", "seed1"]].mean(axis=1)
-        np.testing.assert_allclose(mean, scored.val.defect_score)
+        np.testing.assert_allclose(mean, one.models()["fbp"].val.defect_score)
     alone = out_of_fold_scores(run.paths)
     assert [*alone.scores] == [own] and alone.folds[other].isna().all()
 
@@ -62,45 +56,34 @@ def test_a_run_that_says_nothing_beside_this_one_is_refused(two_runs):
             out_of_fold_scores(random, "groups")
 
 
-def with_cells(run, **settings):
-    entry = {"status": "done", "settings": {"retrain_epochs": 9} | settings}
-    record(run, stages={"05_genotype_retraining": entry})
-
-
 def test_runs_may_have_other_cells_but_not_other_trainings_of_the_same(two_runs):
+    def note(run, backbone="resnet18", **settings):
+        stages = {"05_genotype_retraining": {"settings": settings}}
+        stages["03_finetuning"] = {"settings": {"seed": 3}, "backbone": backbone}
+        files.save_json(run.paths.run_json, run.record | {"stages": stages})
+
     random, groups = two_runs["random"], two_runs["groups"]
-    with_cells(random, random_cells=1, halving_epochs=5)
-    with_cells(groups, random_cells=2, halving_epochs=0)
+    note(random, retrain_epochs=9, random_cells=1, halving_epochs=5)
+    note(groups, retrain_epochs=9, random_cells=2, halving_epochs=0)
     out_of_fold_scores(random.paths, "groups")
-    with_cells(groups, halving_epochs=4)
-    with pytest.raises(SettingsError, match=r"05 HALVING_EPOCHS \(here 5, there 4\)"):
-        out_of_fold_scores(random.paths, "groups")
-    with_cells(groups, retrain_epochs=12)
-    with pytest.raises(SettingsError, match=r"05 RETRAIN_EPOCHS \(here 9, there 12\)"):
-        out_of_fold_scores(random.paths, "groups")
+    for changed, message in (
+        ({"retrain_epochs": 9, "halving_epochs": 4}, r"05 HALVING_EPOCHS \(here 5, there 4\)"),
+        ({"retrain_epochs": 12}, r"05 RETRAIN_EPOCHS \(here 9, there 12\)"),
+        ({"backbone": "vgg11"}, r"03 BACKBONE \(here 'resnet18', there 'vgg11'\)"),
+    ):
+        note(groups, **changed)
+        with pytest.raises(SettingsError, match=message):
+            out_of_fold_scores(random.paths, "groups")
 
 
-def recorded(run, backbone="resnet18", **columns):
-    """The run with facts of its stages in run.json, and columns of its split."""
-    stage = {"status": "done", "settings": {"seed": 3}, "backbone": backbone}
-    record(run, stages={"02_features_baselines": stage, "03_finetuning": stage})
-    files.save_csv(run.paths.split_csv, read_split(run.paths.split_csv).assign(**columns))
-
-
-def test_runs_of_other_pixels_groups_or_backbones_are_refused(two_runs):
+def test_runs_of_other_pixels_or_groups_are_refused(two_runs):
     random, groups = two_runs["random"], two_runs["groups"]
-    recorded(random, digest="d0")
-    recorded(groups, "efficientnet_lite0", digest="d0")
-    with pytest.raises(SettingsError, match=r"03 BACKBONE \(here 'resnet18', there 'effic"):
-        out_of_fold_scores(random.paths, "groups")
-    recorded(groups)
+    same = {"digest": "d0", "group": random.split.group}
+    for run in (random, groups):
+        files.save_csv(run.paths.split_csv, run.split.assign(**same))
     out_of_fold_scores(random.paths, "groups")
-    stage = groups.record["stages"]["03_finetuning"]
-    record(groups, stages={"03_finetuning": stage | {"settings": {"seed": 4}}})
-    with pytest.raises(SettingsError, match=r"03 SEED \(here 3, there 4\)"):
-        out_of_fold_scores(random.paths, "groups")
-    lots = read_split(groups.paths.split_csv).group
-    for column, changed in (("pixels", {"digest": "d1"}), ("groups", {"group": "x" + lots})):
-        recorded(groups, **{"digest": "d0", "group": lots} | changed)
-        with pytest.raises(SettingsError, match=f"has other {column}"):
+    others = {"pixels": {"digest": "d1"}, "groups": {"group": "x" + same["group"]}}
+    for words, changed in others.items():
+        files.save_csv(groups.paths.split_csv, groups.split.assign(**same | changed))
+        with pytest.raises(SettingsError, match=f"has other {words}"):
             out_of_fold_scores(random.paths, "groups")

@@ -8,7 +8,7 @@ import helpers
 from helpers.commands import cli, predict, run
 from helpers.core import paths
 from helpers.datasets.split_file import read_split, waits_for
-from helpers.runs.run import StageError, open_run
+from helpers.runs.start import StageError, open_run
 from tests import faults
 from tests.conftest import write_parts
 

@@ -10,8 +10,8 @@ from helpers.core.rules import SettingsError
 from helpers.decisions import calibration, decision
 from helpers.deploy.description import NAME, read_description
 from helpers.runs import opened, record
-from helpers.runs.run import prepare
 from helpers.runs.scores import read_models
+from helpers.runs.start import prepare
 from tests import deploy_run
 
 

@@ -1,7 +1,6 @@
 """A run as a notebook opens it: what it refuses, what it finds, what it leaves."""
 
 import dataclasses
-import time
 from pathlib import Path
 
 import pandas as pd
@@ -18,9 +17,8 @@ from helpers.datasets import sources
 from helpers.datasets.settings import SplitSettings
 from helpers.models.record import Model
 from helpers.runs.record import edit_run, load_run
-from helpers.runs.run import Run, StageError, open_run, prepare
-from helpers.runs.source import images_of
-from helpers.runs.source import split_of as split_of_run
+from helpers.runs.run import Run
+from helpers.runs.start import StageError, open_run, prepare
 from helpers.training.settings import BaselineSettings
 from tests.conftest import split_of
 from tests.runs import tasks
@@ -93,10 +91,11 @@ def test_later_stages_read_images_as_the_split_did(home, parts_folder, fit):
 def test_a_later_notebook_refuses_images_that_were_overwritten_since_the_split(home, parts_folder):
     table, given = split_of(parts_folder), {"RUN": "r"}
     done = {"status": "done", "settings": {"image_size_px": 16}}
-    run_paths = paths.RunPaths("r")
-    files.save_json(run_paths.run_json, {"stages": {"01_data_split": done}})
-    digests = images_of(run_paths, table, 16).table.set_index("id").digest
-    files.save_csv(run_paths.split_csv, table.assign(digest=table.id.map(digests)))
+    run = _run()
+    files.save_json(run.paths.run_json, {"stages": {"01_data_split": done}})
+    files.save_csv(run.paths.split_csv, table)
+    digests = run.images(16).table.set_index("id").digest
+    files.save_csv(run.paths.split_csv, table.assign(digest=table.id.map(digests)))
     prepare("02_features_baselines", given)
     first, other = (Path(table.path.iloc[n]) for n in (0, -1))
     first.write_bytes(other.read_bytes())
@@ -107,9 +106,8 @@ def test_a_later_notebook_refuses_images_that_were_overwritten_since_the_split(h
 def test_after_the_deadline_nothing_is_started_but_what_is_done_is_found(home):
     limited = SearchSettings(time_budget_min=1.0)
     run = Run("04_darts_search", paths.RunPaths("r"), "quick", limited)
-    assert run.memo.deadline_s == pytest.approx(time.time() + 60, abs=30)
     assert run.once("work", tasks.same, {"a": 1}) == {"a": 1}
-    run.memo.deadline_s -= 61
+    run.started_s -= 61
     assert run.once("work", tasks.same, {"a": 1}) == {"a": 1}
     with pytest.raises(OutOfTime, match="work"):
         run.once("work", tasks.same, {"a": 2})
@@ -132,14 +130,14 @@ def test_images_are_found_where_this_machine_has_them(home):
     older = table.path.str.replace(".*/elpv_dataset/", "/python3.10/elpv_dataset/", regex=True)
     lost = pd.DataFrame({"id": ["gone"], "path": ["/python3.10/gone.png"]})
     moved = pd.concat([lost, table.assign(path=older)], ignore_index=True)
-    here = paths.RunPaths("r")
+    here = _run().paths
     files.save_csv(here.split_csv, moved.assign(label=0, split="train"))
     settings = dataclasses.asdict(SplitSettings())
     for dataset, found in (("elpv", ["/python3.10/gone.png", *table.path]), ("folder:/no", None)):
         given = settings | {"dataset": dataset, "good": ["fine"]}
         files.save_json(here.run_json, {"stages": {"01_data_split": {"settings": given}}})
         # without the data set the images may still be in the cache
-        assert split_of_run(here).path.tolist() == (found or moved.path.tolist())
+        assert _run().split.path.tolist() == (found or moved.path.tolist())
 
 
 def test_another_data_set_does_not_replace_a_run_of_the_same_name(home, parts_folder):

@@ -73,11 +73,11 @@ def test_what_a_cell_passes_becomes_a_row_and_is_not_done_twice(names, what):
     run, split = names["run"], names["split"]
     (scored,) = run.models().values()
     assert scored.model.kind == "own" and len(scored.test) == (split.split == "test").sum()
-    assert run.memo.reused == []
+    assert run.reused == []
     call(CELLS[what], names)
-    assert len(run.memo.reused) == 1
+    assert len(run.reused) == 1
     edited = CELLS[what].replace("[3, 10]", "[3, 11]").replace("Blur(3)", "Blur(5)")
     call(edited.replace("image * .8", "image * .7").replace("(1, 4, 3)", "(1, 4, 5)"), names)
-    assert len(run.memo.reused) == 1  # another object is another training
+    assert len(run.reused) == 1  # another object is another training
     if "path" in names:
         assert len(names["path"].read_text().splitlines()) == 1 + len(scored.test)
