@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import pandas as pd
 import torch
@@ -20,19 +18,12 @@ from helpers.training.patchcore import PatchCoreNetwork
 SIGMA_PX = 4  # of the Gaussian that smooths a map, as in the paper
 
 
-@dataclass(frozen=True)
-class AnomalyMaps:
-    """PatchCore with its first memory, and the images at its size."""
-
-    model: PatchCoreNetwork
-    cache: ImageCache
-
-    def maps(self, ids: pd.Series) -> Tensor:
-        """Return the `anomaly_map` of some images, (B, H, W); 0 outside of their mask."""
-        table = pd.DataFrame({"id": np.asarray(ids), "label": 0})
-        batches = ImageBatches(self.cache, table, self.model, at_once(self.cache.size_px))
-        maps = torch.cat([anomaly_map(self.model, images) for images in batches.ordered()])
-        return maps * torch.from_numpy(self.cache.inside)
+def anomaly_maps(model: PatchCoreNetwork, cache: ImageCache, ids: pd.Series) -> Tensor:
+    """Return the `anomaly_map` of some images, (B, H, W); 0 outside of their mask."""
+    table = pd.DataFrame({"id": np.asarray(ids), "label": 0})
+    batches = ImageBatches(cache, table, model, at_once(cache.size_px))
+    maps = torch.cat([anomaly_map(model, images) for images in batches.ordered()])
+    return maps * torch.from_numpy(cache.inside)
 
 
 @torch.no_grad()

@@ -26,9 +26,7 @@ def grad_cam(
     A^k are the feature maps that `layer` (a dotted name) gives, alpha_k is the mean over the
     positions of dy/dA^k, and y is the raw score of the class before the softmax. Maps are upsampled
     bilinearly to the image and are not normalised. `as_maps` arranges the layer's output as
-    (B, K, u, v), as `ModelSpec.feature_maps` does.
-    Weights, gradients, training flags and hooks of the model are left unchanged. A layer that does
-    not run exactly once, or does not give feature maps, is a ValueError.
+    (B, K, u, v). Weights, gradients, training flags and hooks of the model are left unchanged.
 
         maps = grad_cam(resnet18(), images, 1, "layer4")
     """
@@ -61,7 +59,7 @@ def grad_cam(
             (gradient,) = torch.autograd.grad(y, a, signal)
             alpha = as_maps(gradient).mean(dim=(2, 3), keepdim=True)  # (B, K, 1, 1), equation 2
             coarse = (alpha * as_maps(a.detach())).sum(dim=1).relu()  # (B, u, v), equation 3
-            maps.append(coarse if coarse.dtype == torch.float64 else coarse.float())
+            maps.append(coarse.to(images.dtype))
         fine = functional.interpolate(
             torch.cat(maps)[:, None], images.shape[2:], mode="bilinear", align_corners=False
         )

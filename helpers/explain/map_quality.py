@@ -1,7 +1,4 @@
-"""Compare Grad-CAM maps with random ones by insertion and deletion (Petsiuk et al. 2018).
-
-Images are (B, C, H, W), maps (B, H, W).
-"""
+"""Compare Grad-CAM maps with random ones by insertion and deletion (Petsiuk et al. 2018)."""
 
 from __future__ import annotations
 
@@ -9,9 +6,10 @@ import math
 
 import pandas as pd
 import torch
-from scipy import ndimage, stats
+from scipy import stats
 from torch import Tensor, nn
 from torch.nn import functional
+from torchvision.transforms.functional import gaussian_blur
 
 from helpers.core import seeding
 from helpers.core.style import LABEL_NAMES
@@ -34,10 +32,8 @@ TABLE = {  # templates of `tables.shown`
 def measure(subject: Subject, n_images: int, seed: int = 0) -> pd.DataFrame:
     """Measure the maps of at most `n_images` parts, drawn with `seed`, half of them called bad.
 
-    Returns:
-        One row per measure and class with at least two parts: `measure, called, images`, the mean
-        areas `maps` and `chance` (of random maps), and the `gain` over these with its 95 % interval
-        `low`, `high`; it is above 0 if the maps are better.
+    A row per measure and class has the mean areas `maps` and `chance` (of random maps), and the
+    `gain` over these with its 95 % interval; it is above 0 if the maps are better.
     """
     order = seeding.numpy_stream(seed, "parts behind the maps").permutation(len(subject.parts))
     sample = subject.parts.iloc[order].groupby("called").head(n_images // 2)
@@ -47,11 +43,10 @@ def measure(subject: Subject, n_images: int, seed: int = 0) -> pd.DataFrame:
         if len(ids) < 2:  # one part has no standard error
             continue
         images, model = subject.images(ids), subject.model
-        maps = subject.maps(ids, label).to(images.device)
+        maps, hidden = subject.maps(ids, label).to(images.device), blurred(images)
         with autocast(images.device, judging_precision(model, images.device)):
-            hidden = blurred(images)
             curves, random = (
-                insertion_deletion(model, images, hidden, heat, label, STEPS, seed)
+                insertion_deletion(model, images, hidden, heat, label, seed=seed)
                 for heat in (maps, random_maps(maps, seed))
             )
         for kind, sign in BETTER.items():
@@ -70,18 +65,17 @@ def insertion_deletion(
     hidden: Tensor,
     maps: Tensor,
     target_class: int,
-    steps: int = 20,
+    steps: int = STEPS,
     seed: int = 0,
 ) -> dict[str, Tensor]:
     """Return "insertion" and "deletion" curves of Petsiuk et al. (2018, "RISE"): (B, steps + 1).
 
-    A curve holds the probability of the target class after equal shares of the pixels, the most
-    important first, were put in or taken out. Pixels that are out look as in `hidden`, which
-    broadcasts to the images; it is usually `blurred(images)`. Equally important pixels follow in an
-    order drawn with `seed`. A good map has a high `area` for insertion and a low one for deletion.
+    A curve holds the probability of the target class after equal shares of the pixels of `images`
+    (B, C, H, W), the most important first by `maps` (B, H, W), were put in or taken out. Pixels
+    that are out look as in `hidden`. Equally important pixels follow in an order drawn with `seed`.
     """
     rank = _importance_rank(maps, seed)[:, None]  # (B, 1, H, W), 0 is the most important pixel
-    probabilities: dict[str, list[Tensor]] = {"insertion": [], "deletion": []}
+    probabilities: dict[str, list[Tensor]] = {kind: [] for kind in BETTER}
     for share in torch.linspace(0, 1, steps + 1).tolist():
         moved = rank < round(share * maps[0].numel())
         inserted, deleted = torch.where(moved, images, hidden), torch.where(moved, hidden, images)
@@ -93,11 +87,9 @@ def insertion_deletion(
 
 
 def blurred(images: Tensor) -> Tensor:
-    """Blur with a Gaussian of `BLUR_SHARE`, cut at 2 sigma, with mirrored borders."""
+    """Blur images (B, C, H, W) with a Gaussian of `BLUR_SHARE`, cut at 2 sigma."""
     sigma_px = BLUR_SHARE * max(images.shape[2:])
-    options = {"radius": math.ceil(2 * sigma_px), "axes": (2, 3), "mode": "mirror"}
-    smooth = ndimage.gaussian_filter(images.float().cpu().numpy(), sigma_px, **options)
-    return torch.from_numpy(smooth).to(images).contiguous(memory_format=torch.channels_last)
+    return gaussian_blur(images, 2 * math.ceil(2 * sigma_px) + 1, sigma_px)
 
 
 def _importance_rank(maps: Tensor, seed: int) -> Tensor:

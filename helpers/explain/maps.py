@@ -22,37 +22,27 @@ from helpers.explain.subject import Subject
 COLOURS = "viridis"
 OVERLAY_ALPHA = 0.6  # at the map's maximum; 0 where the map is 0, so that the part stays visible
 MAP_SCALE = "share of each map's maximum\n(white line: half of it)"
-TITLE_SIZE = 9
 MOST_TRIED = 100  # parts whose maps are computed to find a clear one
 
 
 def grid(
-    rows: int, columns: int, size: tuple[float, float], title: str = "", scale: str = MAP_SCALE
+    rows: int, columns: int, size: tuple[float, float], title: str
 ) -> tuple[Figure, np.ndarray]:
-    """Return a figure of `size` (inches) and its empty axes, with the scale of all maps beside.
-
-    `scale` says what the colours from 0 to 1 mean; without it no scale is drawn.
-    """
+    """Return a figure of `size` (inches) and its empty axes, with the scale of all maps beside."""
     figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, layout="compressed")
-    for ax in axes.ravel():
+    for ax in axes.flat:
         ax.set_axis_off()
-    if scale:
-        colours = ScalarMappable(plt.Normalize(0, 1), COLOURS)
-        bar = figure.colorbar(colours, ax=axes, shrink=min(0.6, 3 / rows), aspect=40, pad=0.015)
-        bar.set_label(scale, fontsize=TITLE_SIZE)
-        bar.ax.tick_params(labelsize=TITLE_SIZE)
-    if title:
-        figure.suptitle(title, fontsize=11)
+    colours = ScalarMappable(plt.Normalize(0, 1), COLOURS)
+    bar = figure.colorbar(colours, ax=axes, shrink=min(0.6, 3 / rows), aspect=40, pad=0.015)
+    bar.set_label(MAP_SCALE)
+    figure.suptitle(title, fontsize=11)
     return figure, axes
 
 
 def draw_overlay(
     ax: Axes, pixels: np.ndarray, heat: Tensor, title: str = "", lines: bool = True
 ) -> None:
-    """Draw the map over the part: more opaque where it is higher.
-
-    With `lines`, a contour is drawn at half of its peak, and a cross on the peak.
-    """
+    """Draw the map over the part, more opaque where it is higher; `lines` mark half and peak."""
     draw_image(ax, pixels, title)
     share = share_of_maximum(heat)
     ax.imshow(share, cmap=COLOURS, vmin=0, vmax=1, alpha=OVERLAY_ALPHA * share)
@@ -81,21 +71,17 @@ def share_of_maximum(heat: Tensor) -> np.ndarray:
     return values / values.max() if values.max() > 0 else values
 
 
-def extent(heat: Tensor) -> float:
-    """Return the share of a map (H, W) that is above half of its maximum; 1 if it is empty."""
-    return float((share_of_maximum(heat) > 0.5).mean()) or 1.0
-
-
 def clearest_of_each_class(subject: Subject) -> pd.DataFrame:
-    """Return a good and a bad part, those with the least `extent` of a map for their label.
+    """Return a good and a bad part whose map for their label is high on the least pixels.
 
     The `MOST_TRIED` least mistaken parts of a class are tried, those that are called right if there
-    are any.
+    are any. An empty map counts as high everywhere.
     """
     chosen = []
     for label in LABEL_NAMES:
         parts = subject.parts[subject.parts.label == label]
         pool = (parts[parts.right] if parts.right.any() else parts).nsmallest(MOST_TRIED, "mistake")
-        extents = [extent(heat) for heat in subject.maps(pool.id, label)]
-        chosen.append(pool.iloc[[int(np.argmin(extents))]])
+        shares = map(share_of_maximum, subject.maps(pool.id, label))
+        high = [(share > 0.5).mean() or 1.0 for share in shares]
+        chosen.append(pool.iloc[[int(np.argmin(high))]])
     return pd.concat(chosen, ignore_index=True)

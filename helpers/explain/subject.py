@@ -1,8 +1,4 @@
-"""The subject of the pictures: a network, and labelled parts with their scores.
-
-subject = make_subject(network, images, parts, threshold=0.5, title="FBP")
-subject.maps(subject.parts.id[:5], 1)  # (5, H, W), for the class "bad"
-"""
+"""The subject of the pictures: a network, and labelled parts with their scores."""
 
 from __future__ import annotations
 
@@ -28,14 +24,6 @@ class Subject:
     model: Network
     cache: ImageCache  # at the network's size
     parts: pd.DataFrame  # labelled ones, which the network has not seen
-    threshold: float  # parts at or above it are called bad
-    title: str = ""  # of the network
-
-    @property
-    def caption(self) -> str:
-        """Return title, number of parts and threshold in words."""
-        called = f"called bad from a score of {self.threshold:.3f} on"
-        return f"{self.title}; {len(self.parts)} labelled held-out parts, {called}."
 
     def images(self, ids: pd.Series) -> Tensor:
         """Return images as the model wants them, on its device: (B, C, H, W), in the ids' order."""
@@ -43,10 +31,7 @@ class Subject:
         return torch.cat([*ImageBatches(self.cache, table, self.model, len(table)).ordered()])
 
     def maps(self, ids: pd.Series, target_class: int) -> Tensor:
-        """Return Grad-CAM maps for one class: (B, H, W) on the CPU.
-
-        They are 0 outside of the images' mask, if they have one.
-        """
+        """Return Grad-CAM maps for one class: (B, H, W) on the CPU; 0 outside of a mask."""
         spec, images = self.model.spec, self.images(ids)
         maps = grad_cam(self.model, images, target_class, spec.feature_layer, spec.feature_maps)
         return maps.cpu() * torch.from_numpy(self.cache.inside)
@@ -57,11 +42,14 @@ class Subject:
 
 
 def make_subject(
-    model: Network, cache: ImageCache, parts: pd.DataFrame, threshold: float, title: str = ""
+    model: Network, cache: ImageCache, parts: pd.DataFrame, threshold: float
 ) -> Subject:
-    """Return a network, moved to the fastest device, with parts (`id, label, defect_score`)."""
+    """Return a network, moved to the fastest device, with parts (`id, label, defect_score`).
+
+    make_subject(network, images, parts, threshold=0.5).maps(parts.id[:5], 1)
+    """
     model = placed(model.eval(), devices.default_device())
-    return Subject(model, cache, judged(parts, threshold), threshold, title)
+    return Subject(model, cache, judged(parts, threshold))
 
 
 def judged(parts: pd.DataFrame, threshold: float) -> pd.DataFrame:

@@ -1,7 +1,4 @@
-"""t-SNE maps of embeddings, and measures of how well embeddings separate good and bad parts.
-
-Embeddings are (N, D), one row per part; labels are (N,).
-"""
+"""t-SNE maps of embeddings, and measures of how well embeddings separate good and bad parts."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -25,7 +22,6 @@ NEIGHBOURS = 15
 PERPLEXITY = 30
 ITERATIONS = 500  # the first 250 with early exaggeration
 FEWEST_PARTS = 7  # the perplexity must be 2 or more, and at most a third of the other parts
-GROUPS = ["group_agreement", "group_chance"]
 TABLE = {  # templates of `tables.shown`
     "Set": "{side}",
     "Embedding": "{embedding}",
@@ -46,7 +42,6 @@ class Mapped(NamedTuple):
     labels: np.ndarray  # (N,)
     plane: np.ndarray  # (N, 2)
     separation: dict[str, float]  # in the whole embedding, not in the plane
-    groups: np.ndarray | None = None  # (N,) of modules or lots, if they are known
 
 
 def before_and_after(
@@ -54,8 +49,7 @@ def before_and_after(
 ) -> list[Mapped]:
     """Map training and validation parts under each embedding (report, figures 12, 13).
 
-    `features` are "pretrained" and "fine-tuned". A side with fewer parts than t-SNE needs is left
-    out, and `MOST_PARTS` of a larger side are drawn with `seed`.
+    `features` are "pretrained" and "fine-tuned". `MOST_PARTS` of a larger side are drawn.
     """
     mapped = []
     for side in ("train", "val"):
@@ -68,32 +62,27 @@ def before_and_after(
             rows = rows.sample(MOST_PARTS, random_state=seed)
         labels = rows.label.to_numpy(dtype=np.int64)
         for kind, embedded in features.items():
-            x, groups = embedded.of(rows.id), None
+            x = embedded.of(rows.id)
             separated = separation(x, labels)
             if "group" in rows and rows.group.notna().any():
-                groups = rows.group.to_numpy()
-                alike = separation(x, group_numbers(groups, len(x)))
-                both = alike["label_agreement"], alike["chance_agreement"]
-                separated |= dict(zip(GROUPS, both, strict=True))
-            mapped.append(Mapped(side, kind, labels, tsne(x, seed), separated, groups))
+                alike = separation(x, group_numbers(rows.group.to_numpy(), len(x)))
+                separated["group_agreement"] = alike["label_agreement"]
+                separated["group_chance"] = alike["chance_agreement"]
+            mapped.append(Mapped(side, kind, labels, tsne(x, seed), separated))
     return mapped
 
 
 def table(mapped: list[Mapped]) -> pd.DataFrame:
     """Return one row per side and embedding, with the measures of `separation`."""
-    rows = [
-        {"side": m.side, "embedding": m.embedding, "images": len(m.labels), **m.separation}
-        for m in mapped
-    ]
-    return pd.DataFrame(rows)
+    known = [{"side": m.side, "embedding": m.embedding, "images": len(m.labels)} for m in mapped]
+    return pd.DataFrame([a | m.separation for a, m in zip(known, mapped, strict=True)])
 
 
 def tsne(embeddings: ArrayLike, seed: int = 0) -> np.ndarray:
     """Map embeddings (N, D) to the plane: (N, 2) float64, t-SNE (van der Maaten and Hinton 2008).
 
-    The map starts from the principal components (Kobak and Berens 2019). The same seed gives the
-    same map. The perplexity is at most (N - 1) / 3. Equal embeddings, as a collapsed network gives
-    them, are mapped to one point.
+    The map starts from the principal components (Kobak and Berens 2019). Equal embeddings, as a
+    collapsed network gives them, are mapped to one point.
     """
     embeddings = np.asarray(embeddings)
     n, dimensions = embeddings.shape

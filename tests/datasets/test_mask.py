@@ -12,7 +12,7 @@ from helpers.datasets.cache import open_cache
 from helpers.datasets.decoding import cut, marked_by
 from helpers.datasets.mask import mask_of
 from helpers.deploy import predictor
-from helpers.explain.anomaly_maps import AnomalyMaps
+from helpers.explain.anomaly_maps import anomaly_maps
 from helpers.explain.subject import make_subject
 from helpers.models import backbones
 from helpers.models.spec import Facts
@@ -145,7 +145,7 @@ def test_patchcore_and_the_maps_ignore_patches_outside_of_the_mask(tmp_path, par
     counted = found.network.inside
     assert counted.shape == (8, 8) and not counted[0, 0] and counted[4, 4] and counted[0, 4]
     assert found.patches == 27 * int(counted.sum())
-    heat = AnomalyMaps(found.network, images).maps(split.id[:2])
+    heat = anomaly_maps(found.network, images, split.id[:2])
     assert heat[:, 32, 32].all() and not heat[:, ~torch.from_numpy(images.inside)].any()
     backbones.save_model(tmp_path / "seed0.safetensors", found.network)
     opened = predictor.open_model([tmp_path / "seed0.safetensors"])

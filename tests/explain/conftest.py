@@ -51,7 +51,7 @@ def whole_subject(split, tmp_path_factory):
         cache = open_cache(split, SIZE_PX, home / "cache")
         model, scores = trained(split, cache)
     test = split.assign(defect_score=scores)[split.split == "test"].reset_index(drop=True)
-    return make_subject(model, cache, test, 0.5, "Two-layer CNN")
+    return make_subject(model, cache, test, 0.5)
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from torchvision.transforms.functional import gaussian_blur
 
 from helpers.core import metrics
 from helpers.datasets.cache import open_cache
-from helpers.explain import anomaly_maps
+from helpers.explain.anomaly_maps import anomaly_maps
 from helpers.models.weights import find_weights
 from helpers.training import patchcore
 from helpers.training.batches import normalise, to_float
@@ -22,12 +22,12 @@ def anomalies(split, tmp_path_factory):
     """PatchCore of the good parts."""
     cache = open_cache(split, SIZE_PX, tmp_path_factory.mktemp("cache"))
     weights = find_weights("efficientnet_lite0")
-    return anomaly_maps.AnomalyMaps(patchcore.fit(weights, cache, split, 0.1, 0).network, cache)
+    return patchcore.fit(weights, cache, split, 0.1, 0).network, cache
 
 
 def test_maps_of_bad_parts_point_at_the_spot_and_those_of_good_parts_stay_low(subject, anomalies):
     parts = subject.parts
-    found = {label: anomalies.maps(parts.id[parts.label == label]) for label in (0, 1)}
+    found = {label: anomaly_maps(*anomalies, parts.id[parts.label == label]) for label in (0, 1)}
     spot = np.zeros((SIZE_PX, SIZE_PX), dtype=bool)
     spot[SPOT, SPOT] = True
     highest = found[1].flatten(1).argmax(dim=1).numpy()
@@ -37,15 +37,15 @@ def test_maps_of_bad_parts_point_at_the_spot_and_those_of_good_parts_stay_low(su
 
 
 def test_a_map_is_the_smoothed_patch_distance_in_usual_scores(subject, anomalies):
-    ids, model = subject.parts.id[:3], anomalies.model
-    pixels = torch.from_numpy(anomalies.cache.take(anomalies.cache.rows(ids)))
+    ids, (model, cache) = subject.parts.id[:3], anomalies
+    pixels = torch.from_numpy(cache.take(cache.rows(ids)))
     images = normalise(to_float(pixels, torch.device("cpu")), model.spec)
     with torch.no_grad():
         distances = model.bank.distances(model.features(images))[0] / model.usual
-    found = anomalies.maps(ids)
+    found = anomaly_maps(model, cache, ids)
     assert found.shape == (3, SIZE_PX, SIZE_PX)
     fine = functional.interpolate(distances[:, None], (SIZE_PX, SIZE_PX), mode="bilinear")[:, 0]
     inside = np.s_[:, 16:-16, 16:-16]  # the border is continued in another way
     expected = gaussian_blur(fine, 33, 4.0)[inside]
     torch.testing.assert_close(found[inside], expected, rtol=1e-3, atol=1e-3)
-    torch.testing.assert_close(anomalies.maps(ids[::-1]).flip(0), found)
+    torch.testing.assert_close(anomaly_maps(model, cache, ids[::-1]).flip(0), found)

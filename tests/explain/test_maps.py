@@ -43,7 +43,7 @@ class Planted(Subject):
 
 
 def planted(good, bad, parts=PARTS):
-    return Planted([good, bad], None, parts, 0.5)
+    return Planted([good, bad], None, parts)
 
 
 def test_of_the_surest_right_parts_of_each_class_the_smallest_map_is_chosen(monkeypatch):

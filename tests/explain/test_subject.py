@@ -15,7 +15,6 @@ def test_images_maps_and_pixels_follow_the_order_of_the_ids(subject):
     mean, std = subject.model.spec.mean[0], subject.model.spec.std[0]
     expected = (subject.pixels(ids)[..., 0] / 255 - mean) / std
     np.testing.assert_allclose(subject.images(ids)[:, 0], expected, atol=1e-5)
-    assert "Two-layer CNN; 40 labelled" in subject.caption and "0.500" in subject.caption
 
 
 def test_a_part_is_called_bad_from_the_threshold_on():
