@@ -19,8 +19,8 @@ LINKS = [
     for link in re.findall(r"\]\((?!https?:)([^)#]+)\)", text)
 ]
 
-PARSERS = {"run": cli.run_parser, "predict": predict._parser, "review": review._parser}
-PARSERS |= {"export": export._parser, "kaggle": kaggle.parser}
+PARSERS = {"run": cli.run_parser, "predict": predict.parser, "review": review.parser}
+PARSERS |= {"export": export.parser, "kaggle": kaggle.parser}
 
 
 def commands(text):

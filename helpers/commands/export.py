@@ -20,16 +20,12 @@ from helpers.runs.opened import open_model
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Export the model, check it if images are given; return 1 if one cannot be read, else 0."""
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     opened = open_model(options.model)
     export.export_model(opened, options.out)
     print(f"{options.out}: {', '.join(sorted(path.name for path in options.out.iterdir()))}")
-    if opened.description and opened.description.precision != "no":
-        print(
-            f"The run's scores, which chose the thresholds, were computed in "
-            f"{opened.description.precision}; the export computes in float32, so its scores differ "
-            "slightly"
-        )
+    if opened.description and (used := opened.description.precision) != "no":
+        print(f"The thresholds were chosen in {used}; the export computes in float32")
     if options.check:
         compared, difference = export.check_exported(options.out, options.check, opened)
         print(f"largest difference of {compared} scores: {difference:.1e}")
@@ -39,10 +35,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = parser_of("export", __doc__)
-    add = parser.add_argument
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command."""
+    top = parser_of("export", __doc__)
+    add = top.add_argument
     add("--model", required=True, help="RUN or RUN/MODEL in data/runs, or a model's folder")
     add("--out", type=Path, required=True, metavar="FOLDER", help="a new folder")
     add("--check", nargs="+", metavar="IMAGE", default=[], help="compare the scores of images")
-    return parser
+    return top

@@ -15,31 +15,25 @@ COMPETITION = "semi-conductor-image-classification-first"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command, and return 0."""
-    options = vars(parser().parse_args(arguments))
-    run = options.pop("run")
-    print(run(**options))
+    """Check a CSV, print the command that submits it, and return 0."""
+    options = parser().parse_args(arguments)
+    print(check(options.file, options.competition, options.sample))
     return 0
 
 
 def parser() -> argparse.ArgumentParser:
-    """Return the command line's parser; its options are the arguments of `check`."""
+    """Return the parser of the command."""
     top = parser_of("kaggle", __doc__)
-    commands = top.add_subparsers(required=True, metavar="COMMAND")
-    sub = commands.add_parser("check", help="check a CSV before it is submitted")
-    text = "the contest's name; default: %(default)s"
-    sub.add_argument("-c", "--competition", dest="slug", default=COMPETITION, help=text)
-    sub.add_argument("-f", "--file", type=Path, dest="path", required=True, help="the CSV")
-    sub.add_argument("--sample", type=Path, help="sample submission; default: the downloaded one")
-    sub.set_defaults(run=check)
+    add = top.add_argument
+    add("command", choices=["check"], help="check a CSV before it is submitted")
+    add("-c", "--competition", default=COMPETITION, help="its name; default: %(default)s")
+    add("-f", "--file", type=Path, required=True, help="the CSV")
+    add("--sample", type=Path, help="sample submission; default: the downloaded one")
     return top
 
 
-def check(path: Path, slug: str = COMPETITION, sample: Path | None = None) -> str:
-    """Check a CSV against the sample submission, and return the command that submits it.
-
-    `slug` is the contest's name in its address; the `sample` is by default that in `data/raw/slug`.
-    """
+def check(path: Path, slug: str, sample: Path | None) -> str:
+    """Check a CSV of the contest `slug` against its sample; return the command that submits it."""
     from helpers.datasets.contest import SAMPLE  # these import much
     from helpers.results.submission import validate_submission
 

@@ -17,15 +17,15 @@ from helpers.core.errors import OutOfTime
 from helpers.runs import settings as config
 from helpers.runs.record import RunError
 
-ENGINE = "good-bad"
 BOTH_CLASSES = "both_classes"  # tag of the cells that need good and bad parts
 START_TIMEOUT_S = 600  # on a busy machine importing the kernel alone may take minutes
 # without tqdm's guess of the time left: it assumes that all cells take equally long
-BAR = "{desc}: {n_fmt}/{total_fmt} cells, {elapsed}{bar:1}{postfix}"
+LINE = "{desc}: {n_fmt}/{total_fmt} cells, {elapsed}{bar:1}{postfix}"
+BAR = {"bar_format": LINE, "miniters": 0}
 
 
 class RunOutOfTime(RunError):
-    """The time budget is used up; nothing is wrong, and the same command continues."""
+    """The time budget is used up; the same command continues."""
 
     exit_code = 75  # "try again later" in the convention of sysexits.h
 
@@ -41,10 +41,7 @@ def run_notebook(
 ) -> None:
     """Execute a notebook, without cells that have the tag `skipped`, and write the executed copy.
 
-    `command` continues the run; error messages end with it.
-
-    Raises:
-        RunError: the notebook or its kernel failed, was interrupted, or ran out of time.
+    A failure is a `RunError` that ends with the `command` that continues the run.
     """
     import papermill  # slow to import
     from jupyter_client.kernelspec import NoSuchKernel
@@ -52,12 +49,11 @@ def run_notebook(
 
     with files.writing(target):
         target.parent.mkdir(parents=True, exist_ok=True)
-    # papermill warns of parameters that are not in the cell; the plan has checked them. asyncio
-    # tells after Ctrl-C of messages that nobody waits for any more.
-    for logger in ("papermill", "asyncio"):
+    for logger in ("papermill", "asyncio"):  # the second warns of messages after Ctrl-C
         logging.getLogger(logger).setLevel(logging.CRITICAL)
     # papermill formats paths: braces in a name are doubled
     literal = [str(path).replace("{", "{{").replace("}", "}}") for path in (source, target)]
+    every_s = 1 if sys.stderr.isatty() else 30  # a log gets a line each half minute
     stop, once = RunError, " once it is fixed"
     try:
         place = tempfile.TemporaryDirectory()
@@ -65,11 +61,11 @@ def run_notebook(
             papermill.execute_notebook(
                 *literal,
                 parameters=dict(parameters),
-                engine_name=_register_engine(Path(folder, "status")),
+                engine_name=_engine(Path(folder, "status")),
                 kernel_name="python3",
                 start_timeout=START_TIMEOUT_S,
                 cwd=str(paths.working_folder()),
-                progress_bar=_bar_options(source.stem),
+                progress_bar=BAR | {"desc": source.stem, "mininterval": every_s},
                 skip_cells_with_tag=skipped,
                 # the kernel warns that it uses loopback, and after Ctrl-C that its socket is closed
                 extra_arguments=["--log-level=50"],
@@ -95,13 +91,7 @@ def run_notebook(
     raise stop(f"{reason}\nThe executed copy is {target}.\nTo continue{once}: {command}")
 
 
-def _bar_options(stage: str) -> dict[str, Any]:
-    """Return the options of papermill's progress bar; a log gets a line each half minute."""
-    every_s = 1 if sys.stderr.isatty() else 30
-    return {"desc": stage, "bar_format": BAR, "mininterval": every_s, "miniters": 0}
-
-
-def _register_engine(told: Path) -> str:
+def _engine(told: Path) -> str:
     """Register a papermill engine that shows the line in the file `told`; return its name.
 
     At each message of the kernel papermill checks whether to save the notebook; the line is read
@@ -123,5 +113,5 @@ def _register_engine(told: Path) -> str:
             nb_man.autosave_cell = show_and_save
             return super().execute_managed_notebook(nb_man, kernel_name, **options)
 
-    papermill_engines.register(ENGINE, Engine)
-    return ENGINE
+    papermill_engines.register(Engine.__name__, Engine)
+    return Engine.__name__

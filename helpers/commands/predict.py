@@ -1,15 +1,12 @@
 """Ask a trained model about images: a few, or any number.
 
     python -m helpers.predict parts/a.png parts/b.png --model RUN/fbp --maps maps
-
-prints for each image its score, its probability of bad, and a verdict: pass, look again or reject.
-`--model demo` is a small network that comes with the package; without images it judges three solar
-cells of ELPV.
-
     python -m helpers.predict parts --model RUN/fbp --out scores.csv
 
-writes a CSV instead. After a kill the same command continues: scores.csv.progress keeps the answers
-of finished batches of images, with digests of the images. Delete it when the scores are final.
+The first prints for each image its score, its probability of bad, and a verdict: pass, look again
+or reject. The second writes a CSV, and continues after a kill: scores.csv.progress keeps the
+answers of finished images; delete it when they are final. `--model demo` is a small network that
+comes with the package; without images it judges three solar cells of ELPV.
 """
 
 from __future__ import annotations
@@ -18,11 +15,10 @@ import argparse
 import contextlib
 import json
 import os
-import re
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -41,9 +37,7 @@ from helpers.runs.opened import DEMO, DEMO_FOLDER, open_model
 
 TOGETHER = 512  # images that a kill can cost: seconds of work on a CPU
 PRECISIONS = ("bf16", "fp16", "no")
-# the network has not seen them in its training
-DEMO_IMAGES = ("cell0502.png", "cell1572.png", "cell2156.png")
-LONG = re.compile(r"([^/\\]{40})[^/\\]{4,}([^/\\]{20})$")  # a name that would push all rows aside
+DEMO_IMAGES = ("cell0502.png", "cell1572.png", "cell2156.png")  # not in the network's training
 
 
 class Entry(NamedTuple):
@@ -56,7 +50,7 @@ class Entry(NamedTuple):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Answer, and write what was asked for; return 1 if an image cannot be read, else 0."""
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     if options.maps and options.maps.is_file():
         raise UserError(f"--maps {options.maps} is a file: name a folder")
     opened, remark = with_options(open_model(options.model), options), ""
@@ -68,15 +62,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     places = [Path(image).expanduser() for image in options.images]
     asked = [entry for place in places for entry in entries(place)]
     model = TrainedModel(opened, images=len(asked))
-    if options.out:
-        answers = _continued(model, asked, opened, options)
-    else:
-        answers = list(model.answers(entry.file for entry in asked))
-    table = model.judged([entry.file for entry in asked], answers)
+    named = [entry.file for entry in asked]
+    answers = _continued(model, asked, opened, options) if options.out else [*model.answers(named)]
+    table = model.judged(named, answers)
     readable = table.reason == ""
     if options.out:
-        columns = {"path": [e.path for e in asked], "id": [e.id for e in asked]}
-        written = pd.DataFrame(columns).join(table.drop(columns="file"))
+        written = pd.DataFrame(asked).drop(columns="file").join(table.drop(columns="file"))
         unknown = [] if model.description else ["probability", "verdict"]
         written = written.rename(columns={"score": "defect_score"}).drop(columns=unknown)
         files.save_csv(options.out, written)
@@ -85,7 +76,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{options.out}: {readable.sum()} scored, {(~readable).sum()} unreadable{each}")
     elif readable.any():
         shown = table[readable].drop(columns="reason")
-        shown["file"] = shown.file.str.replace(LONG, r"\1...\2", regex=True)
         if remark:  # the demo's images lie deep in an installed package
             shown["file"] = shown.file.map(lambda file: Path(file).name)
         print(shown.to_string(index=False, float_format="{:.4f}".format, na_rep=""))
@@ -108,8 +98,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def entries(place: Path) -> list[Entry]:
     """Return the images of a folder with its subfolders, of a CSV, or the image itself.
 
-    A CSV needs a column `path` (relative to the CSV's folder, or absolute) and may have a column
-    `id`. Otherwise the id of an image is its path, below the folder, without the extension.
+    A CSV needs a column `path`, which starts at the CSV's folder, and may have a column `id`.
+    Otherwise the id of an image is its path, below the folder, without the extension.
     """
     check_utf8(str(place))
     if place.is_dir():
@@ -154,25 +144,22 @@ def _continued(
     """
     out = options.out
     progress = out.with_name(f"{out.name}.progress")
-    if out.is_dir():
-        raise UserError(f"--out {out} is a folder; name a file in it, e.g. {out / 'scores.csv'}")
-    if out.exists() and not progress.is_file():
+    if out.is_dir() or (out.exists() and not progress.is_file()):
         raise UserError(f"--out {out} exists already: name another file, or delete it")
-    by = files.fingerprint([*map(files.file_digest, opened.checkpoints), asdict(opened.facts)])
+    by = files.fingerprint([*map(files.file_digest, opened.checkpoints), vars(opened.facts)])
     about = [by, *map(os.path.abspath, options.images)]
     answers: list[Answer] = []
     done: dict[str, list[list]] = {}
-    if progress.is_file():
-        with files.reading(progress, "file of progress"):
-            first, *lines = progress.read_text(encoding="utf-8").splitlines()
-            if json.loads(first) != about:
-                which = "images" if json.loads(first)[:1] == [by] else "model, precision or bits"
-                raise files.ArtifactError(f"--out {out} has scores of other {which}: name another")
-        for line in lines:
-            with contextlib.suppress(ValueError):  # the end of a killed call
-                done.update([json.loads(line)])
-    else:
+    if not progress.is_file():
         files.write_bytes(progress, json.dumps(about).encode())
+    with files.reading(progress, "file of progress"):
+        first, *lines = progress.read_text(encoding="utf-8").splitlines()
+        if (before := json.loads(first)) != about:
+            which = "images" if before[:1] == [by] else "model, precision or bits"
+            raise files.ArtifactError(f"--out {out} has scores of other {which}: name another")
+    for line in lines:
+        with contextlib.suppress(ValueError):  # the end of a killed call
+            done.update([json.loads(line)])
     with (
         ThreadPoolExecutor() as pool,
         progress.open("a", encoding="utf-8") as handle,
@@ -184,8 +171,7 @@ def _continued(
             key = files.fingerprint([by, helpers.__version__, [e.path for e in some], contents])
             if key not in done:
                 done[key] = [[*answer] for answer in model.answers(entry.file for entry in some)]
-                handle.write(f"\n{json.dumps([key, done[key]])}")
-                handle.flush()
+                print(f"\n{json.dumps([key, done[key]])}", end="", file=handle, flush=True)
             answers += [Answer(*answer) for answer in done[key]]
             bar.update(len(some))
     return answers
@@ -219,9 +205,10 @@ def _write_maps(model: TrainedModel, table: pd.DataFrame, folder: Path) -> None:
     print(f"{len(table)} map(s) in {folder}")
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = parser_of("predict", __doc__)
-    add = parser.add_argument
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command."""
+    top = parser_of("predict", __doc__)
+    add = top.add_argument
     images = "an image file, a folder of images, or a CSV with a column path (and id)"
     add("images", nargs="*", metavar="IMAGE", help=images)
     model = "RUN or RUN/MODEL in data/runs, a model's folder, one checkpoint in it, or demo"
@@ -231,4 +218,4 @@ def _parser() -> argparse.ArgumentParser:
     add("--precision", choices=PRECISIONS, help="no: float32; default: the run's")
     bits = "of images of more than 8 bits; default: the training's"
     add("--bits", type=int, choices=CAMERA_BITS, help=bits)
-    return parser
+    return top

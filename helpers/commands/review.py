@@ -36,12 +36,11 @@ MOST = 400  # parts of each kind on a page: hours of work, and 100 MB if they ha
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write the page, or read what it saved; return 1 if an image cannot be read, else 0."""
-    parser = _parser()
-    options = parser.parse_args(arguments)
+    options = parser().parse_args(arguments)
     if not options.read and not (options.model and (options.images or options.suspects)):
-        parser.error("give --model with --images or --suspects, or give --read")
+        raise UserError("give --model with --images or --suspects, or give --read")
     if not 0 <= options.audit_share <= 1 or options.most < 1:
-        parser.error("--audit-share must be from 0 to 1, and --most at least 1")
+        raise UserError("--audit-share must be from 0 to 1, and --most at least 1")
     out = options.out  # it may replace a page of an earlier call, and the labels that it continues
     if out.exists() and (out != options.labels if options.read else out.suffix != ".html"):
         raise UserError(f"--out {out} exists already: name another file, or delete it")
@@ -54,10 +53,9 @@ def _write_page(options: argparse.Namespace) -> int:
     if not opened.description:
         raise DataError(opened.remark)
     place = (options.images or options.suspects).resolve()
-    asked = review.suspects_of(options.suspects) if options.suspects else pd.DataFrame()
-    if options.images:
-        asked = pd.concat([_lot(place), asked], ignore_index=True)
-    asked = asked.reindex(columns=review.COLUMNS)
+    lots = [_lot(place)] if options.images else []
+    lots += [review.suspects_of(options.suspects)] if options.suspects else []
+    asked = pd.concat(lots, ignore_index=True).reindex(columns=review.COLUMNS)
     model = TrainedModel(opened, images=len(asked))
     answers = tqdm(model.answers(asked.file), "score", len(asked), unit="img", disable=None)
     asked[[*Answer._fields]] = pd.DataFrame(answers, columns=Answer._fields)
@@ -114,9 +112,10 @@ def _read(options: argparse.Namespace) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = parser_of("review", __doc__)
-    add = parser.add_argument
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command."""
+    top = parser_of("review", __doc__)
+    add = top.add_argument
     add("--model", help="RUN or RUN/MODEL in data/runs, or a model's folder")
     add("--images", type=Path, metavar="FOLDER", help="the lot; or a CSV, as for helpers.predict")
     add("--suspects", type=Path, metavar="CSV", help="labels_to_check.csv of notebook 07")
@@ -127,4 +126,4 @@ def _parser() -> argparse.ArgumentParser:
     add("--seed", type=int, default=0, help="of the parts that are drawn, and of their order")
     add("--read", type=Path, metavar="CSV", help="what a page has saved")
     add("--labels", type=Path, metavar="CSV", help="with --read: an older LABELS_CSV, to continue")
-    return parser
+    return top

@@ -26,32 +26,15 @@ TABLES = {
     "03_finetuning": "table2",
     "06_analysis": "06_table2",
 }
-FIRST_TABLE = next(iter(TABLES))
 # columns that the terminal shows; hidden test labels have no test columns
 SHOWN_COLUMNS = ["Model", "Valid AUC", "Valid Acc", "Test AUC", "Test Acc"]
 SHOWN_COLUMNS += ["AUC out of fold", "Acc out of fold"]  # without a test set
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the notebooks, and return 0.
-
-    Raises:
-        UserError: an option is wrong, or a notebook stopped; `cli.start` tells it, and ends with
-            1, 75 if the time budget is used up, or 130 after Ctrl-C.
-    """
+    """Run the notebooks, show the results, and return 0."""
     plan = make_plan(list(arguments))
     check_places(plan)
-    execute(plan)
-    return 0
-
-
-def execute(plan: Plan) -> None:
-    """Run the notebooks, then show the results.
-
-    Raises:
-        RunError: a notebook failed, or another process works on the same run.
-        StageError: the first stage to run needs a split, and the run has none.
-    """
     run_paths = paths.RunPaths(plan.run)
     started_s = time.monotonic()
     if plan.chosen[0] != config.FIRST:  # before the lock creates the run's folder
@@ -73,26 +56,19 @@ def execute(plan: Plan) -> None:
             done = load_run(run_paths).get("stages", {}).get(stage, {})
             kept = f", {len(done['reused'])} results reused" if done.get("reused") else ""
             print(f"{head}: done in {time.monotonic() - stage_started_s:.0f} s{kept}", flush=True)
-            if stage == FIRST_TABLE != plan.chosen[-1]:
-                _show_table(run_paths)
         _show_results(run_paths, time.monotonic() - started_s, plan)
+    return 0
 
 
 def _remaining(plan: Plan, stage: str, started_s: float) -> dict[str, float]:
-    """Return the parameter with the rest of the time budget, which all notebooks share.
-
-    If nothing is left, raise RunOutOfTime, also before a notebook without trainings.
-    """
-    budgets = [given.get("TIME_BUDGET_MIN") for given in plan.parameters.values()]
-    budget_min = next(filter(None, budgets), None)
-    if budget_min is None:
-        return {}
+    """Return the parameter with the rest of the time budget, which all notebooks share."""
+    name = "TIME_BUDGET_MIN"
+    budget_min = max(given.get(name) or 0 for given in plan.parameters.values())
     left_min = budget_min - (time.monotonic() - started_s) / 60
-    if left_min <= 0:
+    if budget_min and left_min <= 0:  # also before a notebook without trainings
         reason = f"the time budget is used up before {stage}"
         raise RunOutOfTime(f"{reason}\nTo continue: {plan.command}")
-    has_trainings = "TIME_BUDGET_MIN" in plan.parameters[stage]
-    return {"TIME_BUDGET_MIN": max(0.001, round(left_min, 3))} if has_trainings else {}
+    return {name: max(0.001, round(left_min, 3))} if plan.parameters[stage].get(name) else {}
 
 
 def _show_table(run_paths: paths.RunPaths) -> None:
@@ -123,19 +99,20 @@ def _show_results(run_paths: paths.RunPaths, seconds: float, plan: Plan) -> None
     if unread := data.get("unreadable"):
         more = ", ..." if len(unread) > 1 else ""
         print(f"left out: {len(unread)} image(s) that cannot be read ({unread[0]}{more})")
-    tables = []
-    for stage in [stage for stage in config.STAGES if stage <= plan.chosen[-1]]:
-        found = finding.of_json(record.get(stage, {}).get("findings", []))
-        tables.append(finding.rows(found).assign(In=stage[:2]))
+    found = {
+        stage[:2]: finding.rows(finding.of_json(record.get(stage, {}).get("findings", [])))
+        for stage in config.STAGES
+        if stage <= plan.chosen[-1]
+    }
+    tables = [rows.assign(In=number) for number, rows in found.items()]
     if len(table := pd.concat(tables).fillna("")):
         print("What the notebooks found")
         print(table.set_index("In").to_string(index_names=False, header=False, justify="left"))
     if run_paths.submission.is_file():
         print(f"submission: {run_paths.submission}")
-    wanted = getattr(plan.settings[plan.chosen[-1]], "model", "")
-    asked = run_paths.trainings(wanted) if wanted else None
-    model = asked if asked and asked.is_dir() else best_described(run_paths.root)
-    if model:
+    asked = getattr(plan.settings[plan.chosen[-1]], "model", "")
+    model = run_paths.trainings(asked) if asked else best_described(run_paths.root)
+    if model and model.is_dir():
         name = f"{run_paths.name}/{model.name}"
         print(f"model: {model} ({cli.program('predict')} IMAGE --model {name})")
     print(f"run folder: {run_paths.root}\ntotal: {style.duration(seconds)}")

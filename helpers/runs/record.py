@@ -65,7 +65,7 @@ class _Run(BaseModel, strict=True):
 
 def check_run_name(name: str) -> None:
     """Raise SettingsError for a name that leads out of the folder of runs."""
-    if name != Path(name).name or name.startswith("."):
+    if not name or name != Path(name).name or name.startswith("."):
         raise SettingsError(f"RUN={name!r} must be a plain folder name")
 
 

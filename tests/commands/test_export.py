@@ -19,7 +19,7 @@ def test_a_model_is_written_and_checked_on_images(described_run, described, tmp_
     assert cli.start("export", arguments) == 1
     said, told = capsys.readouterr()
     assert f"{out}: decoding.py, example.py, model.json, model.onnx\n" in said
-    assert "were computed in bf16; the export computes in float32" in said
+    assert "chosen in bf16" in said
     assert "largest difference of 3 scores: " in said and "2 of the images" in told
     assert cli.start("export", arguments) == 1
     assert "line exists already: give a new folder" in capsys.readouterr().err

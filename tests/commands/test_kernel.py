@@ -1,6 +1,7 @@
 """One notebook in a kernel: what is shown meanwhile, and what is said if it stops."""
 
 import signal
+import sys
 
 import nbformat
 import papermill
@@ -44,8 +45,7 @@ print("another", flush=True)
 def test_the_line_of_a_training_is_shown_while_its_cell_runs_and_not_in_the_copy(
     run_cell, monkeypatch, capsys
 ):
-    options = kernel._bar_options(STAGE) | {"mininterval": 0}
-    monkeypatch.setattr(kernel, "_bar_options", lambda _: options)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     copy = run_cell(TRAINING)
     shown = capsys.readouterr().err
     assert f"{STAGE}: 0/1 cells, 00:0" in shown and ", FBP: epoch 2 of 8" in shown

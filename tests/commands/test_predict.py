@@ -47,12 +47,10 @@ def test_a_folder_stands_for_its_images_and_what_cannot_be_read_is_named(parts, 
     folder.mkdir()
     for number, part in enumerate(parts):
         Image.open(part).save(folder / f"{number}.png")
-    Image.open(parts[0]).rotate(90).save(folder / f"2{'long' * 50}.png")
     (folder / "part.webp").touch()
     assert start([str(folder), parts[0], "--model", "t"]) == 0
     out = capsys.readouterr().out
     assert all(str(folder / f"{number}.png") in out for number in range(2))
-    assert f"{folder}/2longl" in out and "...longlonglonglong.png" in out and "long" * 17 not in out
     assert "left out: other files and links to folders: 1 (.webp)\n" in out
     assert start([parts[0], "gone.png", parts[1], "--model", "t"]) == 1
     said = capsys.readouterr()
@@ -224,7 +222,7 @@ def test_scores_of_another_model_or_of_other_images_stay(many, capsys):
         (command(many), "scores.csv has scores of other model"),
         (command(many, "--precision", "bf16"), "scores.csv has scores of other model"),
         (command(many, out="own.csv"), "own.csv exists already"),
-        (command(many, out="parts2"), "is a folder"),
+        (command(many, out="parts2"), "parts2 exists already"),
     ):
         assert start(given) == 1
         assert culprit in capsys.readouterr().err

@@ -60,7 +60,7 @@ def test_a_part_of_the_series_can_be_chosen_which_a_parameter_may_not_change(
         (["-p", "BACKBONE=resnet81"], "'resnet81'"),
         (["--only", "9"], "'9'"),
         (["--name", "../x"], "RUN='../x'"),
-        (["--name", ""], "--name is empty"),
+        (["--name", ""], "RUN=''"),
         (["--dataset", "parts"], "DATASET='parts'"),
         (["-p", 'GENOTYPES=["a/x.json", "b/x.json"]'], "'cell_x'"),
         (["-p", "GENOTYPES=random", "-p", "RANDOM_CELLS=0"], "RANDOM_CELLS=0"),
