@@ -2,15 +2,14 @@
 
     python -m helpers.datasets.chips --out DIR
 
-Every picture is drawn by this program; none is a photograph, and scores on them say nothing about
-the contest. Beside the images and a sample submission:
+The images are drawn, so scores on them say nothing about the contest. Beside them:
 
+    sample_submission.csv       id, defect_score
     masks/train, masks/test     PNG per bad part: white where the defect changed a pixel
     lots.csv                    id, lot: parts with one marking
     hidden_test_labels.csv      id, label (1 bad): for scoring only, never for fitting
     chips.json                  the settings
 
-A defect is a function Part -> Part with a strength from 0 (hard to see) to 1 (seen at a glance).
 Part, noise and defect have random streams of their own, so label 0 and label 1 show the same part
 under the same noise. Lengths are in units of 1/224 of the image's side; levels are gray values.
 """
@@ -93,6 +92,9 @@ def ragged(
     return [*map(tuple, centre + np.stack([cos * x - sin * y, sin * x + cos * y], axis=1))]
 
 
+# A defect has a strength from 0 (hard to see) to 1 (seen at a glance).
+
+
 def scratch(part: Part, rng: np.random.Generator, strength: float) -> Part:
     """Draw a ragged bright streak across body or marking."""
     centre, turn = rng.uniform(-0.5, 0.5, 2) * part.half, rng.normal(0, 0.5)
@@ -135,12 +137,7 @@ def stream(seed: int, purpose: str, split: str, index: int = 0) -> np.random.Gen
 def render_part(
     seed: int, split: str, index: int, label: int, size_px: int
 ) -> tuple[np.ndarray, np.ndarray, str]:
-    """Render the part `index` of a split ("train" or "test"), good (label 0) or bad (1).
-
-    Returns:
-        image uint8 (H, W); mask bool (H, W), True where the defect changed the pixel; and the
-        part's lot, which is its marking. They depend on the arguments alone.
-    """
+    """Render a part, good (label 0) or bad (1): its image, the mask of its defect, and its lot."""
 
     def photograph(part: Part) -> np.ndarray:
         return expose(draw_scene(part, size_px), part, stream(seed, "sensor", split, index))
@@ -161,9 +158,8 @@ def draw_scene(part: Part, size_px: int) -> Image.Image:
     (x, y), (w, h) = part.centre, part.half
 
     def polygon(points: Sequence[Point], level: float) -> None:
-        draw.polygon(
-            [(k * (x + d_x), k * (y + d_y)) for d_x, d_y in points], min(255, round(level))
-        )
+        scaled = [(k * (x + d_x), k * (y + d_y)) for d_x, d_y in points]
+        draw.polygon(scaled, min(255, round(level)))
 
     def box(x_0: float, y_0: float, x_1: float, y_1: float, level: float) -> None:
         polygon([(x_0, y_0), (x_1, y_0), (x_1, y_1), (x_0, y_1)], level)
@@ -220,19 +216,13 @@ def load(place: Path | None, settings: SplitSettings) -> Source:
 def write_dataset(
     out: Path, train: int, test: int, seed: int = 0, bad_fraction: float = 0.1, size_px: int = 280
 ) -> Path:
-    """Write a data set in the contest's layout, unless it is there, and return the folder `out`.
-
-    `out` is new, empty, or has a set of the same settings, which stays as it is. The images depend
-    on the settings alone.
-    """
+    """Write a data set in the contest's layout, unless it is there, and return the folder `out`."""
     settings = dict(train=train, test=test, seed=seed, bad_fraction=bad_fraction, size_px=size_px)
     marker = settings | {"synthetic": True, "renderer_version": RENDERER_VERSION}
-    if (out / MARKER).is_file():
-        if (there := files.load_json(out / MARKER)) != marker:
-            raise DataError(f"{out} has other settings, {there}: delete it, or choose another one")
+    if (out / MARKER).is_file() and files.load_json(out / MARKER) == marker:
         return out
     if out.is_file() or (out.is_dir() and any(out.iterdir())):
-        raise DataError(f"{out} holds other files and no {MARKER}; choose an empty folder")
+        raise DataError(f"{out} holds other files, or a set of other settings: choose another one")
     parts = list_parts(train, test, seed, bad_fraction)
     with files.atomic_folder(out) as folder:
 
@@ -243,9 +233,8 @@ def write_dataset(
                 Image.fromarray(mask).save(folder / "masks" / split / f"{name}.png")
             return lot
 
-        for split, folders in FOLDERS.items():
-            for name in (*folders, f"masks/{split}"):
-                (folder / name).mkdir(parents=True, exist_ok=True)
+        for name in (*FOLDERS["train"], *FOLDERS["test"], "masks/train", "masks/test"):
+            (folder / name).mkdir(parents=True, exist_ok=True)
         rows = tqdm(parts.itertuples(index=False), total=len(parts), unit="image", desc="chips")
         drawing = joblib.Parallel(-1, require="sharedmem")
         table = parts.assign(lot=drawing(joblib.delayed(draw)(*row) for row in rows))
@@ -263,9 +252,9 @@ def list_parts(train: int, test: int, seed: int, bad_fraction: float) -> pd.Data
     """List `split, index, label, id` of all images; ids are shuffled, so none tells a label."""
     tables = []
     for split, count in (("train", train), ("test", test)):
-        labels = (np.arange(count) < round(bad_fraction * count)).astype(int)
-        labels = stream(seed, "labels", split).permutation(labels)
-        tables.append(pd.DataFrame({"split": split, "index": np.arange(count), "label": labels}))
+        index = np.arange(count)
+        labels = stream(seed, "labels", split).permutation(index < round(bad_fraction * count))
+        tables.append(pd.DataFrame({"split": split, "index": index, "label": labels.astype(int)}))
     numbers = stream(seed, "names", "train").permutation(train + test)
     return pd.concat(tables, ignore_index=True).assign(id=[f"chip_{n:06d}" for n in numbers])
 
@@ -275,9 +264,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser("python -m helpers.datasets.chips", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
-    parser.add_argument("--bad-fraction", type=float, default=0.1, help="bad parts (0.1)")
-    for name, count in {"train": 30_000, "test": 3_000, "seed": 0, "size-px": 280}.items():
-        parser.add_argument(f"--{name}", type=int, default=count, help=f"default: {count}")
+    numbers = {"train": 30_000, "test": 3_000, "seed": 0, "size-px": 280, "bad-fraction": 0.1}
+    for name, number in numbers.items():
+        parser.add_argument(f"--{name}", type=type(number), default=number, help="(%(default)s)")
     try:
         print(f"synthetic images in {write_dataset(**vars(parser.parse_args(arguments)))}")
     except UserError as error:

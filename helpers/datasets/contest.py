@@ -18,7 +18,7 @@ import pandas as pd
 
 from helpers.core import files, paths
 from helpers.datasets import DataError, Source
-from helpers.datasets.folder import left_out, table_of, unused_labels
+from helpers.datasets.folder import TABLE, lines_about, table_of
 from helpers.datasets.settings import SplitSettings
 
 CLASSES = {"good": (0, "train"), "bad": (1, "train"), "test": (pd.NA, "test")}
@@ -64,14 +64,11 @@ class Contest:
         words = [name.rpartition("/")[2] for key in ("good", "bad") for name in self._names(key)]
         return Source(
             name=self.slug,
-            table=table[["id", "path", "label", "official_split"]],
+            table=table[TABLE],
             label_mapping=f"bad = {' or '.join(self._names('bad'))}",
             attribution=self.attribution,
             caveats=self.caveats,
-            left_out=(
-                *left_out([folder for folder, *_ in places], sorted(sides)),
-                *unused_labels(table, words),
-            ),
+            left_out=lines_about(table, places, sorted(sides), words),
             submission=_submission(top, root, self.sample, table[table.official_split == "test"]),
         )
 

@@ -19,8 +19,8 @@ CLASS_FOLDERS = (
     ("bad", "defect", "defects", "defective", "ng", "nok", "1"),
 )
 TEST_FOLDER = "test"  # unlabelled images
-NO_CLASS = "images in no class folder"
 EXAMPLES = 5  # names in a line about what is left out
+TABLE = ["id", "path", "label", "official_split"]  # the columns of a source's table
 
 
 def load(place: Path | None, settings: SplitSettings) -> Source:
@@ -41,34 +41,29 @@ def load(place: Path | None, settings: SplitSettings) -> Source:
     if settings.labels_csv and root not in classes:  # it may label images that are in no folder
         places += [(root, pd.NA, side)]
     table = table_of(root, places)
-    columns = ["id", "path", "label", "official_split"]
+    columns = TABLE
     if level := settings.group_level:  # none for files above it
-        below = zip(table.file, table.folder, strict=True)
-        parts = [file.relative_to(folder).parts[:-1] for file, folder in below]
+        parts = table.below.map(lambda path: path.parts[:-1])
         table["group"] = ["/".join(p[:level]) if len(p) >= level else None for p in parts]
-        columns.append("group")
+        columns = [*TABLE, "group"]
     mapping = "good and bad as in LABELS_CSV"
     if classes:
         good, bad = (", ".join(f.name for f in classes if classes[f] == label) for label in (0, 1))
         mapping = f"bad = {bad or 'none yet'}; good = {good}"
+    words = [*CLASS_FOLDERS[0], *CLASS_FOLDERS[1], *settings.good, *settings.bad]
     return Source(
         name=f"folder:{place.name}",
         table=table[columns],
         label_mapping=mapping,
-        left_out=(
-            *left_out([folder for folder, *_ in places], [root]),
-            *unused_labels(
-                table, [*CLASS_FOLDERS[0], *CLASS_FOLDERS[1], *settings.good, *settings.bad]
-            ),
-        ),
+        left_out=lines_about(table, places, [root], words),
     )
 
 
 def table_of(root: Path, places: Sequence[tuple[Path, Any, str]]) -> pd.DataFrame:
     """Return a source's table of the images in some folders, with their label and official side.
 
-    An id is the file's name without extension; where these repeat, the path below `root`. The
-    table has also columns `file` and `folder`. A folder in another one is not read twice; only
+    An id is the file's name without extension; where these repeat, the path below `root`. A further
+    column `below` has the path below the folder. A folder in another one is not read twice; only
     folders of bad or unlabelled training images may be empty.
     """
     folders, rows = [folder for folder, *_ in places], []
@@ -76,8 +71,8 @@ def table_of(root: Path, places: Sequence[tuple[Path, Any, str]]) -> pd.DataFram
         images = image_files(folder, [other for other in folders if other != folder])
         if not images and (side == "test" if label is pd.NA else label == 0):
             raise DataError(f"{folder} holds no image ({', '.join(SUFFIXES)})")
-        rows += [(file, label, side, folder) for file in images]
-    table = pd.DataFrame(rows, columns=["file", "label", "official_split", "folder"])
+        rows += [(file, label, side, file.relative_to(folder)) for file in images]
+    table = pd.DataFrame(rows, columns=["file", "label", "official_split", "below"])
     stems = table.file.map(lambda file: file.stem)
     longer = table.file.map(lambda file: file.relative_to(root).with_suffix("").as_posix())
     table["id"] = longer.where(stems.duplicated(keep=False), stems)
@@ -85,14 +80,24 @@ def table_of(root: Path, places: Sequence[tuple[Path, Any, str]]) -> pd.DataFram
     return table.astype({"label": "Int64"})
 
 
-def unused_labels(table: pd.DataFrame, classes: Sequence[str]) -> list[str]:
-    """Return a line about the test images in folders named as a class, whose labels are hidden."""
-    tests, words = table[table.official_split == "test"], {name.lower() for name in classes}
-    below = [f.relative_to(top).parts[:-1] for f, top in zip(tests.file, tests.folder, strict=True)]
-    named = [found for parts in below if (found := {*map(str.lower, parts)} & words)]
-    listed = _listed(sorted(set().union(*named)))
-    line = f"labels of test images, which the folders there say: {len(named):,} ({listed}); "
-    return [f"{line}a LABELS_CSV may give them"] if named else []
+def lines_about(
+    table: pd.DataFrame,
+    places: Sequence[tuple[Path, Any, str]],
+    outside: Sequence[Path],
+    classes: Sequence[str],
+) -> tuple[str, ...]:
+    """Return lines about files that are not read, and about labels of test images.
+
+    These are in folders named as a class, and are hidden.
+    """
+    lines = left_out([folder for folder, *_ in places], outside)
+    tests, words = table.below[table.official_split == "test"], {name.lower() for name in classes}
+    named = [found for path in tests if (found := {*map(str.lower, path.parts[:-1])} & words)]
+    if named:
+        listed = _listed(sorted(set().union(*named)))
+        line = f"labels of test images, which the folders there say: {len(named):,} ({listed}); "
+        lines.append(f"{line}a LABELS_CSV may give them")
+    return tuple(lines)
 
 
 def image_files(folder: Path, skip: Container[Path] = ()) -> list[Path]:
@@ -120,7 +125,7 @@ def left_out(folders: Sequence[Path], outside: Sequence[Path] = ()) -> list[str]
                 others.append(path.suffix.lower() or path.name)
             elif top not in folders:
                 no_class.append(path.relative_to(top).parts[0])
-    kinds = {"other files and links to folders": others, NO_CLASS: no_class}
+    kinds = {"other files and links to folders": others, "images in no class folder": no_class}
     lines = [f"{kind}: {len(n):,} ({_listed(sorted(set(n)))})" for kind, n in kinds.items() if n]
     # a name may not be UTF-8
     return [line.encode(errors="backslashreplace").decode() for line in lines]
@@ -158,11 +163,8 @@ def _class_folders(root: Path, settings: SplitSettings) -> dict[Path, int]:
         raise DataError(f"{_listed(sorted(both))} is in GOOD and in BAD")
     named = {word: label for label, words in enumerate(CLASS_FOLDERS) for word in words}
     given = dict.fromkeys(settings.bad, 1) | dict.fromkeys(settings.good, 0)
-    classes = {}
-    for name, folder in places.items():
-        label = given.get(name, named.get(name.lower()))
-        if label is not None:
-            classes[folder] = label
+    labels = {folder: given.get(name, named.get(name.lower())) for name, folder in places.items()}
+    classes = {folder: label for folder, label in labels.items() if label is not None}
     # if no folder of bad parts is known, another may hold them
     others = set() if {root, 1} & {*classes, *classes.values()} else {*subfolders} - {*classes}
     unnamed = any(is_image(f) for folder in others - {root / TEST_FOLDER} for f in walk(folder))

@@ -34,7 +34,7 @@ def read_named(
     The CSV must have the `columns`, and a column `id` or `path`: paths are absolute, or relative to
     the CSV's folder or to a folder above the images. Lines about images that were dropped before
     (`source.dropped`) are ignored. So are lines of a review (`helpers.review`) about images that
-    are gone, if other reviewed images are there. A value is missing where the CSV has none.
+    are gone. A value is missing where the CSV has none.
 
     A DataError names the line of an unknown image, of one that is named twice, or of a value that
     is not among the `allowed` ones of its column, in any case.
@@ -43,37 +43,34 @@ def read_named(
     if doubled := [name for name in header if header.count(name) > 1]:
         raise DataError(f"{path} has two columns {doubled[0]!r}: remove one")
     frame = files.load_csv(path, columns, text=[*allowed, "group"])
-    for name in {*allowed} & {*frame}:
-        frame[name] = frame[name].str.strip().str.lower().replace("", np.nan)
-    by = next((name for name in ("id", "path") if name in frame.columns), None)
-    wanted = ("label", "group") if by else ("label", "group", "id", "path")
+    by = next((name for name in ("id", "path") if name in frame.columns), "")
+    wanted = {"label", "group", *({} if by else {"id", "path"})} - {*frame}
     for name in frame.columns:
         plain = str(name).strip().lower()
-        close = [c for c in difflib.get_close_matches(plain, wanted, 1, 0.8) if c not in frame]
+        close = difflib.get_close_matches(plain, wanted, 1, 0.8)
         if close := ["label"] if plain in ("class", "target") else close:
             raise DataError(f"{path}: rename the column {name!r} to {close[0]!r}, or remove it")
-    if by is None:
+    if not by:
         there = ", ".join(map(str, frame.columns))
         raise DataError(f"{path} needs a column id or path; it has {there} (with commas between)")
     if frame.columns.isin(["id", "path"]).all():
         raise DataError(f"{path} says nothing about its images: add a column label, or another")
+    for name in {*allowed} & {*frame}:
+        frame[name] = frame[name].str.strip().str.lower().replace("", np.nan)
     images = pd.concat([source.table, source.dropped]).reset_index(drop=True)
     known, named, other = images[by], frame[by], pd.Series(False, frame.index)
+    hint = "ids have no ending such as .png"
     if by == "path":
         known = known.map(os.path.realpath)
         named = resolved(named, known, path.parent)
+        folders = ", ".join(map(str, _folders(known, path.parent)))
+        hint = f"write / instead of \\; a path is whole, or starts in one of {folders}"
     elif "path" in frame:  # an id may be a running number that is also the name of another file
         meant = named.map(images.drop_duplicates("id").set_index("id").path)
         other = meant.notna() & frame.path.notna() & (meant.map(_stem) != frame.path.map(_stem))
-    hint = "ids have no ending such as .png"
-    if by == "path":
-        folders = ", ".join(map(str, _folders(known, path.parent)))
-        hint = f"write / instead of \\; a path is whole, or starts in one of {folders}"
-    unknown = ~named.isin(known)
-    reviewed = frame.get("review", pd.Series(np.nan, frame.index)).notna()
-    gone = unknown & reviewed & frame.filter(["label"]).isna().all(axis="columns")
-    if (reviewed & ~unknown).any():
-        unknown &= ~gone
+    unknown, gone = ~named.isin(known), pd.Series(False, frame.index)
+    if "review" in frame and not unknown.all():
+        gone = unknown & frame.review.notna() & frame.filter(["label"]).isna().all(axis="columns")
     problems = [
         (~frame[name].isin(values), name, f"must be one of {[*filter(pd.notna, values)]}")
         for name, values in allowed.items()
@@ -82,7 +79,7 @@ def read_named(
     problems += [
         (frame[by].isna(), by, "is missing"),
         (named.duplicated(), by, "is named more than once"),
-        (unknown, by, f"is not an image's {by} ({unknown.sum()} such line(s); {hint})"),
+        (unknown & ~gone, by, f"is not an image's {by} ({unknown.sum()} such line(s); {hint})"),
         (other, "path", "is another image than the id says: remove the column id or path"),
     ]
     for wrong, name, problem in problems:
@@ -104,39 +101,34 @@ def with_labels(source: Source, path: Path) -> Source:
     Columns with 2 to 20 different values are kinds of parts, evaluated separately in notebook 06.
     `label_before` keeps changed labels. Images without a label are left out.
     """
-    allowed = {name: [*LABEL_WORDS, np.nan] for name in ("label", "review")}
-    lines = read_named(path, source, (), allowed)
-    gone = lines.attrs["gone"]
-    lines = lines.drop(columns="reason", errors="ignore")
+    words = [*LABEL_WORDS, np.nan]
+    lines = read_named(path, source, (), {"label": words, "review": words})
     if reserved := [name for name in RESERVED if name in lines]:
         raise DataError(f"{path}: rename the column {reserved[0]}; the package uses this name")
     table, changed = source.table.copy(), 0
-    if "review" in lines:
-        table["review"] = lines.pop("review").map(LABEL_WORDS).astype("Int64")
+    for name in {"label", "review"} & {*lines}:
+        lines[name] = lines[name].map(LABEL_WORDS).astype("Int64")
     if "label" in lines:
-        labels = lines.pop("label").map(LABEL_WORDS).astype("Int64")
-        differs = (labels.notna() & table.label.notna() & (labels != table.label)).fillna(False)
+        differs = (lines.label != table.label).fillna(False)
         if changed := int(differs.sum()):
             table["label_before"] = table.label.where(differs)
-        table["label"] = labels.fillna(table.label)
     if "group" in lines:
-        groups = lines.pop("group").astype("string").astype(object)
-        table["group"] = groups.fillna(table["group"]) if "group" in table else groups
-    for name in lines.columns.intersection(table.columns):  # empty: as it was
-        lines[name] = lines[name].fillna(table[name])
-    table = table.drop(columns=lines.columns, errors="ignore").join(lines)
-    kinds = [name for name in lines if 2 <= lines[name].nunique() <= MOST_KINDS]
+        lines["group"] = lines.group.astype("string").astype(object)
+    for name in lines.columns.difference(["reason"], sort=False):  # empty: as it was
+        table[name] = lines[name].fillna(table[name]) if name in table else lines[name]
+    own = lines.columns.difference(["label", "review", "group", "reason"], sort=False)
+    kinds = [name for name in own if 2 <= lines[name].nunique() <= MOST_KINDS]
     unlabelled = table.filter(["label", "review"]).isna().all(axis="columns")
     hidden = unlabelled & (table.official_split != "test")
     counts = {"images without a label": int(hidden.sum())}
-    counts["reviewed images that are no longer there"] = gone
+    counts["reviewed images that are no longer there"] = lines.attrs["gone"]
+    changes = f"; {changed} label(s) changed by LABELS_CSV" if changed else ""
     notes = [f"{what}: {count:,}" for what, count in counts.items() if count]
     return dataclasses.replace(
         source,
         table=table[~hidden].reset_index(drop=True),
         dropped=pd.concat([source.dropped, table.loc[hidden, DROPPED]]),
-        label_mapping=source.label_mapping
-        + (f"; {changed} label(s) changed by LABELS_CSV" if changed else ""),
+        label_mapping=source.label_mapping + changes,
         kinds=(*source.kinds, *(name for name in kinds if name not in source.kinds)),
         left_out=(*source.left_out, *notes),
     )

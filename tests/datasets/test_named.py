@@ -106,8 +106,9 @@ def test_reviewed_images_that_are_gone_are_counted_and_their_lines_kept(flat):
     source = load(flat, labels_csv=labels_csv(flat, **given, **about))
     assert "reviewed images that are no longer there: 2" in source.left_out
     assert source.table.id.tolist() == ["a"]
-    for wrong in ({"label": ["good", "good", ""]}, {"review": ["", "bad", "good"]}):
-        with pytest.raises(DataError, match=r"line 3: path 'parts/gone\.png' is"):
+    other_place = {"path": ["x/a.png", "parts/gone.png", "y.png"], "label": [""] * 3}
+    for wrong, line in (({"label": ["good", "good", ""]}, 3), (other_place, 2)):
+        with pytest.raises(DataError, match=rf"line {line}: path '.*' is not an image's path"):
             load(flat, labels_csv=labels_csv(flat, **given | about | wrong))
 
 
