@@ -167,3 +167,6 @@ def test_the_end_shows_what_the_notebooks_found_and_where_everything_is(describe
         f"model: {described.root}/checkpoints/net (python -m helpers.predict IMAGE --model t/net)\n"
         f"run folder: {described.root}\ntotal: 65 s\n"
     )
+    (described.root / "checkpoints" / "other").mkdir()  # asked for, though it is not the best
+    run._show_results(described, 65.0, _plan("--name", "t", "--only", "07", "-p", "MODEL=other"))
+    assert f"model: {described.root}/checkpoints/other (" in capsys.readouterr().out

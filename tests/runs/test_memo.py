@@ -78,6 +78,14 @@ def test_any_number_of_workers_gives_the_same_bits(run, monkeypatch, most):
     np.testing.assert_equal(found["p2"], wanted)
 
 
+def test_a_training_that_runs_alone_has_one_thread_too(run, monkeypatch, tmp_path):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)  # restored by `one_thread`
+    threads = []
+    monkeypatch.setattr(torch, "set_num_threads", threads.append)
+    run.each({"alone": functools.partial(tasks.count_up, tasks.Place(tmp_path / "calls"), 1)})
+    assert threads[0] == 1
+
+
 def test_workers_have_one_thread_and_are_not_this_process(run, monkeypatch, tmp_path):
     monkeypatch.setenv(workers.LIMIT, "2")
     place = tmp_path / "calls"
