@@ -76,15 +76,15 @@ def slots(readable, fast):
         yield from zip(a.parameters(), b.parameters(), strict=True)
     for a, b in zip(readable.cells, fast.cells, strict=True):
         if isinstance(a.older, FactorizedReduce):
-            yield from reduce_slots(a.older, b.pre0.weight)
+            yield from reduce_slots(a.older, b.older[1].weight)
         else:
-            yield a.older[1].weight, b.pre0.weight
-        yield a.newer[1].weight, b.pre1.weight
+            yield a.older[1].weight, b.older[1].weight
+        yield a.newer[1].weight, b.newer[1].weight
         edges = iter(a.edges)
         for node in range(a.nodes):
             for source in range(node + 2):
                 edge = node - max(0, source - 1)
-                yield from operation_slots(next(edges).operations, b.states[source], edge)
+                yield from operation_slots(next(edges).operations, b.edges[source], edge)
     alphas = readable.architecture_parameters(), fast.architecture_parameters()
     yield from zip(*alphas, strict=True)
 

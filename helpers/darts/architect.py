@@ -33,11 +33,7 @@ class GradientError(TrainingError):
 def gradients(
     net: Callable[[Tensor], Tensor], loss_of: Loss, batch: Batch, parameters: Sequence[Tensor]
 ) -> tuple[float, list[Tensor]]:
-    """Return the loss of a batch and its gradients from one backward pass that fills no .grad.
-
-    Raises:
-        GradientError: the loss or a gradient is not finite.
-    """
+    """Return the loss of a batch and its gradients from one backward pass that fills no .grad."""
     images, targets = batch
     loss = loss_of(net(images), targets)
     # zeros for parameters that the loss does not use: alpha of a kind of cell that is absent
@@ -54,8 +50,8 @@ class Architect:
     """Adam on alpha, by the gradient of the validation loss at w (order 1) or at w' (order 2).
 
     `net` is a `Supernet` or any module with the methods `architecture_parameters()` (alpha) and
-    `weight_parameters()` (w); `loss_of(net(images), targets)` is the loss. A step changes alpha and
-    the state of Adam, but not w, and no .grad or SGD buffer of w.
+    `weight_parameters()` (w). A step changes alpha and the state of Adam, but not w, and no .grad
+    or SGD buffer of w.
 
     Example:
         >>> architect = Architect(net, F.cross_entropy, order=2)
@@ -78,7 +74,7 @@ class Architect:
         """Take one step of alpha; return the validation loss before it.
 
         Order 2 also needs the batch `train` and the SGD `optimizer` of w: its lr (xi), momentum
-        buffers and weight decay. Raises what `gradient` raises.
+        buffers and weight decay.
         """
         loss, grads = self.gradient(val, train, optimizer)
         for alpha, grad in zip(self.net.architecture_parameters(), grads, strict=True):
@@ -90,11 +86,7 @@ class Architect:
     def gradient(
         self, val: Batch, train: Batch | None = None, optimizer: Any = None
     ) -> tuple[float, list[Tensor]]:
-        """Return the validation loss and its gradients for `net.architecture_parameters()`.
-
-        Raises:
-            GradientError: a gradient is not finite.
-        """
+        """Return the validation loss and its gradients for `net.architecture_parameters()`."""
         if self.order == 1:
             # detached: gradients for w would take half of the time, and are not used
             weights = [w.detach() for w in self.net.weight_parameters()]
@@ -115,8 +107,7 @@ class Architect:
         """Return dL_val(w')/dalpha - xi d2L_train(w)/dalpha dw v, with v = dL_val(w')/dw'.
 
         Equations 6 and 7; the product with v is the finite difference of equation 8. Exact
-        differentiation would hold two graphs at once, with more memory and time. Its result differs
-        where the steps of the difference cross kinks of ReLU.
+        differentiation would hold two graphs at once, with more memory and time.
         """
         net, weights = self.net, self.net.weight_parameters()
         alphas, xi = net.architecture_parameters(), optimizer.param_groups[0]["lr"]

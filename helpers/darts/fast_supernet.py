@@ -8,6 +8,7 @@ In shapes, B is the batch, H and W the size of a state's maps, h and w the size 
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 
 from helpers.core.rules import SettingsError
 from helpers.darts.operations import OPS, STANDARD, pad_to_even
-from helpers.darts.supernet import Supernet, first_row
+from helpers.darts.supernet import Cell, Supernet, first_row
 
 NARROW = 16  # with fewer channels, one product for all edges is faster than one per edge
 
@@ -44,18 +45,6 @@ class ConvBN(nn.Module):
             blocks = weight.flatten(1).chunk(edges)
             weight, edges = torch.block_diag(*blocks)[:, :, None, None], 1
         return batch_norm(F.conv2d(self.depthwise(x), weight, groups=edges), scale)
-
-
-class Pointwise(nn.Module):
-    """1x1 convolution and BN."""
-
-    def __init__(self, in_channels: int, channels: int) -> None:
-        super().__init__()
-        self.weight = nn.Conv2d(in_channels, channels, 1, bias=False).weight
-
-    def forward(self, r: Tensor) -> Tensor:
-        """(B, C_in, H, W) -> (B, C, H, W)."""
-        return batch_norm(F.conv2d(r, self.weight))
 
 
 class Reduce(nn.Module):
@@ -130,67 +119,49 @@ def add_weighted(out: Tensor, maps: Tensor, weights: Tensor) -> Tensor:
     return total.view(rows.shape).permute(0, 3, 1, 2)
 
 
-class FastCell(nn.Module):
-    """One cell of a `FastSupernet`, as `supernet.Cell`, but for inputs after their ReLU."""
+class FastCell(Cell):
+    """One cell of a `FastSupernet`; its edges are grouped by the state that they leave."""
 
-    def __init__(
-        self,
-        in_channels: tuple[int, int],
-        channels: int,
-        nodes: int,
-        partial: int,
-        reduction: bool,
-        reduction_before: bool,
-    ) -> None:
-        super().__init__()
-        self.nodes, self.partial, self.reduction = nodes, partial, reduction
-        older = Reduce if reduction_before else Pointwise
-        self.pre0 = older(in_channels[0], channels)
-        self.pre1 = Pointwise(in_channels[1], channels)
-        # A state reaches all later nodes; states 0 and 1 are the cell's inputs.
-        self.targets = [range(max(0, state - 1), nodes) for state in range(nodes + 1)]
-        self.states = nn.ModuleList(
-            Edges(channels // partial, len(targets), 2 if reduction and state < 2 else 1)
-            for state, targets in enumerate(self.targets)
-        )
+    def halved(self, in_channels: int, channels: int) -> nn.Module:
+        """Return a `FactorizedReduce`."""
+        return nn.Sequential(nn.ReLU(), Reduce(in_channels, channels))
 
-    def forward(self, r0: Tensor, r1: Tensor, weights: Tensor, beta: Tensor | None) -> Tensor:
-        """Return the nodes (B, nodes * C, h, w).
+    def edges_of(self, channels: int) -> Iterator[nn.Module]:
+        """Yield the edges that leave each state; it reaches all later nodes."""
+        # States 0 and 1 are the cell's inputs.
+        self.targets = [range(max(0, state - 1), self.nodes) for state in range(self.nodes + 1)]
+        for state, targets in enumerate(self.targets):
+            stride = 2 if self.reduction and state < 2 else 1
+            yield Edges(channels // self.partial, len(targets), stride)
 
-        weights (edges, 7) hold the weights of the operations, times beta (edges,) if there is one.
-        """
-        x, nodes = self.pre0(r0), []
+    def forward(self, older: Tensor, newer: Tensor, weights: Tensor, beta: Tensor | None) -> Tensor:
+        """Return the nodes (B, nodes * C, h, w); weights (edges, 7) and beta: see `mixing`."""
+        states = [self.older(older), self.newer(newer)]
         terms: list[list[Tensor]] = [[] for _ in range(self.nodes)]
-        rests: list[Tensor] = []
-        for state, edges in enumerate(self.states):
-            if state == 1:
-                x = self.pre1(r1)
-            elif state > 1:
-                x = self._node(state - 2, terms, rests, beta)
-                nodes.append(x)
+        rests: list[Tensor] = []  # with partial channels: those that bypass the operations
+        for state, (targets, edges) in enumerate(zip(self.targets, self.edges, strict=True)):
+            x = states[state]
             if self.partial > 1:
                 x, rest = x.tensor_split([x.shape[1] // self.partial], dim=1)
                 x = x.contiguous(memory_format=torch.channels_last)
-                halved = self.reduction and state < 2
-                rests.append(F.max_pool2d(rest, 2, ceil_mode=True) if halved else rest)
-            rows = [first_row(node) + state for node in self.targets[state]]
-            out = edges(x, weights[rows]).chunk(len(rows), dim=1)  # E times (B, C / K, h, w)
-            for node, term in zip(self.targets[state], out, strict=True):
-                terms[node].append(term)
-        return torch.cat([*nodes, self._node(self.nodes - 1, terms, rests, beta)], dim=1)
+                rests.append(F.max_pool2d(rest, 2, ceil_mode=True) if edges.stride == 2 else rest)
+            out = edges(x, weights[[first_row(node) + state for node in targets]])
+            for node, term in zip(targets, out.chunk(len(targets), dim=1), strict=True):
+                terms[node].append(term)  # (B, C / K, h, w)
+            if state:  # the node after it has all of its terms (arXiv 1806.09055, equation 1)
+                node = state - 1
+                total = sum(terms[node][1:], terms[node][0])
+                if beta is not None:
+                    share = beta[first_row(node) : first_row(state)]
+                    total = self._shuffled(total, share, rests)
+                states.append(total)
+        return torch.cat(states[2:], dim=1)
 
-    def _node(
-        self, node: int, terms: list[list[Tensor]], rests: list[Tensor], beta: Tensor | None
-    ) -> Tensor:
-        """Return the sum of all edges into a node (arXiv 1806.09055, equation 1)."""
-        total = sum(terms[node][1:], terms[node][0])
-        if beta is None:
-            return total
-        # sum_s beta_s (mixed_s, rest_s) (arXiv 1907.05737, equation 2), channels shuffled
-        into = slice(first_row(node), first_row(node + 1))
-        rest = sum(weight * x for weight, x in zip(beta[into], rests[: node + 2], strict=True))
-        both = torch.cat([total, rest], dim=1)
-        rows = both.permute(0, 2, 3, 1).unflatten(3, (self.partial, -1))  # (B, h, w, K, C / K)
+    def _shuffled(self, total: Tensor, beta: Tensor, rests: list[Tensor]) -> Tensor:
+        """Return sum_s beta_s (mixed_s, rest_s) (arXiv 1907.05737, equation 2), shuffled."""
+        rest = sum(weight * x for weight, x in zip(beta, rests, strict=True))
+        rows = torch.cat([total, rest], dim=1).permute(0, 2, 3, 1)
+        rows = rows.unflatten(3, (self.partial, -1))  # (B, h, w, K, C / K)
         return rows.transpose(3, 4).flatten(3).permute(0, 3, 1, 2)
 
 
@@ -204,17 +175,12 @@ class FastSupernet(Supernet):
             raise SettingsError("FastSupernet knows the standard operations alone: use Supernet")
         super().__init__(*args, **options)
 
+    def mixing(self, kind: str) -> tuple[Tensor, Tensor | None]:
+        """Return the weights of all operations but `none`, times those of their edge, and these."""
+        weights, beta = super().mixing(kind)
+        weights = weights[:, 1:]
+        return (weights if beta is None else weights * beta[:, None]), beta
+
     def forward(self, x: Tensor) -> Tensor:
         """Return the logits (B, num_classes) of images x (B, in_channels, H, W)."""
-        x = x.to(self.classifier.weight.dtype).contiguous(memory_format=torch.channels_last)
-        scales = {}
-        for kind in ("normal", "reduce"):
-            weights, beta = self.operation_weights(kind)[:, 1:], self.edge_weights(kind)
-            scales[kind] = (weights if beta is None else weights * beta[:, None], beta)
-        s0, s1 = self.inputs(x)
-        r0 = F.relu(s0)
-        r1 = r0 if s1 is s0 else F.relu(s1)
-        for cell in self.cells:
-            out = cell(r0, r1, *scales["reduce" if cell.reduction else "normal"])
-            r0, r1 = r1, F.relu(out)
-        return self.classifier(self.pool(out).flatten(1))
+        return super().forward(x.contiguous(memory_format=torch.channels_last))

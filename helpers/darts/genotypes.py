@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from helpers.core import files
-from helpers.darts.operations import OPS, primitives, softmax_by_node
+from helpers.darts.operations import OPS, STANDARD, primitives, softmax_by_node
 from helpers.darts.space import EDGES, KINDS, NODE_STATES, GenotypeError
 
 Edge = tuple[str, int]  # (operation, input state) of an edge of a discrete cell
@@ -47,25 +47,21 @@ def _checked_edges(kind: str, edges: Any) -> tuple[Edge, ...]:
     """Return the edges sorted within each node; raise GenotypeError if one is not in the space."""
     count = 2 * len(NODE_STATES)
     if not isinstance(edges, list | tuple) or len(edges) != count:
-        raise GenotypeError(
-            f"{kind}: expected {count} (operation, input) pairs, two for each node, got {edges!r}"
-        )
+        wanted = f"{count} (operation, input) pairs, two for each node"
+        raise GenotypeError(f"{kind}: expected {wanted}, got {edges!r}")
     checked: list[Edge] = []
     for row, edge in enumerate(edges):
         node = 2 + row // 2
         operation, source = edge if isinstance(edge, list | tuple) and len(edge) == 2 else (None, 0)
         if operation not in tuple(OPS) or type(source) is not int or not 0 <= source < node:
-            raise GenotypeError(
-                f"{kind}[{row}]: expected an operation ({', '.join(OPS)}) and an earlier "
-                f"state (0 to {node - 1}), got {edge!r}"
-            )
+            wanted = f"an operation ({', '.join(OPS)}) and an earlier state (0 to {node - 1})"
+            raise GenotypeError(f"{kind}[{row}]: expected {wanted}, got {edge!r}")
         if row % 2 and source == checked[-1][1]:
-            raise GenotypeError(
-                f"{kind}: both edges of node {node} come from state {source}; choose two inputs"
-            )
+            both = f"both edges of node {node} come from state {source}"
+            raise GenotypeError(f"{kind}: {both}: choose two inputs")
         checked.append((operation, source))
-    pairs = (sorted(checked[i : i + 2], key=lambda edge: edge[1]) for i in range(0, count, 2))
-    return tuple(edge for pair in pairs for edge in pair)
+    nodes = (sorted(checked[row : row + 2], key=lambda edge: edge[1]) for row in range(0, count, 2))
+    return tuple(edge for node in nodes for edge in node)
 
 
 def count_skips(genotype: Genotype) -> int:
@@ -82,28 +78,30 @@ def derive_genotype(
 ) -> Genotype:
     """Derive the discrete cells from alpha (14, 1 + operations) of each kind (DARTS, section 2.4).
 
-    Each edge gets the softmax over none and all operations, times that of beta (14,) over the edges
-    of its node if there is one (PC-DARTS, arXiv 1907.05737, equation 5). Each node keeps the two
-    edges whose best non-none weight is largest. While the normal cell has more than `max_skips`
-    skip connections (-1: any number), the weakest one loses its weight and the cell is derived
-    again (P-DARTS, arXiv 1904.12760, section 3.3).
+    Each node keeps the two edges whose best non-none weight is largest (see `strengths`). While the
+    normal cell has more than `max_skips` skip connections (-1: any number), the weakest one loses
+    its weight and the cell is derived again (P-DARTS, arXiv 1904.12760, section 3.3).
     """
-    weights = strengths(alpha_normal, beta_normal)
-    normal = strongest_edges(weights)
-    skip = list(OPS).index("skip_connect")
-    while max_skips >= 0:
-        kept = ((op, EDGES.index((source, 2 + i // 2))) for i, (op, source) in enumerate(normal))
-        rows = [row for operation, row in kept if operation == "skip_connect"]
-        if len(rows) <= max_skips:
-            break
+    weights, skip = strengths(alpha_normal, beta_normal), [*OPS].index("skip_connect")
+    reduce = strongest_edges(strengths(alpha_reduce, beta_reduce))
+    while True:
+        genotype = Genotype(strongest_edges(weights), reduce)
+        if max_skips < 0 or count_skips(genotype) <= max_skips:
+            return genotype
+        edges = genotype.edges("normal")
+        rows = [
+            EDGES.index((source, node)) for name, source, node in edges if name == "skip_connect"
+        ]
         # Below every softmax weight: the operation cannot come back even if the others are 0.
         weights[min(rows, key=lambda row: weights[row][skip])][skip] = -1.0
-        normal = strongest_edges(weights)
-    return Genotype(normal, strongest_edges(strengths(alpha_reduce, beta_reduce)))
 
 
 def strengths(alpha: Any, beta: Any) -> list[list[float]]:
-    """Return softmax(alpha) of all operations but none (14, 7), times softmax(beta) if given."""
+    """Return the weights of the operations on each edge (14, operations).
+
+    They are the softmax over none and all operations, times that of beta (14,) over the edges into
+    a node if there is one (PC-DARTS, arXiv 1907.05737, equation 5).
+    """
     weights = torch.as_tensor(alpha).double().softmax(dim=1)
     if weights.shape[1] != len(primitives()):
         raise GenotypeError(
@@ -116,18 +114,16 @@ def strengths(alpha: Any, beta: Any) -> list[list[float]]:
 
 
 def strongest_edges(weights: list[list[float]]) -> tuple[Edge, ...]:
-    """Return a cell: each node's two strongest edges, each with its strongest operation.
+    """Return each node's two strongest edges, each with its strongest operation.
 
-    weights (14, 7) are those of OPS on EDGES. The strength of an edge is its largest weight. Ties
-    go to the lower index.
+    The strength of an edge is its largest weight. Ties go to the lower index.
     """
-    strength, names = [max(row) for row in weights], list(OPS)
     edges: list[Edge] = []
     for node in NODE_STATES:
         rows = [row for row, (_, target) in enumerate(EDGES) if target == node]
-        for row in sorted(rows, key=lambda row: -strength[row])[:2]:
+        for row in sorted(rows, key=lambda row: -max(weights[row]))[:2]:
             best = weights[row].index(max(weights[row]))
-            edges.append((names[best], EDGES[row][0]))
+            edges.append(([*OPS][best], EDGES[row][0]))
     return tuple(edges)
 
 
@@ -150,8 +146,8 @@ def to_json(genotype: Genotype) -> dict[str, Any]:
 
 def from_json(data: Any) -> Genotype:
     """Return the genotype in a dict from `to_json`; GenotypeError names the field that is wrong."""
-    if not isinstance(data, Mapping) or set(data) != set(KINDS):
-        got = list(data) if isinstance(data, Mapping) else data
+    if not isinstance(data, Mapping) or {*data} != {*KINDS}:
+        got = [*data] if isinstance(data, Mapping) else data
         raise GenotypeError(f"expected an object with {', '.join(KINDS)}, got {got!r}")
     return Genotype(**data)
 
@@ -174,45 +170,32 @@ def load(path: Path) -> tuple[Genotype, dict[str, Any]]:
         raise GenotypeError(f"{path}: genotype: {error}") from error
 
 
-SHORT = {
-    "mp": "max_pool_3x3",
-    "ap": "avg_pool_3x3",
-    "sk": "skip_connect",
-    "s3": "sep_conv_3x3",
-    "s5": "sep_conv_5x5",
-    "d3": "dil_conv_3x3",
-    "d5": "dil_conv_5x5",
-}
+SHORT = dict(zip(("mp", "ap", "sk", "s3", "s5", "d3", "d5"), STANDARD, strict=True))
 
 
-def _published(normal: str, reduce: str) -> Genotype:
-    """Return the cells written as "operation.input" pairs, nodes separated by bars."""
-    pairs = ([edge.split(".") for edge in cell.split() if edge != "|"] for cell in (normal, reduce))
+def _published(*cells: str) -> Genotype:
+    """Return the normal and the reduction cell in "operation.input", with bars between nodes."""
+    pairs = ([edge.split(".") for edge in cell.replace("|", " ").split()] for cell in cells)
     return Genotype(*(tuple((SHORT[op], int(source)) for op, source in cell) for cell in pairs))
 
 
-PUBLISHED = {  # cells by name
+PUBLISHED = {
     # arXiv 1806.09055: first order, second order
     "DARTS_V1": _published(
-        normal="s3.1 s3.0 | sk.0 s3.1 | sk.0 s3.1 | s3.0 sk.2",
-        reduce="mp.0 mp.1 | sk.2 mp.0 | mp.0 sk.2 | sk.2 ap.0",
+        "s3.1 s3.0|sk.0 s3.1|sk.0 s3.1|s3.0 sk.2", "mp.0 mp.1|sk.2 mp.0|mp.0 sk.2|sk.2 ap.0"
     ),
     "DARTS_V2": _published(
-        normal="s3.0 s3.1 | s3.0 s3.1 | s3.1 sk.0 | sk.0 d3.2",
-        reduce="mp.0 mp.1 | sk.2 mp.1 | mp.0 sk.2 | sk.2 mp.1",
+        "s3.0 s3.1|s3.0 s3.1|s3.1 sk.0|sk.0 d3.2", "mp.0 mp.1|sk.2 mp.1|mp.0 sk.2|sk.2 mp.1"
     ),
     # arXiv 1907.05737: searched on CIFAR-10, on ImageNet
     "PC_DARTS_CIFAR": _published(
-        normal="s3.1 sk.0 | s3.0 d3.1 | s5.0 s3.1 | ap.0 d3.1",
-        reduce="s5.1 mp.0 | s5.1 s5.2 | s3.0 s3.3 | s3.1 s3.2",
+        "s3.1 sk.0|s3.0 d3.1|s5.0 s3.1|ap.0 d3.1", "s5.1 mp.0|s5.1 s5.2|s3.0 s3.3|s3.1 s3.2"
     ),
     "PC_DARTS_IMAGENET": _published(
-        normal="sk.1 s3.0 | s3.0 sk.1 | s3.1 s3.3 | s3.1 d5.4",
-        reduce="s3.0 sk.1 | d5.2 mp.1 | s3.2 s3.1 | s5.0 s3.3",
+        "sk.1 s3.0|s3.0 sk.1|s3.1 s3.3|s3.1 d5.4", "s3.0 sk.1|d5.2 mp.1|s3.2 s3.1|s5.0 s3.3"
     ),
     # arXiv 1904.12760
     "PDARTS": _published(
-        normal="sk.0 d3.1 | sk.0 s3.1 | s3.1 s3.3 | s3.0 d5.4",
-        reduce="ap.0 s5.1 | s3.0 d5.2 | mp.0 d3.1 | d3.1 d5.3",
+        "sk.0 d3.1|sk.0 s3.1|s3.1 s3.3|s3.0 d5.4", "ap.0 s5.1|s3.0 d5.2|mp.0 d3.1|d3.1 d5.3"
     ),
 }

@@ -9,7 +9,6 @@ are the population that a search has to beat (Yang et al. 2020, arXiv 1912.12522
 from __future__ import annotations
 
 import math
-import os
 import re
 import statistics
 from collections.abc import Callable, Mapping, Sequence
@@ -43,31 +42,21 @@ class NamedCell:
 
 
 def check_names(names: Sequence[str], random_cells: int) -> None:
-    """Raise GenotypeError unless each name is that of a cell, or of a .json file that holds one.
-
-    Away from Kaggle, a file below Kaggle's inputs need not exist: a notebook made for Kaggle may
-    name it.
-    """
+    """Raise GenotypeError unless each name is that of a cell, or of a .json file that holds one."""
     known = [*PUBLISHED, *FOUND, "random"]
-    for name in names:
-        file = Path(name).expanduser()
-        if name in known:
-            continue
-        if not name.endswith(".json"):
-            raise GenotypeError(
-                f"GENOTYPES: no cell is called {name!r} (known: {', '.join(known)}, or the path of "
-                "a .json file with a cell)"
-            )
-        if len(file.stem) > paths.LONGEST_NAME:  # the model gets the name of the file
-            raise GenotypeError(
-                f"GENOTYPES: {name!r}: a name has at most {paths.LONGEST_NAME} letters: rename it"
-            )
-        if os.path.isfile(file):
-            load(file)  # a damaged one is refused before anything is trained
-        elif paths.on_kaggle() or not file.is_relative_to(paths.KAGGLE_INPUT):
-            raise GenotypeError(f"GENOTYPES: {name!r} is not a file")
-    slugs = [model_of(name).slug for name in names if name != "random"]
-    slugs += [f"random_cell_{k}" for _ in range(names.count("random")) for k in range(random_cells)]
+    slugs = [f"random_cell_{k}" for _ in range(names.count("random")) for k in range(random_cells)]
+    for name in (name for name in names if name != "random"):
+        if name not in known:
+            if not name.endswith(".json"):
+                raise GenotypeError(
+                    f"GENOTYPES: no cell is called {name!r} (known: {', '.join(known)}, or the "
+                    "path of a .json file with a cell)"
+                )
+            if len(Path(name).stem) > paths.LONGEST_NAME:  # the model gets the name of the file
+                most = f"a name has at most {paths.LONGEST_NAME} letters"
+                raise GenotypeError(f"GENOTYPES: {name!r}: {most}: rename it")
+            load(Path(name).expanduser())  # a bad one is refused before anything is trained
+        slugs.append(model_of(name).slug)
     if len({*slugs}) < len(slugs) or not slugs:
         raise GenotypeError(
             f"GENOTYPES={','.join(names)} with RANDOM_CELLS={random_cells} gives the cells "
@@ -128,9 +117,8 @@ def candidates(
     drawn = [random_cell(seed) for seed in range(DRAWS * count if searched else count)]
     if searched:
         mean = statistics.fmean(size_of(cell.genotype) for cell in searched)
-        apart = [abs(math.log(size_of(cell.genotype) / mean)) for cell in drawn]
-        nearest = sorted(range(len(drawn)), key=lambda number: apart[number])[:count]
-        drawn = [drawn[number] for number in sorted(nearest)]
+        drawn.sort(key=lambda cell: abs(math.log(size_of(cell.genotype) / mean)))
+        drawn = sorted(drawn[:count], key=lambda cell: cell.model.number or 0)
     published = [NamedCell(model_of(name), cell) for name, cell in PUBLISHED.items()]
     kinds = {"searched": [*searched], "file": [*given], "published": published, "random": drawn}
     return {kind: cells for kind, cells in kinds.items() if cells}
@@ -147,24 +135,16 @@ def halve(
     `train_rung(cells, epochs)` trains the network of each from scratch: the learning rate falls
     until the last epoch, so a short training is not the start of a long one. Only the first rung
     may have more than `most` epochs: if the next one would, the best of this rung wins. Ties go to
-    the first.
-
-    Returns:
-        The winner, and a row for each training: epochs, model (slug), title, kind, val_auc,
-        seconds, and kept (it continues, or has won).
+    the first. Return the winner, and a row for each training with its model, kind, val_auc and
+    `kept`: it continues, or has won.
     """
     kind_of = {cell.model.slug: kind for kind, cells in by_kind.items() for cell in cells}
     left = {cell.model.slug: cell for cells in by_kind.values() for cell in cells}
     rungs = []
     while len(left) > 1:
-        rung = pd.DataFrame(
-            {
-                "epochs": epochs,
-                "model": [*left],
-                "title": [cell.model.title for cell in left.values()],
-                "kind": [kind_of[slug] for slug in left],
-            }
-        )
+        rung = pd.DataFrame({"epochs": epochs, "model": [*left]})
+        rung["title"] = [cell.model.title for cell in left.values()]
+        rung["kind"] = rung.model.map(kind_of)
         rung[["val_auc", "seconds"]] = train_rung([*left.values()], epochs)
         best = rung.sort_values("val_auc", ascending=False, kind="stable").model
         kept = len(best) // ETA if ETA * epochs <= most else 1

@@ -6,6 +6,7 @@ Source: DARTS (Liu et al., arXiv 1806.09055), appendix A.2 (CIFAR) and A.4 (Imag
 from __future__ import annotations
 
 import dataclasses
+import functools
 
 import torch
 import torch.nn.functional as F
@@ -15,11 +16,12 @@ from torchvision.ops import StochasticDepth
 from helpers.core import seeding
 from helpers.darts import genotypes
 from helpers.darts.genotypes import Genotype
-from helpers.darts.operations import OPS, FactorizedReduce, ReLUConvBN, stems
+from helpers.darts.operations import OPS, FactorizedReduce, ReLUConvBN
 from helpers.darts.settings import NetworkSettings
-from helpers.darts.space import NODE_STATES, NUM_CLASSES
+from helpers.darts.space import NUM_CLASSES
+from helpers.darts.stack import Stack
 from helpers.models import backbones
-from helpers.models.spec import ModelSpec, Network, count_parameters
+from helpers.models.spec import ModelSpec, count_parameters
 
 
 class Cell(nn.Module):
@@ -44,7 +46,6 @@ class Cell(nn.Module):
         self.newer = ReLUConvBN(newer_channels, channels)
         edges = genotype.edges("reduce" if reduction else "normal")
         self.sources = [source for _, source, _ in edges]
-        self.out_channels = len(NODE_STATES) * channels
         self.operations = nn.ModuleList(
             OPS[name](channels, 2 if reduction and source < 2 else 1, True)
             for name, source, _ in edges
@@ -69,9 +70,8 @@ class Cell(nn.Module):
 class AuxiliaryHead(nn.Module):
     """Second classifier on the (B, C, H, W) map after cell 2L//3, for the training loss only.
 
-    The published head takes maps of 7x7 (224 px); with that size this head equals it. Smaller maps
-    are first enlarged by repeating pixels. Larger maps give several positions, averaged before the
-    linear layer.
+    On maps of 7x7 (224 px) it equals the published head. Smaller maps are first enlarged by
+    repeating pixels. Larger maps give several positions, averaged before the linear layer.
     """
 
     def __init__(self, channels: int, num_classes: int) -> None:
@@ -91,25 +91,19 @@ class AuxiliaryHead(nn.Module):
         """Return auxiliary class scores (B, K)."""
         x = torch.relu(x)
         size = [max(side, 7) for side in x.shape[-2:]]  # two windows, which the convolution needs
-        if size != list(x.shape[-2:]):
+        if size != [*x.shape[-2:]]:
             x = F.interpolate(x, size, mode="nearest")
         x = self.features(self.pool(x))  # (B, 768, H', W'), H' = W' = 1 at the published size
         return self.classifier(x.mean(dim=(2, 3)))
 
 
-class DerivedNetwork(Network):
-    """L cells of a genotype between a stem and a linear classifier.
-
-    Takes (B, in_channels, H, W) of any size and returns logits (B, num_classes); with an auxiliary
-    head, in train mode, the pair (logits, auxiliary logits). The reductions, at cells L//3 and
-    2L//3, double the channels.
+class DerivedNetwork(Stack):
+    """L cells of a genotype between a stem and a linear classifier, for images of any size.
 
     Example:
         >>> network = DerivedNetwork(PUBLISHED["DARTS_V2"], NetworkSettings(channels=48, layers=14))
         >>> logits = network(images)  # (B, 2)
     """
-
-    cells: nn.ModuleList
 
     def __init__(
         self,
@@ -118,27 +112,17 @@ class DerivedNetwork(Network):
         num_classes: int = NUM_CLASSES,
         in_channels: int = 3,
     ) -> None:
-        super().__init__()
+        cell, shape = functools.partial(Cell, genotype), (num_classes, in_channels, size.stem)
+        super().__init__(cell, size.channels, size.layers, *shape)
         self.genotype, self.drop_path = genotype, size.drop_path
-        channels, layers, stem = size.channels, size.layers, size.stem
-        self.stem0, self.stem1 = stems(stem, in_channels, channels)
-        older = newer = channels if stem == "imagenet" else 3 * channels
-        reduction_before = stem == "imagenet"  # stem1 has halved the map of stem0
-        self.auxiliary_index = 2 * layers // 3
-        self.cells = nn.ModuleList()
-        for index in range(layers):
-            reduction = index in (layers // 3, 2 * layers // 3)
-            channels *= 2 if reduction else 1
-            cell = Cell(genotype, older, newer, channels, reduction, reduction_before)
-            self.cells.append(cell)
-            older, newer, reduction_before = newer, cell.out_channels, reduction
-        self.embedding_size = newer
-        self.classifier = nn.Linear(newer, num_classes)
+        self.auxiliary_index = 2 * size.layers // 3
         # cell 2L//3 has doubled the channels for the last time
-        self.auxiliary_head = AuxiliaryHead(newer, num_classes) if size.auxiliary else None
+        self.auxiliary_head = (
+            AuxiliaryHead(self.embedding_size, num_classes) if size.auxiliary else None
+        )
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
-        """Return class scores (B, K); in training with an auxiliary head, both scores."""
+        """Return logits (B, K); in training with an auxiliary head also those of the head."""
         features, middle = self._features(x)
         logits = self.classifier(features.mean(dim=(2, 3)))
         if self.auxiliary_head is None or not self.training:
@@ -166,23 +150,22 @@ class DerivedNetwork(Network):
                 module.p = self.drop_path * epoch / epochs
 
 
+def outline(genotype: Genotype, size: NetworkSettings, in_channels: int) -> DerivedNetwork:
+    """Return a genotype's network of two classes without memory for its weights."""
+    with torch.device("meta"):
+        return DerivedNetwork(genotype, size, NUM_CLASSES, in_channels)
+
+
 def parameters(genotype: Genotype, size: NetworkSettings, in_channels: int = 3) -> int:
     """Return the number of weights of a genotype's network, without the auxiliary head."""
-    with torch.device("meta"):  # shapes only, no memory for weights
-        network = DerivedNetwork(genotype, size, NUM_CLASSES, in_channels)
-    network.auxiliary_head = None
-    return count_parameters(network)
+    size = dataclasses.replace(size, auxiliary=False)
+    return count_parameters(outline(genotype, size, in_channels))
 
 
 def network_spec(
     genotype: Genotype, size: NetworkSettings, image_size_px: int, in_channels: int
 ) -> ModelSpec:
-    """Return the specification of a genotype's network of two classes.
-
-    Images are normalised with the mean 0.5 and the standard deviation 0.25 in each channel.
-    """
-    with torch.device("meta"):  # shapes only, no memory for weights
-        shape = DerivedNetwork(genotype, size, NUM_CLASSES, in_channels)
+    """Return the specification of a genotype's network of two classes."""
     return ModelSpec(
         name=f"DARTS network, C={size.channels}, L={size.layers}",
         kind="derived",
@@ -191,7 +174,7 @@ def network_spec(
         in_channels=in_channels,
         mean=(0.5,) * in_channels,
         std=(0.25,) * in_channels,
-        embedding_size=shape.embedding_size,
+        embedding_size=outline(genotype, size, in_channels).embedding_size,
         feature_layer=f"cells.{size.layers - 1}",
         options={"genotype": genotypes.to_json(genotype)} | dataclasses.asdict(size),
     )
@@ -205,10 +188,9 @@ def build_network(spec: ModelSpec, seed: int) -> DerivedNetwork:
 
 def build_derived(spec: ModelSpec) -> DerivedNetwork:
     """Return the untrained network of a specification from `network_spec`."""
-    options = dict(spec.options)
-    genotype = genotypes.from_json(options.pop("genotype"))
-    size = NetworkSettings(**options)
-    model = DerivedNetwork(genotype, size, spec.num_classes, spec.in_channels)
+    size = dict(spec.options)
+    genotype = genotypes.from_json(size.pop("genotype"))
+    model = DerivedNetwork(genotype, NetworkSettings(**size), spec.num_classes, spec.in_channels)
     model.spec = spec
     return model
 

@@ -1,4 +1,4 @@
-"""Build the operations of an edge, and the layers that both networks share.
+"""Build the operations of an edge, and the layers at the entry of a cell.
 
 Source: Liu et al. 2018, arXiv 1806.09055, section 3.1 and appendix A. An operation maps
 (B, C, H, W) to (B, C, ceil(H / stride), ceil(W / stride)), so maps of odd size agree too.
@@ -25,11 +25,8 @@ class ReLUConvBN(nn.Sequential):
     """ReLU, 1x1 convolution, BN: bring a cell's input (B, C_in, H, W) to C_out channels."""
 
     def __init__(self, in_channels: int, out_channels: int, affine: bool = True) -> None:
-        super().__init__(
-            nn.ReLU(),
-            nn.Conv2d(in_channels, out_channels, 1, bias=False),
-            nn.BatchNorm2d(out_channels, affine=affine),
-        )
+        convolution = nn.Conv2d(in_channels, out_channels, 1, bias=False)
+        super().__init__(nn.ReLU(), convolution, nn.BatchNorm2d(out_channels, affine=affine))
 
 
 class FactorizedReduce(nn.Module):
@@ -58,9 +55,7 @@ class FactorizedReduce(nn.Module):
 def pad_to_even(x: Tensor) -> Tensor:
     """Append a row or column of zeros to (B, C, H, W) if H or W is odd."""
     height, width = x.shape[-2:]
-    if height % 2 or width % 2:
-        return F.pad(x, (0, width % 2, 0, height % 2))
-    return x
+    return F.pad(x, (0, width % 2, 0, height % 2)) if height % 2 or width % 2 else x
 
 
 def max_pool_3x3(channels: int, stride: int, affine: bool) -> nn.Module:
@@ -134,21 +129,3 @@ def softmax_by_node(beta: Tensor) -> Tensor:
     """
     into = Counter(node for _, node in EDGES[: len(beta)])  # in the order of the nodes
     return torch.cat([part.softmax(dim=0) for part in beta.split([*into.values()])])
-
-
-def stems(stem: str, in_channels: int, channels: int) -> tuple[nn.Module, nn.Module]:
-    """Return two modules: from images to the first cell's older input, and from that to the newer.
-
-    "cifar" keeps H and W; both inputs have 3 * `channels` channels. Otherwise both have `channels`:
-    "half" and "quarter" divide H and W by 2 and 4, "imagenet" by 4, then by 8.
-    """
-
-    def conv(c_in: int, c_out: int, stride: int) -> list[nn.Module]:
-        return [nn.Conv2d(c_in, c_out, 3, stride, 1, bias=False), nn.BatchNorm2d(c_out)]
-
-    if stem == "cifar":
-        return nn.Sequential(*conv(in_channels, 3 * channels, 1)), nn.Identity()
-    strides = {"half": (2, 1, 1), "quarter": (2, 2, 1), "imagenet": (2, 2, 2)}[stem]
-    half, full = channels // 2, channels
-    older = (*conv(in_channels, half, strides[0]), nn.ReLU(), *conv(half, full, strides[1]))
-    return nn.Sequential(*older), nn.Sequential(nn.ReLU(), *conv(full, full, strides[2]))

@@ -70,33 +70,32 @@ def search(
     if permuted:
         draws = seeding.numpy_stream(settings.seed, "permuted labels")
         for_alpha = for_alpha.assign(label=draws.permutation(for_alpha.label))
+    augment = augmentation(settings.augment)
     w_half, alpha_half = (
-        ImageBatches(images, half, net, settings.batch_size, augmentation(settings.augment))
-        for half in (for_w, for_alpha)
+        ImageBatches(images, half, net, settings.batch_size, augment) for half in (for_w, for_alpha)
     )
     history = alternate(net, w_half, alpha_half, settings)
-    return Search(
-        history,
-        provenance(history, settings, evaluate(net, alpha_half)["val_auc"]),
-        {name: value.cpu() for name, value in net.state_dict().items()},
-    )
+    method = "PC-DARTS" if settings.partial > 1 else "DARTS"
+    provenance = {
+        "method": f"{method}, {'second' if settings.order == 2 else 'first'} order",
+        "settings": dataclasses.asdict(settings),
+        "epochs": len(history),
+        "skips": count_skips(genotype_of(history[-1], -1)),  # before the limit
+        "alpha_half_auc": evaluate(net, alpha_half)["val_auc"],
+        "seconds": round(sum(record["total_seconds"] for record in history), 1),
+        "device": devices.device_name(devices.default_device()),
+    }
+    return Search(history, provenance, {n: value.cpu() for n, value in net.state_dict().items()})
 
 
 def alternate(
     net: Supernet, w_half: Batches, alpha_half: Batches, settings: SearchSettings
 ) -> list[dict[str, Any]]:
     """Train a supernet by Algorithm 1; return an entry for each epoch, see `architecture`."""
-    architect = Architect(
-        net, F.cross_entropy, settings.order, settings.alpha_lr, settings.alpha_weight_decay
-    )
-    training = Training(
-        net,
-        w_half,
-        None,
-        settings.training,
-        seed=settings.seed,
-        parameters=net.weight_parameters(),
-    )
+    rates = settings.alpha_lr, settings.alpha_weight_decay
+    architect = Architect(net, F.cross_entropy, settings.order, *rates)
+    given, weights = settings.training, net.weight_parameters()
+    training = Training(net, w_half, None, given, seed=settings.seed, parameters=weights)
     training.extra["adam"] = architect.adam
     for record in training.epochs():
         losses: list[float] = []
@@ -113,8 +112,7 @@ def alternate(
 def training_images(split: pd.DataFrame) -> pd.DataFrame:
     """Return the rows that a search sees, with groups if they are known.
 
-    The halves of a search share no group, however the split was drawn. Otherwise alpha would be
-    rewarded for operations that recognise a group that w has seen.
+    Groups that both halves shared would reward operations that recognise a group seen by w.
     """
     return split.loc[split.split == "train", split.columns.intersection(["id", "label", "group"])]
 
@@ -122,10 +120,10 @@ def training_images(split: pd.DataFrame) -> pd.DataFrame:
 def halves(table: pd.DataFrame, seed: int, limit: int = 0) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return the rows in two halves, each class halved, both in random order.
 
-    About `limit` rows are drawn if there are more, with the classes in proportion, but at least two
-    of each class (PC-DARTS searches on a tenth of ImageNet); 0 takes all. The order matters: batch
-    norm uses the statistics of the batch, so classes must be mixed. If there is a column `group`,
-    no group is in both halves, unless one of them would lack a class.
+    About `limit` rows are drawn if there are more, with the classes in proportion (PC-DARTS
+    searches on a tenth of ImageNet); 0 takes all. Classes are mixed because batch norm uses the
+    statistics of the batch. If there is a column `group`, no group is in both halves, unless one of
+    them would lack a class.
     """
     rng = seeding.numpy_stream(seed, "search halves")
     rows = table.iloc[rng.permutation(len(table))]
@@ -148,20 +146,11 @@ def halves(table: pd.DataFrame, seed: int, limit: int = 0) -> tuple[pd.DataFrame
 def make_supernet(
     settings: SearchSettings, images: ImageCache, supernet: type[Supernet] | None = None
 ) -> Supernet:
-    """Return the supernet (see `search`); its weights and alphas depend on the seed alone.
-
-    It takes gray images as one channel.
-    """
+    """Return the supernet (see `search`); its weights and alphas depend on the seed alone."""
     supernet = supernet or (FastSupernet if dict(OPS) == STANDARD else Supernet)
+    size, stem = (settings.channels, settings.layers, NUM_CLASSES), stem_for(images.size_px)
     with seeding.torch_stream(settings.seed, "initial weights supernet"):
-        net = supernet(
-            settings.channels,
-            settings.layers,
-            NUM_CLASSES,
-            in_channels=images.channels,
-            stem=stem_for(images.size_px),
-            partial=settings.partial,
-        )
+        net = supernet(*size, images.channels, stem, settings.partial)
     middle, spread = (0.5,) * images.channels, (0.25,) * images.channels
     shape = (NUM_CLASSES, images.size_px, images.channels)
     net.spec = ModelSpec("supernet", "supernet", *shape, middle, spread, 0, feature_layer="")
@@ -171,9 +160,8 @@ def make_supernet(
 def stem_for(size_px: int) -> str:
     """Return the stem that leaves the smallest maps on which the operations still differ.
 
-    Each of two reductions halves the maps. A dilated 5x5 convolution spans 9 pixels; on 2 x 2 maps
-    only one tap is left. So the stem leaves at least 28 pixels, as DARTS at 224 px (appendix A.4),
-    if an image has as many; the last maps then have 7.
+    That is at least 28 pixels, as DARTS at 224 px (appendix A.4); two reductions make them 7. A
+    dilated 5x5 convolution spans 9 pixels; on 2 x 2 maps only one tap is left.
     """
     for stem, stride in (("imagenet", 8), ("quarter", 4), ("half", 2)):
         if size_px >= 28 * stride:
@@ -182,10 +170,7 @@ def stem_for(size_px: int) -> str:
 
 
 def endless(half: Batches, seed: int, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield the batches of a half in the epoch's order; at the end, start again.
-
-    The half for w may have more batches. Fewer than two images raise TrainingError.
-    """
+    """Yield the batches of a half in the epoch's order; at the end, start again."""
     if len(half) < 2:  # batch norm needs two images
         raise TrainingError(f"the half for alpha has {len(half)} images: give more training images")
     while True:
@@ -202,19 +187,3 @@ def architecture(net: Supernet) -> dict[str, Any]:
 def genotype_of(record: Record, max_skips: int) -> Genotype:
     """Derive the cells from the alpha of an epoch."""
     return derive_genotype(**{name: record[name] for name in ARCHITECTURE}, max_skips=max_skips)
-
-
-def provenance(
-    history: list[dict[str, Any]], settings: SearchSettings, auc: float
-) -> dict[str, Any]:
-    """Return how a cell was found (JSON-able); `auc` is the supernet's on alpha's half."""
-    name = "PC-DARTS" if settings.partial > 1 else "DARTS"
-    return {
-        "method": f"{name}, {'second' if settings.order == 2 else 'first'} order",
-        "settings": dataclasses.asdict(settings),
-        "epochs": len(history),
-        "skips": count_skips(genotype_of(history[-1], -1)),  # before the limit
-        "alpha_half_auc": auc,
-        "seconds": round(sum(record["total_seconds"] for record in history), 1),
-        "device": devices.device_name(devices.default_device()),
-    }

@@ -3,12 +3,13 @@
 Sources: Liu et al. 2018, arXiv 1806.09055 (search space, weight sharing); Xu et al. 2019, arXiv
 1907.05737 (partial channels, edge normalisation).
 
-Here every edge computes every operation, as the formulas say. `fast_supernet` computes the same in
-a third of the time, but only for the standard operations.
+Here every edge computes every operation, as the formulas say; `fast_supernet` is faster.
 """
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Iterator
 from typing import ClassVar
 
 import torch
@@ -21,9 +22,9 @@ from helpers.darts.operations import (
     ReLUConvBN,
     primitives,
     softmax_by_node,
-    stems,
 )
-from helpers.models.spec import Network
+from helpers.darts.space import KINDS
+from helpers.darts.stack import Stack
 
 ARCHITECTURE = ("alpha_normal", "alpha_reduce", "beta_normal", "beta_reduce")  # parameters
 ALPHA_STD = 1e-3  # the softmax starts nearly uniform (arXiv 1806.09055, appendix A.1)
@@ -60,38 +61,45 @@ class MixedEdge(nn.Module):
 
 
 class Cell(nn.Module):
-    """One cell: (B, C_pp, H0, W0) and (B, C_p, H, W) to (B, nodes * C, h, w).
+    """One cell: (B, C_older, H0, W0) and (B, C_newer, H, W) to (B, nodes * C, h, w).
 
     With `reduction_before` the older input is larger: H = ceil(H0 / 2).
     """
 
     def __init__(
         self,
-        in_channels: tuple[int, int],
-        channels: int,
         nodes: int,
         partial: int,
+        older_channels: int,
+        newer_channels: int,
+        channels: int,
         reduction: bool,
         reduction_before: bool,
     ) -> None:
         super().__init__()
-        self.nodes, self.reduction = nodes, reduction
-        older = FactorizedReduce if reduction_before else ReLUConvBN
-        self.older = older(in_channels[0], channels, affine=False)
-        self.newer = ReLUConvBN(in_channels[1], channels, affine=False)
-        self.edges = nn.ModuleList(
-            MixedEdge(channels, 2 if reduction and source < 2 else 1, partial)
-            for node in range(nodes)
-            for source in range(node + 2)
-        )
+        self.nodes, self.partial, self.reduction = nodes, partial, reduction
+        entry = functools.partial(ReLUConvBN, affine=False)
+        self.older = (self.halved if reduction_before else entry)(older_channels, channels)
+        self.newer = entry(newer_channels, channels)
+        self.edges = nn.ModuleList(self.edges_of(channels))
 
-    def forward(self, s0: Tensor, s1: Tensor, weights: Tensor, beta: Tensor | None) -> Tensor:
+    def halved(self, in_channels: int, channels: int) -> nn.Module:
+        """Return the entry for an older input of twice the size."""
+        return FactorizedReduce(in_channels, channels, affine=False)
+
+    def edges_of(self, channels: int) -> Iterator[nn.Module]:
+        """Yield the module of each edge, in the order of alpha's rows."""
+        for node in range(self.nodes):
+            for source in range(node + 2):
+                yield MixedEdge(channels, 2 if self.reduction and source < 2 else 1, self.partial)
+
+    def forward(self, older: Tensor, newer: Tensor, weights: Tensor, beta: Tensor | None) -> Tensor:
         """Return the nodes (B, nodes * C, h, w): each is the sum of its edges from all states.
 
         weights (edges, 1 + operations) are softmax(alpha). With beta (edges,) each edge is
         multiplied by its own (arXiv 1907.05737, equation 2).
         """
-        states = [self.older(s0), self.newer(s1)]
+        states = [self.older(older), self.newer(newer)]
         for node in range(self.nodes):
             first = first_row(node)
             edges = [self.edges[row](x, weights[row]) for row, x in enumerate(states, start=first)]
@@ -106,14 +114,12 @@ def first_row(node: int) -> int:
     return node * (node + 3) // 2
 
 
-class Supernet(Network):
+class Supernet(Stack):
     """The continuous relaxation of the search space over images (B, in_channels, H, W) of any size.
 
-    `channels` is C, `layers` the number of cells L (reductions at L // 3 and 2L // 3 if L > 1),
-    `stem` "cifar" (full resolution), "half", "quarter" or "imagenet" (one eighth), `partial` the K
-    of PC-DARTS: 1/K of the channels go through the operations, with edge normalisation; 1 is plain
-    DARTS. K must divide C.
-    BN always uses batch statistics, so a forward pass changes no state of the network.
+    `partial` is the K of PC-DARTS: 1/K of the channels go through the operations, with edge
+    normalisation; 1 is plain DARTS. K must divide C. BN always uses batch statistics, so a forward
+    pass changes no state of the network.
 
     Example:
         >>> net = Supernet(channels=16, layers=8, num_classes=2)
@@ -132,22 +138,12 @@ class Supernet(Network):
         partial: int = 1,
         nodes: int = 4,
     ) -> None:
-        super().__init__()
+        cell = functools.partial(self.cell, nodes, partial)
+        super().__init__(cell, channels, layers, num_classes, in_channels, stem, nodes)
         self.partial, self.nodes = partial, nodes
-        self.stem0, self.stem1 = stems(stem, in_channels, channels)
-        before = stem == "imagenet"
-        c_pp = c_p = 3 * channels if stem == "cifar" else channels
-        self.cells = nn.ModuleList()
-        for i in range(layers):
-            reduction = layers > 1 and i in (layers // 3, 2 * layers // 3)
-            channels = channels * 2 if reduction else channels
-            self.cells.append(self.cell((c_pp, c_p), channels, nodes, partial, reduction, before))
-            before = reduction
-            c_pp, c_p = c_p, nodes * channels
         self.pool: nn.Module = nn.AdaptiveAvgPool2d(1)
-        self.classifier = nn.Linear(c_p, num_classes)
         edges = first_row(nodes)
-        for kind in ("normal", "reduce"):
+        for kind in KINDS:
             alpha = ALPHA_STD * torch.randn(edges, len(primitives()))
             self.register_parameter(f"alpha_{kind}", nn.Parameter(alpha))
             beta = nn.Parameter(ALPHA_STD * torch.randn(edges)) if partial > 1 else None
@@ -165,24 +161,21 @@ class Supernet(Network):
         """Return w: every parameter that is not part of the architecture."""
         return [p for name, p in self.named_parameters() if name not in ARCHITECTURE]
 
-    def operation_weights(self, kind: str) -> Tensor:
-        """Return softmax(alpha) (edges, 8) of the cells of a kind, "normal" or "reduce"."""
-        return getattr(self, f"alpha_{kind}").softmax(dim=-1)
-
-    def edge_weights(self, kind: str) -> Tensor | None:
-        """Return softmax(beta) (edges,) over the edges into a node, None without beta."""
-        beta = getattr(self, f"beta_{kind}")
-        return None if beta is None else softmax_by_node(beta)
+    def mixing(self, kind: str) -> tuple[Tensor, Tensor | None]:
+        """Return softmax(alpha) (edges, 8) of the cells of a kind, and softmax(beta) or None."""
+        alpha, beta = getattr(self, f"alpha_{kind}"), getattr(self, f"beta_{kind}")
+        return alpha.softmax(dim=-1), None if beta is None else softmax_by_node(beta)
 
     def inputs(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return the two inputs of the first cell, the older one first."""
-        s0 = self.stem0(x)
-        return s0, self.stem1(s0)
+        older = self.stem0(x)
+        return older, self.stem1(older)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the logits (B, num_classes) of images x (B, in_channels, H, W)."""
-        s0, s1 = self.inputs(x)
+        older, newer = self.inputs(x)
+        mixing = {kind: self.mixing(kind) for kind in KINDS}
         for cell in self.cells:
             kind = "reduce" if cell.reduction else "normal"
-            s0, s1 = s1, cell(s0, s1, self.operation_weights(kind), self.edge_weights(kind))
-        return self.classifier(self.pool(s1).flatten(1))
+            older, newer = newer, cell(older, newer, *mixing[kind])
+        return self.classifier(self.pool(newer).flatten(1))

@@ -27,7 +27,7 @@ from helpers.core import files, seeding
 from helpers.darts import search as darts
 from helpers.darts import verdict
 from helpers.darts.architect import BETA_RATE, BETAS
-from helpers.darts.fast_supernet import FastSupernet, Pointwise
+from helpers.darts.fast_supernet import FastSupernet
 from helpers.darts.genotypes import strengths
 from helpers.darts.operations import STANDARD
 from helpers.darts.settings import SearchSettings
@@ -95,12 +95,18 @@ PROBLEMS = {
 }
 
 
+def pointwise(channels: int) -> nn.Module:
+    """Return a 1x1 convolution of one channel, and a BN that always uses batch statistics."""
+    norm = nn.BatchNorm2d(channels, affine=False, track_running_stats=False)
+    return nn.Sequential(nn.Conv2d(1, channels, 1, bias=False), norm)
+
+
 class OneCell(FastSupernet):
     """A normal cell with one node; each input sees a channel of its own, pixel by pixel."""
 
     def __init__(self, partial: int) -> None:
         super().__init__(CHANNELS, layers=1, num_classes=2, partial=partial, nodes=1)
-        self.stem0, self.stem1 = (Pointwise(1, 3 * CHANNELS) for _ in range(2))
+        self.stem0, self.stem1 = (pointwise(3 * CHANNELS) for _ in range(2))
         # Without this ReLU the mean would not depend on which pixels are neighbours.
         self.pool = nn.Sequential(nn.ReLU(), nn.AdaptiveAvgPool2d(1))
 

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from helpers.core import files
+from helpers.core.errors import UserError
 from helpers.darts import genotypes, named, network
 from helpers.darts.settings import NetworkSettings
 from helpers.explain import gradcam
@@ -51,7 +52,7 @@ def test_cells_of_the_run_are_found_with_their_cost_and_missing_ones_are_skipped
 def test_a_wrong_name_is_refused_with_the_culprit(tmp_path, monkeypatch, names, culprits):
     monkeypatch.chdir(tmp_path)
     files.save_json(tmp_path / "damaged.json", {"normal": [], "wrong": []})
-    with pytest.raises(genotypes.GenotypeError) as error:
+    with pytest.raises(UserError) as error:
         named.named_cells(names, tmp_path)
     assert all(culprit in str(error.value) for culprit in culprits)
 

@@ -134,7 +134,7 @@ def share_weights(network, supernet):
             candidates = source.edges[EDGES.index(tuple(edge))].operations
             modules.append((operation, candidates[name]))
             if "pool" in name:
-                channels = cell.out_channels // 4
+                channels = cell.newer[1].out_channels
                 cell.operations[row] = nn.Sequential(operation, nn.BatchNorm2d(channels).double())
         for module, theirs in modules:
             for mine, weight in zip(convolutions(module), convolutions(theirs), strict=True):

@@ -87,7 +87,7 @@ def test_alpha_starts_near_zero_and_beta_comes_with_partial_channels_only():
     assert shapes == [(14, 8), (14, 8), (14,), (14,)]
     start = torch.cat([p.flatten() for p in net.architecture_parameters()])
     assert 7e-4 < start.std().item() < 1.3e-3
-    assert FastSupernet(8, 3, 2).edge_weights("normal") is None
+    assert FastSupernet(8, 3, 2).mixing("normal")[1] is None
 
 
 @pytest.mark.parametrize("kind", [Supernet, FastSupernet])
