@@ -1,6 +1,5 @@
 """Random augmentation in training, by name, or a module of your own.
 
-TrainSettings(augment="symmetries")
 TrainSettings(augment=v2.RandomRotation(10))  # torchvision.transforms.v2, or any nn.Module
 AUGMENTATIONS["turned"] = v2.RandomRotation(10)  # from now on a name, also for FBP_AUGMENT
 """
@@ -53,8 +52,7 @@ class EachImage(nn.Module):
 def full() -> nn.Module:
     """Return all symmetries, and a small change of each image's gray values.
 
-    Every second image is also turned, shifted and scaled a little: parts are nearly straight, and
-    resampling blurs fine lines.
+    Resampling blurs fine lines: only every second image is turned, shifted and scaled a little.
     """
     from kornia import augmentation as K  # takes a second to import: only if it is used
 
@@ -88,15 +86,3 @@ def augmentation(given: str | nn.Module) -> nn.Module:
     """
     made = AUGMENTATIONS[given] if isinstance(given, str) else given
     return EachImage(copy.deepcopy(made)) if isinstance(made, nn.Module) else made()
-
-
-def known(given: object) -> object:
-    """Return an augmentation as it is; refuse an unknown name and other objects by ValueError."""
-    if isinstance(given, str):
-        try:
-            AUGMENTATIONS[given]
-        except SettingsError as error:
-            raise ValueError(str(error).removeprefix(f"augmentation {given!r} ")) from None
-    elif not isinstance(given, nn.Module):
-        raise ValueError(f"is neither a name nor an nn.Module but a {type(given).__name__}")
-    return given

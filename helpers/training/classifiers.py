@@ -17,10 +17,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.special import expit
 from sklearn.base import BaseEstimator, clone
 from sklearn.calibration import CalibratedClassifierCV
-from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import GridSearchCV, PredefinedSplit
 from sklearn.pipeline import Pipeline
@@ -33,29 +31,7 @@ from helpers.models.record import Model
 from helpers.training.features import Features
 
 Grid = Mapping[str, Sequence[Any]]  # parameter of the estimator -> values
-LARGEST_LOGIT = 15.0  # of LDA on training images; a CSV's 9 digits tell scores apart up to about 20
 SVM_IMAGES = 50_000  # that an SVM is fitted on at most: its time grows with the square
-
-
-@dataclass(frozen=True)
-class FittedClassifier:
-    """A classifier and how it was chosen."""
-
-    model: BaseEstimator
-    chosen: dict[str, Any]
-    cv_auc: float  # mean AUC over the folds of the training set
-    temperature: float | None = None  # LDA's logits are divided by it; other models have none
-
-    def defect_score(self, embeddings: np.ndarray) -> np.ndarray:
-        """Return the probability of bad (N,) of embeddings (N, D).
-
-        LDA's logits on fine-tuned features exceed 100: without the temperature their probabilities
-        would all be 1, and the order of the images would be lost.
-        """
-        if self.temperature:
-            logits = self.model.decision_function(embeddings).astype(np.float64)
-            return expit(logits / self.temperature)
-        return np.clip(self.model.predict_proba(embeddings)[:, 1].astype(np.float64), 0, 1)
 
 
 @dataclass(frozen=True)
@@ -113,12 +89,13 @@ def score_classifier(
     train = table[table.split == "train"]
     labels = train.label.to_numpy(dtype=np.int64)
     options["groups"] = train.group.to_numpy() if "group" in table else None
-    fitted = fit_classifier(estimator, grid, features.of(train.id), labels, seed, **options)
-    scored = table.loc[table.split.isin(["val", "test"]), ["id", "split"]].reset_index(drop=True)
-    scores = scored.assign(defect_score=fitted.defect_score(features.of(scored.id)))
-    return ScoredClassifier(
-        scores, fitted.chosen, round(fitted.cv_auc, 4), round(time.monotonic() - started, 1)
+    model, chosen, auc = fit_classifier(
+        estimator, grid, features.of(train.id), labels, seed, **options
     )
+    scored = table.loc[table.split.isin(["val", "test"]), ["id", "split"]].reset_index(drop=True)
+    bad = model.predict_proba(features.of(scored.id))[:, 1].astype(np.float64)
+    scores = scored.assign(defect_score=np.clip(bad, 0, 1))
+    return ScoredClassifier(scores, chosen, round(auc, 4), round(time.monotonic() - started, 1))
 
 
 def fit_classifier(
@@ -132,14 +109,15 @@ def fit_classifier(
     cv_images: int = 0,
     groups: np.ndarray | None = None,
     name: str = "own",
-) -> FittedClassifier:
+) -> tuple[BaseEstimator, dict[str, Any], float]:
     """Choose hyper-parameters by cross-validated AUC, then fit on all training rows.
 
-    A copy of `estimator` is fitted, with a `random_state` of its own if it takes one and has none;
-    an SVC on at most `SVM_IMAGES`, stratified by class: `chosen` then says how many. `grid` holds
-    its parameters, which are chosen on at most `cv_images` rows, stratified; 0: all. The folds are
-    stratified, and keep `groups` (N,) together if they can. `embeddings` are (N, D) float32, and
-    label 1 is bad. `name` and `seed` set all random draws.
+    A copy of `estimator` is fitted, an SVC on at most `SVM_IMAGES`; the parameters in `grid` are
+    chosen on at most `cv_images` rows (0: all). The folds are stratified, and keep `groups` (N,)
+    together if they can. `name` and `seed` set all random draws.
+
+    Returns:
+        The model, its parameters (and the images of a limited SVC), and the mean AUC of the folds.
     """
     random_state = seeding.stream_seed(seed, f"baseline {name.upper()}") % 2**31
     limited = type(estimator).__name__ == "SVC" and len(labels) > SVM_IMAGES
@@ -173,11 +151,7 @@ def fit_classifier(
         model.fit(embeddings, labels)
     chosen = {key.removeprefix("model__"): value for key, value in search.best_params_.items()}
     chosen |= {"images": len(labels)} if limited else {}
-    temperature = None
-    if isinstance(estimator, LinearDiscriminantAnalysis):
-        largest = float(np.abs(model.decision_function(embeddings)).max())
-        temperature = max(1.0, largest / LARGEST_LOGIT)
-    return FittedClassifier(model, chosen, float(search.best_score_), temperature)
+    return model, chosen, float(search.best_score_)
 
 
 def _inner_folds(

@@ -61,9 +61,8 @@ def patch_features(model: backbones.PretrainedClassifier, images: Tensor) -> Ten
     """Return the features of all patches of normalised images (B, C, H, W): (B, D, h, w).
 
     They are the maps of two middle stages, which keep positions better and depend less on
-    ImageNet's classes than the last stage. Each is averaged over 3 x 3 neighbours (fewer at the
-    border), the coarser one is upsampled bilinearly to the other, and both are concatenated:
-    (B, 384, 28, 28) for ResNet-18 at 224 px.
+    ImageNet's classes than the last stage: averaged over 3 x 3 neighbours (fewer at the border),
+    the coarser one upsampled, and concatenated; (B, 384, 28, 28) for ResNet-18 at 224 px.
     """
     maps = model.trunk.forward_intermediates(
         images, middle_stages(model), stop_early=True, intermediates_only=True
@@ -133,8 +132,8 @@ class MemoryBank:
 class PatchCoreNetwork(Network):
     """A frozen backbone with a memory: `model(images)` gives (0, log(s / usual)) for (good, bad).
 
-    Its softmax s / (s + usual) is the defect score, from 0 to below 1: the median good image has
-    0.5. It is not a probability.
+    Its softmax s / (s + usual) is the defect score, 0.5 for the median good image. It is not a
+    probability.
     """
 
     memory: Tensor  # (M, D)
@@ -190,10 +189,8 @@ def network_of(backbone: backbones.PretrainedClassifier, bank: MemoryBank) -> Pa
     )
     model = PatchCoreNetwork(spec)
     model.backbone.trunk.load_state_dict(backbone.trunk.state_dict())
-    model.memory.copy_(bank.patches)
-    model.usual.fill_(bank.usual)
-    if model.inside is not None and bank.inside is not None:
-        model.inside.copy_(bank.inside)
+    model.memory, model.usual = bank.patches, torch.tensor(bank.usual)
+    model.inside = bank.inside
     return model.eval()
 
 
@@ -202,10 +199,9 @@ def core_set(
 ) -> np.ndarray:
     """Return the rows (size,) of a core set of patches (N, D), chosen greedily.
 
-    The largest distance of a patch to its nearest chosen patch should be as small as possible
-    (equation 5, the k-centre problem). The greedy choice, within a factor of 2 of the optimum,
-    starts from a random patch and adds the patch farthest from all chosen ones. Distances are taken
-    after a sparse random projection to `PROJECTED` dimensions (Johnson and Lindenstrauss).
+    The largest distance of a patch to its nearest chosen one should be as small as possible
+    (equation 5, the k-centre problem). The greedy choice starts from a random patch and adds the
+    patch farthest from all chosen ones, after a sparse random projection to `PROJECTED` dimensions.
     """
     generator = np.random.default_rng(seed)
     if patches.shape[1] > PROJECTED:
@@ -242,9 +238,8 @@ def fit(
 ) -> FittedPatchCore:
     """Fill a memory with patches of the good rows `train`; score the rows `val` and `test`.
 
-    No bad image is used. A tenth of the good training images is put aside: the median of their
-    scores becomes a defect score of 0.5. The core set keeps a `share` of the patches, and at least
-    LEAST_PATCHES, if there are so many.
+    The median score of a tenth of the good images, put aside, becomes a defect score of 0.5. The
+    core set keeps a `share` of the patches, and at least LEAST_PATCHES, if there are so many.
     """
     started = time.monotonic()
     backbone = backbones.pretrained(weights, num_classes=2, image_size_px=images.size_px)
@@ -268,13 +263,11 @@ def fit(
     aside = min(MOST_ASIDE, max(1, len(good) // 10))
     remembered = good.iloc[np.sort(order[aside:][:MOST_PATCHES])]
     each = MOST_PATCHES // len(remembered)  # all patches of an image that has fewer
-    drawn, ids, inside = [], iter(remembered.id), None
-    mask = torch.from_numpy(images.inside).float()[None]
+    drawn, ids, mask = [], iter(remembered.id), torch.from_numpy(images.inside).float()[None]
     for part in features(remembered, "good patches"):
-        places = np.arange(part[0, 0].numel())
-        if not mask.all():  # a patch counts if any of its pixels does
-            inside = F.adaptive_max_pool2d(mask, tuple(part.shape[2:]))[0]  # (h, w)
-            places = np.flatnonzero(inside)
+        # a patch counts if any of its pixels does
+        inside = F.adaptive_max_pool2d(mask, tuple(part.shape[2:]))[0]  # (h, w)
+        places = np.flatnonzero(inside)
         for patches in part.flatten(2).transpose(1, 2):  # (h w, D)
             stream = seeding.numpy_stream(seed, f"patches of {next(ids)}")
             rows = torch.from_numpy(stream.permutation(places)[:each])
@@ -282,7 +275,7 @@ def fit(
     offered = np.concatenate(drawn)
     size = min(max(round(share * len(offered)), LEAST_PATCHES), len(offered))
     chosen = core_set(offered, size, seeding.stream_seed(seed, "core set"), device)
-    bank = MemoryBank(torch.from_numpy(offered[chosen]), inside=inside)
+    bank = MemoryBank(torch.from_numpy(offered[chosen]), inside=None if inside.all() else inside)
     usual = float(np.median(scores(bank, good.iloc[np.sort(order[:aside])]))) or 1.0
     bank = dataclasses.replace(bank, usual=usual)
 

@@ -30,27 +30,28 @@ TIME_BUDGET = "stop between two epochs after so many minutes; 0: no limit"
 
 
 def _known_backbones(given: tuple[str, ...]) -> tuple[str, ...]:
-    if not given:
-        raise ValueError("names no backbone")
     if given == (AUTO,):
         return given
-    if AUTO in given:
-        raise ValueError(f"cannot have {AUTO} beside others: name all backbones, or {AUTO} alone")
+    if AUTO in given or not given:
+        raise ValueError(f"must name all backbones, or {AUTO} alone")
     from helpers.models import weights  # slow to import: timm comes along
 
-    by_name = {}
-    for name in given:
-        try:
-            by_name[weights.canonical(name)] = name
-        except weights.BackboneError as error:
-            raise ValueError(f"cannot be used: {error}") from None
-    return tuple(by_name)
+    try:
+        return tuple(dict.fromkeys(map(weights.canonical, given)))
+    except weights.BackboneError as error:
+        raise ValueError(f"cannot be used: {error}") from None
 
 
 def _known_augmentation(given: Any) -> Any:
-    from helpers.training import augment  # slow to import: torch comes along
+    from torch.nn import Module  # slow to import
 
-    return augment.known(given)
+    from helpers.training.augment import AUGMENTATIONS
+
+    if isinstance(given, str) and given not in AUGMENTATIONS:
+        raise ValueError(f"is not one of {', '.join(AUGMENTATIONS)}")
+    if not isinstance(given, str | Module):
+        raise ValueError(f"is neither a name nor an nn.Module but a {type(given).__name__}")
+    return given
 
 
 Augment = Annotated[str, AfterValidator(_known_augmentation)]  # a name of AUGMENTATIONS
@@ -63,9 +64,7 @@ class TrainSettings:
     """Settings of one run of the training loop, for any model."""
 
     epochs: Annotated[int, Field(ge=1)] = 10
-    epoch_images: EpochImages = (
-        0  # an epoch draws at most so many images, each epoch others; 0: all
-    )
+    epoch_images: EpochImages = 0  # that an epoch draws at most, each epoch others; 0: all
     batch_size: Annotated[int, Field(ge=1)] = 32
     optimizer: Literal["adamw", "sgd"] = "adamw"
     lr: Annotated[float, Field(gt=0)] = 6e-4
@@ -152,16 +151,16 @@ class FinetuneSettings(BackboneSettings):
 
     @property
     def cnn(self) -> TrainSettings:
-        """Return the settings of the training of the two-layer CNN."""
+        """Return the settings of the two-layer CNN."""
         return training_of(self, "cnn_")
 
     @property
     def ll(self) -> TrainSettings:
-        """Return the settings of the training of the last layer, on stored features."""
+        """Return the settings of the last layer, on stored features."""
         fixed: dict[str, Any] = {"batch_size": 64, "epoch_images": 0, "label_smoothing": 0.0}
         return training_of(self, "ll_", augment="none", precision="no", test_views=1, **fixed)
 
     @property
     def fbp(self) -> TrainSettings:
-        """Return the settings of the training of all layers."""
+        """Return the settings of all layers."""
         return training_of(self, "fbp_")

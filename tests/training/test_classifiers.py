@@ -25,14 +25,13 @@ def problem():
 @pytest.mark.parametrize("name", ["lda", "rf", "lr", "svm"])
 def test_each_model_learns_and_gives_probabilities_of_bad_the_same_for_a_seed(problem, name):
     x, y, x_new, y_new = problem
-    fitted = fit_classifier(*CLASSIFIERS[name], x, y, 0, folds=3, name=name)
-    scores = fitted.defect_score(x_new)
-    assert scores.shape == (100,) and scores.min() >= 0 and scores.max() <= 1
-    assert roc_auc_score(y_new, scores) > 0.8
-    assert fitted.cv_auc > 0.8 and fitted.chosen
-    assert name != "svm" or fitted.model.cv.get_n_splits() == 3
-    again = fit_classifier(*CLASSIFIERS[name], x, y, 0, folds=3, name=name)
-    np.testing.assert_allclose(again.defect_score(x_new), scores, atol=1e-12)
+    model, chosen, auc = fit_classifier(*CLASSIFIERS[name], x, y, 0, folds=3, name=name)
+    scores = model.predict_proba(x_new)
+    np.testing.assert_allclose(scores.sum(axis=1), 1, rtol=1e-6)
+    assert roc_auc_score(y_new, scores[:, 1]) > 0.8 and auc > 0.8 and chosen
+    assert name != "svm" or model.cv.get_n_splits() == 3
+    again, *_ = fit_classifier(*CLASSIFIERS[name], x, y, 0, folds=3, name=name)
+    np.testing.assert_allclose(again.predict_proba(x_new), scores, atol=1e-12)
 
 
 @pytest.fixture
@@ -86,8 +85,8 @@ def test_the_table_says_what_folds_have_chosen_differently():
 def test_lda_keeps_the_order_of_images_of_which_it_is_sure():
     rng, labels = np.random.default_rng(0), np.arange(200) % 2
     x = (rng.normal(size=(200, 4)) + 12 * labels[:, None]).astype(np.float32)
-    fitted = fit_classifier(*CLASSIFIERS["lda"], x, labels, 0, folds=3)
-    logits, scores = fitted.model.decision_function(x), fitted.defect_score(x)
+    model, *_ = fit_classifier(*CLASSIFIERS["lda"], x, labels, 0, folds=3)
+    logits, scores = model.decision_function(x), model.predict_proba(x)[:, 1]
     assert np.abs(logits).max() > 100 and scores.min() >= 0 and scores.max() <= 1
     written = np.array([float(f"{score:.9g}") for score in scores])  # as in a CSV
     assert (np.diff(written[logits.argsort()]) >= 0).all()
@@ -106,20 +105,20 @@ def test_hyper_parameters_of_a_large_set_are_chosen_on_a_sample_and_fitted_on_al
         lambda self, x, y: searched.append((len(x), self.cv.get_n_splits())) or search(self, x, y),
     )
     x = np.random.default_rng(0).normal(size=(1000, 3)).astype(np.float32)
-    fitted = fit_classifier(*CLASSIFIERS["lr"], x, labels, 0, folds=3, cv_images=200)
-    assert searched == [(200, 3)] and fitted.model.named_steps["scale"].n_samples_seen_ == 1000
+    model, *_ = fit_classifier(*CLASSIFIERS["lr"], x, labels, 0, folds=3, cv_images=200)
+    assert searched == [(200, 3)] and model.named_steps["scale"].n_samples_seen_ == 1000
 
 
 def test_an_svm_is_fitted_on_a_sample_of_a_very_large_set_and_says_so(problem, monkeypatch):
     x, y, *_ = problem
     monkeypatch.setattr(classifiers, "SVM_IMAGES", 80)
     groups = np.arange(len(y)) // 4
-    svm, lr = (
+    (svm, chosen, _), (_, of_lr, _) = (
         fit_classifier(*CLASSIFIERS[name], x, y, 0, folds=3, groups=groups)
         for name in ("svm", "lr")
     )
-    assert svm.chosen["images"] == 80 and "images" not in lr.chosen
-    (fitted,) = svm.model.calibrated_classifiers_
+    assert chosen["images"] == 80 and "images" not in of_lr
+    (fitted,) = svm.calibrated_classifiers_
     assert fitted.estimator.named_steps["scale"].n_samples_seen_ == 80
 
 
