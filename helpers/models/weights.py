@@ -170,8 +170,7 @@ def _reason(error: Exception) -> str:
 def fitted(backbone: str, state: Mapping[str, Tensor], image_size_px: int) -> dict[str, Tensor]:
     """Return the state of a trunk from weights of the whole network, whatever their head is.
 
-    timm converts other layouts, and resamples position embeddings to the image size. Weights of
-    another network raise an error of timm's.
+    timm converts other layouts, resamples position embeddings, and refuses another network's.
     """
     known, size = config(backbone), size_options(backbone, image_size_px)
     head = known.classifier if isinstance(known.classifier, str) else (known.classifier or [""])[0]
@@ -190,16 +189,12 @@ def fitted(backbone: str, state: Mapping[str, Tensor], image_size_px: int) -> di
 
 
 def find_weights(backbone: str, given: str = "", image_size_px: int = 224) -> Weights:
-    """Find pretrained weights; look in the order that notebooks/README.md gives.
+    """Find the weights of a backbone, or of the first of `AUTO_ORDER` that has some ("auto").
 
         weights = find_weights("convnext_tiny", image_size_px=192)
-        model = backbones.pretrained(weights, num_classes=2, image_size_px=192)
 
-    Args:
-        backbone: a name of timm; or "auto", the first of `AUTO_ORDER` whose weights are available.
-        given: a file with the backbone's weights ("auto": ResNet-18's), which comes before all
-            other places; or "random".
-        image_size_px: of the images. Position embeddings are resampled to it.
+    `given` is a file with them ("auto": with ResNet-18's), or "random"; other places, and their
+    order, are in notebooks/README.md.
     """
     if backbone == AUTO:
         backbone, second = AUTO_ORDER
@@ -242,10 +237,7 @@ def published(backbone: str) -> str:
 
 
 def licence_of(backbone: str, origin: str) -> str:
-    """Return the licence of weights by their `origin`, "not stated" if no library names it.
-
-    timm names the licence of the weights that it publishes, not of your own file.
-    """
+    """Return the licence of published weights by their origin, "not stated" if timm names none."""
     known = config(backbone)
     origins = {published(backbone), Path(str(known.url)).name} - {""}
     return (known.license if origin in origins else "") or "not stated"
@@ -254,10 +246,9 @@ def licence_of(backbone: str, origin: str) -> str:
 def _files(backbone: str, given: str) -> Iterator[tuple[Path, str]]:
     """Yield the files that may hold a backbone's weights, each with its origin.
 
-    The given file; or that of its package, or of the hub's cache; or files in torch's cache and
-    among Kaggle's inputs that have the backbone's name, or are in a folder of this name:
-    `resnet18-f37072fd.pth` before `models/OWNER/resnet18/pytorch/default/1/model.safetensors`. If
-    there is none, the hub's file is downloaded.
+    The given file, or that of its package, or of the hub's cache, or those in torch's cache and
+    among Kaggle's inputs that have the backbone's name, then those in a folder of this name, such
+    as `models/OWNER/resnet18/pytorch/default/1/model.safetensors`, or else a download.
     """
     if given:
         if not (file := Path(given).expanduser()).is_file():

@@ -51,10 +51,7 @@ class Features:
 def embed_all(
     network: Network | Weights, images: ImageCache, ids: pd.DataFrame, precision: str = "auto"
 ) -> dict[str, np.ndarray]:
-    """Return `id` and `embedding` of images (column `id`), by a network or a pretrained backbone.
-
-    `Features.of_arrays` reads the result.
-    """
+    """Return `id` and `embedding` of images (column `id`), for `Features.of_arrays`."""
     if isinstance(network, Weights):
         network = pretrained(network, 2, images.size_px)
     batches = ImageBatches(images, ids, network, at_once(images.size_px))
@@ -64,9 +61,6 @@ def embed_all(
 
 
 def brightness(ids: pd.Series, images: ImageCache) -> Features:
-    """Return the mean gray value of each image as its only feature, (N, 1).
-
-    A classifier on it says how much of a result the brightness alone explains.
-    """
+    """Return each image's mean gray value, (N, 1): how much of a result does it alone explain?"""
     means = images.table["mean"].to_numpy(dtype=np.float32)[images.rows(ids)]
     return Features(ids.to_numpy(dtype=str), means[:, None])

@@ -34,14 +34,11 @@ def curves(trained: Mapping[Model, Mapping[Member, Fitted]]) -> pd.DataFrame:
 def learning_curves(
     curves: pd.DataFrame, models: Sequence[Model], title: str = "", pale: Sequence[str] = ()
 ) -> Figure:
-    """Draw training loss and validation AUC over epochs, one line per model.
+    """Draw training loss and validation AUC over epochs, one line per model, `pale` ones gray.
 
     A point is the mean over a tenth of the epochs around it: single epochs of many models would
-    hide each other. Trainings of different lengths share an axis from 0 to 100 % of their epochs.
-    Models whose slugs are in `pale` are gray.
-
-    `curves` has a row per epoch: `model` (its slug), `epoch, train_loss, val_auc`, and
-    `seed` or `fold` if models were trained several times: a band is one standard deviation.
+    hide each other. `curves` has a row per epoch: `model` (its slug), `epoch, train_loss, val_auc`,
+    and `seed` or `fold` if models were trained several times: a band is one standard deviation.
     """
     size = (10, max(3.6, 0.3 * curves.model.nunique()))  # space for the legend
     figure, axes = plt.subplots(1, len(TITLES), figsize=size)
@@ -52,17 +49,12 @@ def learning_curves(
     trainings = curves.groupby(["model", *({"seed", "fold"} & {*curves})], dropna=False)
     smooth = curves.assign(**trainings[[*TITLES]].transform(_running_mean))
     smooth["epoch"] = 100 * smooth.epoch / smooth.groupby("model").epoch.transform("max")
-    looks: dict[str, Any] = {
-        "hue": "model",
-        "palette": {model.title: hues[slug] for slug, model in shown_models.items()},
-        "style": "model",
-        "dashes": False,
-        "markers": {m.title: MARKERS[m.order[0] % len(MARKERS)] for m in shown_models.values()},
-        "errorbar": "sd",
-    }
-    titled = smooth.assign(model=smooth.model.map(lambda slug: shown_models[slug].title))
+    looks: dict[str, Any] = {"hue": "model", "style": "model", "dashes": False, "errorbar": "sd"}
+    looks["palette"] = {model.title: hues[slug] for slug, model in shown_models.items()}
+    looks["markers"] = {m.title: MARKERS[m.order[0] % len(MARKERS)] for m in shown_models.values()}
+    smooth["model"] = smooth.model.map({slug: model.title for slug, model in shown_models.items()})
     for ax, (column, words) in zip(axes, TITLES.items(), strict=True):
-        sns.lineplot(titled, x="epoch", y=column, ax=ax, legend=ax is axes[-1], **looks)
+        sns.lineplot(smooth, x="epoch", y=column, ax=ax, legend=ax is axes[-1], **looks)
         for line in ax.lines:  # some ten markers a line
             line.set_markevery(max(1, np.size(line.get_xdata()) // 10))
         ax.set(ylabel=words, xlabel="share of the epochs, %", xticks=range(0, 101, 25))

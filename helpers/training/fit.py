@@ -2,7 +2,6 @@
 
     fitted = fit(partial(two_layer_cnn, 64, 1), images, split, TrainSettings(epochs=3), seed=0)
     fitted.scores  # id, split, defect_score of the validation and test images
-    fitted.history[-1]["val_auc"]
 
 The networks of notebook 03 are below, each a function of a seed for `functools.partial`.
 """
@@ -58,15 +57,11 @@ def fit(
     *,
     features: Features | None = None,
 ) -> Fitted:
-    """Train a network, or its `head` alone, on the rows `train`; validate on `val`.
+    """Train a network on the rows `train` of a table (`id`, `label`, `split`); validate on `val`.
 
-    Args:
-        network: a function from a seed to the network with its initial weights; or any module that
-            gives two raw class scores (B, 2), of which a copy is trained, see `own_network`.
-        images, table: of all rows: `id`, `label` (-1 or missing if hidden) and `split`.
-        settings: of the loop, and the views over which scores are averaged.
-        seed: of the weights, the order, the augmentation and the dropout.
-        features: embeddings of the images; if they are given, only the head is trained.
+    `network` is a function from a seed to the network with its initial weights; or any module that
+    gives two raw class scores (B, 2), of which a copy is trained, see `own_network`. If `features`
+    are given, the images' embeddings, only its `head` is trained.
     """
     if isinstance(network, nn.Module):
         network = backbones.own_network(network, images.size_px, images.channels)
@@ -112,23 +107,16 @@ def trainings(
 ) -> dict[Member, functools.partial[Fitted]]:
     """Return the call of `fit` for each member: nothing is trained yet.
 
-    A training without a fold fits on train, chooses its epoch on val, and predicts val and test.
-    One with a fold fits on all other folds, and predicts its fold and test. It keeps its last
-    epoch, since the fold that judges it must not choose the epoch.
+    A training with a fold fits on all other folds, and predicts its fold and test. It keeps its
+    last epoch, since the fold that judges it must not choose the epoch.
     """
     last = dataclasses.replace(settings, keep="last")
-    return {
-        member: functools.partial(
-            fit,
-            network,
-            images,
-            sides(split, member.fold)[SEEN],
-            settings if member.fold is None else last,
-            member.seed,
-            **options,
-        )
-        for member in members
-    }
+    calls = {}
+    for member in members:
+        kept = settings if member.fold is None else last
+        rows = sides(split, member.fold)[SEEN]
+        calls[member] = functools.partial(fit, network, images, rows, kept, member.seed, **options)
+    return calls
 
 
 def two_layer_cnn(size_px: int, channels: int, seed: int) -> backbones.TwoLayerCNN:

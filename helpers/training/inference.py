@@ -85,10 +85,7 @@ class Scorer:
 
     @torch.no_grad()
     def run(self, function: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
-        """Return what any function of the model gives for one batch, float32 on the device.
-
-        Pass the same object each time: a function is compiled once.
-        """
+        """Return what a function of the model gives for one batch; it is compiled once."""
         if self._compile:
             if function not in self._compiled:
                 self._compiled[function] = CompiledNetwork(self.model, function, self.precision)
@@ -142,8 +139,8 @@ def placed(model: AnyNetwork, device: torch.device) -> AnyNetwork:
 def has_depthwise(model: nn.Module) -> bool:
     """Return True if a network has depthwise convolutions, whose outputs bf16 rounds too coarsely.
 
-    EfficientNet-Lite0's embeddings then differ by 4 % and its test AUC on ELPV by 0.002;
-    ResNet-18's differ by 0.3 %. So such networks are trained in bf16, but judged in float32.
+    EfficientNet-Lite0's embeddings then differ by 4 %, ResNet-18's by 0.3 %. So such networks are
+    trained in bf16, but judged in float32.
     """
     convolutions = (m for m in model.modules() if isinstance(m, nn.Conv2d))
     return any(conv.groups == conv.in_channels > 1 for conv in convolutions)
@@ -157,7 +154,7 @@ def judging_precision(model: nn.Module, device: torch.device, precision: str = "
 def facts_of(
     images: ImageCache, model: Network, views: Views = 1, precision: str = "auto"
 ) -> Facts:
-    """Return how images are read and scored by a network that has been trained on `images`."""
+    """Return how images are read and scored by a network that was trained on `images`."""
     return Facts(
         full_scale_bits=images.bits,
         fit=images.fit,

@@ -1,8 +1,8 @@
 """The one training loop: for the CNN, the last layer, all layers, the DARTS search and retraining.
 
-The randomness of an epoch is a function of (seed, epoch); everything else that an epoch starts from
-is in the resume file written after the epoch before. A training killed at any moment and started
-again therefore gives, on the CPU, the same bits as a training that was never killed.
+The randomness of an epoch is a function of (seed, epoch); everything else that it starts from is in
+the resume file of the epoch before. So a training that is killed and started again gives, on the
+CPU, the same bits as one that was never killed.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from helpers.training.inference import ScoresError, autocast, evaluate, placed, 
 from helpers.training.settings import TrainSettings
 
 Record = dict[str, Any]  # of one epoch
+PLAIN = ("epoch", "history", "best", "best_epoch")  # values of a training's state
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # as in glibc's malloc.h
 AUXILIARY_WEIGHT = 0.4  # DARTS (arXiv 1806.09055), appendix A.2: weight of the auxiliary tower
 
@@ -48,15 +49,10 @@ class Training:
                 training.step(images, targets)
         training.history[training.best_epoch]["val_auc"]
 
-    Args:
-        model: returns raw class scores (B, K), or (scores, auxiliary scores) in training.
-        train, val: labelled batches; class 1 is bad. Without `val` the last epoch has to be kept.
-        seed: of the order, the augmentation and the dropout.
-        parameters: those to train; by default all that require gradients.
-
-    Name, resume file and deadline are those of `work.current()`. The caller removes the file; no
-    epoch starts that would probably end after the deadline. A caller with other state puts it into
-    `extra`, by name: objects with `state_dict` and `load_state_dict`.
+    The model returns raw class scores (B, K), or (scores, auxiliary scores) in training. Without
+    `val` the last epoch has to be kept. Name, resume file and deadline are those of
+    `work.current()`; no epoch starts that would probably end after the deadline. A caller with
+    other state puts it into `extra`: objects with `state_dict` and `load_state_dict`.
     """
 
     def __init__(
@@ -121,14 +117,9 @@ class Training:
             if settings.schedule != "one_cycle":
                 self.scheduler.step()
             seconds = time.monotonic() - started
-            record |= {
-                "lr": self._lr,
-                "train_loss": self._total / max(1, self._seen),
-                "seconds": round(seconds, 2),
-                "images": self._seen,
-                "images_per_s": round(self._seen / seconds, 1),
-            }
-            record |= self._validated()
+            record |= {"lr": self._lr, "train_loss": self._total / max(1, self._seen)}
+            record |= {"seconds": round(seconds, 2), "images": self._seen}
+            record |= {"images_per_s": round(self._seen / seconds, 1)} | self._validated()
             record["total_seconds"] = round(time.monotonic() - started, 2)
             self.history.append(record)
             self.epoch += 1
@@ -162,10 +153,8 @@ class Training:
             loss = self.loss_of(self.model(images), targets)
         self.scaler.scale(loss).backward(inputs=self.parameters)  # not alpha's in a search
         if not math.isfinite(value := loss.item()):
-            ids = ", ".join(map(str, self.train.ids[self._rows]))
-            raise self._error(
-                f"the loss is not finite in epoch {self.epoch + 1}, on the batch of {ids}"
-            )
+            ids = ", ".join(self.train.ids[self._rows])
+            raise self._error(f"the loss is not finite in epoch {self.epoch + 1}, on {ids}")
         self.scaler.unscale_(self.optimizer)
         if self.settings.grad_clip:
             nn.utils.clip_grad_norm_(self.parameters, self.settings.grad_clip)
@@ -207,39 +196,31 @@ class Training:
         if time.time() + needed_s > (self.deadline_s or math.inf):
             raise OutOfTime(
                 f"{self.name}: the time budget is used up after epoch {self.epoch} of "
-                f"{self.settings.epochs}; finished work is kept: run the same command again to "
-                "continue"
+                f"{self.settings.epochs}: run the same command again to continue"
             )
 
     def _error(self, problem: str) -> TrainingError:
         other = "" if self.settings.precision == "no" else " or set PRECISION='no'"
         return TrainingError(
-            f"{self.name}: {problem}. Lower the learning rate (now {self.settings.lr:g}){other}: "
-            "with another setting the training starts from scratch"
+            f"{self.name}: {problem}. Lower the learning rate (now {self.settings.lr:g}){other}"
         )
 
     def _stateful(self) -> dict[str, Any]:
-        parts = {"model": self.model, "optimizer": self.optimizer, "scheduler": self.scheduler}
-        return parts | self.extra
+        names = ("model", "optimizer", "scheduler", "scaler")
+        return {name: getattr(self, name) for name in names} | self.extra
 
     def state(self) -> dict[str, Any]:
         """Return everything that changes during the training: nested tensors and plain values."""
-        return {name: part.state_dict() for name, part in self._stateful().items()} | {
-            "scaler": self.scaler.state_dict(),
-            "epoch": self.epoch,
-            "history": self.history,
-            "best": self.best,
-            "best_epoch": self.best_epoch,
-        }
+        plain = {name: getattr(self, name) for name in PLAIN}
+        return {name: part.state_dict() for name, part in self._stateful().items()} | plain
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Restore what `state` returned."""
         for name, part in self._stateful().items():
-            part.load_state_dict(state[name])
-        if state["scaler"]:  # empty if no loss was scaled: the machine had no fp16
-            self.scaler.load_state_dict(state["scaler"])
-        self.epoch, self.history = state["epoch"], state["history"]
-        self.best, self.best_epoch = state["best"], state["best_epoch"]
+            if state[name] or name != "scaler":  # empty if no loss was scaled: there was no fp16
+                part.load_state_dict(state[name])
+        for name in PLAIN:
+            setattr(self, name, state[name])
 
     def _continue(self) -> None:
         """Load the resume file if there is one."""
