@@ -23,8 +23,7 @@ def default_device() -> torch.device:
 def failure(kind: str) -> str:
     """Test a GPU by a small computation, once per process; return why it fails, "" if it works.
 
-    torch may see a card that is too old for its kernels (a P100 on Kaggle). A line on stderr then
-    says that the CPU is used.
+    torch may see a card that is too old for its kernels (a P100 on Kaggle).
     """
     try:
         ones = torch.ones(2, 2, device=kind)

@@ -31,14 +31,12 @@ def versions() -> dict[str, str]:
 
 def commit() -> str | None:
     """Return the clone's git commit, with a plus if files were changed, or None without a clone."""
-    if not paths.is_clone():  # another repository may hold the folder of an installed wheel
-        return None
     command = ["git", "-C", str(paths.project_root()), "describe", "--always", "--dirty=+"]
-    try:
-        result = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return (not result.returncode and result.stdout.strip()) or None
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        if paths.is_clone():  # another repository may hold the folder of an installed wheel
+            told = subprocess.check_output(command, stderr=subprocess.DEVNULL, timeout=10)
+            return told.decode().strip() or None
+    return None
 
 
 @contextlib.contextmanager
@@ -69,8 +67,8 @@ def enough_for(work: str, settings: Any) -> Iterator[None]:
         sizes = {name.upper(): getattr(settings, name) for name in sizes_of(settings)}
         listed = " or ".join(f"{name} (now {value})" for name, value in sizes.items())
         advice = f"lower {listed}" if listed else NOTHING
-        message = f"{work}: the memory is full; {advice}. Finished work is kept"
-        raise MemoryFullError(message) from error
+        text = f"{work}: the memory is full; {advice}. Finished work is kept"
+        raise MemoryFullError(text) from error
 
 
 def sizes_of(settings: Any) -> list[str]:

@@ -7,9 +7,6 @@ People write the sentences around it.
 
 from __future__ import annotations
 
-import base64
-import dataclasses
-import io
 import math
 import sys
 from collections.abc import Iterable, Sequence
@@ -20,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 from PIL import Image
 
-from helpers.core import style
+from helpers.core import slider, style
 
 if TYPE_CHECKING:
     from IPython.display import HTML
@@ -43,14 +40,17 @@ class Finding:
 
     @property
     def number(self) -> str:
-        """Return the estimate with its interval, as tables show it."""
+        """Return the estimate with its interval and unit, as tables show it."""
+        ends = self.low, self.high
         if math.isnan(self.estimate):
             return "-"
         if self.unit in ("%", "points"):
             sign = "+" if self.unit == "points" else ""
-            return style.with_interval(self.estimate, self.low, self.high, sign=sign)
-        value, low, high = (f"{x:,.4g}" for x in (self.estimate, self.low, self.high))
-        return value if math.isnan(self.low) else f"{value} [{low}, {high}]"
+            return f"{style.with_interval(self.estimate, *ends, sign=sign)} {self.unit}"
+        value, low, high = (f"{x:,.4g}" for x in (self.estimate, *ends))
+        return (
+            f"{value if math.isnan(self.low) else f'{value} [{low}, {high}]'} {self.unit}".strip()
+        )
 
     def _repr_html_(self) -> str:
         return rows([self]).to_html(index=False, border=0, justify="left")
@@ -58,30 +58,21 @@ class Finding:
 
 def rows(findings: Iterable[Finding]) -> pd.DataFrame:
     """Return findings as a table of text: what, its number with unit, and the verdict."""
-    texts = [
-        (f.what, f"{f.number} {f.unit}".strip() if f.number != "-" else "-", f.verdict)
-        for f in findings
-    ]
+    texts = [(f.what, f.number, f.verdict) for f in findings]
     table = pd.DataFrame(texts, columns=["Finding", "Number [95 % interval]", "Verdict"])
     return table if table.Verdict.any() else table.drop(columns="Verdict")
 
 
 def of_json(content: Iterable[dict[str, Any]]) -> list[Finding]:
     """Return the findings that `dataclasses.asdict` described."""
-    names = {field.name for field in dataclasses.fields(Finding)}
-
-    def value(item: Any) -> Any:
-        return math.nan if item is None else item  # a missing number is null in JSON
-
-    return [Finding(**{k: value(v) for k, v in each.items() if k in names}) for each in content]
+    names = {*Finding.__match_args__}
+    known = [{name: each[name] for name in names & each.keys()} for each in content]
+    # a missing number is null in JSON
+    return [Finding(**{k: math.nan if v is None else v for k, v in d.items()}) for d in known]
 
 
 class Head:
-    """The findings at the head of a notebook; a program without notebook prints them.
-
-    `open` makes a place in one of the first cells; `add` shows findings under the current cell;
-    `close` writes all of them, beside a picture (PNG), into the place at the head.
-    """
+    """The findings at the head of a notebook; a program without notebook prints them."""
 
     def __init__(self) -> None:
         self.findings: list[Finding] = []
@@ -90,9 +81,9 @@ class Head:
     def open(self) -> None:
         """Make a place for all findings in the output of this cell."""
         if _in_notebook():
-            from IPython.display import HTML, display
+            from IPython.display import display
 
-            waiting = HTML("<p>(The findings are shown here when all cells have run.)</p>")
+            waiting = style.paragraph("(The findings are shown here when all cells have run.)")
             self._place = display(waiting, display_id=True)
 
     def add(self, *findings: Finding, head: bool = True) -> None:
@@ -125,12 +116,9 @@ def _box(findings: Sequence[Finding], picture: Path | None = None) -> HTML:
     text = f"<p><b>{TITLE}</b></p>{rows(findings).to_html(index=False, border=0, justify='left')}"
     if picture is None:
         return HTML(text)
-    buffer = io.BytesIO()
     with Image.open(picture) as image:
         image.thumbnail(SHOWN_PX)
-        image.save(buffer, format="webp")
-    data = base64.b64encode(buffer.getvalue()).decode()
-    beside = f'<img alt="{picture.stem}" src="data:image/webp;base64,{data}">'
+        beside = slider.tag(lambda file: image.save(file, format="webp"), picture.stem)
     # where styles are removed, the picture comes below the table
     return HTML(
         f'<div style="{BESIDE}"><div style="flex: 1 1 18em">{text}</div>'

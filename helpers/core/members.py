@@ -2,8 +2,7 @@
 
 A split may have a column `fold` (0 to K - 1) for its training and validation images. A cross-fitted
 model is then trained K times, each time without one fold, and each image is judged by a training
-that has not seen it. Validation is fold 0: the training without fold 0 equals a single training.
-Fold 0 is also the calibration fold: the trainings that have not seen it are deployed.
+that has not seen it. Validation is fold 0: the trainings that have not seen it are deployed.
 """
 
 from __future__ import annotations
@@ -42,13 +41,9 @@ def cross_fitted(split: pd.DataFrame, seeds: Iterable[int]) -> list[Member]:
 
 
 def judges(split: pd.DataFrame, seeds: Iterable[int]) -> list[Member]:
-    """Return the members of a model that is not averaged over folds: one for each seed.
-
-    Without a test set, images are judged out of fold: then there is one for each seed and fold.
-    """
-    seeds = [*seeds]
+    """Return a member for each seed; without a test set, one for each seed and fold."""
     has_test = (split.split == "test").any()
-    return [Member(seed) for seed in seeds] if has_test else cross_fitted(split, seeds)
+    return [*map(Member, seeds)] if has_test else cross_fitted(split, seeds)
 
 
 def sides(split: pd.DataFrame, fold: int | None) -> pd.DataFrame:
@@ -74,9 +69,6 @@ def stratified_folds(
 ) -> np.ndarray:
     """Return the fold (N,) of each part, 0 to n - 1, each fold with about the same share of labels.
 
-    The fold numbers are shuffled: scikit-learn would put the groups that are hardest to place into
-    the first folds, whatever the seed, and a test set that is one fold would always hold them.
-
     The labels (N,) are classes or strata. No group of `groups` (N,) is in two folds, so there are
     at most as many folds as groups; a missing one is a group of its own. Without `groups`, or with
     a single one, parts are drawn one by one.
@@ -92,6 +84,7 @@ def stratified_folds(
             splitter = StratifiedGroupKFold(min(n, count), shuffle=True, random_state=random_state)
             splits = splitter.split(labels, labels, numbers)
     tests = [rows for _, rows in splits]
+    # scikit-learn puts the groups that are hardest to place into the first folds, whatever the seed
     drawn = np.random.default_rng(random_state).permutation(len(tests))
     for number, rows in zip(drawn, tests, strict=True):
         fold[rows] = number

@@ -53,13 +53,10 @@ def check_both_classes(labels: ArrayLike, *scores: ArrayLike) -> tuple[np.ndarra
 
 
 def roc_auc(labels: ArrayLike, scores: ArrayLike) -> float:
-    """Return the chance that a bad part outscores a good one (the area under the ROC curve).
-
-    It is computed from a sum of ranks without rounding, so that equally good models are equal.
-    """
+    """Return the chance that a bad part outscores a good one (the area under the ROC curve)."""
     labels, scores = check_both_classes(labels, scores)
     n_bad, n_good = int(labels.sum()), int((1 - labels).sum())
-    ranks = stats.rankdata(scores)[labels == 1].sum()  # multiples of 1/2
+    ranks = stats.rankdata(scores)[labels == 1].sum()  # multiples of 1/2: without rounding
     return float((ranks - n_bad * (n_bad + 1) / 2) / (n_bad * n_good))
 
 
@@ -87,12 +84,11 @@ def _spread(
     """Return the variance of an AUC, its degrees of freedom, and how many pairs are independent.
 
     Without groups it is DeLong's. With `groups` (N,) it is Obuchowski's (1997, Biometrics 53, pages
-    567-578), which sums the components of a group first, since its parts are alike; but not less
-    than DeLong's, since the sums of a few groups may cancel. The degrees of freedom are one less
-    than the groups that hold the rarer class: with few groups the normal distribution would call
-    noise significant in 10 to 20 of 100 cases. A bad and a good part of two groups are a pair;
-    pairs that share no group are independent. The variance is infinite if a class is in one group
-    alone. The `parts` are `_placements`, or their differences for a difference of AUCs.
+    567-578), which sums the components of a group first; but not less than DeLong's, since the sums
+    of a few groups may cancel. The degrees of freedom are one less than the groups that hold the
+    rarer class: with few groups the normal distribution would call noise significant in 10 to 20 of
+    100 cases. Pairs of a bad and a good part are independent if they share no group. The variance
+    is infinite if a class is in one group alone. The `parts` are `_placements`, or differences.
     """
     number = np.arange(labels.size) if groups is None else group_numbers(groups, labels.size)
     n_groups, sums, counts, alone, by_groups = int(number.max()) + 1, [], [], 0.0, 0.0
@@ -117,10 +113,9 @@ def auc_interval(labels: ArrayLike, scores: ArrayLike, groups: ArrayLike | None 
     """Return the AUC with its interval, built on the logit so that it stays inside 0 and 1.
 
     Without groups it is DeLong's, which takes the parts as independent. With the group (lot,
-    module) of each part, `groups` (N,), it is Obuchowski's: parts of one group are alike, so an
-    interval that counts them as independent is too narrow. A part without a group is a group of its
-    own. If a class has one part, or one group, the interval is 0 to 1. For a perfect, a reversed or
-    a constant model, whose variance is 0, it is the bound of `_alike_interval`.
+    module) of each part, `groups` (N,), it is Obuchowski's, which is wider; a part without a group
+    is a group of its own. If a class has one part, or one group, the interval is 0 to 1. If the
+    variance is 0 (a perfect, a reversed or a constant model), it is that of `_alike_interval`.
     """
     labels, scores = check_both_classes(labels, scores)
     spread = _spread(_placements(labels, scores), labels, groups)
@@ -144,9 +139,8 @@ def _alike_interval(estimate: float, n: int) -> Interval:
     """Return the interval of a mean if n independent values between 0 and 1 are all the same.
 
     If each value is this one with probability q, all n are with probability q^n, so q is at least
-    .025^(1/n) (Clopper and Pearson 1934), and other values are at worst 0 or 1. If scores
-    separate the classes, all pairs of a bad and a good part are ranked right, and among them are as
-    many independent pairs as the rarer class has parts.
+    .025^(1/n) (Clopper and Pearson 1934), and other values are at worst 0 or 1. Among the pairs of
+    a bad and a good part are as many independent ones as the rarer class has parts.
     """
     certain = TAILS[0] ** (1 / n)
     return Interval(estimate, estimate * certain, 1 - (1 - estimate) * certain)
@@ -155,10 +149,7 @@ def _alike_interval(estimate: float, n: int) -> Interval:
 def auc_difference(
     labels: ArrayLike, scores_a: ArrayLike, scores_b: ArrayLike, groups: ArrayLike | None = None
 ) -> Comparison:
-    """Return the AUC of a minus that of b on the same parts, by the paired test.
-
-    It is DeLong's, or with `groups` (N,) Obuchowski's; see `auc_interval`.
-    """
+    """Return the AUC of a minus that of b on the same parts; see `auc_interval` for the test."""
     labels, *scores = check_both_classes(labels, scores_a, scores_b)
     (bad_a, good_a), (bad_b, good_b) = (_placements(labels, values) for values in scores)
     spread = _spread((bad_a - bad_b, good_a - good_b), labels, groups)
@@ -184,8 +175,7 @@ def auc_difference(
 def within_group_auc(labels: ArrayLike, scores: ArrayLike, groups: ArrayLike) -> Interval:
     """Return the mean over the groups of the AUC inside each, weighted by its smaller class.
 
-    A pooled AUC also rewards a model that tells bad groups from good ones; this one does not. Only
-    groups with at least two good and two bad parts count; NaN if there is no such group. The
+    Only groups with at least two good and two bad parts count; NaN if there is no such group. The
     interval is that of a weighted mean of so many groups, 0 to 1 for one group.
     """
     parts = pd.DataFrame({"label": labels, "score": scores, "group": groups})
@@ -207,9 +197,7 @@ def within_group_auc(labels: ArrayLike, scores: ArrayLike, groups: ArrayLike) ->
 
 
 def alike(values: ArrayLike, groups: ArrayLike) -> tuple[float, float, int]:
-    """Return the intraclass correlation (icc), the effective number of values, and G.
-
-    The values are (N,), and G is the number of groups.
+    """Return the intraclass correlation of values (N,), their effective number, and G groups.
 
     The correlation is the ANOVA estimator of a one-way random effects model with groups of unequal
     sizes b (Donner and Koval 1980, Biometrics 36, pages 19-25): (MSB - MSW) / (MSB + (b0 - 1) MSW),
@@ -241,7 +229,7 @@ def group_numbers(groups: ArrayLike, n: int) -> np.ndarray:
 
 
 class Sweep(NamedTuple):
-    """All thresholds that decide differently, ascending, with their escapes and overkill (T,)."""
+    """All thresholds that decide differently, ascending, with escapes and overkill, each (T,)."""
 
     thresholds: np.ndarray
     n_escaped: np.ndarray
@@ -249,10 +237,7 @@ class Sweep(NamedTuple):
 
 
 def threshold_sweep(labels: ArrayLike, scores: ArrayLike) -> Sweep:
-    """Return all thresholds worth trying, half-way between neighbouring scores.
-
-    The first calls every part bad, the last every part good.
-    """
+    """Return all thresholds half-way between neighbouring scores, from all bad to all good."""
     labels, scores = check_both_classes(labels, scores)
     values, group = np.unique(scores, return_inverse=True)
     half_way = values[:-1] + np.diff(values) / 2
@@ -265,10 +250,7 @@ def threshold_sweep(labels: ArrayLike, scores: ArrayLike) -> Sweep:
 
 
 def most_accurate_threshold(labels: ArrayLike, scores: ArrayLike, bad_rate: float) -> float:
-    """Return the threshold with the fewest mistakes on the line; the lowest of equals.
-
-    Good and bad parts are weighted as on a line where the fraction `bad_rate` is bad.
-    """
+    """Return the lowest threshold with the fewest mistakes on a line with this `bad_rate`."""
     sweep = threshold_sweep(labels, scores)
     escapes = bad_rate * (sweep.n_escaped / sweep.n_escaped[-1])
     overkill = (1 - bad_rate) * (sweep.n_overkilled / sweep.n_overkilled[0])
@@ -302,10 +284,9 @@ def rate_interval(flags: ArrayLike, groups: ArrayLike | None = None) -> Interval
 
     Without groups it is the exact one. With the group (lot, module) of each part, `groups` (N,),
     the interval is the wider of the exact one and that of `mean_interval`, since parts of one group
-    fail together. A part with an empty group is a group of its own. If no flag is True, or all are,
-    nothing tells how alike the parts of a group are, and each group counts as one part: no escape
-    in 200 parts of 11 modules has the interval of 0 of 11. The upper end is never below that
-    of no True flag, the lower end never above that of all True flags.
+    fail together. If no flag is True, or all are, nothing tells how alike the parts of a group are,
+    and each group counts as one part: no escape in 200 parts of 11 modules has the interval of 0 of
+    11. The upper end is never below that, and the lower end never above that of all True flags.
     """
     flags = np.asarray(flags, dtype=bool)
     exact = exact_interval(int(flags.sum()), flags.size)

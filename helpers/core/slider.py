@@ -7,8 +7,8 @@ import hashlib
 import html
 import io
 import json
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import IO, TYPE_CHECKING
 
 if TYPE_CHECKING:
     from IPython.display import HTML
@@ -49,8 +49,14 @@ def picture(figure: Figure, words: str) -> str:
     """Return a figure as an HTML image that says `words` where it cannot be seen, and close it."""
     import matplotlib.pyplot as plt
 
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="webp", dpi=DPI)
+    image = tag(lambda file: figure.savefig(file, format="webp", dpi=DPI), words)
     plt.close(figure)
+    return image
+
+
+def tag(save: Callable[[IO[bytes]], None], words: str) -> str:
+    """Return a picture, which `save` writes as webp, as an HTML image with these `words`."""
+    buffer = io.BytesIO()
+    save(buffer)
     data = base64.b64encode(buffer.getvalue()).decode()
     return f'<img alt="{html.escape(words)}" src="data:image/webp;base64,{data}">'

@@ -26,16 +26,13 @@ SMOKE_NOTE = "smoke preset: wiring only, the numbers mean nothing"
 
 
 def use_style() -> None:
-    """Set the look of all figures and tables; call it once in a notebook.
-
-    No text is read as a formula: a name may hold dollar signs.
-    """
+    """Set the look of all figures and tables; call it once in a notebook."""
     import matplotlib.pyplot as plt  # these take a second: only if pictures are drawn
     import seaborn as sns
 
     sns.set_theme(context="notebook", style="whitegrid", palette="colorblind")
     plt.rcParams |= {"figure.dpi": 100, "savefig.dpi": 150, "figure.constrained_layout.use": True}
-    plt.rcParams["text.parse_math"] = False
+    plt.rcParams["text.parse_math"] = False  # a name may hold dollar signs
     pd.set_option("display.html.use_mathjax", False, "styler.html.mathjax", False)
 
 
@@ -44,7 +41,7 @@ def folded(title: str, content: pd.DataFrame | str) -> HTML:
     from IPython.display import HTML  # slow to import: only notebooks need it
 
     if isinstance(content, str):
-        body = f"<p>{html.escape(content, quote=False)}</p>"
+        body = paragraph(content).data
     else:
         body = content.to_html(index=False, border=0, justify="left")
     return HTML(f"<details><summary>{html.escape(title)}</summary>{body}</details>")
@@ -133,10 +130,7 @@ def draw_images(
 
 
 def styled(table: pd.DataFrame, caption: str, smoke: bool = False, wrap: bool = False) -> Styler:
-    """Return a table for a notebook, with its caption above it, all text escaped.
-
-    `wrap` breaks the cells of a wide table into lines.
-    """
+    """Return a table with its caption above it, all text escaped; `wrap` breaks its cells."""
     caption = f"{SMOKE_NOTE.upper()}. {caption}" if smoke else caption
     space = "normal" if wrap else "nowrap"
     styles = [

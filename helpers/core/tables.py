@@ -39,7 +39,7 @@ class _Formatter(string.Formatter):
     def get_field(self, field_name: str, args: Any, kwargs: Any) -> tuple[_Value, str]:
         """Return the value of a column with its ends; raise LookupError if it is missing."""
         value, low, high = (kwargs.get(field_name + end) for end in ("", "_low", "_high"))
-        if value is None or pd.isna(value):
+        if pd.isna(value):
             raise LookupError(field_name)
         return _Value(value, *(float("nan") if v is None else v for v in (low, high))), field_name
 
