@@ -65,10 +65,10 @@ def rows(findings: Iterable[Finding]) -> pd.DataFrame:
 
 def of_json(content: Iterable[dict[str, Any]]) -> list[Finding]:
     """Return the findings that `dataclasses.asdict` described."""
-    names = {*Finding.__match_args__}
-    known = [{name: each[name] for name in names & each.keys()} for each in content]
+    names, missing = Finding.__match_args__, {"estimate": math.nan}
     # a missing number is null in JSON
-    return [Finding(**{k: math.nan if v is None else v for k, v in d.items()}) for d in known]
+    known = [{k: v for k, v in each.items() if k in names and v is not None} for each in content]
+    return [Finding(**(missing | each)) for each in known]
 
 
 class Head:
