@@ -65,7 +65,8 @@ def rows(findings: Iterable[Finding]) -> pd.DataFrame:
 
 def of_json(content: Iterable[dict[str, Any]]) -> list[Finding]:
     """Return the findings that `dataclasses.asdict` described."""
-    names, missing = Finding.__match_args__, {"estimate": math.nan}
+    names: Sequence[str] = Finding.__match_args__
+    missing: dict[str, Any] = {"estimate": math.nan}
     # a missing number is null in JSON
     known = [{k: v for k, v in each.items() if k in names and v is not None} for each in content]
     return [Finding(**(missing | each)) for each in known]
