@@ -70,11 +70,14 @@ def fill(template: str, row: Mapping[str, Any]) -> str:
         return MISSING
 
 
-def filled(table: pd.DataFrame, columns: Mapping[str, str]) -> pd.DataFrame:
+def filled(
+    table: pd.DataFrame, columns: Mapping[str, str], drop_empty: bool = False
+) -> pd.DataFrame:
     """Return a table of text; `columns` maps each title to its template."""
     rows = [{str(key): value for key, value in row.items()} for row in table.to_dict("records")]
     lines = [{title: fill(text, row) for title, text in columns.items()} for row in rows]
-    return pd.DataFrame(lines, columns=list(columns))
+    text = pd.DataFrame(lines, columns=list(columns))
+    return text.loc[:, (text != MISSING).any()] if drop_empty else text
 
 
 def shown(

@@ -19,10 +19,9 @@ LEGEND_BELOW |= {"ncols": 2, "frameon": False, "fontsize": 11}  # above the foot
 
 
 def interval_arms(frame: pd.DataFrame, column: str) -> list[pd.Series]:
-    """Return the lengths of an interval's two arms (N,) for `errorbar`, at least 0.
+    """Return the lengths of an interval's two arms (N,) for `errorbar`; 0 without `<column>_low`.
 
-    The ends are in `<column>_low` and `<column>_high`; without them the arms have length 0.
-    Rounding may put an end on the other side of the estimate.
+    They are at least 0: rounding may put an end on the other side of the estimate.
     """
     low, high = (frame.get(f"{column}_{end}", frame[column]) for end in ("low", "high"))
     return [(frame[column] - low).clip(lower=0), (high - frame[column]).clip(lower=0)]
@@ -38,11 +37,7 @@ def name_rows(ax: Axes, names: Sequence[str], beside: Iterable[str] = ()) -> Non
 
 
 def auc_bars(table: pd.DataFrame, title: str = "") -> Figure:
-    """Draw the AUC of every model with its 95 % interval, the best above.
-
-    It is the AUC on test, on validation if the test labels are hidden, or out of fold; `table` is
-    that of `results_table`.
-    """
+    """Draw the AUC of every model of a `results_table`, the best above."""
     column = "test_auc" if "test_auc" in table else "val_auc"
     frame = table[table.model != "majority"].sort_values(column, kind="stable", ignore_index=True)
     figure, ax = plt.subplots(figsize=(8, 0.42 * len(frame) + 1.6))
@@ -56,9 +51,8 @@ def auc_bars(table: pd.DataFrame, title: str = "") -> Figure:
 def differences(table: pd.DataFrame, xlabel: str, title: str = "") -> Figure:
     """Draw differences of AUC with their 95 % intervals, the largest above.
 
-    `table` has `title`, `difference` with its ends, and `p_holm`: that of `compare_with` or
-    `out_of_fold.three_columns`. Differences that are significant are filled, those of references,
-    which have no `p_holm`, are gray.
+    `table` is that of `compare_with`. Differences that are significant are filled, those of
+    references, which have no `p_holm`, are gray.
     """
     frame = table.sort_values("difference", kind="stable", ignore_index=True)
     figure, ax = plt.subplots(figsize=(8, 0.42 * len(frame) + 1.8))
@@ -77,31 +71,4 @@ def differences(table: pd.DataFrame, xlabel: str, title: str = "") -> Figure:
     ax.set_xlabel(f"{xlabel}, points (95 % interval; Holm's p)")
     figure.legend(**LEGEND_BELOW)
     figure.suptitle(title, fontsize=12, wrap=True)
-    return figure
-
-
-def three_columns(table: pd.DataFrame, unit: str = "group") -> Figure:
-    """Draw the AUC on seen groups, on unseen ones and inside these, a row for each model.
-
-    `table` is that of `out_of_fold.three_columns`; references are above, the worst on unseen groups
-    first, then the models, the best first. `unit` is the word for a group.
-    """
-    looks = {
-        "seen_auc": ("o", "black", f"{unit}s seen in training"),
-        "unseen_auc": ("s", "#cc78bc", f"unseen {unit}s"),
-        "inside_auc": ("^", "#029e73", f"inside an unseen {unit}"),
-    }
-    is_reference = table.kind == "reference"
-    rows = pd.concat([table[~is_reference][::-1], table[is_reference]], ignore_index=True)
-    figure, ax = plt.subplots(figsize=(8, 0.45 * len(rows) + 1.9))
-    ax.hlines(rows.index, rows.unseen_auc, rows.seen_auc, color="0.7", lw=3, zorder=0)
-    for (column, (marker, colour, words)), shift in zip(looks.items(), (0.2, 0, -0.2), strict=True):
-        look = MODEL | {"fmt": marker, "color": colour, "label": words, "ms": 8}
-        arms = interval_arms(rows, column)
-        ax.errorbar(rows[column], rows.index + shift, xerr=arms, **look)
-    ax.axvline(0.5, color="0.4", lw=1)
-    name_rows(ax, rows.title)
-    ax.set_xlabel("AUC with its 95 % interval, %; 50: by chance")
-    figure.legend(**LEGEND_BELOW | {"ncols": 3})
-    figure.suptitle(f"What a model loses on {unit}s that it has not seen", fontsize=12)
     return figure

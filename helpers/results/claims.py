@@ -1,7 +1,4 @@
-"""Compare the report's numbers and claims with a run's: do they hold, or are they reversed?
-
-The report used other images (Nexperia's parts), so only the pattern can be compared.
-"""
+"""Compare the report's numbers and claims (about Nexperia's parts) with those of a run."""
 
 from __future__ import annotations
 
@@ -11,12 +8,10 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from helpers.core import metrics, tables
+from helpers.core import metrics
 from helpers.core.metrics import Interval
-from helpers.core.style import OUT_OF_FOLD
 from helpers.results.comparison import paired, with_ends
 from helpers.results.predictions import Scored, common
-from helpers.results.results_table import chosen_by
 
 # Table 2: validation accuracy and test AUC, per cent. Not this project's numbers.
 REPORT = {
@@ -85,14 +80,10 @@ CLAIMS = (
 def claims_table(
     scored: Mapping[str, Scored], measured: Mapping[str, Interval] | None = None
 ) -> pd.DataFrame:
-    """Return a row for each claim of the report, with the evidence of a run.
+    """Return a row for each claim of the report, with the evidence of a run and a verdict.
 
-    Accuracies are those on validation, or out of fold, at each model's best threshold; the interval
-    of their mean difference is paired. AUCs are compared by `comparison.paired`. `measured` has the
-    gains for claims that are not about models.
-
-    Returns:
-        `claim, measure, reported, gain, gain_low, gain_high` (fractions) and `verdict`.
+    Accuracies are those on validation, or out of fold, at each model's best threshold. All
+    differences are paired. `measured` has the gains for claims that are not about models.
     """
     rows = []
     for claim in CLAIMS:
@@ -123,7 +114,7 @@ def verdict(reported: float, gain: Interval) -> str:
 
 def _gain(scored: Mapping[str, Scored], claim: Claim) -> Interval:
     if claim.measure == AUC:
-        return Interval(*paired(scored[claim.better[0]], scored[claim.worse[0]])[0][:3])
+        return Interval(*paired(scored[claim.better[0]], scored[claim.worse[0]])[:3])
     models = common({name: scored[name] for name in (*claim.better, *claim.worse)})
     is_right = {}
     for name, model in models.items():
@@ -132,16 +123,3 @@ def _gain(scored: Mapping[str, Scored], claim: Claim) -> Interval:
         is_right[name] = (called == labels).astype(float)
     better, worse = (np.mean([is_right[name] for name in names], axis=0) for names in claim[2:])
     return metrics.mean_interval(better - worse, model.blocks("val"), -1)
-
-
-def beside_report(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of a `results_table` that the report's Table 2 has too, with its numbers."""
-    accuracy, area, side = "Valid Acc", "Test AUC", "test"
-    if chosen_by(table) == OUT_OF_FOLD:
-        accuracy, area, side = "Acc out of fold", "AUC out of fold", "val"
-    columns = {"Model": "{title}", f"{accuracy}, this run": "{val_accuracy:%}"}
-    columns[f"{area}, this run"] = f"{{{side}_auc:%}}"
-    columns |= {"Valid Acc, report": "{reported_accuracy}", "Test AUC, report": "{reported_auc}"}
-    names = ["reported_accuracy", "reported_auc"]
-    reported = pd.DataFrame.from_dict(REPORT, orient="index", columns=names)
-    return tables.filled(table.join(reported, on="model", how="inner"), columns)

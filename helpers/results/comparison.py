@@ -1,8 +1,7 @@
 """Compare models on the same parts.
 
-Models are compared on parts that all of them have scored, so every comparison is paired: DeLong's
-test (DeLong, DeLong and Clarke-Pearson 1988, with Sun and Xu's fast ranks 2014), or Obuchowski's
-(1997) for parts in groups if the split keeps them apart. Both are in `helpers.core.metrics`.
+Every comparison is paired, by DeLong's test, or by Obuchowski's for parts in groups if the split
+keeps them apart. Both are in `helpers.core.metrics`.
 """
 
 from __future__ import annotations
@@ -20,17 +19,14 @@ from helpers.results.predictions import Scored, common
 
 
 def compare_with(scored: Mapping[str, Scored], reference: str) -> pd.DataFrame:
-    """Return the AUC of every other model minus that of `reference`.
+    """Return the AUC of every other model minus that of `reference`, by `paired`.
 
-    Choose the reference on validation: the best of many on test is partly the luckiest.
-
-    Returns:
-        One row per model: `model, title`, the fields of `paired`: `difference, difference_low,
-        difference_high, p_value, standard_error`, and Holm's `p_holm` (not of references).
+    Choose the reference on validation: the best of many on test is partly the luckiest. Holm's
+    `p_holm` is not of references.
     """
     scored = common(scored)
     rows = [
-        [name, other.model.title, *paired(other, scored[reference])[0]]
+        [name, other.model.title, *paired(other, scored[reference])]
         for name, other in scored.items()
         if name != reference
     ]
@@ -40,20 +36,17 @@ def compare_with(scored: Mapping[str, Scored], reference: str) -> pd.DataFrame:
     return table.assign(p_holm=pd.Series(holm(tested), tested.index))
 
 
-def paired(one: Scored, other: Scored) -> tuple[metrics.Comparison, tuple[float, float]]:
-    """Return the AUC of one model minus that of another, and both AUCs.
+def paired(one: Scored, other: Scored) -> metrics.Comparison:
+    """Return the AUC of one model minus that of another on the images that both have scored.
 
-    The AUCs are on test, or on validation if the test labels are hidden. On validation the scores
-    of cross-fitted models are pooled over the folds, as if one model had given them. Images that
-    only one of the two has scored are left out.
+    They are those of test, or of validation if the test labels are hidden. There the scores of
+    cross-fitted models are pooled over the folds, as if one model had given them.
     """
     first, second = common({"one": one, "other": other}).values()
     (labels, scores), (others, other_scores) = (m.labels_scores() for m in (first, second))
     if not np.array_equal(labels, others):
         raise ValueError(f"{one.name} and {other.name} were judged by different labels")
-    difference = metrics.auc_difference(labels, scores, other_scores, first.blocks())
-    aucs = metrics.roc_auc(labels, scores), metrics.roc_auc(labels, other_scores)
-    return difference, aucs
+    return metrics.auc_difference(labels, scores, other_scores, first.blocks())
 
 
 def verdict(difference: float, p_value: float) -> str:
@@ -64,16 +57,13 @@ def verdict(difference: float, p_value: float) -> str:
 
 
 def gain(one: Scored, other: Scored) -> Finding:
-    """Return the AUC of one model minus that of another, by the paired test, as a finding.
-
-    For several pairs see `gains`, which corrects for their number.
-    """
+    """Return `gains` of one pair."""
     return gains([(one, other)])[0]
 
 
 def gains(pairs: Iterable[tuple[Scored, Scored]]) -> list[Finding]:
     """Return a finding for each pair of models; the verdicts are corrected by Holm."""
-    compared = [(one, other, paired(one, other)[0]) for one, other in pairs]
+    compared = [(one, other, paired(one, other)) for one, other in pairs]
     corrected = holm([difference.p_value for *_, difference in compared])
     return [
         Finding(

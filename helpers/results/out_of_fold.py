@@ -1,11 +1,9 @@
 """Compute AUCs on seen groups, on unseen ones and inside these, of out-of-fold scores.
 
 With random folds the group of an image is in training too, with folds of groups it is not. A
-folder holds all that the table needs: `folds.csv` (`id, label, group`, and the fold of each image
-by each protocol: `random, groups`), and for each model `random/<slug>.csv` and `groups/<slug>.csv`
-(`id, seed0, seed1, ...`; empty where a training is not done).
-
-    table = three_columns(read_folder(Path("notebooks/results/out_of_fold")))
+folder holds `folds.csv` (`id, label, group`, and the fold of each image by each protocol: `random,
+groups`), and for each model `random/<slug>.csv` and `groups/<slug>.csv` (`id, seed0, seed1, ...`;
+empty where a training is not done).
 """
 
 from __future__ import annotations
@@ -54,8 +52,6 @@ COLUMNS = {  # for the eye, see `core.tables`
     "Unseen": "{unseen_auc_mean:%} ± {unseen_auc_std:%}",
     "Inside": "{inside_auc_mean:%} ± {inside_auc_std:%}",
 }
-
-
 # settings by which two compared runs may differ: those that change no model that both have
 MAY_DIFFER = ["split", "split_csv", "val_per_class", "time_budget_min", "genotypes", "random_cells"]
 # columns of their splits that must agree
@@ -101,8 +97,8 @@ def refuse_unlike(
 ) -> None:
     """Refuse to compare a run with the `other` one if more than the kind of folds differs.
 
-    `splits` and `settings` are those of both runs: splits without a test set, and the settings by
-    notebook, with the `backbone` and `weights` that were used.
+    `splits` (without a test set) and `settings` (by notebook, with the `backbone` and `weights`
+    that were used) are those of both runs.
     """
     first, second = splits
     problem = f"COMPARE_RUN={other!r}"
@@ -158,11 +154,9 @@ def read_folder(folder: Path) -> OutOfFold:
 
 def _model_of(slug: str) -> Model:
     """Return the model of a slug; one whose base is not of this package is called by the slug."""
-    if slug in OTHERS:
-        return Model(OTHERS[slug])
     parts = re.fullmatch(r"(.+?)(?:_(\d+))?(?:_on_(\w+?))?", slug)
     if not parts or parts[1] not in BASES:
-        return Model(slug)
+        return Model(OTHERS.get(slug, slug))
     number = None if parts[2] is None else int(parts[2])
     return Model(parts[1], features=parts[3] or "", number=number)
 
@@ -178,45 +172,32 @@ def published(split: pd.DataFrame) -> OutOfFold | None:
     return found if there.eq(here).all() else None
 
 
-def _paired(folds: pd.DataFrame, first: pd.DataFrame, second: pd.DataFrame) -> metrics.Comparison:
-    """Compare scores (a column for each seed) by the seeds that both have."""
-    seeds = first.columns.intersection(second.columns)
-    a, b = (scores[seeds].mean(axis=1) for scores in (first, second))
-    return metrics.auc_difference(folds.label, a, b, folds.group)
-
-
 def three_columns(found: OutOfFold) -> pd.DataFrame:
-    """Return the AUC of each model on seen groups, on unseen ones, and inside unseen groups.
+    """Return a row for each model, the best on unseen groups first, and for the module prior.
 
-    An AUC is that of the mean over the seeds that have scored every image; without one it is
-    missing. Groups are the units of intervals and tests (`metrics.auc_interval`). The module prior
-    is a row, computed from the folds.
-
-    Returns:
-        A row for each model, the best on unseen groups first: `model, title, kind`, `chosen` (see
-        `CHOSEN`); `random_seeds, groups_seeds`, their numbers; `seen_auc, unseen_auc, inside_auc`
-        with `*_low, *_high`, and `*_mean, *_std` of one training; `difference`, seen minus unseen
-        by the seeds that both have, paired by image, with its ends, `standard_error, p_value`, and
-        `p_holm` over all rows except references.
+    An AUC (`AUCS`, each with `*_low, *_high`, and `*_mean, *_std` of one training) is that of the
+    mean over the seeds that have scored every image (`random_seeds, groups_seeds`); without one it
+    is missing. Groups are the units of intervals and tests. `difference` is seen minus unseen by
+    the seeds that both have, paired by image; `p_holm` is over all rows except references.
     """
     labels, groups = found.folds.label.to_numpy(np.int64), found.folds.group.to_numpy()
     models = {PRIOR.slug: PRIOR, **found.models}
     complete, rows = {protocol: _complete(found, protocol) for protocol in PROTOCOLS}, []
-    for name in sorted(models, key=lambda slug: models[slug].order):
-        model = models[name]
+    for name, model in sorted(models.items(), key=lambda item: item[1].order):
         row: dict[str, Any] = {"model": name, "title": model.title, "kind": model.kind}
         row["chosen"] = model.kind in CHOSEN
         row |= dict.fromkeys([*AUCS, "difference", "standard_error", "p_value"], np.nan)
         seen, unseen = (complete[protocol].get(name, pd.DataFrame()) for protocol in PROTOCOLS)
         row |= {"random_seeds": seen.shape[1], "groups_seeds": unseen.shape[1]}
         for column, (protocol, measure) in AUCS.items():
-            if name in complete[protocol]:
-                scores = complete[protocol][name]
+            scores = seen if protocol == SEEN else unseen
+            if scores.shape[1]:
                 alone = pd.Series([measure(labels, scores[s], groups).estimate for s in scores])
                 row |= with_ends(column, measure(labels, scores.mean(axis=1), groups))
                 row |= {f"{column}_mean": alone.mean(), f"{column}_std": alone.std()}
-        if len(seen.columns.intersection(unseen.columns)):
-            *ends, p_value, error = _paired(found.folds, seen, unseen)
+        if len(both := seen.columns.intersection(unseen.columns)):
+            a, b = (scores[both].mean(axis=1) for scores in (seen, unseen))
+            *ends, p_value, error = metrics.auc_difference(labels, a, b, groups)
             row |= with_ends("difference", metrics.Interval(*ends))
             row |= {"standard_error": error, "p_value": p_value}
         rows.append(row)
@@ -242,5 +223,4 @@ def for_the_eye(table: pd.DataFrame) -> pd.DataFrame:
     pairs = table[["random_seeds", "groups_seeds"]].astype(str).to_numpy()
     seeds = [" / ".join(dict.fromkeys(pair)) for pair in pairs]
     mark = np.where(table.chosen, " *", np.where(table.kind == "reference", " (reference)", ""))
-    text = tables.filled(table.assign(mark=mark, seeds=seeds), COLUMNS)
-    return text.loc[:, (text != tables.MISSING).any()]
+    return tables.filled(table.assign(mark=mark, seeds=seeds), COLUMNS, drop_empty=True)

@@ -1,9 +1,9 @@
 """Predictions files: a model's defect scores of the validation and test images.
 
 A file has the columns `id, split, defect_score`. A model of several trainings has one block of rows
-for each, named by the columns `seed` and `fold`; an image's score is the mean over the blocks that
-hold it. The validation rows of a block with a fold are the images of that fold, which its training
-has not seen, so a cross-fitted model has a score for every training and validation image.
+for each, named by the columns `seed` and `fold`; an image's score is the mean over its blocks. The
+validation rows of a block with a fold are the images of that fold, which its training has not seen,
+so a cross-fitted model has a score for every training and validation image.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from helpers.core import files
-from helpers.core.members import CALIBRATION_FOLD, Member, cross_fitted, folds_of, sides
+from helpers.core.members import CALIBRATION_FOLD, Member, folds_of, sides
 from helpers.core.rules import SettingsError
 from helpers.core.style import OUT_OF_FOLD, SIDES
 from helpers.datasets.split_file import keeps_groups_apart
@@ -29,16 +29,11 @@ JUDGED = "judged"  # the side that judges a model: test, or validation if test l
 
 @dataclass(frozen=True)
 class Scored:
-    """The scores of one model, with the labels beside them.
-
-    Example:
-        scored = read_predictions(run_paths.predictions("fbp"), split, Model("fbp"))
-        labels, scores = scored.labels_scores("val")
-    """
+    """The scores of one model, with the labels beside them."""
 
     model: Model  # with the trainings that are averaged
-    # Images that the model was not trained on, in the split's order: id, label, defect_score, and
-    # group if the split has it. A cross-fitted model has all of training and validation here.
+    # images it was not trained on, in the split's order (all of training and validation if it is
+    # cross-fitted): id, label, defect_score, and group if the split has it
     val: pd.DataFrame
     test: pd.DataFrame  # as val; the label is missing if it is hidden
     members: tuple[Scored, ...] = ()  # each training's own scores; empty if there is one
@@ -73,30 +68,23 @@ class Scored:
         return OUT_OF_FOLD if self.test.empty else SIDES[self.judged_on]
 
     def labels_scores(self, side: str = JUDGED) -> tuple[np.ndarray, np.ndarray]:
-        """Return labels (N,) and scores (N,) of the labelled images of a side.
-
-        It is "val", "test" or "judged", the one of `judged_on`.
-        """
+        """Return labels and scores (N,) of the labelled images of "val", "test" or `judged_on`."""
         frame = self._labelled(side)
         return frame.label.to_numpy(np.int64), frame.defect_score.to_numpy(np.float64)
 
     def ids(self, side: str = JUDGED) -> np.ndarray:
-        """Return the ids (N,) of the images of `labels_scores`."""
+        """Return the ids (N,) of these images."""
         return self._labelled(side).id.to_numpy()
 
     def groups(self, side: str = JUDGED) -> np.ndarray | None:
-        """Return the groups (N,) of the images of `labels_scores`; None if the split has none.
-
-        A single image has no group: a missing value.
-        """
+        """Return the groups (N,) of these images (some missing); None if the split has none."""
         frame = self._labelled(side)
         return frame.group.to_numpy() if "group" in frame else None
 
     def blocks(self, side: str = JUDGED) -> np.ndarray | None:
-        """Return `groups` if the split keeps groups apart, else None.
+        """Return `groups` if the split keeps them apart, else None.
 
-        If they are kept apart, the model is judged on new groups: then groups are the units of
-        intervals, and no fold divides them.
+        The model is then judged on new groups: these are the units of intervals and of folds.
         """
         return self.groups(side) if self.groups_apart else None
 
@@ -104,8 +92,7 @@ class Scored:
     def deployed(self) -> Scored:
         """The model for new images: its trainings that have not seen the calibration fold.
 
-        Its `val` are images that no member has seen. They are scored as new images are, by the
-        average of the same members, so thresholds chosen there keep their promise exactly.
+        Its `val` is scored as new images are, so thresholds chosen there keep their promise.
         """
         return self.without(CALIBRATION_FOLD)
 
@@ -123,16 +110,16 @@ class Scored:
         blind = tuple(part for part in self.members if part.model.members[0].fold == fold)
         if not blind:
             return self
-        val, test = (
-            getattr(blind[0], side).assign(
-                defect_score=np.mean([getattr(part, side).defect_score for part in blind], axis=0)
-            )
-            for side in ("val", "test")
-        )
+
+        def mean(side: str) -> pd.DataFrame:
+            scores = np.mean([getattr(part, side).defect_score for part in blind], axis=0)
+            return getattr(blind[0], side).assign(defect_score=scores)
+
         members = tuple(part.model.members[0] for part in blind)
         model = dataclasses.replace(self.model, members=members)
+        parts = blind if len(blind) > 1 else ()
         return dataclasses.replace(
-            self, model=model, val=val, test=test, members=blind if len(blind) > 1 else ()
+            self, model=model, val=mean("val"), test=mean("test"), members=parts
         )
 
     def _labelled(self, side: str) -> pd.DataFrame:
@@ -141,10 +128,7 @@ class Scored:
 
 
 def common(scored: Mapping[str, Scored]) -> dict[str, Scored]:
-    """Return the models with the validation images that all of them have scored, in one order.
-
-    Models may differ in them: a cross-fitted one has all folds, one trained once has fold 0.
-    """
+    """Return the models with the validation images that all of them have scored, in one order."""
     tables = {name: model.val.set_index("id") for name, model in scored.items()}
     first, *others = tables.values()
     ids = [name for name in first.index if all(name in table.index for table in others)]
@@ -166,11 +150,7 @@ def chosen(scored: Mapping[str, Scored], wanted: str) -> str:
 
 
 def predictions_frame(table: pd.DataFrame, scores: np.ndarray) -> pd.DataFrame:
-    """Return the content of the predictions file of one training.
-
-    `table` has `id` and `split`, with `scores` (N,) in the order of its rows; those of validation
-    and test are taken.
-    """
+    """Return the predictions file of one training: `scores` (N,) of the `table`'s val and test."""
     frame = pd.DataFrame({"id": table.id, "split": table.split, "defect_score": scores})
     return frame[frame.split.isin(["val", "test"])]
 
@@ -178,7 +158,7 @@ def predictions_frame(table: pd.DataFrame, scores: np.ndarray) -> pd.DataFrame:
 def read_predictions(path: Path, split: pd.DataFrame, model: Model | None = None) -> Scored:
     """Load a predictions file, check it against the split, and join it with the labels.
 
-    `model` says whose scores these are; None: a user's own, named after the file.
+    Without `model` it is a user's own, named after the file.
     """
     if path.stem == "majority":
         raise files.ArtifactError(
@@ -188,11 +168,14 @@ def read_predictions(path: Path, split: pd.DataFrame, model: Model | None = None
     named = [column for column in Member._fields if column in frame]
     numbers = frame[["defect_score", *named]].apply(pd.to_numeric, errors="coerce")
     values = frame[["id", "split"]].join(numbers.astype(np.float64))
-    side = pd.Series("", frame.index, dtype=object)  # of each image, as the block's training saw it
-    for fold in folds_of(split) if "fold" in named else [None]:
-        rows = values.index if fold is None else values.fold == fold
-        side[rows] = frame.id[rows].map(sides(split, fold).set_index("id").split)
-    again = "; make the predictions again"
+    # the images that a training has not seen: of the split, or of each fold
+    folds = folds_of(split) if "fold" in named else [None]
+    unseen = pd.concat(sides(split, fold)[["id", "split"]].assign(fold=fold) for fold in folds)
+    unseen = unseen[unseen.split.isin(["val", "test"])]
+    place = ["id", "split", *({"fold"} & {*named})]
+    known = pd.MultiIndex.from_frame(values[place]).isin(pd.MultiIndex.from_frame(unseen[place]))
+    judged, again = frame.split.isin(["val", "test"]), "; make the predictions again"
+    seen = "fold {fold}" if "fold" in named else "this split"
     checks = {
         NO_SCORE: ~values.defect_score.between(0, 1),
         "id {id!r} occurs twice; keep one row for each image, seed and fold": (
@@ -203,26 +186,22 @@ def read_predictions(path: Path, split: pd.DataFrame, model: Model | None = None
         bad = ~((values.seed >= 0) & (values.seed % 1 == 0))
         checks["the seed is not a whole number from 0; write one, or leave the column out"] = bad
     if "fold" in named:
-        checks[f"fold {{fold}} is not in split.csv{again}"] = ~values.fold.isin(folds_of(split))
-    seen = "fold {fold}" if "fold" in named else "this split"
-    judged = frame.split.isin(["val", "test"])
-    checks[f"{{id!r}} is not a {{split}} id of {seen}{again}"] = judged & (side != frame.split)
+        checks[f"fold {{fold}} is not in split.csv{again}"] = ~values.fold.isin(folds)
+    checks[f"{{id!r}} is not a {{split}} id of {seen}{again}"] = judged & ~known
     files.refuse_marked(path, frame, checks)
     values = values[judged]
-    blocks = _blocks(values) or {Member(): values}
-    if "fold" in named:
-        wanted = cross_fitted(split, {member.seed: None for member in blocks})
-        blocks = {member: blocks.get(member, values[:0]) for member in wanted}
-    for member, rows in blocks.items():
-        unseen = sides(split, member.fold)
-        unseen = unseen[unseen.split.isin(["val", "test"]) & ~unseen.id.isin(rows.id)]
-        if len(unseen):
-            first = unseen.iloc[0]
-            raise files.ArtifactError(
-                f"{path} lacks {len(unseen)} id(s){f' of {member}' if named else ''}, e.g. "
-                f"{first.id!r} ({first.split}); write a row for each validation and test image of "
-                "split.csv, and for each fold"
-            )
+    wanted = (
+        unseen.merge(values[["seed"]].drop_duplicates(), "cross") if "seed" in named else unseen
+    )
+    lacking = wanted.merge(values, "left", ["id", "split", *named])
+    lacking = lacking[lacking.defect_score.isna()]
+    if len(lacking):
+        first = lacking.iloc[0]
+        whose = "".join(f", {column} {first[column]:.0f}" for column in named)
+        raise files.ArtifactError(
+            f"{path} lacks {len(lacking)} id(s), e.g. {first.id!r} ({first.split}{whose}); write a "
+            "row for each validation and test image of split.csv, and for each fold"
+        )
     return scored_of(values, split, model or Model(path.stem))
 
 
@@ -232,32 +211,25 @@ def scored_of(rows: pd.DataFrame, split: pd.DataFrame, model: Model) -> Scored:
     The model's members are the trainings that the columns `seed` and `fold` name, if any.
     """
     named, groups_apart = not {*Member._fields}.isdisjoint(rows), keeps_groups_apart(split)
+    columns = ["id", "label", *({"group"} & {*split})]
 
-    def joined(rows: pd.DataFrame, members: tuple[Member, ...]) -> Scored:
-        val, test = (_with_labels(split, rows[rows.split == side]) for side in ("val", "test"))
+    def joined(rows: pd.DataFrame, *members: Member) -> Scored:
+        tables = {}
+        for side in ("val", "test"):
+            scores = rows[rows.split == side].groupby("id").defect_score.mean()
+            table = split.loc[split.id.isin(scores.index), columns].reset_index(drop=True)
+            table.insert(2, "defect_score", table.id.map(scores).astype(np.float64))
+            tables[side] = table
         whose = dataclasses.replace(model, members=members if named else ())
-        return Scored(whose, val, test, groups_apart=groups_apart)
+        return Scored(whose, tables["val"], tables["test"], groups_apart=groups_apart)
 
-    blocks = _blocks(rows)
-    every = joined(pd.concat(blocks.values()), tuple(blocks))
-    if len(blocks) < 2:
-        return every
-    members = tuple(joined(block, (member,)) for member, block in blocks.items())
-    return dataclasses.replace(every, members=members)
-
-
-def _blocks(rows: pd.DataFrame) -> dict[Member, pd.DataFrame]:
     by = rows.assign(seed=rows.get("seed", 0), fold=rows.get("fold", np.nan))
-    return {
-        Member(int(seed), None if pd.isna(fold) else int(fold)): own
-        for (seed, fold), own in by.groupby([*Member._fields], dropna=False)
+    blocks = {
+        Member(int(seed), None if pd.isna(fold) else int(fold)): block
+        for (seed, fold), block in by.groupby([*Member._fields], dropna=False)
     }
-
-
-def _with_labels(split: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
-    """Return id, label, mean score and, if the split has it, group of each image among the rows."""
-    scores = rows.groupby("id").defect_score.mean()
-    facts = ["id", "label", *(["group"] if "group" in split else [])]
-    table = split.loc[split.id.isin(scores.index), facts].reset_index(drop=True)
-    table.insert(2, "defect_score", table.id.map(scores).astype(np.float64))
-    return table
+    whole = joined(pd.concat(blocks.values()), *blocks)
+    if len(blocks) < 2:
+        return whole
+    members = tuple(joined(block, member) for member, block in blocks.items())
+    return dataclasses.replace(whole, members=members)

@@ -1,7 +1,6 @@
 """The results table: one row per model, made from its scores alone.
 
-A file that a user writes by hand becomes a row like any other. Test labels are used here and in
-what is made of these rows, after every choice was made on validation.
+Test labels are used here and in what is made of these rows, after every choice was made.
 """
 
 from __future__ import annotations
@@ -28,14 +27,10 @@ CHOSEN = "best on held-out images"
 
 
 def results_table(scored: Mapping[str, Scored], split: pd.DataFrame) -> pd.DataFrame:
-    """Return one row per model (see `evaluate`), and the majority baseline at the end.
+    """Return one row per model (see `evaluate`), and last the larger class of the training set.
 
-    The baseline predicts the larger class of the training set. The column `judged_by` names
-    the scores that judge the models, see `Scored`; `groups_are` "seen" or "unseen" in training.
-
-    Example:
-        table = results_table(run.models(), run.split)
-        table.set_index("model").test_auc["fbp"]
+    The column `judged_by` names the scores that judge the models, see `Scored`; `groups_are` "seen"
+    or "unseen" in training.
     """
     bad_rate = training_bad_rate(split)
     rows = [evaluate(model, bad_rate) for model in scored.values()]
@@ -55,18 +50,16 @@ def results_table(scored: Mapping[str, Scored], split: pd.DataFrame) -> pd.DataF
 def with_tests(
     table: pd.DataFrame, scored: Mapping[str, Scored], costs: Mapping[str, Mapping[str, Any]]
 ) -> pd.DataFrame:
-    """Return `results_table` with costs, and each row's comparison with the best row.
+    """Return `results_table` with costs, and each row's AUC compared with the best row's.
 
     The added columns are `parameters` (trained ones of one network), `seconds` (of all trainings)
-    and `device` of the `costs` of each model, and `difference`, `p_value` and `p_holm` of the AUC
-    against the best row by validation AUC.
+    and `device` of the `costs` of each model, and `difference`, `p_value` and `p_holm`.
     """
-    compared = comparison.compare_with(scored, best_model(table))
     known = [{"model": name, **costs.get(name, {})} for name in scored]
     spent = pd.DataFrame(known, columns=["model", "parameters", "seconds", "device"])
-    columns = ["model", "difference", "p_value", "p_holm"]
-    table = table.merge(spent, on="model", how="left")
-    return table.merge(compared[columns], on="model", how="left")
+    compared = comparison.compare_with(scored, best_model(table))
+    compared = compared[["model", "difference", "p_value", "p_holm"]]
+    return table.merge(spent, "left", "model").merge(compared, "left", "model")
 
 
 def finding(table: pd.DataFrame, model: str, column: str, what: str) -> Finding:
@@ -79,13 +72,10 @@ def evaluate(scored: Scored, bad_rate: float) -> dict[str, Any]:
     """Return the row of one model.
 
     Validation accuracy is that of the best threshold on validation and so a little too good. The
-    threshold for test is chosen on validation too, with good and bad parts weighted as on the line
-    (`bad_rate`), because validation is balanced and the line is not. There are no test columns if
-    labels are hidden or of one class. If the split keeps groups apart, the 95 % intervals take
-    groups as the units, not images; if there are groups, `test_within_auc` is the AUC inside them.
-
-    The row of a model of several trainings has `<side>_auc_mean` and `<side>_auc_std` over them: on
-    validation each has its own fold, if it has one.
+    `threshold` for test is chosen on validation too, with good and bad parts weighted as on the
+    line (`bad_rate`). There are no test columns if labels are hidden or of one class. If the split
+    keeps groups apart, they are the units of the 95 % intervals; `test_within_auc` is the AUC
+    inside them. `<side>_auc_mean` and `<side>_auc_std` are those over several trainings.
     """
     val, groups = scored.labels_scores("val"), scored.groups()
     threshold = metrics.most_accurate_threshold(*val, bad_rate)
@@ -115,10 +105,7 @@ def _names(model: Model) -> dict[str, Any]:
 
 
 def training_bad_rate(split: pd.DataFrame) -> float:
-    """Return the fraction of bad parts on the line, from training and validation together.
-
-    Validation may be balanced, and training then lacks the parts that it took.
-    """
+    """Return the fraction of bad parts in training and validation: one alone may be balanced."""
     return float(split.loc[split.split.isin(["train", "val"]), "label"].mean())
 
 
@@ -130,70 +117,54 @@ def chosen_by(table: pd.DataFrame) -> str:
 def best_model(table: pd.DataFrame) -> str:
     """Return the model with the best validation AUC; the first of equals.
 
-    References are left out if there is anything else. If there are cross-fitted models, it is one
-    of these: their AUC is that of out-of-fold scores of all training and validation images, and the
-    others' is that of the first fold, which may have chosen their epoch.
+    References are left out if there is anything else, and models with fewer validation images: if
+    there are cross-fitted ones, those of the first fold, which may have chosen their epoch.
     """
-    rows = rivals(table)
-    return str(rows.model[rows.val_auc.idxmax()])
-
-
-def rivals(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows among which `best_model` chooses."""
     rows = table[table.kind != "reference"]
     rows = rows if len(rows) else table[table.model != "majority"]
-    return rows[rows.n_val == rows.n_val.max()]
+    rows = rows[rows.n_val == rows.n_val.max()]
+    return str(rows.model[rows.val_auc.idxmax()])
 
 
 def paper_table(table: pd.DataFrame, units: str = "groups") -> pd.DataFrame:
     """Return `results_table` (with or without tests and costs) as text, sorted by validation AUC.
 
-    AUCs on the judged side have their interval. The best model on validation, or out of fold, is
-    marked, and so are references, which every model should beat; `table_legend` explains `*`.
-    `units` is the word for groups, such as "modules".
+    AUCs on the judged side have their interval; the best model and references are marked. Empty
+    columns are left out. `units` is the word for groups, such as "modules".
     """
-    best, most = best_model(table), table.n_val.max()
-    side = "test" if "test_auc" in table else "val"
-    rows = table.assign(last=table.model == "majority").sort_values(
+    has_test = "test_auc" in table
+    rows = table.assign(last=table.model == "majority", star="", mark="").sort_values(
         ["last", "val_auc"], ascending=[True, False], kind="stable"
     )
-    rows["mark"] = (rows.kind == "reference").map({True: " (reference)", False: ""})
-    rows.loc[rows.model == best, "mark"] = f" \N{LEFTWARDS ARROW} {CHOSEN}"
-    rows["star"] = (rows.n_val < most).map({True: "*", False: ""})  # the first of several folds
+    rows.loc[rows.kind == "reference", "mark"] = " (reference)"
+    rows.loc[rows.model == best_model(table), "mark"] = f" \N{LEFTWARDS ARROW} {CHOSEN}"
+    rows.loc[rows.n_val < rows.n_val.max(), "star"] = "*"  # the first of several folds
     if "averaged" in rows:
         rows["title"] += rows.averaged.map(", mean of {}".format, na_action="ignore").fillna("")
+    head = "{} out of fold" if chosen_by(table) == OUT_OF_FOLD else "Valid {}"
+    inside = f"inside {table.groups_are.iloc[0]} {units}"
     columns = {"Model": "{title}{mark}"}
-    if side == "test":
+    if has_test:
         columns |= {"Valid AUC": "{val_auc:%}{star}", "Test AUC": "{test_auc:%[]}"}
+        columns |= {inside: "{test_within_auc:%[]}", "Test Acc": "{test_accuracy:%}"}
     else:
-        head = "{} out of fold" if chosen_by(table) == OUT_OF_FOLD else "Valid {}"
         columns[head.format("AUC")] = "{val_auc:%[]}{star}"
         columns[head.format("Acc")] = "{val_accuracy:%}{star}"
-    if f"{side}_within_auc" in table:
-        columns[f"inside {table.groups_are.iloc[0]} {units}"] = f"{{{side}_within_auc:%[]}}"
-    if side == "test":
-        columns["Test Acc"] = "{test_accuracy:%}"
-    if "p_holm" in table:
-        columns |= {"p": "{p_holm:p}", "Parameters": "{parameters:n}", "Time": "{seconds:time}"}
-    return tables.filled(rows, columns)
+        columns[inside] = "{val_within_auc:%[]}"
+    columns |= {"p": "{p_holm:p}", "Parameters": "{parameters:n}", "Time": "{seconds:time}"}
+    return tables.filled(rows, columns, drop_empty=True)
 
 
 def shown(
     table: pd.DataFrame, caption: str = "", smoke: bool = False, units: str = "groups"
 ) -> Styler:
-    """Return `paper_table` for a notebook; `caption` comes before the table's legend."""
-    caption = " ".join(filter(None, [caption, table_legend(table)]))
-    return style.styled(paper_table(table, units), caption, smoke, wrap=True)
-
-
-def table_legend(table: pd.DataFrame) -> str:
-    """Return the meaning of the columns and marks of `paper_table`."""
-    units = "images" if table.groups_are.iloc[0] == "seen" else "groups"
-    text = f"Per cent, 95 % intervals over {units}; sorted by {chosen_by(table)} AUC."
+    """Return `paper_table` for a notebook; `caption` comes before the meaning of its marks."""
+    over = "images" if table.groups_are.iloc[0] == "seen" else "groups"
+    words = [caption, f"Per cent, 95 % intervals over {over}; sorted by {chosen_by(table)} AUC."]
     if chosen_by(table) == OUT_OF_FOLD:
-        text += " The best row was chosen on the scores that judge it: a little too good."
+        words.append("The best row was chosen on the scores that judge it: a little too good.")
     if table.n_val.dropna().nunique() > 1:
-        text += " * on the first fold alone."
+        words.append("* on the first fold alone.")
     if "p_holm" in table:
-        text += " p: paired test against the best row, by Holm. Parameters of one network."
-    return text
+        words.append("p: paired test against the best row, by Holm. Parameters of one network.")
+    return style.styled(paper_table(table, units), " ".join(filter(None, words)), smoke, wrap=True)

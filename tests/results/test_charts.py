@@ -38,14 +38,3 @@ def test_differences_are_filled_if_they_are_significant_and_the_best_is_above(ru
         assert drawn.lines[0].get_markerfacecolor() == colour
         assert list(drawn.lines[0].get_xdata()) == sorted(own.difference)
     assert rows_of(ax) == compared.sort_values("difference").title.tolist()
-
-
-def test_the_three_columns_have_a_row_for_each_model_below_the_references():
-    row = {"model": "fbp", "title": "FBP", "kind": "fine-tuned", "seen_auc": 0.94}
-    row |= {"unseen_auc": 0.88, "inside_auc": 0.85}
-    prior = row | {"title": "Prior", "kind": "reference", "unseen_auc": 0.5}
-    (ax,) = charts.three_columns(pd.DataFrame([row, prior]), "module").axes
-    assert rows_of(ax) == ["FBP", "Prior"]  # from below
-    drawn = {each.get_label(): list(each.lines[0].get_xdata()) for each in ax.containers}
-    assert drawn["unseen modules"] == [0.88, 0.5]
-    assert drawn["inside an unseen module"] == [0.85, 0.85]

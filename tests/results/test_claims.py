@@ -6,9 +6,8 @@ from scipy import stats
 from sklearn.metrics import roc_auc_score
 
 from helpers.core.metrics import Interval
-from helpers.datasets.split_file import read_split
 from helpers.models.record import Model
-from helpers.results import claims, results_table
+from helpers.results import claims
 from helpers.runs.scores import read_models
 from tests import planted
 
@@ -76,13 +75,3 @@ def test_a_verdict_compares_the_interval_with_zero_and_with_the_reported_number(
     reported, gain, verdict
 ):
     assert claims.verdict(reported, gain) == verdict
-
-
-def test_the_report_s_numbers_are_beside_ours(run):
-    table = results_table.results_table(read_models(run), read_split(run.split_csv))
-    shape = claims.beside_report(table).set_index("Model")
-    assert {*shape.index} == {*table.title[table.model.isin(claims.REPORT)]} and len(shape) == 11
-    fbp = table.set_index("model").loc["fbp"]
-    ours = [f"{100 * value:.1f}" for value in (fbp.val_accuracy, fbp.test_auc)]
-    assert shape.loc["FBP"].tolist() == [*ours, "97.33", "98.30"]
-    assert shape.loc["LDA", "Test AUC, report"] == "-"

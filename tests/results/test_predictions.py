@@ -64,7 +64,7 @@ def test_the_scores_of_one_training_are_written_and_read_without_seeds(run):
         ("svm", lambda f: pd.concat([f, f.tail(1)]), ", line 82: id '0119' occurs twice"),
         ("svm", lambda f: f.iloc[:-1], " lacks 1 id(s), e.g. '0119' (test)"),
         ("svm", lambda f: f.assign(id=f.id.replace("0119", "zzz")), ", line 81: 'zzz' is not a"),
-        ("fbp", lambda f: f.iloc[:-1], " lacks 1 id(s) of seed 3, e.g. '0119'"),
+        ("fbp", lambda f: f.iloc[:-1], " lacks 1 id(s), e.g. '0119' (test, seed 3)"),
         ("fbp", lambda f: f.assign(seed=f.seed.replace(3, 0.5)), ", line 82: the seed is not a"),
     ],
 )
@@ -122,7 +122,7 @@ def test_a_cross_fitted_model_has_an_out_of_fold_score_for_all_but_the_test_imag
     [
         # a score by a training that has seen the image
         (lambda f: f.assign(fold=f.fold.replace({1: 2, 2: 1})), "is not a val id of fold 2"),
-        (lambda f: f[f.fold != 3], " of seed 0, fold 3, e.g."),
+        (lambda f: f[f.fold != 3], " (val, fold 3)"),
         (lambda f: f.assign(fold=f.fold.replace(3, 9)), "fold 9 is not in split.csv"),
         (lambda f: f.drop(columns="fold"), "occurs twice; keep one row for each image, seed"),
     ],
