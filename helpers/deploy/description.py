@@ -1,8 +1,7 @@
 """model.json beside a model's checkpoints: how to use it, what it promises, where it comes from.
 
-Notebook 07 writes it for each network, because it chooses the thresholds and the temperature, on
-scores of images that none of the listed checkpoints has seen. They belong to the average of these
-checkpoints.
+Notebook 07 writes it, because it chooses thresholds and temperature on scores of images that none
+of the listed checkpoints has seen. They belong to the average of these checkpoints.
 """
 
 from __future__ import annotations
@@ -81,10 +80,9 @@ class Description:
     overkill_rate: Rate | None = None
 
     def __post_init__(self) -> None:
-        if not self.pass_below <= self.reject_from:  # or one is not a number
-            raise ValueError(
-                f"pass_below {self.pass_below} must not be above reject_from {self.reject_from}"
-            )
+        low, high = self.pass_below, self.reject_from
+        if not low <= high:  # or one is not a number
+            raise ValueError(f"pass_below {low} must not be above reject_from {high}")
 
     @property
     def digest(self) -> str:
@@ -109,11 +107,11 @@ class Description:
         pass_below, reject_from = told_apart(self.pass_below, self.reject_from)
         if self.seal != self.digest:
             return f"{self.title}: {NAME} was edited or is older: no escape rate is promised."
+        rule = f"{self.title}: pass below {pass_below}"
         if self.promised_escape_rate is None:
-            rule = f"{self.title}: pass below {pass_below}; no escape rate is promised."
-            return f"{rule} {self.caveat}"
+            return f"{rule}; no escape rate is promised. {self.caveat}"
         return (
-            f"{self.title}: pass below {pass_below}, reject from {reject_from}. On average at most "
+            f"{rule}, reject from {reject_from}. On average at most "
             f"{percent_up(self.promised_escape_rate)} % of the bad parts pass ("
             f"{100 * self.asked_escape_rate:g} % asked, {self.held_out_bad_parts} bad parts held "
             f"out). {self.caveat}"
@@ -133,13 +131,11 @@ def describe(
     weights: str = "",
     **origin: Any,
 ) -> Description:
-    """Return the description of a network.
+    """Return the description of a network, whose `checkpoints` are those of `scored.deployed`.
 
-    `checkpoints` are those of `scored.deployed`; they are averaged. `point` is the network's row of
-    `decision.operating_table` by `RULE`, and `temperature` that of `decision.calibration_table`.
-    With good parts alone these are the row of `decision.good_alone` with a `caveat`, and None.
-    `weights` are those that the training started from, if it has a pretrained backbone. `origin`
-    are the other fields: `run, is_smoke, dataset, images_digest, split_digest, attribution`.
+    `point` is its row of `decision.operating_table` by `RULE`; with good parts alone that of
+    `decision.good_alone`, with a `caveat` and no `temperature`. `weights` are those that a
+    pretrained backbone started from, `origin` are the other fields.
     """
     model = backbones.load_model(checkpoints[0])
     backbone, deployed = backbone_of(model), scored.deployed
@@ -147,31 +143,33 @@ def describe(
     is_promised, overkill = point.promised < 1, point.overkill_rate
     if not is_promised and "good_stopped" in point:  # without bad parts: nothing is rejected
         overkill = point.good_stopped / point.good
-    return sealed(
-        Description(
-            model=scored.name,
-            title=deployed.title,
-            checkpoints={path.name: files.file_digest(path) for path in checkpoints},
-            calibration_fold=deployed.calibration_fold,
-            classes=list(LABEL_NAMES.values()),
-            image_size_px=model.spec.image_size_px,
-            channels=model.spec.in_channels,
-            temperature=temperature,
-            pass_below=float(point.threshold),
-            reject_from=float(point.reject_threshold),
-            rule=RULE,
-            asked_escape_rate=float(point.asked),
-            promised_escape_rate=float(point.promised) if is_promised else None,
-            held_out_bad_parts=int(point.bad),
-            overkill_rate=float(overkill),
-            val_auc=float(metrics.roc_auc(labels, scores)) if labels.any() else None,
-            caveat=point.get("caveat") or caveat_of(deployed),
-            weights=weights if backbone else "",
-            weights_licence=licence_of(backbone, weights) if backbone else "",
-            **asdict(model.facts),
-            **origin,
-        )
+    # PatchCore has no epochs, and folds keep the last one
+    is_chosen = deployed.calibration_fold is None and deployed.model.base != "patchcore"
+    caveat = f"{CAVEAT}{CHOSEN if is_chosen else ''}.{ALIKE if deployed.groups_apart else ''}"
+    description = Description(
+        model=scored.name,
+        title=deployed.title,
+        checkpoints={path.name: files.file_digest(path) for path in checkpoints},
+        calibration_fold=deployed.calibration_fold,
+        classes=list(LABEL_NAMES.values()),
+        image_size_px=model.spec.image_size_px,
+        channels=model.spec.in_channels,
+        temperature=temperature,
+        pass_below=float(point.threshold),
+        reject_from=float(point.reject_threshold),
+        rule=RULE,
+        asked_escape_rate=float(point.asked),
+        promised_escape_rate=float(point.promised) if is_promised else None,
+        held_out_bad_parts=int(point.bad),
+        overkill_rate=float(overkill),
+        val_auc=float(metrics.roc_auc(labels, scores)) if labels.any() else None,
+        caveat=point.get("caveat") or caveat,
+        weights=weights if backbone else "",
+        weights_licence=licence_of(backbone, weights) if backbone else "",
+        **asdict(model.facts),
+        **origin,
     )
+    return sealed(description)
 
 
 def backbone_of(model: Network) -> str:
@@ -179,13 +177,6 @@ def backbone_of(model: Network) -> str:
     if isinstance(model, PretrainedClassifier):
         return model.spec.kind
     return model.spec.options.get("backbone", "")  # PatchCore's
-
-
-def caveat_of(deployed: Scored) -> str:
-    """Return the conditions of a promised escape rate in words."""
-    is_chosen = deployed.calibration_fold is None and deployed.model.base != "patchcore"
-    text = f"{CAVEAT}{CHOSEN if is_chosen else ''}."  # PatchCore has no epochs, folds keep the last
-    return text + (ALIKE if deployed.groups_apart else "")
 
 
 def read_description(folder: Path) -> Description | None:
@@ -199,7 +190,7 @@ def read_description(folder: Path) -> Description | None:
     try:
         return Description(**content)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
+        first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))
         older = "if an older version wrote it, run notebook 07 again"
         raise files.damaged(path, f"{place}: {first['msg']}; {older}") from None

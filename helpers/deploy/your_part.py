@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from helpers.core.style import LABEL_NAMES, draw_image, evenly, told_apart
+from helpers.core.style import LABEL_NAMES, draw_image, evenly
 from helpers.datasets import DataError
 from helpers.datasets.folder import image_files
 from helpers.deploy.description import VERDICTS
@@ -19,17 +19,16 @@ from helpers.explain import maps
 
 MOST_OWN_IMAGES = 200  # of a folder that is asked about; `helpers.predict` takes any number
 FROM_THE_RUN = 48  # test images to ask about if no folder is given
-TICKS = (0.0001, 0.001, 0.01, 0.1, 0.5, 0.9, 0.99, 0.999)  # of the score, on a logit scale
 NO_GROUP, EVERY = "(none)", "all parts"
 PASS, LOOK_AGAIN, REJECT = VERDICTS
 COLOURS = {PASS: "#0173b2", LOOK_AGAIN: "#949494", REJECT: "#de8f05"}  # seaborn's "colorblind"
 
 
 def parts_to_ask(split: pd.DataFrame, folder: str) -> pd.DataFrame:
-    """Return the parts to judge: `id, path, group` (missing if there is none).
+    """Return the parts to judge, evenly taken: `id, path, group` (missing if there is none).
 
     They are images of `folder`, whose subfolders are groups. If it is "", they are test images of
-    the run (without a test set, of the first fold) with their `label`. Both are evenly taken.
+    the run (without a test set, of the first fold) with their `label`.
     """
     if folder:
         root = Path(folder).expanduser()
@@ -48,11 +47,8 @@ def parts_to_ask(split: pd.DataFrame, folder: str) -> pd.DataFrame:
 
 
 def one_of_each_verdict(answered: pd.DataFrame) -> pd.DataFrame:
-    """Return up to three readable parts, one for each verdict, the lowest score first.
-
-    They are the passed part with the lowest score, the middle one of those to look at again, and
-    the rejected one with the highest score. Without verdicts it is the part with the highest score.
-    """
+    """Return the passed part with the lowest score, the middle one of those to look at again, and
+    the rejected one with the highest score; without verdicts the part with the highest score."""
     ranked = answered[answered.score.notna()].sort_values("score", kind="stable")
     of_each = [ranked[ranked.verdict == verdict] for verdict in VERDICTS]
     places = (0, len(of_each[1]) // 2, -1)
@@ -76,47 +72,29 @@ def journey_figure(model: TrainedModel, parts: pd.DataFrame) -> Figure:
         known = f", labelled {LABEL_NAMES[label]}" if pd.notna(label) else ""
         title = f"{str(part.id)[-20:]}{known}\n{name}: {part.verdict or 'no verdict'}"
         draw_image(axes[name], pixels, f"{title}, {part.score:.3f}", 11)
-        heat = model.bad_map(pixels)
-        maps.draw_overlay(
-            axes[f"map of {name}"], pixels, heat, f"{name}: {maps.map_title(1, heat)}"
-        )
-    _draw_scores(axes["score"], model, parts.score.to_numpy(), names)
-    figure.legend(loc="outside lower center", borderaxespad=2, ncols=4, frameon=False, fontsize=11)
+        heat, ax = model.bad_map(pixels), axes[f"map of {name}"]
+        maps.draw_overlay(ax, pixels, heat, f"{name}: {maps.map_title(1, heat)}")
+    # thresholds are often near 0, where a linear scale would show none
+    ax, edge = axes["score"], 1e-5
+    about = model.description
+    limits = [about.pass_below, about.reject_from] if about else []
+    ends = np.clip([*limits, *parts.score, 0.02, 0.98], edge, 1 - edge)
+    bands = [ends.min() / 2, *(limit for limit in limits if limit < 1), (1 + ends.max()) / 2]
+    for verdict, low, high in zip(VERDICTS if about else (), bands, bands[1:], strict=False):
+        ax.axvspan(low, high, color=COLOURS[verdict], alpha=0.5, lw=0, label=verdict)
+    for name, score in zip(names, parts.score, strict=True):
+        place = np.clip(score, edge, 1 - edge)
+        ax.axvline(place, color="black", lw=3)
+        ax.text(place, 0.5, f"{name} ", ha="right", va="center", transform=ax.get_xaxis_transform())
+    ax.set(xscale="logit", yticks=[], xlabel="score (logit scale)", xlim=(bands[0], bands[-1]))
+    figure.legend(loc="outside lower center", ncols=3, frameon=False)
     return figure
 
 
-def _draw_scores(ax: Any, model: TrainedModel, scores: np.ndarray, names: list[str]) -> None:
-    about = model.description
-    limits = [about.pass_below, about.reject_from] if about else []
-    limits = [limit for limit in limits if limit < 1]  # a score is below 1
-    all_of = np.clip([*limits, *scores], 2 * TICKS[0], 1 - 2 * TICKS[0])
-    limits, places = all_of[: len(limits)].tolist(), all_of[len(limits) :]
-    ends = min(*all_of, 0.02) / 2, (1 + max(*all_of, 0.98)) / 2  # all is seen
-    if about:
-        below, above = told_apart(about.pass_below, about.reject_from)
-        ranges, edges = (f": below {below}", "", f": from {above}"), [ends[0], *limits, ends[1]]
-        for verdict, words, low, high in zip(VERDICTS, ranges, edges, edges[1:], strict=False):
-            ax.axvspan(low, high, color=COLOURS[verdict], alpha=0.5, lw=0, label=verdict + words)
-    for place, name in zip(places, names, strict=True):
-        ax.axvline(place, color="black", lw=3)
-        look = {"fontsize": 14, "ha": "right", "va": "center"}
-        ax.annotate(f"{name} ", (place, 0.5), xycoords=("data", "axes fraction"), **look)
-    # thresholds are often near 0, where a linear scale would show none
-    ax.set(xscale="logit", yticks=[], xlabel="score (logit scale)")
-    ax.set_xticks(TICKS, [f"{tick:g}" for tick in TICKS], fontsize=11)
-    ax.set_xlim(ends)
-    ax.minorticks_off()
-
-
 def by_group(answered: pd.DataFrame) -> pd.DataFrame:
-    """Return a row for each group of parts, and one for all parts if there are several groups.
+    """Return how many parts of each group got each verdict, and of all parts if there are several.
 
     The group with the largest share of parts to look at again or to reject comes first.
-
-    Returns:
-        `Group, Parts, Pass, Look again, Reject, Unreadable`; `Bad expected among passed` (a number
-        of parts) by the calibrated probabilities, if there are any; if the labels are known, `Bad`,
-        `Bad that passed (labels)` and `Good that were rejected`.
     """
     passed, rejected = answered.verdict == PASS, answered.verdict == REJECT
     columns: dict[str, pd.Series] = {
