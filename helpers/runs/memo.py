@@ -82,14 +82,12 @@ class Memo:
 
         Each has a core (or GPU) of its own and one thread, so that the results are the same for
         any number of workers. `what` is shown by the progress bar, `titles` of the calls by theirs.
-        Without `side_by_side` this process makes them by all cores. After the deadline nothing new
-        is started: OutOfTime.
+        Without `side_by_side` this process makes them by all cores.
         """
-        ignore = tuple(ignore)
+        root, ignore = self.paths.root, tuple(ignore)
         key_of = {name: keys.key_of(call, ignore) for name, call in calls.items()}
-        place_of = {name: self.paths.root / name for name in calls}
         # other arguments have another resume file
-        resume_of = {name: self.paths.root / f"{name}.{key}.resume" for name, key in key_of.items()}
+        resume_of = {name: root / f"{name}.{key}.resume" for name, key in key_of.items()}
         minutes = getattr(self.settings, "time_budget_min", 0.0)
         deadline_s = self.started_s + 60 * minutes if minutes else None  # a clock machines share
         recorded = load_run(self.paths).get("steps", {})
@@ -102,56 +100,49 @@ class Memo:
         self.reused += steps
         waiting: dict[str, Call] = {}
         for name in [name for name in calls if name not in steps]:
-            job = work.Work((titles or {}).get(name, name), resume_of[name], deadline_s)
-            done = place_of[name], self.settings, job
-            waiting[name] = functools.partial(call_and_save, calls[name], *done)
-            if side_by_side:
-                inside = key_of[name], ignore, registry.contents()
-                waiting[name] = functools.partial(in_worker, waiting[name], *inside)
+            job = (titles or {}).get(name, name), resume_of[name], deadline_s
+            given = calls[name], root / name, self.settings, job, key_of[name], ignore
+            waiting[name] = functools.partial(make, *given, registry.contents())
         if waiting and time.time() > (deadline_s or math.inf):
             raise OutOfTime(  # a training checks the time again before each epoch
                 f"{next(iter(waiting))}: the time budget is used up; finished work is kept: run "
                 "the same command again to continue"
             )
-        saved: Iterable[tuple[str, dict[str, Any]]] = ((n, call()) for n, call in waiting.items())
+        made: Iterable[tuple[str, dict[str, Any]]] = ((n, call()) for n, call in waiting.items())
         if waiting and side_by_side:
-            saved = workers.side_by_side(waiting, what, self.paths.root)
-        for name, step in saved:
+            made = workers.side_by_side(waiting, what, root)
+        for name, step in made:
             step |= {"key": key_of[name], "stage": self.name}
-            step["outputs"] = digests_of(self.paths, places_of(step, place_of[name]).values())
+            step["outputs"] = digests_of(self.paths, places_of(step, root / name).values())
             with edit_run(self.paths) as run:
                 run.setdefault("steps", {})[name] = steps[name] = step
             resume_of[name].unlink(missing_ok=True)  # not before the step is on record
         for name in calls:
-            self.outputs += places_of(steps[name], place_of[name]).values()
-        return {name: load(steps[name], place_of[name], calls[name]) for name in calls}
+            self.outputs += places_of(steps[name], root / name).values()
+        return {name: load(steps[name], root / name, call) for name, call in calls.items()}
 
 
-def call_and_save(call: Call, place: Path, settings: Any, job: work.Work) -> dict[str, Any]:
-    """Make a call and save its result at `place`; return what `load` needs, and the seconds."""
+def make(
+    call: Call, place: Path, settings: Any, job: Any, key: str, ignore: Names, held: Any
+) -> dict[str, Any]:
+    """Make a call and save its result at `place`; return what `load` needs, and the seconds.
+
+    `job` is for `work.doing`, and `held` the registries of the notebook. Its `key` of the call
+    shows whether this process, which may be another one, has the same code.
+    """
+    registry.restore(held)
+    if keys.key_of(call, ignore) != key:
+        raise UserError(
+            f"{place.name}: the package's code has changed since this notebook imported it, or was "
+            "changed in a cell, where other processes cannot see it: restart the kernel, and pass "
+            "an object of your own as an argument instead of assigning it"
+        )
     started_s = time.monotonic()
     with files.writing(place):
         place.parent.mkdir(parents=True, exist_ok=True)
-    with (
-        environment.enough_for(place.name, settings),
-        work.doing(job.name, job.resume, job.deadline_s),
-    ):
+    with environment.enough_for(place.name, settings), work.doing(*job):
         stored = save(call(), place)
     return stored | {"seconds": round(time.monotonic() - started_s, 2)}
-
-
-def in_worker(
-    saving: Call, key: str, ignore: tuple[str, ...], held: Mapping[str, Mapping[str, Any]]
-) -> dict[str, Any]:
-    """Do what `call_and_save` does in a process of its own, if its code has the notebook's key."""
-    registry.restore(held)
-    if keys.key_of(saving.args[0], ignore) != key:
-        raise UserError(
-            f"{saving.args[1].name}: the package's code has changed since this notebook imported "
-            "it, or was changed in a cell, where other processes cannot see it: restart the "
-            "kernel, and pass an object of your own as an argument instead of assigning it"
-        )
-    return saving()
 
 
 def kind_of(value: Any) -> str:
@@ -181,8 +172,8 @@ def places_of(stored: Mapping[str, Any], place: Path) -> dict[str, Path]:
 def save(value: Any, place: Path) -> dict[str, Any]:
     """Write a value, or each field of a dataclass, in files named after `place`.
 
-    Return `kinds` of the fields ("" is the value itself), `class` of a dataclass, and `types` of
-    the columns of tables.
+    Return what `load` needs: `kinds` of the fields ("" is the value itself), `class` of a
+    dataclass, and `types` of the columns of tables.
     """
     fields: dict[str, Any] = {"": value}
     stored: dict[str, Any] = {}
@@ -239,7 +230,7 @@ def load(stored: Mapping[str, Any], place: Path, call: Call | None = None) -> An
 def class_of(name: str) -> type:
     """Return the dataclass that a record names; nothing else is imported or called."""
     module, _, inner = name.partition(":")
-    if module not in sys.modules and module.startswith("helpers."):
+    if module.startswith("helpers."):
         importlib.import_module(module)
     found = getattr(sys.modules.get(module), inner, None)
     if not (isinstance(found, type) and dataclasses.is_dataclass(found)):

@@ -38,9 +38,8 @@ DEPLOYED = (None, CALIBRATION_FOLD)  # folds that the deployed trainings have no
 def open_model(name: str | Path) -> Opened:
     """Load the checkpoints that belong to a name, and their description.
 
-    A name is a model's folder, one checkpoint in it, a run's folder, or RUN or RUN/MODEL in
-    data/runs. A run gives its best network; see `best_described`. "demo" is the network that comes
-    with the package, unless a run has this name.
+    A name is a model's folder, one checkpoint in it, RUN/MODEL in data/runs, a run or its folder
+    (see `best_described`), or "demo", the network that comes with the package.
     """
     path = _find(name)
     trainings = checkpoints(path) if path.is_dir() else [path]
@@ -53,8 +52,7 @@ def checkpoints(folder: Path) -> list[Path]:
     """Return the checkpoints of `checkpoints/MODEL` that are deployed, the first seed's first.
 
     For a cross-fitted model these are the trainings that have not seen the calibration fold. The
-    run's record names them, or else the names of the files do: the folder may hold trainings of an
-    earlier call. A model without a network (an SVM, an ensemble) has none.
+    run's record names them, or else their names do. A model without a network has none.
     """
     models = load_run(RunPaths(os.fspath(folder.absolute().parent.parent))).get("models", {})
     if folder.name in models:
@@ -93,10 +91,9 @@ def _find(name: str | Path) -> Path:
 
 
 def best_described(root: Path) -> Path | None:
-    """Return the folder of a run's network with the best validation AUC in its model.json.
+    """Return the folder of a run's network with the best validation AUC in its model.json, if any.
 
-    Cross-fitted networks come first, as in `results_table.best_model`. None if notebook 07 has
-    described none.
+    Cross-fitted networks come first, as in `results_table.best_model`.
     """
     folders = [root / "checkpoints" / name for name in networks(root)]
     described = {folder: about for folder in folders if (about := read_description(folder))}
@@ -113,8 +110,7 @@ def networks(root: Path) -> list[str]:
 def network_for(run_paths: RunPaths, wanted: str = "", but: str = "") -> tuple[str, Scored] | None:
     """Return name and scores of the network `wanted`, or of the best on validation except `but`.
 
-    A model without a network (an SVM, an ensemble) is replaced by the best that has one, and a line
-    says so. If the run has none, a line says that, and None is returned.
+    Instead of a model without a network it is the best that has one. If there is none, it is None.
     """
     scored = read_models(run_paths)
     names = ranked(scored)
@@ -144,9 +140,8 @@ def describe_models(
 ) -> list[Description]:
     """Write model.json for each network, and return what it holds, the best network first.
 
-    The `points` are `decision.operating_table` of the models as they are deployed
-    (`Scored.deployed`), or `decision.good_alone` of PatchCore. `calibrated` is
-    `decision.calibration_table` of the same; without rows there is no probability.
+    The `points` are `decision.operating_table` of the deployed models, or `decision.good_alone` of
+    PatchCore; `calibrated` is `decision.calibration_table`: without rows there is no probability.
     """
     points = points[(points.rule == RULE) & (points.side == "val")].set_index("model")
     # a usual good part has logit 0 by PatchCore: no temperature makes its scores probabilities

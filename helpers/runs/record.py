@@ -44,10 +44,8 @@ class _Step(BaseModel, strict=True):
 
 
 class _Made(BaseModel):
-    """A model and its predictions file."""
-
     stage: str
-    digest: str
+    digest: str  # of its predictions file
     model: Model
     costs: dict[str, str | float | None] = {}
 
@@ -98,10 +96,7 @@ def lock_file(run_paths: RunPaths, stage: str = "") -> Path:
 
 
 def lock(run_paths: RunPaths, stage: str = "") -> filelock.AcquireReturnProxy:
-    """Hold the run, or one stage of it, for a `with` block or until this process ends.
-
-    If another process holds it, raise RunError: two would overwrite each other's files.
-    """
+    """Hold the run, or a stage, for a `with` block or until this process ends; else RunError."""
     try:
         return files.held(lock_file(run_paths, stage), wait=False)
     except files.LockedError:
@@ -122,15 +117,15 @@ def are_intact(run_paths: RunPaths, digests: Mapping[str, str]) -> bool:
     return all(p.is_file() and files.file_digest(p) == digest for p, digest in places.items())
 
 
-def refuse_changed_files(record: Mapping[str, Any], earlier: list[str], root: Path) -> None:
-    """Raise ArtifactError if a split, predictions or a cell of earlier notebooks have changed.
+def refuse_changed_files(record: Mapping[str, Any], before: str, root: Path) -> None:
+    """Raise ArtifactError if a split, predictions or a cell of notebooks `before` one have changed.
 
-    A notebook that was started again and killed lists no outputs, so those of its finished steps
-    count too. Other files belong to a step, which checks its own.
+    Outputs of finished steps count too: a notebook that was started again and killed lists none.
     """
-    steps = record.get("steps", {}).values()
+    stages = sorted(record.get("stages", {}).items())
+    makers = [stage for name, stage in stages if name < before]
     written: dict[str, str] = {}
-    for maker in (*(record.get("stages", {}).get(stage, {}) for stage in earlier), *steps):
+    for maker in (*makers, *record.get("steps", {}).values()):
         written |= maker.get("outputs", {})  # steps last: a later one may have written a file again
     for name, digest in written.items():
         file = root / name

@@ -100,41 +100,38 @@ class Run(Memo):
         folder: str = "checkpoints",
     ) -> dict[Model, dict[Member, Any]]:
         """Do what `each` does for trainings; results are kept as `folder`/SLUG/seed0_fold1, ..."""
-
-        def place(model: Model, member: Member) -> str:
-            return f"{folder}/{model.slug}/{paths.training_name(*member)}"
-
-        calls, titles = {}, {}
-        for model, own in models.items():
-            for member, call in own.items():
-                calls[place(model, member)] = call
-                several = f", {member}" if len(own) > 1 else ""
-                titles[place(model, member)] = model.title + several
+        place = {
+            (model, member): f"{folder}/{model.slug}/{paths.training_name(*member)}"
+            for model, own in models.items()
+            for member in own
+        }
+        calls = {name: models[model][member] for (model, member), name in place.items()}
+        titles = {
+            name: model.title + (f", {member}" if len(models[model]) > 1 else "")
+            for (model, member), name in place.items()
+        }
         found = self.each(calls, what, ignore, titles)
         return {
-            model: {member: found[place(model, member)] for member in own}
+            model: {member: found[place[model, member]] for member in own}
             for model, own in models.items()
         }
 
     def trained(self, slug: str) -> dict[Member, Any]:
         """Return the finished trainings of a model of this run; empty if it has none here."""
-        content = self.record
-        made = content.get("models", {}).get(slug)
-        members = Model.from_json(made["model"]).members if made else ()
+        made, steps = (self.record.get(name, {}) for name in ("models", "steps"))
+        members = Model.from_json(made[slug]["model"]).members if slug in made else ()
         names = {m: f"checkpoints/{slug}/{paths.training_name(*m)}" for m in members}
-        steps = {m: content["steps"][n] for m, n in names.items() if n in content.get("steps", {})}
         return {
-            member: memo.load(step, self.paths.root / names[member])
-            for member, step in steps.items()
-            if "own" not in step["kinds"].values()  # needs the user's module
+            member: memo.load(steps[name], self.paths.root / name)
+            for member, name in names.items()
+            if name in steps and "own" not in steps[name]["kinds"].values()  # a user's module
         }
 
     def add(self, model: Model, fits: Mapping[Member, Any] | pd.DataFrame, **costs: Any) -> None:
         """Make a model a row of the results: write its predictions, and what it is.
 
         `fits` are its trainings, each with `scores` and `seconds`, or the content of a predictions
-        file, see `results.predictions`. `costs` are columns of the results: `parameters` of one
-        network, `seconds` of all trainings, `device`.
+        file. `costs` are columns of the results: `seconds` of all trainings, `parameters`, ...
         """
         if not isinstance(fits, pd.DataFrame):
             first = next(iter(fits.values()))
@@ -241,11 +238,10 @@ class Run(Memo):
         files.save_csv(self.output(self.paths.table(name)), table)
 
     def finish(self, picture: str = "") -> None:
-        """Write seconds, findings and outputs of the notebook into run.json.
+        """Write seconds, findings and outputs into run.json, and show the findings at the head.
 
-        The head of the notebook shows the findings, beside the `picture` that this call has saved
-        by that name (`save_figure`). Predictions that only an earlier call has made are removed,
-        such as those of another backbone; their trainings are kept.
+        They are beside the `picture` of that name, if this call has saved it. Predictions that only
+        an earlier call has made, as of another backbone, are removed; their trainings are kept.
         """
         shown = self.paths.figure(picture)
         self.head.close(shown if shown in self.outputs else None)

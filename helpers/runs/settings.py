@@ -1,10 +1,6 @@
 """Settings of every stage: resolved from given values, the preset and the defaults.
 
-A notebook's parameter `FBP_EPOCHS` is the field `fbp_epochs` of its stage's settings. A parameter
-that is left at None takes the preset's value, or else the field's default:
-
-    settings = resolve("03_finetuning", "quick", {"fbp_epochs": 3})
-    settings.fbp.epochs  # 3
+A notebook's parameter `FBP_EPOCHS` is the field `fbp_epochs` of its stage's settings.
 """
 
 from __future__ import annotations
@@ -44,7 +40,7 @@ STAGES: dict[str, type] = {
     "08_your_part": YourPartSettings,
 }
 FIRST, ANALYSIS = "01_data_split", "06_analysis"
-# stages of which nothing can be done without bad images in training
+# stages that can do nothing without bad images in training
 BOTH_CLASSES = ("03_finetuning", "04_darts_search", "05_genotype_retraining")
 # parameters that take text or a list of texts
 _TEXTS = {

@@ -35,11 +35,9 @@ def open_run(name: str, names: Mapping[str, Any]) -> Run:
     if not (lock in OPEN and lock.exists()):
         OPEN[lock] = record.lock(run.paths, name)
     files.remove_leftovers(run.paths.root, paths.submissions_root())
-    header = {"run": run.paths.name, "preset": run.preset}
-    if name == FIRST:
-        header["dataset"] = run.settings.dataset
     with edit_run(run.paths) as content:
-        content.update(header)
+        content.update(run=run.paths.name, preset=run.preset)
+        content.update({"dataset": run.settings.dataset} if name == FIRST else {})
         content.setdefault("stages", {})[name] = {
             "status": "started",
             "settings": dataclasses.asdict(run.settings),
@@ -51,10 +49,7 @@ def open_run(name: str, names: Mapping[str, Any]) -> Run:
         }
     run.head.open()
     if what := waits_for(name, run.paths):
-        print(
-            f"This run waits for {what}. `python -m helpers.run` leaves out the cells that need "
-            "both classes; they fail by hand."
-        )
+        print(f"This run waits for {what}. `python -m helpers.run` skips cells that fail by hand.")
     return run
 
 
@@ -62,9 +57,9 @@ def prepare(name: str, names: Mapping[str, Any]) -> Run:
     """Return a run as `open_run` does, but leave no trace in run.json."""
     given = {
         name: value
-        for name, value in names.items()  # a module may be called F, a registry OPS
+        for name, value in names.items()
         if name.isupper() and not name.startswith("_")
-        if not isinstance(value, ModuleType | Registry)
+        if not isinstance(value, ModuleType | Registry)  # such as F and OPS
     }
     preset = given.pop("PRESET", None) or default_preset()
     run_name = given.pop("RUN", None) or default_run(given.get("DATASET") or "elpv", preset)
@@ -96,10 +91,7 @@ def default_run(dataset: str, preset: str) -> str:
 
 
 def check_same_dataset(run: str, content: Mapping[str, Any], dataset: str) -> None:
-    """Raise SettingsError if a run was started with another data set, whose models it would lose.
-
-    A folder that has moved is the same data set.
-    """
+    """Raise SettingsError if a run was started with other data; a folder may have moved."""
     before = content.get("dataset") or dataset
     (kind, _, place), (other_kind, _, other) = before.partition(":"), dataset.partition(":")
     old, new = (Path(name).expanduser().resolve() for name in (place, other))
@@ -120,7 +112,6 @@ def waits_for(name: str, run_paths: paths.RunPaths) -> str:
 
 def require_earlier(run: Run) -> None:
     """Check for a later notebook that the split exists, and that images and files are unchanged."""
-    order, content = list(settings.STAGES), run.record
     if run.source.get("status") != "done":
         existing = sorted(path.parent.name for path in paths.runs_root().glob("[!.]*/split.csv"))
         known = f" (there are: {', '.join(existing)})" if existing else ""
@@ -128,7 +119,7 @@ def require_earlier(run: Run) -> None:
             f"{run.name} needs the split of run {run.paths.name!r}, which does not exist{known}: "
             f"run notebooks/{FIRST}.ipynb first, or name another run (--name; RUN in a notebook)"
         )
-    record.refuse_changed_files(content, order[: order.index(run.name)], run.paths.root)
+    record.refuse_changed_files(run.record, run.name, run.paths.root)
     is_decoded = "image_size_px" in run.source.get("settings", {})
     if not (is_decoded and run.paths.split_csv.is_file() and "digest" in run.split):
         return  # `digest` is missing in the user's own split.csv

@@ -1,9 +1,8 @@
 """Do independent work in parallel: one process for each core (or GPU), with one thread each.
 
-On one machine joblib's processes do it, as many as cores, GPUs and free memory allow. If the
-environment variable RAY_ADDRESS names a Ray cluster, its machines do it: `pip install ray`; they
-need the run's folder on a shared disk, under the same path. The results do not depend on the number
-of workers: on a CPU each piece of work has one thread, also if there is one worker.
+On one machine joblib's processes do it. If the environment variable RAY_ADDRESS names a Ray
+cluster, its machines do it: `pip install ray`; they need the run's folder on a shared disk, under
+the same path. The results do not depend on the number of workers, or on the machine's cores.
 """
 
 from __future__ import annotations
@@ -46,9 +45,8 @@ def side_by_side(
 ) -> Iterator[tuple[str, Any]]:
     """Do independent calls in parallel, and yield each name with its result as soon as it is done.
 
-    With several workers calls and results travel between processes. The progress bar shows `what`;
-    the folder `place` gets the locks that share out the GPUs. What a call raises is raised here,
-    and calls that have not started then are not started.
+    The progress bar shows `what`; the folder `place` gets the locks that share out the GPUs. What a
+    call raises is raised here, and calls that have not started then are not started.
     """
     has_cluster = bool(os.environ.get(CLUSTER))
     if not has_cluster and count(len(calls)) == 1:
@@ -95,12 +93,10 @@ def _on_cluster(jobs: Jobs) -> Iterator[tuple[str, Any]]:
 @contextlib.contextmanager
 def one_thread() -> Iterator[None]:
     """Compute a block with one thread on a CPU; the order of sums is then the same anywhere."""
-    before = torch.get_num_threads()
-    on_cpu = default_device().type == "cpu"
+    before, on_cpu = torch.get_num_threads(), default_device().type == "cpu"
     try:
         with threadpool_limits(1 if on_cpu else None):
-            if on_cpu:
-                torch.set_num_threads(1)
+            torch.set_num_threads(1 if on_cpu else before)
             yield
     finally:
         torch.set_num_threads(before)

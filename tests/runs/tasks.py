@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 import torch
 
-from helpers.core import work
 from helpers.core.errors import UserError
 
 
@@ -47,20 +46,6 @@ def count_up(place: Place, value: int) -> int:
 
 def fail(value):
     raise UserError(f"value {value} is wrong")
-
-
-def slow_sum(values: np.ndarray) -> float:
-    """Return a sum, one step for each value; continue from a resume file after a kill."""
-    resume, start, total = work.current().resume, 0, 0.0
-    if resume.exists():
-        start, total = np.load(resume, allow_pickle=False)
-    for position in range(int(start), len(values)):
-        total += values[position]
-        with resume.open("wb") as file:
-            np.save(file, np.array([position + 1, total]))
-        if values[position] < 0:
-            raise KeyboardInterrupt
-    return float(total)
 
 
 def matrix_product(seed: int) -> dict[str, np.ndarray]:

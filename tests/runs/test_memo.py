@@ -27,6 +27,19 @@ def run(home):
     return Run("02_features_baselines", paths.RunPaths("r"), "quick", BaselineSettings())
 
 
+@pytest.fixture
+def place(tmp_path):
+    """A file that `count_up` writes."""
+    return tmp_path / "calls"
+
+
+@pytest.fixture
+def counting(place, monkeypatch):
+    """Two calls for two workers."""
+    monkeypatch.setenv(workers.LIMIT, "2")
+    return {f"c{n}": functools.partial(tasks.count_up, tasks.Place(place), n) for n in range(2)}
+
+
 def _calls(place):
     return place.read_text().splitlines() if place.exists() else []
 
@@ -57,55 +70,40 @@ def test_a_damaged_file_is_made_again(run, kind):
     assert run.reused == [] and path.read_bytes() == before
 
 
-def test_a_killed_call_continues_from_its_resume_file_which_is_removed_at_the_end(run):
-    values = np.array([1.0, 2.0, -3.0, 4.0])
-    with pytest.raises(KeyboardInterrupt):
-        run.once("sum", tasks.slow_sum, values)
-    (left,) = run.paths.root.glob("*.resume")
-    assert np.load(left)[1] == 0.0  # 1 + 2 - 3
-    assert run.once("sum", tasks.slow_sum, values) == 4.0
-    assert not list(run.paths.root.glob("*.resume"))
-
-
 @pytest.mark.parametrize("most", [1, 2])
 def test_any_number_of_workers_gives_the_same_bits(run, monkeypatch, most):
     monkeypatch.setenv(workers.LIMIT, str(most))
-    work = {f"p{seed}": functools.partial(tasks.matrix_product, seed) for seed in range(3)}
-    found = run.each(work)
+    found = run.each({f"p{n}": functools.partial(tasks.matrix_product, n) for n in range(3)})
     with workers.one_thread():
         wanted = tasks.matrix_product(2)
     assert list(found) == ["p0", "p1", "p2"]
     np.testing.assert_equal(found["p2"], wanted)
 
 
-def test_a_training_that_runs_alone_has_one_thread_too(run, monkeypatch, tmp_path):
+def test_a_training_that_runs_alone_has_one_thread_too(run, monkeypatch, place):
     monkeypatch.setattr(torch, "get_num_threads", lambda: 1)  # restored by `one_thread`
     threads = []
     monkeypatch.setattr(torch, "set_num_threads", threads.append)
-    run.each({"alone": functools.partial(tasks.count_up, tasks.Place(tmp_path / "calls"), 1)})
+    run.each({"alone": functools.partial(tasks.count_up, tasks.Place(place), 1)})
     assert threads[0] == 1
 
 
-def test_workers_have_one_thread_and_are_not_this_process(run, monkeypatch, tmp_path):
-    monkeypatch.setenv(workers.LIMIT, "2")
-    place = tmp_path / "calls"
-    work = {f"c{n}": functools.partial(tasks.count_up, tasks.Place(place), n) for n in range(2)}
-    assert run.each(work) == {"c0": 1, "c1": 2}
-    assert all(line.split()[2] == "1" for line in _calls(place))
-    assert str(os.getpid()) not in {line.split()[1] for line in _calls(place)}
-    assert run.each(work) == {"c0": 1, "c1": 2}
-    assert len(_calls(place)) == 2
+def test_workers_have_one_thread_and_are_not_this_process(run, counting, place):
+    for _ in range(2):
+        assert run.each(counting) == {"c0": 1, "c1": 2}
+    lines = [line.split() for line in _calls(place)]
+    assert [threads for _, _, threads in lines] == ["1", "1"]
+    assert str(os.getpid()) not in {process for _, process, _ in lines}
 
 
-def test_other_code_than_the_notebook_s_is_refused_in_another_process(run, monkeypatch, tmp_path):
-    monkeypatch.setenv(workers.LIMIT, "2")
-    place = tmp_path / "calls"
-    work = {f"c{n}": functools.partial(tasks.count_up, tasks.Place(place), n) for n in range(2)}
+def test_other_code_than_the_notebook_s_is_refused_in_another_process(
+    run, counting, place, monkeypatch
+):
     monkeypatch.setattr(files, "COMMAS", "edited in a cell")  # a constant that the memo reaches
     monkeypatch.setattr(tasks, "files", files, raising=False)
     monkeypatch.setattr(tasks.count_up, "__defaults__", (3,))
     with pytest.raises(UserError, match="has changed since this notebook imported"):
-        run.each(work)
+        run.each(counting)
     assert not place.exists()
 
 
@@ -116,8 +114,7 @@ def test_a_part_of_the_settings_that_changes_no_result_is_named_at_the_call(run)
     assert run.once("seed", tasks.seed_of, BaselineSettings(seed=1)) == 1
 
 
-def test_an_error_in_a_worker_arrives_and_what_was_finished_is_kept(run, tmp_path):
-    place = tmp_path / "calls"
+def test_an_error_in_a_worker_arrives_and_what_was_finished_is_kept(run, place):
     good = functools.partial(tasks.count_up, tasks.Place(place), 1)
     with pytest.raises(UserError, match="value 7"):
         run.each({"good": good, "bad": functools.partial(tasks.fail, 7)})
@@ -144,9 +141,8 @@ list(workers.side_by_side(calls, "waiting", place.path.parent))
 """
 
 
-def test_workers_end_soon_after_their_parent_was_killed(tmp_path, monkeypatch):
+def test_workers_end_soon_after_their_parent_was_killed(place, monkeypatch):
     monkeypatch.setenv(workers.LIMIT, "2")
-    place = tmp_path / "pids"
     parent = subprocess.Popen([sys.executable, "-c", PROGRAM, str(place)], cwd=paths.project_root())
     _until(lambda: len(_calls(place)) == 2)
     pids = [int(line) for line in _calls(place)]

@@ -47,14 +47,17 @@ def test_of_a_cross_fitted_model_the_trainings_that_have_not_seen_fold_0_are_dep
 
 
 def test_a_run_stands_for_its_best_network(described):
-    content = files.load_json(described.trainings("net") / NAME) | {"val_auc": 0.9}
+    def describe(name, **changed):
+        files.save_json(described.trainings(name) / NAME, content | {"model": name} | changed)
+
+    content = files.load_json(described.trainings("net") / NAME)
     for name, auc in (("better", 1.0), ("worse", 0.2)):
         shutil.copytree(described.trainings("net"), described.trainings(name))
         shutil.copy(described.predictions("net"), described.predictions(name))
-        files.save_json(described.trainings(name) / NAME, content | {"model": name, "val_auc": auc})
+        describe(name, val_auc=auc)
+    describe("net", val_auc=0.9)
     assert opened.open_model("t").description.model == "better"
-    more = {"calibration_fold": 0}  # cross-fitted
-    files.save_json(described.trainings("net") / NAME, content | more)
+    describe("net", val_auc=0.9, calibration_fold=0)  # cross-fitted
     assert opened.open_model("t").description.model == "net"
     for path in described.root.rglob(NAME):
         path.unlink()
@@ -70,8 +73,8 @@ def test_what_is_missing_is_named_with_what_is_there(described, name, there):
 
 
 def test_networks_are_described_with_the_thresholds_of_notebook_07(described):
-    description = read_description(described.trainings("net"))
-    scored = read_models(described)["net"]
+    path = described.trainings("net") / NAME
+    description, scored = read_description(path.parent), read_models(described)["net"]
     settings = prepare("07_decision", {"RUN": "t"}).settings
     chosen = decision.decisions(scored, settings, deploy_run.BAD_RATE)["expected"]
     assert (description.pass_below, description.reject_from) == tuple(chosen[0])
@@ -82,7 +85,6 @@ def test_networks_are_described_with_the_thresholds_of_notebook_07(described):
     assert description.dataset == "folder:parts"  # without the folders above it
     assert description.split_digest == files.file_digest(described.split_csv)
     outputs = record.load_run(described)["stages"]["07_decision"]["outputs"]
-    path = described.trainings("net") / NAME
     assert outputs["checkpoints/net/model.json"] == files.file_digest(path)
 
 

@@ -24,13 +24,18 @@ from tests.conftest import split_of
 from tests.runs import tasks
 
 
-def _run(run="r", name="02_features_baselines"):
-    return Run(name, paths.RunPaths(run), "quick", BaselineSettings())
+def _run(name="02_features_baselines", settings=None, preset="quick"):
+    return Run(name, paths.RunPaths("r"), preset, settings or BaselineSettings())
 
 
-def _scores(*ids):
-    table = pd.DataFrame({"id": ids, "split": "val", "defect_score": 0.5})
-    return table.assign(split=["val"] * (len(ids) - 1) + ["test"])
+def _scores(first, second):
+    return pd.DataFrame({"id": [first, second], "split": ["val", "test"], "defect_score": 0.5})
+
+
+def _record(run, **settings):
+    """Let notebook 01 have run with these settings."""
+    stages = {"01_data_split": {"status": "done", "settings": settings}}
+    files.save_json(run.paths.run_json, {"run": "r", "stages": stages})
 
 
 def test_predictions_that_only_an_earlier_call_made_are_removed_with_their_record(home):
@@ -50,62 +55,53 @@ def test_predictions_that_only_an_earlier_call_made_are_removed_with_their_recor
 def test_a_run_that_is_no_plain_folder_is_refused(home, name):
     with pytest.raises(SettingsError, match=f"RUN='{name}'"):
         open_run("01_data_split", {"PRESET": "smoke", "RUN": name})
-
-
-def test_a_module_with_a_short_name_is_not_a_parameter(home):
-    given = {"RUN": "t", "F": torch.nn.functional}
+    given = {"RUN": "t", "F": torch.nn.functional}  # a module is not a parameter
     assert prepare("01_data_split", given).paths.name == "t"
 
 
 def test_a_new_split_takes_predictions_and_cells_of_the_old_one_away_but_not_a_user_s(home):
     run = _run()
-    written, user_s = run.paths.predictions("svm"), run.paths.predictions("mine")
-    cell, other = run.paths.genotype("searched"), run.paths.genotype("other")
     first = pd.DataFrame({"id": ["a", "b"], "split": ["val", "test"]})
     run.save_split(first)
     run.add(Model("svm"), _scores("a", "b"))
-    for file in (cell, other):
-        run.once(f"genotypes/{file.stem}", tasks.same, {"a": 1})
-    files.save_json(other, {"mine": 1})  # in the place of the run's
-    files.save_csv(user_s, first)
+    for name in ("searched", "other"):
+        run.once(f"genotypes/{name}", tasks.same, {"a": 1})
+    files.save_json(run.paths.genotype("other"), {"mine": 1})  # in the place of the run's
+    files.save_csv(run.paths.predictions("mine"), first)
+    users = [run.paths.genotype("other"), run.paths.predictions("mine")]
+    own = [run.paths.genotype("searched"), run.paths.predictions("svm")]
     run.save_split(first)
-    assert written.is_file() and cell.is_file()
+    assert all(path.is_file() for path in own)
     run.save_split(first.iloc[::-1])
-    assert not written.is_file() and not cell.is_file() and user_s.is_file() and other.is_file()
+    assert not any(path.is_file() for path in own) and all(path.is_file() for path in users)
     assert load_run(run.paths)["models"] == {}
 
 
-@pytest.mark.parametrize("fit", ["squash", "pad"])
-def test_later_stages_read_images_as_the_split_did(home, parts_folder, fit):
+def test_later_stages_read_images_as_the_split_did(home, parts_folder):
     run = _run()
     files.save_csv(run.paths.split_csv, split_of(parts_folder))
-    record = {"run": "r", "stages": {"01_data_split": {"fit": fit}}}
-    files.save_json(run.paths.run_json, record)
-    assert run.images(16).fit == fit
-    record["stages"]["01_data_split"]["fit"] = "other"
-    files.save_json(run.paths.run_json, record)
+    files.save_json(run.paths.run_json, {"stages": {"01_data_split": {"fit": "pad"}}})
+    assert run.images(16).fit == "pad"
+    files.save_json(run.paths.run_json, {"stages": {"01_data_split": {"fit": "other"}}})
     with pytest.raises(files.ArtifactError, match=r"stages\.01_data_split\.fit"):
         run.images(16)
 
 
 def test_a_later_notebook_refuses_images_that_were_overwritten_since_the_split(home, parts_folder):
-    table, given = split_of(parts_folder), {"RUN": "r"}
-    done = {"status": "done", "settings": {"image_size_px": 16}}
-    run = _run()
-    files.save_json(run.paths.run_json, {"stages": {"01_data_split": done}})
+    run, table = _run(), split_of(parts_folder)
+    _record(run, image_size_px=16)
     files.save_csv(run.paths.split_csv, table)
-    digests = run.images(16).table.set_index("id").digest
+    digests = run.images().table.set_index("id").digest
     files.save_csv(run.paths.split_csv, table.assign(digest=table.id.map(digests)))
-    prepare("02_features_baselines", given)
+    prepare(run.name, {"RUN": "r"})
     first, other = (Path(table.path.iloc[n]) for n in (0, -1))
     first.write_bytes(other.read_bytes())
     with pytest.raises(StageError, match=f"1 image.*{table.id.iloc[0]}.*01"):
-        prepare("02_features_baselines", given)
+        prepare(run.name, {"RUN": "r"})
 
 
 def test_after_the_deadline_nothing_is_started_but_what_is_done_is_found(home):
-    limited = SearchSettings(time_budget_min=1.0)
-    run = Run("04_darts_search", paths.RunPaths("r"), "quick", limited)
+    run = _run("04_darts_search", SearchSettings(time_budget_min=1.0))
     assert run.once("work", tasks.same, {"a": 1}) == {"a": 1}
     run.started_s -= 61
     assert run.once("work", tasks.same, {"a": 1}) == {"a": 1}
@@ -115,7 +111,7 @@ def test_after_the_deadline_nothing_is_started_but_what_is_done_is_found(home):
 
 @pytest.mark.parametrize("preset", ["smoke", "quick"])
 def test_a_saved_figure_names_run_backbone_and_images_and_warns_of_smoke(home, preset):
-    run = Run("01_data_split", paths.RunPaths("r"), preset, SplitSettings())
+    run = _run("01_data_split", SplitSettings(), preset)
     figure, _ = plt.subplots()
     run.note(backbone="resnet18")
     run.save_figure(figure, "f", credit="Images: mine")
@@ -130,12 +126,10 @@ def test_images_are_found_where_this_machine_has_them(home):
     older = table.path.str.replace(".*/elpv_dataset/", "/python3.10/elpv_dataset/", regex=True)
     lost = pd.DataFrame({"id": ["gone"], "path": ["/python3.10/gone.png"]})
     moved = pd.concat([lost, table.assign(path=older)], ignore_index=True)
-    here = _run().paths
-    files.save_csv(here.split_csv, moved.assign(label=0, split="train"))
+    files.save_csv(_run().paths.split_csv, moved.assign(label=0, split="train"))
     settings = dataclasses.asdict(SplitSettings())
     for dataset, found in (("elpv", ["/python3.10/gone.png", *table.path]), ("folder:/no", None)):
-        given = settings | {"dataset": dataset, "good": ["fine"]}
-        files.save_json(here.run_json, {"stages": {"01_data_split": {"settings": given}}})
+        _record(_run(), **settings | {"dataset": dataset, "good": ["fine"]})
         # without the data set the images may still be in the cache
         assert _run().split.path.tolist() == (found or moved.path.tolist())
 
@@ -157,12 +151,12 @@ def test_another_data_set_does_not_replace_a_run_of_the_same_name(home, parts_fo
 
 def test_a_broken_file_of_the_user_s_is_left_out_with_its_reason_and_blocks_no_row(home, capsys):
     run = _run()
-    first = pd.DataFrame({"id": ["a", "b"], "label": [0, 1], "split": ["val", "test"]})
-    run.save_split(first.assign(path=first.id))
+    split = pd.DataFrame({"id": ["a", "b"], "label": [0, 1], "split": ["val", "test"]})
+    run.save_split(split.assign(path=split.id))
     run.add(Model("svm"), _scores("a", "b"))
     files.save_csv(run.paths.predictions("mine"), _scores("a", "c"))
     assert [*run.models()] == ["svm"]
     assert "left out: " in (said := capsys.readouterr().out) and "mine.csv" in said
-    run.paths.predictions("svm").write_text("id,split,defect_score\na,val,2\nb,test,1\n")
+    files.save_csv(run.paths.predictions("svm"), _scores("a", "c"))
     with pytest.raises(files.ArtifactError, match=r"svm\.csv"):
         run.models()
