@@ -42,6 +42,8 @@ class Source:
 
 
 def check_utf8(path: str) -> None:
-    """Raise DataError if a file's name is not in UTF-8, as every text that is written must be."""
+    """Raise DataError if a CSV cannot hold a file's name: not in UTF-8, or with a line break."""
     if not path.isascii() and path != path.encode(errors="ignore").decode():
         raise DataError(f"{path!r}: the name is not in UTF-8; rename it")
+    if "\r" in path or "\n" in path:
+        raise DataError(f"{path!r}: the name has a line break; rename it")

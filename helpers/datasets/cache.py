@@ -79,9 +79,8 @@ class ImageCache:
         ratios = sizes.width_px / sizes.height_px
         if self.fit == "squash" and ratios.max() > ONE_SHAPE * ratios.min():
             lines += ["squashed to squares; FIT=pad keeps the shapes, which differ"]
-        if len(several := self.table.id[self.table.several_frames]):
-            frames = "files with several pages or frames, of which the first is read"
-            lines += [f"{frames}: {len(several)}, e.g. {several.iloc[0]}"]
+        if several := self.table.several_frames.sum():
+            lines += [f"files with several pages or frames, of which the first is read: {several}"]
         lines += [f"left out: {name}: {reason}" for name, reason in self.unreadable]
         return "\n".join(lines + ["only the pixels of MASK are seen"] * bool(self.mask))
 
@@ -127,7 +126,7 @@ def open_cache(
     `root` is the folder of all caches. An edit of the code that decodes leads to another folder.
     Images that cannot be decoded raise a DataError that lists them, unless `skip_unreadable`.
     """
-    key = files.fingerprint([source_key(table), keys.digest_of(_build_cache), mask])
+    key = files.fingerprint([_files_of(table), keys.digest_of(_build_cache), mask])
     folder = root / f"{key}-{fit}-{size_px}"
     with files.held(folder.with_name(f".{folder.name}.lock")):  # only one process decodes
         if (meta := _sound(folder)) is None:
@@ -147,11 +146,8 @@ def open_cache(
     return cache
 
 
-def source_key(table: pd.DataFrame) -> str:
-    """Return a digest of the ids and of each file's name and bytes.
-
-    A process reads a file again only if its size or a time has changed.
-    """
+def _files_of(table: pd.DataFrame) -> list[Any]:
+    """Return the id, the name and a digest of each file of a table."""
 
     def digest(path: str) -> str:
         with contextlib.suppress(OSError):  # decoding gives the reason
@@ -159,8 +155,7 @@ def source_key(table: pd.DataFrame) -> str:
         return "not readable"
 
     digests = [*_in_threads(digest, table.path.tolist(), desc="read files", delay=2)]
-    names = [os.path.basename(path) for path in table.path]
-    return files.fingerprint([table.id.tolist(), names, digests])
+    return [table.id.tolist(), [os.path.basename(path) for path in table.path], digests]
 
 
 def _in_threads(function: Callable, values: Sequence[Any], **bar: Any) -> Iterator[Any]:
@@ -202,14 +197,13 @@ def _build_cache(table: pd.DataFrame, size_px: int, folder: Path, fit: Fit, mask
                     failed.append((name, result))
                     continue
                 pixels, facts = result
-                if pixels.ndim == 3 and channels == 1:
+                if pixels.shape[2] > channels:  # the first with colour
                     channels = 3
                     file.seek(0)
                     gray = np.frombuffer(file.read(), np.uint8)
                     file.seek(0)
                     file.write(np.repeat(gray, channels).tobytes())
-                gray_or_colour = pixels.reshape(size_px, size_px, -1)
-                file.write(np.broadcast_to(gray_or_colour, (size_px, size_px, channels)).tobytes())
+                file.write(np.broadcast_to(pixels, (size_px, size_px, channels)).tobytes())
                 kept.append({"id": name, **facts})
         if not kept:
             raise _unreadable(table, failed)
@@ -222,8 +216,7 @@ def _build_cache(table: pd.DataFrame, size_px: int, folder: Path, fit: Fit, mask
 
 def _unreadable(table: pd.DataFrame, failed: Sequence[tuple[str, str]]) -> DataError:
     paths = table.set_index("id").path
-    named = [f"  {paths[name]}: {reason}" for name, reason in failed[:EXAMPLES]]
-    lines = "\n".join(named + ["  ..."] * (len(failed) > EXAMPLES))
+    lines = "\n".join(f"  {paths[name]}: {reason}" for name, reason in failed[:EXAMPLES])
     way = "Replace or delete them, or leave them out with -p SKIP_UNREADABLE=True"
     if len(failed) == len(table):
         way = "No image can be read, so check what all have in common"
@@ -246,14 +239,13 @@ def _seal(folder: Path, meta: dict[str, Any]) -> str:
 
 
 def _digest_of(file: Path) -> str:
-    status = file.stat()
-    times = status.st_mtime_ns, status.st_ctime_ns
-    return _digest_once(file, status.st_ino, status.st_size, *times)
+    about = file.stat()
+    return _digest_once(file, about.st_ino, about.st_size, about.st_mtime_ns, about.st_ctime_ns)
 
 
 @functools.cache
 def _digest_once(file: Path, *facts: int) -> str:
-    """Return the digest of a file, read once per process while `facts` about it stay the same."""
+    """Return a file's digest; a process reads it again only if `facts` about it have changed."""
     return files.file_digest(file)
 
 
@@ -276,7 +268,7 @@ def depth_of(paths: Sequence[Path], mask: str = "") -> int:
 def decode(
     path: Path, size_px: int, bits: int, fit: Fit = "squash", mask: str = ""
 ) -> tuple[np.ndarray, dict[str, Any]]:
-    """Read one image; return pixels (S, S) or (S, S, 3) uint8, and its row of `ImageCache.table`.
+    """Read one image; return pixels (S, S, 1 or 3) uint8, and its row of `ImageCache.table`.
 
     The digest is that of its values, equal for identical images. Raises what `read_image` raises.
     """
@@ -284,7 +276,7 @@ def decode(
     height, width = pixels.shape[:2]
     digest = hashlib.blake2b(f"{height}x{width}".encode(), digest_size=16)
     digest.update(np.ascontiguousarray(original).data)
-    return resize(pixels, size_px, fit), {
+    return resize(pixels, size_px, fit).reshape(size_px, size_px, -1), {
         "digest": digest.hexdigest(),
         "hash": str(imagehash.phash(Image.fromarray(pixels), hash_size=HASH_SIDE)),
         "width_px": width,

@@ -9,7 +9,7 @@ name, as some zip files are. The submission has the columns of the sample submis
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,7 +48,7 @@ class Contest:
         """
         tops = [place] if place else self._downloads()
         roots = [(top, root) for top in tops for root in (top, *_subfolders(top))]
-        found = [(t, r) for t, r in roots if all(self._folders(r, key) for key in CLASSES)]
+        found = [both for both in roots if all(self._folders(both[1], key) for key in CLASSES)]
         if not found:
             folder = paths.raw_root() / self.slug
             names = ", ".join(name for key in CLASSES for name in self._names(key))
@@ -60,6 +60,7 @@ class Contest:
         top, root = found[0]
         places = [(f, *about) for key, about in CLASSES.items() for f in self._folders(root, key)]
         table = table_of(root, places)
+        tests = table[table.official_split == "test"]
         sides = {root / name.partition("/")[0] for key in CLASSES for name in self._names(key)}
         words = [name.rpartition("/")[2] for key in ("good", "bad") for name in self._names(key)]
         return Source(
@@ -69,7 +70,7 @@ class Contest:
             attribution=self.attribution,
             caveats=self.caveats,
             left_out=lines_about(table, places, sorted(sides), words),
-            submission=_submission(top, root, self.sample, table[table.official_split == "test"]),
+            submission=_submission([top, root, *_subfolders(root)], self.sample, tests),
         )
 
     def _names(self, key: str) -> tuple[str, ...]:
@@ -130,25 +131,22 @@ def header_of(path: Path) -> list[str]:
         return next(csv.reader(file), [])
 
 
-def _submission(top: Path, root: Path, sample: str, tests: pd.DataFrame) -> dict[str, Any]:
+def _submission(folders: Sequence[Path], sample: str, tests: pd.DataFrame) -> dict[str, Any]:
     """Return what a submission needs: its columns `id` and `score`, and `names` by the image's id.
 
-    The ids of a sample submission, which lies in `top`, `root` or a folder of these, may be names
-    of files with or without extension, or paths below one of these folders. `names` is empty if
-    they are the images' ids.
+    The ids of a sample submission may be those of the images, or unique names or paths of their
+    files. The `names` are those that differ from the images' ids.
     """
-    folders = list(dict.fromkeys([top, root, *_subfolders(root)]))
     found = next((file for folder in folders for file in sorted(folder.glob(sample))), None)
     if found is None:
         return {}
     wanted, id_name, score_name = read_sample(found)
-    forms = [tests.id, tests.file.map(lambda file: file.name)]
-    for folder in folders:
-        below = tests.path.str.removeprefix(f"{folder.as_posix()}/")
-        forms += [below, below.str.replace(r"\.\w+$", "", regex=True)]
-    form = next((form for form in forms if {*wanted} <= {*form}), None)
-    if form is None:
-        unknown = next(name for name in wanted if name not in {*forms[0], *forms[1]})
-        raise DataError(f"{found}: {unknown!r} is not the name of a test image")
-    names = {} if form is tests.id else dict(zip(tests.id, form, strict=True))
+    stems = tests.file.map(lambda file: file.stem)
+    images = {**tests.id.groupby(stems).agg(list), **{name: [name] for name in tests.id}}
+    names = {}
+    for name in wanted:
+        image = images.get(name) or images.get(Path(name).stem, [])
+        if len(image) != 1:
+            raise DataError(f"{found}: {name!r} is not the name of a test image")
+        names |= {image[0]: name} if image[0] != name else {}
     return {"id": id_name, "score": score_name, "names": names}

@@ -44,20 +44,22 @@ def load(place: Path | None, settings: SplitSettings) -> Source:
     inferred solar module), and `official_fold` (of the published cross-validation by modules).
     """
     root = folder()
-    columns = ["file", "probability", "cell_type"]
-    table = pd.read_csv(root / "labels.csv", sep=r"\s+", names=columns)
-    table["id"] = table.file.map(lambda name: Path(name).stem)
-    table["path"] = table.file.map(lambda name: (root / name).as_posix())
-    table["label"] = (table.probability >= BAD_FROM).astype("Int64")
-    table["official_split"] = ""
-    table["probability"] = table.probability.round(4)
-    table["group"] = np.repeat([f"module{n + 1:02d}" for n in range(44)], MODULE_SIZES)
-    table["official_fold"] = np.repeat([int(fold) for fold in MODULE_FOLDS], MODULE_SIZES)
-    columns = ["id", "path", "label", "official_split", "official_fold"]
-    columns += ["probability", "cell_type", "group"]
+    labels = pd.read_csv(
+        root / "labels.csv", sep=r"\s+", names=["file", "probability", "cell_type"]
+    )
+    columns = {
+        "id": labels.file.map(lambda name: Path(name).stem),
+        "path": labels.file.map(lambda name: (root / name).as_posix()),
+        "label": (labels.probability >= BAD_FROM).astype("Int64"),
+        "official_split": "",
+        "official_fold": np.repeat([*map(int, MODULE_FOLDS)], MODULE_SIZES),
+        "probability": labels.probability.round(4),
+        "cell_type": labels.cell_type,
+        "group": np.repeat([f"module{n + 1:02d}" for n in range(44)], MODULE_SIZES),
+    }
     return Source(
         name="elpv",
-        table=table[columns],
+        table=pd.DataFrame(columns),
         label_mapping="bad = defect probability >= 0.5",
         stratify=("probability", "cell_type"),
         kinds=("cell_type",),

@@ -24,21 +24,22 @@ def find(cache: ImageCache, most_bits: int) -> tuple[pd.DataFrame, str]:
     Clusters of more than `LARGEST_CLUSTER` images (linked by pairs) are ignored: these parts look
     alike to the hash, as flawless chips do. With `most_bits` 0, nothing is searched.
     """
-    if most_bits == 0:
-        return NO_PAIRS, "Near duplicates were not searched (NEAR_DUPLICATE_BITS=0)."
-    if len(cache.table) > MOST_IMAGES:
-        return NO_PAIRS, f"Near duplicates are not searched among more than {MOST_IMAGES:,} images."
+    n = len(cache.table)
+    if most_bits == 0 or n > MOST_IMAGES:
+        return NO_PAIRS, (
+            "Near duplicates were not searched (NEAR_DUPLICATE_BITS=0, or more than "
+            f"{MOST_IMAGES:,} images)."
+        )
     pairs, alike = near_pairs(hashes(cache), most_bits)
-    cluster = clusters(len(cache.table), pairs)
+    cluster = clusters(n, pairs)
     alike |= np.bincount(cluster)[cluster] > LARGEST_CLUSTER
     alike = np.isin(cluster, cluster[alike])  # with all that pairs link to them
-    if not alike.any():
-        return pairs, ""
-    kept = pairs[~alike[pairs["first"]]].reset_index(drop=True)
-    return kept, (
+    pairs = pairs[~alike[pairs["first"]]].reset_index(drop=True)
+    remark = (
         f"{alike.sum():,} images look alike to the hash, in clusters of more than "
         f"{LARGEST_CLUSTER}; they are not treated as near duplicates."
     )
+    return pairs, remark if alike.any() else ""
 
 
 def hashes(cache: ImageCache) -> np.ndarray:
@@ -62,15 +63,14 @@ def near_pairs(hashes: np.ndarray, most_bits: int) -> tuple[pd.DataFrame, np.nda
     blocks, alike = [np.empty((0, 3), dtype=np.int64)], np.zeros(len(signs), dtype=bool)
     for start in range(0, len(signs), ROWS_AT_ONCE):
         products = signs[start : start + ROWS_AT_ONCE] @ signs.T
-        near = products >= hashes.shape[1] - 2 * most_bits
+        differ = (hashes.shape[1] - products) / 2  # bits
+        near = differ <= most_bits
         many = near.sum(axis=1) > LARGEST_CLUSTER + 1  # each image is near itself
         alike |= near[many].any(axis=0)
         near[many] = False
-        first, second = np.nonzero(near)
-        apart = second > first + start
-        first, second = first[apart], second[apart]
-        bits = (hashes.shape[1] - products[first, second]) / 2
-        blocks.append(np.stack([first + start, second, bits.astype(np.int64)], axis=1))
+        first, second = np.nonzero(np.triu(near, start + 1))
+        bits = differ[first, second].astype(np.int64)
+        blocks.append(np.stack([first + start, second, bits], axis=1))
     return pd.DataFrame(np.concatenate(blocks), columns=["first", "second", "bits"]), alike
 
 

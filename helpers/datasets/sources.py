@@ -14,7 +14,7 @@ from pathlib import Path
 import pandas as pd
 
 from helpers.core.registry import Registry
-from helpers.datasets import DataError, Source, check_utf8, chips, elpv, folder
+from helpers.datasets import DataError, Source, chips, elpv, folder
 from helpers.datasets.contest import NEXPERIA
 from helpers.datasets.mask import mask_of
 from helpers.datasets.named import with_labels
@@ -73,9 +73,7 @@ def _groups(groups: pd.Series) -> pd.Series:
     """
     groups = groups.str.strip().replace("", None)
     names = groups.dropna().drop_duplicates()
-    plain = (
-        names.str.lower().str.replace(r"\s", "", regex=True).str.replace(r"\.0$", "", regex=True)
-    )
+    plain = names.str.lower().str.replace(r"\s|\.0$", "", regex=True)
     if (doubled := plain.duplicated(keep=False)).any():
         same = names[plain == plain[doubled].iloc[0]].tolist()
         raise DataError(
@@ -87,16 +85,11 @@ def _groups(groups: pd.Series) -> pd.Series:
 
 def _check_table(source: Source) -> None:
     table = source.table
-    for path in table.path:  # names that a CSV cannot hold
-        check_utf8(path)
-        if "\r" in path or "\n" in path:
-            raise DataError(f"{path!r}: the name has a line break; rename it")
-    doubled = sorted(table.loc[table.id.duplicated(keep=False), "id"].unique())
-    if doubled:
-        example = table.loc[table.id == doubled[0], "path"].tolist()
+    if (doubled := table[table.id.duplicated(keep=False)]).size:
+        name, paths = next(iter(doubled.groupby("id").path))
         raise DataError(
-            f"{source.name}: ids that occur more than once: {len(doubled)}, e.g. {doubled[0]!r} "
-            f"({', '.join(map(str, example[:3]))}); ids are file names without extension: rename"
+            f"{source.name}: ids that occur more than once: {doubled.id.nunique()}, e.g. {name!r} "
+            f"({', '.join(paths[:3])}); ids are file names without extension: rename"
         )
     if not (table.label == 0).any():  # bad ones may come later
         raise DataError(f"{source.name}: there is no image labelled good (0)")

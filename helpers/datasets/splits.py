@@ -158,16 +158,12 @@ def subsample_source(source: Source, n: int | None, seed: int) -> Source:
     shuffled = side.sample(frac=1, random_state=seeding.stream_seed(seed, "subsample") % 2**32)
     # Spread each class evenly over [0, 1) and take the first n: every class in proportion.
     place = shuffled.groupby(shuffled).cumcount() / side.map(side.value_counts())[shuffled.index]
-    return _keep(source, table.index.isin(place.sort_values(kind="stable").index[:n]))
+    return keep_readable(source, table.id[place.sort_values(kind="stable").index[:n]])
 
 
 def keep_readable(source: Source, ids: pd.Series) -> Source:
-    """Drop the images that the cache had to leave out; `ids` are those that it holds."""
-    return _keep(source, source.table.id.isin(ids).to_numpy())
-
-
-def _keep(source: Source, kept: np.ndarray) -> Source:
-    """Return the source with only the rows `kept`; the others are added to its `dropped`."""
+    """Keep the images with these ids, as those that the cache holds; `dropped` has the others."""
+    kept = source.table.id.isin(ids)
     dropped = pd.concat([source.dropped, source.table.loc[~kept, DROPPED]])
     table = source.table[kept].reset_index(drop=True)
     return dataclasses.replace(source, table=table, dropped=dropped)
