@@ -143,7 +143,7 @@ def _submission(folders: Sequence[Path], sample: str, tests: pd.DataFrame) -> di
     wanted, id_name, score_name = read_sample(found)
     stems = tests.file.map(lambda file: file.stem)
     images = {**tests.id.groupby(stems).agg(list), **{name: [name] for name in tests.id}}
-    names = {}
+    names: dict[str, str] = {}
     for name in wanted:
         image = images.get(name) or images.get(Path(name).stem, [])
         if len(image) != 1:
