@@ -14,34 +14,38 @@ from helpers.darts.architect import Architect
 from helpers.darts.genotypes import PUBLISHED
 from helpers.darts.settings import SearchSettings
 from helpers.darts.space import KINDS
-from tests.benchmarks import planted, population, search_null
+from tests.benchmarks import planted, population, rows, search_null
 
 
-def test_the_table_of_planted_problems_continues_after_its_last_row(tmp_path, monkeypatch, capsys):
-    searched = []
+def test_a_table_continues_after_its_last_row(tmp_path):
+    computed = []
 
-    def search(*key):
-        searched.append(key)
-        row = dict(zip(planted.KEY, key, strict=True))
-        return row | {"found": "", "decided": int(not key[-1]), "hit": not key[-1]}
+    def row(*key):
+        computed.append(key)
+        return {"sum": sum(key)}
 
-    monkeypatch.setattr(planted, "search", search)
-    for seeds in ("1", "2"):
-        planted.main(["--seeds", seeds, "--table", str(tmp_path / "planted.csv")])
-    assert len(searched) == len({*searched}) == 2 * len(planted.METHODS) * len(planted.PROBLEMS) * 2
-    last = capsys.readouterr().out.splitlines()[-1]
-    assert last.split()[1:4] == ["2", "of", "2"] and "0 of 2" in last
+    for count in (1, 3):
+        keys = [(i, True) for i in range(count)]
+        table = rows.completed(tmp_path / "t.csv", ["i", "permuted"], keys, row)
+    assert computed == keys and table.to_dict("list") == {
+        "i": [0, 1, 2],
+        "permuted": [True] * 3,
+        "sum": [1, 2, 3],
+    }
 
 
 def test_the_search_finds_what_was_planted_and_nothing_by_permuted_labels():
-    found, null = (planted.search("texture", 1, 1, 0, permuted) for permuted in (False, True))
+    keys = [("texture", 1, 1, 0, permuted) for permuted in (False, True)]
+    found, null = (planted.search(*key) for key in keys)
     assert found["hit"] and not null["decided"]
+    table = pd.DataFrame(keys, columns=planted.KEY).join(pd.DataFrame([found, null]))
+    assert planted.summary(table).to_numpy().tolist() == [["1 of 1", "0 of 1"]]
 
 
 def test_searches_are_judged_by_the_null_search_of_their_fold_and_by_those_of_others():
     leads = {(0, False): [1.0, 3.0, 5.0], (0, True): [2.0, 4.0], (1, True): [0.5, 3.0]}
-    rows = [(fold, 0, p, 1.5, json.dumps(values)) for (fold, p), values in leads.items()]
-    table = pd.DataFrame(rows, columns=[*search_null.KEY, "noise_limit", "leads"])
+    found = [(fold, 0, p, 1.5, json.dumps(values)) for (fold, p), values in leads.items()]
+    table = pd.DataFrame(found, columns=[*search_null.KEY, "noise_limit", "leads"])
     found = search_null.counts(table)
     assert found.above_noise.tolist() == [2, 2, 1]
     assert found.above_own.tolist()[0] == 1 and found.above_own[1:].isna().all()
@@ -76,8 +80,8 @@ def test_the_limit_of_noise_is_a_lead_that_few_searches_on_noise_reach_anywhere(
         net, pulls = Noise(), torch.randn(100, 28, 8)  # one for each image
         step = Architect(net, lambda out, _: out.mean(), lr=0.03, weight_decay=0.0).step
         for _ in range(4):
-            for rows in torch.randperm(100).split(10):
-                step((pulls[rows], torch.zeros(10)))
+            for drawn in torch.randperm(100).split(10):
+                step((pulls[drawn], torch.zeros(10)))
         record = {f"alpha_{k}": getattr(net, f"alpha_{k}").tolist() for k in KINDS}
         found = verdict.choices(record | {f"beta_{kind}": None for kind in KINDS})
         largest.append(max(choice.lead for choice in found))

@@ -13,6 +13,7 @@ is there is not computed again: delete a file to repeat it.
 import argparse
 import dataclasses
 import functools
+import itertools
 import json
 import re
 from functools import partial
@@ -76,22 +77,29 @@ def fine_tuned(table, seed, backbone=LITE0, **changes):
 
 
 def from_scratch(build, table, seed):
-    """Train a network from random weights as `full` trains those of cells."""
+    """Train a network from random weights as `full` trains those of cells.
+
+    `build` takes the size of the network and those of the images, and returns a function of a seed.
+    """
     settings = RetrainSettings(**PRESET_VALUES["full"]["05_genotype_retraining"])
     cache = images(settings.retrain_image_size_px)
     training = dataclasses.replace(settings.training, keep="last")
-    shape = settings.network, cache.size_px, cache.channels
-    return fit.fit(build(*shape), cache, table, training, seed).scores
+    built = build(settings.network, cache.size_px, cache.channels)
+    return fit.fit(built, cache, table, training, seed).scores
 
 
-def of_cell(cell, *shape):
-    """Return the function from a seed to the network of a cell."""
-    return partial(network.build_network, network.network_spec(cell, *shape))
+def of_genotype(cell, table, seed):
+    """Train the network of a cell."""
+    spec_of = partial(network.network_spec, cell)
+    return from_scratch(lambda *shape: partial(network.build_network, spec_of(*shape)), table, seed)
 
 
-def by_hand(_settings, size_px, channels):
-    """Return the same for a network drawn by hand, with as many weights as those of the cells."""
+def by_hand(table, seed):
+    """Train a network drawn by hand, with as many weights as those of the cells."""
+    return from_scratch(drawn, table, seed)
 
+
+def drawn(_settings, size_px, channels):
     def build(seed):
         layers = []
         with seeding.torch_stream(seed, "initial weights by hand"):
@@ -99,8 +107,8 @@ def by_hand(_settings, size_px, channels):
                 narrowed = nn.Conv2d(before, width, 3, stride=2, padding=1, bias=False)
                 layers += [narrowed, nn.BatchNorm2d(width), *(Block(width) for _ in range(blocks))]
             head = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(128, 2)]
-            drawn = nn.Sequential(*layers, nn.ReLU(), *head)
-        return backbones.own_network(drawn, size_px, channels)
+            whole = nn.Sequential(*layers, nn.ReLU(), *head)
+        return backbones.own_network(whole, size_px, channels)
 
     return build
 
@@ -125,14 +133,14 @@ def random_cell(number, table, seed):
     """Train a random cell: another one in each fold, as `searched` searches one in each."""
     fold = int(table.fold[table.split == "val"].iloc[0])
     cell = named.random_cell(FOLDS * number + fold).genotype
-    return from_scratch(partial(of_cell, cell), table, seed)
+    return of_genotype(cell, table, seed)
 
 
 def searched(table, seed):
     """Search a cell on the training images as `quick` does, and train its network on them."""
     settings = SearchSettings(**PRESET_VALUES["quick"]["04_darts_search"], seed=seed)
     result = search.search(images(settings.image_size_px), search.training_images(table), settings)
-    scores = from_scratch(partial(of_cell, result.genotype), table, seed)
+    scores = of_genotype(result.genotype, table, seed)
     scores.attrs = {"cell": genotypes.to_json(result.genotype)}
     return scores
 
@@ -147,8 +155,14 @@ def plainly(table, seed, num_workers=2):
         last = [transforms.ToTensor(), transforms.Normalize(model.spec.mean, model.spec.std)]
         ready = transforms.Compose([transforms.Resize((PLAIN_PX, PLAIN_PX)), *flips, *last])
         rows = table[table.split == side]
+
+        def decoded(pairs):
+            pixels = [ready(Image.open(path).convert("RGB")) for path, _ in pairs]
+            return torch.stack(pixels), torch.tensor([label for _, label in pairs])
+
         pairs = [*zip(rows.path, rows.label.astype(int), strict=True)]
-        return DataLoader(Files(pairs, ready), 32, num_workers=num_workers, **options)
+        options |= {"num_workers": num_workers, "collate_fn": decoded}
+        return DataLoader(pairs, 32, **options)
 
     flips = (transforms.RandomHorizontalFlip(), transforms.RandomVerticalFlip())
     train, val = batches("train", *flips, shuffle=True), batches("val")
@@ -165,41 +179,27 @@ def plainly(table, seed, num_workers=2):
     return table.loc[table.split == "val", ["id", "split"]].assign(defect_score=bad.numpy())
 
 
-class Files(list):
-    """Pairs of file and label, decoded each time that they are read."""
-
-    def __init__(self, pairs, ready):
-        super().__init__(pairs)
-        self.ready = ready
-
-    def __getitem__(self, index):
-        path, label = super().__getitem__(index)
-        with Image.open(path) as image:
-            return self.ready(image.convert("RGB")), label
-
-
-ROWS = {
-    "by_hand": partial(from_scratch, by_hand),
-    **{
-        name.lower(): partial(from_scratch, partial(of_cell, cell))
-        for name, cell in genotypes.PUBLISHED.items()
-    },
-    "searched": searched,
-    "plain": plainly,
-    "fbp": fine_tuned,
-}
+PUBLISHED = genotypes.PUBLISHED.items()
+ROWS = {name.lower(): partial(of_genotype, cell) for name, cell in PUBLISHED}
+ROWS |= {"by_hand": by_hand, "searched": searched, "plain": plainly, "fbp": fine_tuned}
 
 
 def recipe(row):
     """Return the recipe of a row: one of ROWS, random_cell_NUMBER, or FBP on a BACKBONE@PIXELS."""
-    if row in ROWS:
-        return ROWS[row]
-    if drawn := RANDOM_CELL.fullmatch(row):
-        return partial(random_cell, int(drawn[1]))
+    if found := RANDOM_CELL.fullmatch(row):
+        return partial(random_cell, int(found[1]))
     backbone, _, size_px = row.partition("@")
-    if not size_px.isdigit():
-        raise argparse.ArgumentTypeError(f"{row!r} is none of the rows: see --help")
-    return partial(fine_tuned, backbone=backbone, image_size_px=int(size_px))
+    if size_px.isdigit():
+        return partial(fine_tuned, backbone=backbone, image_size_px=int(size_px))
+    if row not in ROWS:
+        raise SystemExit(f"{row!r} is none of the rows: see --help")
+    return ROWS[row]
+
+
+def scores_of(row, name):
+    """Return the file of a row's scores; those not shown by notebook 06 are beside this file."""
+    folder = POPULATION if RANDOM_CELL.fullmatch(row) else published_scores()
+    return folder / name / f"{row}.csv"
 
 
 def stored(row, name):
@@ -207,12 +207,6 @@ def stored(row, name):
     path = scores_of(row, name)
     table = files.load_csv(path, ("id",)) if path.exists() else protocol(name)[["id"]]
     return table.set_index("id")
-
-
-def scores_of(row, name):
-    """Return the file of a row's scores; those not shown by notebook 06 are beside this file."""
-    folder = POPULATION if RANDOM_CELL.fullmatch(row) else published_scores()
-    return folder / name / f"{row}.csv"
 
 
 def complete(row, name, seed, fold):
@@ -242,23 +236,21 @@ def complete(row, name, seed, fold):
 def main(arguments=None):
     """Compute what is missing of the named rows, fold by fold."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.out_of_fold")
-    known = ", ".join([*ROWS, "random_cell_NUMBER, BACKBONE@PIXELS"])
-    check = lambda row: recipe(row) and row  # noqa: E731
-    parser.add_argument("rows", nargs="+", type=check, metavar="ROW", help=known)
+    parser.add_argument("rows", nargs="+", help=f"{', '.join(ROWS)}, {RANDOM_CELL.pattern}, NET@PX")
     parser.add_argument("--protocols", nargs="+", choices=PROTOCOLS, default=PROTOCOLS)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     given = parser.parse_args(arguments)
+    for row in given.rows:
+        recipe(row)  # an unknown one is refused before anything is trained
     folds = {name: protocol(name).set_index("id").fold for name in PROTOCOLS}
     table = protocol("random")[["id", "label", "group"]].join(pd.DataFrame(folds), on="id")
     path = published_scores() / "folds.csv"
     if path.exists() and path.read_bytes() != files.csv_bytes(table):
         raise files.ArtifactError(f"the scores beside {path} have other folds: delete them")
     files.save_csv(path, table)
-    for seed in given.seeds:
-        for row in given.rows:
-            for fold in range(FOLDS):
-                for name in given.protocols:
-                    complete(row, name, seed, fold)
+    order = itertools.product(given.seeds, given.rows, range(FOLDS), given.protocols)
+    for seed, row, fold, name in order:
+        complete(row, name, seed, fold)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Test if the search finds what was planted: `python -m tests.benchmarks.planted [--seeds 10]`.
+"""Test if the search finds what was planted: `python -m tests.benchmarks.planted`.
 
 An image has two channels, one for each input of a single cell. Its label depends on a pattern that
 only some operations can see, since all else in the network looks at one pixel at a time. Every
@@ -9,21 +9,19 @@ the file after a change of the search.
 
 from __future__ import annotations
 
-import argparse
 import itertools
 import math
-import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from helpers.core import files, seeding
+from helpers.core import seeding
 from helpers.darts import search as darts
 from helpers.darts import verdict
 from helpers.darts.architect import BETA_RATE, BETAS
@@ -33,9 +31,10 @@ from helpers.darts.operations import STANDARD
 from helpers.darts.settings import SearchSettings
 from helpers.darts.space import KINDS
 from helpers.training.batches import EmbeddingBatches
+from tests.benchmarks import rows
 
 TABLE = Path(__file__).with_name("planted.csv")
-METHODS = ((1, 1), (2, 1), (1, 2))  # order, K of the partial channels
+SEEDS = 10
 KEY = ["problem", "order", "partial", "seed", "permuted"]
 SIZE_PX, CHANNELS = 10, 8
 NOISE, DOT, DOTS = 0.3, 1.5, 5  # deviation of the noise, brightness of a dot, dots or pairs
@@ -43,10 +42,9 @@ IMAGES = 1280  # half of them for w, half for alpha
 BLANK = np.zeros((SIZE_PX, SIZE_PX))  # a channel that says nothing
 AGREEING = 0.6  # share of pixels with the same sign; with .7 permuted labels punish a sure network
 SEARCHES, QUANTILE = 100, 0.95  # simulated noise searches, and the share of them below the limit
-Channels = tuple[np.ndarray, np.ndarray]
 
 
-def pairs(rng: np.random.Generator, label: int, distance: int) -> np.ndarray:
+def pairs(rng, label, distance):
     """Draw pairs of dots `distance` pixels apart, along rows (label 1) or along columns (0)."""
     pixels = np.zeros((SIZE_PX, SIZE_PX))
     rows, columns = rng.integers(0, SIZE_PX - distance, size=(2, DOTS))
@@ -55,14 +53,14 @@ def pairs(rng: np.random.Generator, label: int, distance: int) -> np.ndarray:
     return pixels if label else pixels.T
 
 
-def stripes(rng: np.random.Generator, label: int) -> np.ndarray:
+def stripes(rng, label):
     """Draw stripes one pixel wide, along rows (label 1) or along columns (0)."""
     pixels = np.zeros((SIZE_PX, SIZE_PX))
     pixels[rng.integers(2) :: 2] = DOT / 6
     return pixels if label else pixels.T
 
 
-def agreeing(rng: np.random.Generator, label: int) -> Channels:
+def agreeing(rng, label):
     """Draw signs that agree at six of ten pixels of both channels (label 1), or at four (0).
 
     A neighbour says nothing about a pixel, so operations that mix pixels add noise to the answer.
@@ -72,13 +70,13 @@ def agreeing(rng: np.random.Generator, label: int) -> Channels:
     return signs, np.where(agree, signs, -signs)
 
 
-def either(rng: np.random.Generator, label: int) -> Channels:
+def either(rng, label):
     """Draw far pairs into the first channel or near ones into the second: both are needed."""
     return (pairs(rng, label, 6), BLANK) if rng.integers(2) else (BLANK, pairs(rng, label, 1))
 
 
 class Problem(NamedTuple):
-    draw: Callable[[np.random.Generator, int], Channels]  # from a label to two channels
+    draw: Callable  # from a generator and a label to two channels
     right: Mapping[int, tuple[str, ...]]  # row of alpha to operations
     images: int = IMAGES  # with fewer, w sometimes learns nothing, so alpha cannot learn either
 
@@ -95,7 +93,7 @@ PROBLEMS = {
 }
 
 
-def pointwise(channels: int) -> nn.Module:
+def pointwise(channels):
     """Return a 1x1 convolution of one channel, and a BN that always uses batch statistics."""
     norm = nn.BatchNorm2d(channels, affine=False, track_running_stats=False)
     return nn.Sequential(nn.Conv2d(1, channels, 1, bias=False), norm)
@@ -104,19 +102,17 @@ def pointwise(channels: int) -> nn.Module:
 class OneCell(FastSupernet):
     """A normal cell with one node; each input sees a channel of its own, pixel by pixel."""
 
-    def __init__(self, partial: int) -> None:
+    def __init__(self, partial):
         super().__init__(CHANNELS, layers=1, num_classes=2, partial=partial, nodes=1)
         self.stem0, self.stem1 = (pointwise(3 * CHANNELS) for _ in range(2))
         # Without this ReLU the mean would not depend on which pixels are neighbours.
         self.pool = nn.Sequential(nn.ReLU(), nn.AdaptiveAvgPool2d(1))
 
-    def inputs(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def inputs(self, x):
         return self.stem0(x[:, :1]), self.stem1(x[:, 1:])
 
 
-def halves_of(
-    problem: Problem, settings: SearchSettings, permuted: bool = False
-) -> list[EmbeddingBatches]:
+def halves_of(problem, settings, permuted):
     """Return the half for w and the half for alpha, with equally many images of each class."""
     rng = seeding.numpy_stream(settings.seed, "planted images")
     count = problem.images * settings.partial
@@ -131,12 +127,11 @@ def halves_of(
     return [EmbeddingBatches(images[p], table[p], settings.batch_size) for p in parts]
 
 
-def noise_limit(history: list[dict[str, Any]], settings: SearchSettings) -> float:
+def noise_limit(history, settings):
     """Simulate searches of pure noise; return the 95 % quantile of their largest leads.
 
-    The gradients of alpha and beta are random, but have the same mean in every epoch, because the
-    same images come back. Their size does not matter, since Adam normalises it. Weight decay, which
-    makes leads smaller, is left out.
+    The gradients of alpha and beta are random, with the same mean in every epoch, because the same
+    images come back. Their size does not matter to Adam. Weight decay is left out.
     """
     steps = math.ceil(history[-1]["images"] / settings.batch_size)  # of an epoch
     edges = len(history[-1]["alpha_normal"])
@@ -152,7 +147,7 @@ def noise_limit(history: list[dict[str, Any]], settings: SearchSettings) -> floa
             adam.step()
     largest = []
     for kinds in values.detach():
-        record: dict[str, Any] = {}
+        record = {}
         for kind, columns in zip(KINDS, kinds, strict=True):
             record[f"alpha_{kind}"] = columns[:, :-1]
             record[f"beta_{kind}"] = BETA_RATE * columns[:, -1] if settings.partial > 1 else None
@@ -160,7 +155,7 @@ def noise_limit(history: list[dict[str, Any]], settings: SearchSettings) -> floa
     return float(np.quantile(largest, QUANTILE))
 
 
-def search(problem: str, order: int, partial: int, seed: int, permuted: bool) -> dict[str, Any]:
+def search(problem, order, partial, seed, permuted):
     """Search a problem; return a row of the table.
 
     It is a hit if a right operation leads all wrong ones by more than noise, on each edge.
@@ -177,7 +172,7 @@ def search(problem: str, order: int, partial: int, seed: int, permuted: bool) ->
     right = {edge: np.isin([*STANDARD], names) for edge, names in posed.right.items()}
     leads = [strength[e][ok].max() - strength[e][~ok].max() for e, ok in right.items()]
     choices = [choice for choice in verdict.choices(last) if choice.kind == "normal"]
-    return dict(zip(KEY, (problem, order, partial, seed, permuted), strict=True)) | {
+    return {
         "found": " ".join(f"{choice.chosen}:{choice.lead:.2f}" for choice in choices),
         "decided": len(verdict.decided(history, limit)),
         "hit": bool(min(leads) > limit),
@@ -185,38 +180,19 @@ def search(problem: str, order: int, partial: int, seed: int, permuted: bool) ->
     }
 
 
-def summary(table: pd.DataFrame) -> pd.DataFrame:
+def summary(table):
     """Return, by problem and method, the hits and the null searches that decided something."""
-    rows = table.assign(
-        method=[
-            f"order {o}" + (f", 1/{k}" if k > 1 else "")
-            for o, k in zip(table.order, table.partial, strict=True)
-        ],
+    methods = {(1, 1): "order 1", (2, 1): "order 2", (1, 2): "order 1, 1/2"}
+    given = table.assign(
+        method=[methods[method] for method in zip(table.order, table.partial, strict=True)],
         count=table.hit.where(~table.permuted, table.decided > 0).astype(int),
         labels=table.permuted.map({False: "hits", True: "null"}),
     )
-    counts = rows.groupby(["problem", "method", "labels"])["count"].agg(["sum", "size"])
+    counts = given.groupby(["problem", "method", "labels"])["count"].agg(["sum", "size"])
     return (counts["sum"].astype(str) + " of " + counts["size"].astype(str)).unstack([1, 2])
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Search what the table lacks, and print its summary."""
-    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.planted", description=__doc__)
-    parser.add_argument("--seeds", type=int, default=10)
-    parser.add_argument("--table", type=Path, default=TABLE)
-    given = parser.parse_args(arguments)
-    rows = pd.read_csv(given.table).to_dict("records") if given.table.is_file() else []
-    done = {tuple(row[name] for name in KEY) for row in rows}
-    for seed, (order, partial), problem, permuted in itertools.product(
-        range(given.seeds), METHODS, PROBLEMS, (False, True)
-    ):
-        key = (problem, order, partial, seed, permuted)
-        if key not in done:
-            rows.append(search(*key))
-            files.save_csv(given.table, pd.DataFrame(rows))
-    print(summary(pd.DataFrame(rows)).to_string())
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    keys = itertools.product(PROBLEMS, (1, 2), (1, 2), range(SEEDS), (False, True))
+    keys = [key for key in keys if key[1:3] != (2, 2)]
+    print(summary(rows.completed(TABLE, KEY, keys, search)).to_string())

@@ -7,14 +7,10 @@ ranks are equally probable (Yang et al. 2020, arXiv 1912.12522). Writes populati
 file.
 """
 
-from __future__ import annotations
-
 import functools
 import itertools
 import json
 import math
-import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,18 +19,17 @@ from scipy import stats
 
 from helpers.core import files, metrics, paths, seeding
 from helpers.darts import genotypes, named
-from helpers.darts.genotypes import PUBLISHED, Genotype
+from helpers.darts.genotypes import PUBLISHED
 from helpers.results.out_of_fold import UNSEEN, read_folder
 from tests.benchmarks.out_of_fold import POPULATION, stored
 
-TABLE = Path(__file__).with_suffix(".csv")
 DRAWS = 1000  # of whole modules, for intervals of ranks and differences
 KINDS = {"random_cell": "random", "searched": "searched"}
 KINDS |= {name.lower(): "published" for name in PUBLISHED}
 SHOWN = (*KINDS, "by_hand", "fbp")
 
 
-def trained() -> tuple[pd.DataFrame, pd.DataFrame]:
+def trained():
     """Return folds, and the complete scores: a row for each image, a column for each training."""
     found, columns = read_folder(paths.published_scores()), {}
     random = sorted(path.stem for path in (POPULATION / UNSEEN).glob("*.csv"))
@@ -47,49 +42,44 @@ def trained() -> tuple[pd.DataFrame, pd.DataFrame]:
     return found.folds, scores
 
 
-def kind_of(row: str) -> str:
+def kind_of(row):
     """Return the kind of a training's cell, or else the name of its row."""
     known = (kind for start, kind in KINDS.items() if row.startswith(start))
     return next(known, row.partition(",")[0])
 
 
-def aucs_of(
-    labels: np.ndarray, scores: pd.DataFrame, modules: pd.Series
-) -> dict[str, tuple[pd.Series, pd.DataFrame]]:
+def aucs_of(labels, scores, modules):
     """Return the AUC of each training across and inside modules, and those of drawn modules.
 
     Modules are drawn whole, with replacement. Inside: see `metrics.within_group_auc`.
     """
 
-    def aucs(rows: np.ndarray) -> list[float]:
+    def aucs(rows):
         return [metrics.roc_auc(labels[rows], scores[one].to_numpy()[rows]) for one in scores]
 
     members = [np.flatnonzero(modules == name) for name in modules.unique()]
-    generator, drawn = seeding.numpy_stream(0, "modules of the population"), []
-    for _ in range(DRAWS):
-        draw = generator.integers(len(members), size=len(members))
-        drawn.append(aucs(np.concatenate([members[i] for i in draw])))
+    draws = seeding.numpy_stream(0, "modules of the population").integers(
+        len(members), size=(DRAWS, len(members))
+    )
+    across = [np.arange(len(labels)), *(np.concatenate([members[i] for i in d]) for d in draws)]
     weights = np.array([np.bincount(labels[rows], minlength=2).min() for rows in members])
     each = np.array([aucs(rows) for rows, w in zip(members, weights, strict=True) if w >= 2])
     weights = weights[weights >= 2]
     generator = seeding.numpy_stream(0, "modules of the parts")
     draws = [[*range(len(each))], *generator.integers(len(each), size=(1000, len(each)))]
     means = [np.average(each[draw], axis=0, weights=weights[draw]) for draw in draws]
-    whole = aucs(np.arange(len(labels)))
-    tables = {"across": [whole, *drawn], "inside": means}
+    tables = {"across": [*map(aucs, across)], "inside": means}
     frames = {side: pd.DataFrame(rows, columns=scores.columns) for side, rows in tables.items()}
     return {side: (frame.iloc[0], frame.iloc[1:]) for side, frame in frames.items()}
 
 
-def table(folds: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
+def table(folds, scores):
     """Return a row for each training: its kind, its AUC across and inside modules, and its ranks.
 
     A rank is that among the random cells and itself, with the 95 % interval by modules: 1 is better
     than all of them.
     """
     random = [one for one in scores if kind_of(one) == "random"]
-    if len(random) < 2:
-        raise SystemExit("too few random cells: `out_of_fold random_cell_0 ... --protocols groups`")
     found, rows = aucs_of(folds.label.to_numpy(), scores, folds.group), []
     for one in scores:
         others = [cell for cell in random if cell != one]
@@ -104,7 +94,7 @@ def table(folds: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows).sort_values("across", ascending=False, ignore_index=True)
 
 
-def against_random(rows: pd.DataFrame) -> pd.DataFrame:
+def against_random(rows):
     """Return, for each other cell, its points from the mean of the random ones, and a t test.
 
     `seen` are the points that would be seen in 80 of 100 cases, see `power`.
@@ -120,7 +110,7 @@ def against_random(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(found, columns=["training", "side", "away", "p", "deviation", "seen"])
 
 
-def ranks_by_fold(folds: pd.DataFrame, scores: pd.DataFrame) -> list[int]:
+def ranks_by_fold(folds, scores):
     """Return the searched cell's rank among itself and the random cells of its fold, by fold."""
     random, ranks = [one for one in scores if kind_of(one) == "random"], []
     for _, rows in folds.groupby(UNSEEN):
@@ -129,14 +119,7 @@ def ranks_by_fold(folds: pd.DataFrame, scores: pd.DataFrame) -> list[int]:
     return ranks
 
 
-def lines(rows: pd.DataFrame) -> list[str]:
-    """Return the table of `README.md`: AUC in per cent, and the rank with its interval."""
-    row = "| {training} | {across:.1f} | {across_rank} of {of} | {inside:.1f} | {inside_rank} |"
-    shown = rows.assign(across=100 * rows.across, inside=100 * rows.inside)
-    return [row.format(**one) for one in shown.to_dict("records")]
-
-
-def power(deviation: float, n: int) -> float:
+def power(deviation, n):
     """Return the difference of one value from the mean of n that is seen in 80 of 100 cases.
 
     `deviation` is the standard deviation of the n values; the test is a t test at 5 %. The sum of
@@ -145,33 +128,24 @@ def power(deviation: float, n: int) -> float:
     return sum(stats.t.ppf([0.975, 0.8], n - 1)) * deviation * np.sqrt(1 + 1 / n)
 
 
-def shared_edges(one: Genotype, other: Genotype) -> int:
-    """Count the edges (of 16, with their operations) that two cells share."""
-    return sum(len({*one.edges(kind)} & {*other.edges(kind)}) for kind in ("normal", "reduce"))
-
-
-def agreement(cells: Sequence[Genotype]) -> float:
-    """Return how many edges two of the cells share on average."""
-    return float(np.mean([shared_edges(*pair) for pair in itertools.combinations(cells, 2)]))
-
-
-def main() -> int:
-    """Write the table and print it; return the exit code."""
-    rows = table(*(found := trained()))
-    ranks, n = ranks_by_fold(*found), int((rows.kind == "random").sum())
-    luck = math.sqrt(((n + 1) ** 2 - 1) / 12 / len(ranks))  # of the mean of uniform ranks
-    files.save_csv(TABLE, rows.round(5))
-    print(*lines(rows), against_random(rows).round(3).to_string(), sep="\n")
-    print(f"ranks of the searched cells in their folds, of {n + 1}: {ranks}")
-    print(f"mean {np.mean(ranks):.1f}, by luck {n / 2 + 1:.1f} ± {luck:.1f}")
-    cells = (paths.published_scores() / "searched_cells.jsonl").read_text("utf-8").splitlines()
-    found = [line for line in map(json.loads, cells) if line["protocol"] == UNSEEN]
-    kinds = {"searched": [genotypes.from_json(line["cell"]) for line in found]}
-    kinds["random"] = [named.random_cell(number).genotype for number in range(40)]
-    for kind, some in kinds.items():
-        print(f"two {kind} cells share {agreement(some):.1f} of 16 edges")
-    return 0
+def agreement(cells):
+    """Return how many edges (of 16, with their operations) two of the cells share on average."""
+    edges = [{(k, *edge) for k in ("normal", "reduce") for edge in c.edges(k)} for c in cells]
+    return float(np.mean([len(one & other) for one, other in itertools.combinations(edges, 2)]))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    found = trained()
+    rows = table(*found)
+    files.save_csv(Path(__file__).with_suffix(".csv"), rows.round(5))
+    print(rows.to_string(), against_random(rows).round(3).to_string(), sep="\n")
+    ranks, n = ranks_by_fold(*found), int((rows.kind == "random").sum())
+    luck = math.sqrt(((n + 1) ** 2 - 1) / 12 / len(ranks))  # of the mean of uniform ranks
+    print(f"ranks of the searched cells in their folds, of {n + 1}: {ranks}")
+    print(f"mean {np.mean(ranks):.1f}, by luck {n / 2 + 1:.1f} ± {luck:.1f}")
+    lines = (paths.published_scores() / "searched_cells.jsonl").read_text("utf-8").splitlines()
+    lines = [line for line in map(json.loads, lines) if line["protocol"] == UNSEEN]
+    kinds = {"searched": [genotypes.from_json(line["cell"]) for line in lines]}
+    kinds["random"] = [named.random_cell(number).genotype for number in range(40)]
+    for kind, some in kinds.items():
+        print(f"two {kind} cells share {agreement(some):.1f} of 16 edges")
