@@ -1,9 +1,9 @@
 """A checked submission is answered by a command that the official client takes."""
 
-import os
 import shlex
 import sys
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -25,23 +25,6 @@ def csv(tmp_path, monkeypatch):
     return path
 
 
-@pytest.fixture
-def client(monkeypatch, tmp_path):
-    """The official client with a dummy key, and what it was asked to submit; it sends nothing."""
-    for name in list(os.environ):
-        if name.startswith("KAGGLE") or name.lower().endswith("_proxy"):
-            monkeypatch.delenv(name)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("KAGGLE_CONFIG_DIR", str(tmp_path))
-    monkeypatch.setenv("KAGGLE_USERNAME", "tester")
-    monkeypatch.setenv("KAGGLE_KEY", "dummy")
-    from kaggle import cli as client
-
-    asked = []
-    monkeypatch.setattr(client.api, "competition_submit_cli", lambda **given: asked.append(given))
-    return client, asked
-
-
 def said_by(capfd, code=0):
     """Run the command line, which ends with a code; return what it prints, or its error."""
     capfd.readouterr()
@@ -50,13 +33,18 @@ def said_by(capfd, code=0):
     return said.err if code else said.out
 
 
-def test_a_good_csv_is_answered_by_the_command_that_submits_it(csv, client, capfd, monkeypatch):
+def test_a_good_csv_is_answered_by_the_command_that_submits_it(csv, capfd, monkeypatch):
     ok, command = said_by(capfd).splitlines()
     assert ok.startswith("ok; ")
-    official, asked = client
+    for name, value in {"CONFIG_DIR": csv.parent, "USERNAME": "tester", "KEY": "dummy"}.items():
+        monkeypatch.setenv(f"KAGGLE_{name}", str(value))
+    from kaggle import cli as client  # the official one, which sends nothing here
+
+    submit = Mock(return_value=None)
+    monkeypatch.setattr(client.api, "competition_submit_cli", submit)
     monkeypatch.setattr(sys, "argv", shlex.split(command))
-    official.main()
-    (given,) = asked
+    client.main()
+    given = submit.call_args.kwargs
     assert (given["competition_opt"], given["file_name"]) == (kaggle.COMPETITION, "x.csv")
     assert given["wait"] is not None and given["message"]
 

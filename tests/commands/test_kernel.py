@@ -2,6 +2,7 @@
 
 import signal
 import sys
+from unittest.mock import Mock
 
 import nbformat
 import papermill
@@ -35,9 +36,9 @@ TRAINING = """
 from helpers.core import status
 import sys, time
 status.tell("FBP: epoch 2 of 8")
-time.sleep(0.2)
+time.sleep(1.1)
 print("a message of the kernel", file=sys.stderr, flush=True)
-time.sleep(0.3)
+time.sleep(1.1)
 print("another", flush=True)
 """
 
@@ -52,15 +53,11 @@ def test_the_line_of_a_training_is_shown_while_its_cell_runs_and_not_in_the_copy
     assert "epoch 2 of 8" not in str([cell.outputs for cell in copy.cells])
 
 
-def test_a_kernel_that_dies_while_it_starts_is_one_error_with_the_way_out(
-    run_cell, tmp_path, monkeypatch, capfd
-):
+def test_a_kernel_that_dies_while_it_starts_is_one_error(run_cell, tmp_path, monkeypatch, capfd):
     (tmp_path / "sitecustomize.py").write_text("import os; os._exit(1)")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    with pytest.raises(RunError) as error:
+    with pytest.raises(RunError, match=f"(?s){STAGE}.*ipykernel install.*the same command$"):
         run_cell()
-    assert STAGE in str(error.value) and "ipykernel install" in str(error.value)
-    assert str(error.value).endswith("To continue once it is fixed: the same command")
     assert "Traceback" not in capfd.readouterr().err
 
 
@@ -96,25 +93,17 @@ def test_ctrl_c_in_a_cell_is_one_error_without_a_traceback_of_the_kernel(run_cel
 def test_a_notebook_that_cannot_be_executed_names_what_is_to_blame(
     run_cell, monkeypatch, error, culprit
 ):
-    def fail(*_, start_timeout, **__):
-        assert start_timeout >= 600  # after 60 s it was given up, with a raw traceback
-        raise error
-
-    monkeypatch.setattr(papermill, "execute_notebook", fail)
-    with pytest.raises(RunError) as caught:
+    execute = Mock(side_effect=error)
+    monkeypatch.setattr(papermill, "execute_notebook", execute)
+    with pytest.raises(RunError, match=culprit):
         run_cell()
-    assert culprit in str(caught.value)
+    assert execute.call_args.kwargs["start_timeout"] >= 600  # after 60 s it was given up
 
 
 def test_braces_in_a_run_s_name_are_taken_as_they_are(monkeypatch, tmp_path):
-    read = []
-
-    def stop(path):
-        read.append(path)
-        raise OSError("stopped here")
-
-    monkeypatch.setattr(papermill.execute, "load_notebook_node", stop)
+    read = Mock(side_effect=OSError("stopped here"))
+    monkeypatch.setattr(papermill.execute, "load_notebook_node", read)
     source, copy = tmp_path / "a{b}{" / f"{STAGE}.ipynb", tmp_path / "b{0}" / "copy.ipynb"
     with pytest.raises(RunError, match="stopped here"):
         kernel.run_notebook(source, copy, {}, "the same command")
-    assert read == [str(source)]
+    read.assert_called_once_with(str(source))

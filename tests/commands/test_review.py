@@ -1,6 +1,5 @@
 """The command that makes a page to judge parts on, and reads what it saved; in a browser, too."""
 
-import contextlib
 import os
 import shutil
 import time
@@ -88,22 +87,20 @@ def test_what_cannot_work_is_named(
     monkeypatch.chdir(tmp_path)
     os.mkdir("empty")
     shutil.copytree(described.trainings("net"), "bare", ignore=shutil.ignore_patterns(NAME))
-    with contextlib.suppress(SystemExit):  # a wrong option
-        assert start(*arguments, "--out", "x") == 1
+    assert start(*arguments, "--out", "x") == 1
     assert culprit in capsys.readouterr().err and not (tmp_path / "x").exists()
 
 
 def test_the_page_replaces_a_page_alone_and_the_labels_replace_none_but_the_older_ones(
-    lot, tmp_path, monkeypatch, capsys
+    lot, tmp_path, capsys
 ):
-    monkeypatch.chdir(tmp_path)
     saved, labels = tmp_path / "judged.csv", tmp_path / "labels.csv"
     about = "path,group,drawn,judgement,before_scores,passed"
     saved.write_text(f"{about}\nlot7/a.png,lot7,audit,bad,bad,9\n")
     labels.write_text("path,label\nb.png,good\n")
     for given in (
         ["--read", saved, "--labels", labels, "--out", saved],
-        ["--model", "t", "--images", "lot7", "--out", labels],
+        ["--model", "t", "--images", lot, "--out", labels],
     ):
         assert start(*given) == 1
         assert f"{given[-1]} exists already" in capsys.readouterr().err

@@ -44,9 +44,7 @@ def test_parameters_go_to_the_notebooks_that_have_them():
         (["--only", "03"], ["03_finetuning"]),
     ],
 )
-def test_a_part_of_the_series_can_be_chosen_which_a_parameter_may_not_change(
-    option, chosen, capsys
-):
+def test_a_part_of_the_series_can_be_chosen(option, chosen, capsys):
     assert _plan(*option, "-p", "MODEL=mine").chosen == chosen
     assert ("-p MODEL changes nothing" in capsys.readouterr().err) == (len(chosen) == 1)
 
