@@ -273,11 +273,12 @@ def _files(backbone: str, given: str) -> Iterator[tuple[Path, str]]:
         yield Path(cached), model
         return
     called = re.compile(re.escape(backbone) + r"([-._].*)?", re.IGNORECASE)
-    by_name: list[tuple[bool, Path]] = []
-    for root in (Path(torch.hub.get_dir(), "checkpoints"), paths.KAGGLE_INPUT):
-        for file in (file for file in root.rglob("*") if file.suffix in SUFFIXES):
-            if any(called.fullmatch(part) for part in file.relative_to(root).parts):
-                by_name.append((called.fullmatch(file.name) is None, file))
+    by_name = [
+        (called.fullmatch(file.name) is None, file)
+        for root in (Path(torch.hub.get_dir(), "checkpoints"), paths.KAGGLE_INPUT)
+        for file in root.rglob("*")
+        if file.suffix in SUFFIXES and any(map(called.fullmatch, file.relative_to(root).parts))
+    ]
     yield from ((file, file.name) for _, file in sorted(by_name))
     if not by_name:
         yield _downloaded(backbone, model, name), model

@@ -116,9 +116,8 @@ def epoch_order(n: int, seed: int, epoch: int) -> np.ndarray:
 def symmetry(images: Tensor, k: int) -> Tensor:
     """Return images (B, C, H, W) under one of the eight symmetries of the square (D4), exactly.
 
-    Pixels change places, none is resampled. `k` is 0 to 7: 0 changes nothing; 1, 2 and 3 mirror
-    along the width, the height, and both; 4 to 7 are the same, then height and width swapped. These
-    are the quarter turns and the mirror images along the diagonals.
+    `k` is 0 to 7: 0 changes nothing; 1, 2 and 3 mirror along the width, the height, and both; 4 to
+    7 are the same, then height and width swapped.
     """
     axes = [axis for bit, axis in ((1, -1), (2, -2)) if k & bit]
     view = images.flip(axes) if axes else images

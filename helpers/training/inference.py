@@ -1,7 +1,7 @@
 """Scores, probabilities and validation numbers of a model, in the precision of the device.
 
-The way of an image: a batch (B, C, H, W) goes through `Scorer.score_batch`, which returns raw class
-scores; `probability_of_bad` turns them into one number, the defect score of the tables.
+A batch (B, C, H, W) goes through `Scorer.score_batch`, which returns raw class scores;
+`probability_of_bad` turns them into one number for each image, the defect score of the tables.
 """
 
 from __future__ import annotations
@@ -167,16 +167,15 @@ def facts_of(
 
 def autocast(device: torch.device, precision: str) -> contextlib.AbstractContextManager:
     """Compute a block in "bf16", "fp16", "no" (float32), or "auto" (the device's best)."""
-    precision = precision_of(device, precision)
-    if precision == "no":
-        return contextlib.nullcontext()
-    return torch.autocast(device.type, torch.bfloat16 if precision == "bf16" else torch.float16)
+    kinds = {"bf16": torch.bfloat16, "fp16": torch.float16}
+    kind = kinds.get(precision_of(device, precision))
+    return torch.autocast(device.type, kind) if kind else contextlib.nullcontext()
 
 
 def precision_of(device: torch.device, precision: str) -> str:
     """Return the precision that "auto" means on a device, else the one given.
 
-    A CPU without bf16 hardware always computes in float32 ("no"): faster there, and more exact.
+    A CPU without bf16 hardware always computes in float32: faster there, and more exact.
     """
     best = devices.default_precision(device)
     return best if precision == "auto" or (device.type == "cpu" and best == "no") else precision
