@@ -20,11 +20,7 @@ KNOWN_LABELS = [*LABEL_WORDS, np.nan]  # in a LABELS_CSV
 
 
 def read_judgements(path: Path) -> pd.DataFrame:
-    """Load the CSV that a page has saved; ArtifactError names a line that no page has saved.
-
-    `drawn` says why a part was on the page, `before_scores` is its judgement before any score was
-    shown, `passed` the number of parts that passed.
-    """
+    """Load the CSV that a page has saved; ArtifactError names a line that no page has saved."""
     words = [*LABELS, "unsure", np.nan]
     frame = files.load_csv(path, COLUMNS, text=COLUMNS)
     known = {"judgement": words, "before_scores": words, "drawn": [LOOK_AGAIN, AUDIT, SUSPECT]}
@@ -39,11 +35,9 @@ def read_judgements(path: Path) -> pd.DataFrame:
 
 
 def escapes(judged: pd.DataFrame) -> Finding:
-    """Return the share of the passed parts that is bad, by the audited ones alone.
-
-    What was said before the scores were shown counts. The exact 95 % interval counts parts on which
-    nobody has decided as good at its lower end, and as bad at its upper end.
-    """
+    """Return the share of the passed parts that is bad, by what was said of the audited ones
+    before any score was shown. The exact 95 % interval counts undecided parts as good at its lower
+    end, and as bad at its upper end."""
     said = judged.before_scores[judged.drawn == AUDIT]
     n, n_bad, undecided = len(said), int((said == "bad").sum()), int((~said.isin(LABELS)).sum())
     what = f"bad share of what passed ({n} audited, {n_bad} bad, {undecided} undecided)"
@@ -57,8 +51,7 @@ def with_reviews(judged: pd.DataFrame, labels_csv: Path | None = None) -> pd.Dat
     """Return a LABELS_CSV with the judgements as its column `review`; "unsure" gives no label.
 
     The rows and labels of an older `labels_csv` are kept: a label of a review is used for training
-    only, not for evaluation (`members.sides`). ArtifactError names a line of the older CSV with an
-    unknown label, or without a path or with one that is named again.
+    only, not for evaluation (`members.sides`).
     """
     decided = judged[judged.judgement.isin(LABELS)].drop_duplicates("path")
     new = decided[["path", "group"]].assign(review=decided.judgement)

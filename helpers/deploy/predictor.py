@@ -59,12 +59,11 @@ class Opened(NamedTuple):
 
 
 class TrainedModel:
-    """A model that is ready for new images; `helpers.load_model` makes it.
+    """A model that is ready for new images.
 
-    Example:
-        model = helpers.load_model("elpv-quick/fbp")
-        model.predict("part.png")  # or many paths, arrays or Pillow images
-        print(model.description.promise)  # thresholds, and how many bad parts pass
+    model = helpers.load_model("elpv-quick/fbp")
+    model.predict("part.png")  # or many paths, arrays or Pillow images
+    print(model.description.promise)  # thresholds, and how many bad parts pass
     """
 
     def __init__(self, opened: Opened, device: torch.device | None = None, images: int = 0) -> None:

@@ -49,11 +49,10 @@ def suspects_of(path: Path) -> pd.DataFrame:
 
 
 def chosen(judged: pd.DataFrame, audit_share: float, seed: int) -> pd.DataFrame:
-    """Return the parts for a person; `drawn` says why each of them is there.
+    """Return the parts for a person; `drawn` says why each is there, `passed` how many passed.
 
-    `passed` is the number of the lot's parts that passed. The parts to look at again are mixed with
-    a share of those that passed, at least one if the share is not 0, in a random order; then come
-    the images with a `label`, which is suspect.
+    The parts to look at again are mixed with a share of those that passed, at least one if the
+    share is not 0; then come the images with a `label`, which is suspect.
     """
     stream = seeding.numpy_stream(seed, "review")
     lot, suspects = judged[judged.label.isna()], judged[judged.label.notna()]
@@ -69,15 +68,13 @@ def chosen(judged: pd.DataFrame, audit_share: float, seed: int) -> pd.DataFrame:
 def page(model: TrainedModel, parts: pd.DataFrame, **about: str) -> str:
     """Return the page of some parts, the output of `chosen`, as self-contained HTML.
 
-    `about` has the page's `title`, the model in words (`described`), and the name of the CSV that
-    it saves (`saved_as`).
+    `about` has its `title`, the model in words (`described`), and the CSV's name (`saved_as`).
     """
     names = [*COLUMNS[1:], "drawn", "score", "verdict", "passed"]
-    shown = parts[names].astype(object)
-    rows = shown.where(shown.notna(), "").to_dict("records")
+    known = parts[names].astype(object).where(parts[names].notna(), "").to_dict("records")
     maps = tqdm(parts.file, "maps", unit="img", disable=None)
-    shown_parts = [row | pictures(model, file) for row, file in zip(rows, maps, strict=True)]
-    content = about | {"parts": shown_parts, "digest": files.fingerprint(shown_parts)}
+    shown = [row | pictures(model, file) for row, file in zip(known, maps, strict=True)]
+    content = about | {"parts": shown, "digest": files.fingerprint(shown)}
     # nothing but "<" can end a script of HTML
     data = json.dumps(content, ensure_ascii=False).replace("<", "\\u003c")
     text = {"title": html.escape(about["title"]), "data": data}
@@ -104,10 +101,9 @@ def pictures(model: TrainedModel, file: str) -> dict[str, str]:
 
 
 def overlay_of(heat: Tensor, sides: tuple[int, int]) -> Image.Image:
-    """Return a map (S, S) as an overlay for an image, which was padded to a square.
+    """Return a map (S, S) as `maps.draw_overlay` draws it, without the padding of an image.
 
-    `sides` are proportional to width and height of the image. The overlay looks as that of
-    `maps.draw_overlay`: more opaque where the map is higher, with a line at half of its peak.
+    `sides` are proportional to width and height of the image.
     """
     share = share_of_maximum(heat)
     width, height = (max(1, round(len(share) * side / max(sides))) for side in sides)

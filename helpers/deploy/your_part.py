@@ -20,8 +20,7 @@ from helpers.explain import maps
 MOST_OWN_IMAGES = 200  # of a folder that is asked about; `helpers.predict` takes any number
 FROM_THE_RUN = 48  # test images to ask about if no folder is given
 NO_GROUP, EVERY = "(none)", "all parts"
-PASS, LOOK_AGAIN, REJECT = VERDICTS
-COLOURS = {PASS: "#0173b2", LOOK_AGAIN: "#949494", REJECT: "#de8f05"}  # seaborn's "colorblind"
+COLOURS = dict(zip(VERDICTS, ("#0173b2", "#949494", "#de8f05"), strict=True))  # "colorblind"
 
 
 def parts_to_ask(split: pd.DataFrame, folder: str) -> pd.DataFrame:
@@ -96,21 +95,11 @@ def by_group(answered: pd.DataFrame) -> pd.DataFrame:
 
     The group with the largest share of parts to look at again or to reject comes first.
     """
-    passed, rejected = answered.verdict == PASS, answered.verdict == REJECT
-    columns: dict[str, pd.Series] = {
-        "Parts": answered.id.notna(),
-        "Pass": passed,
-        "Look again": answered.verdict == LOOK_AGAIN,
-        "Reject": rejected,
-        "Unreadable": answered.reason != "",
-    }
+    columns: dict[str, pd.Series] = {"Parts": answered.id.notna()}
+    columns |= {verdict.capitalize(): answered.verdict == verdict for verdict in VERDICTS}
+    columns["Unreadable"] = answered.reason != ""
     if answered.probability.notna().any():  # the threshold of good parts alone gives none
-        columns["Bad expected among passed"] = answered.probability.where(passed, 0.0)
-    if "label" in answered and answered.label.notna().all():
-        bad = answered.label == 1
-        columns["Bad"] = bad & (answered.verdict != "")
-        columns["Bad that passed (labels)"] = bad & passed
-        columns["Good that were rejected"] = ~bad & rejected
+        columns["Bad expected among passed"] = answered.probability.where(columns["Pass"], 0.0)
     groups = answered.group.astype(object).fillna(NO_GROUP).to_numpy()
     table = pd.DataFrame(columns).groupby(groups).sum()
     held = (table["Look again"] + table["Reject"]) / table["Parts"]
