@@ -18,6 +18,8 @@ from tests.deploy_run import CONTENT, save_described, small_models
 
 POINT = {"threshold": 0.25, "reject_threshold": 0.75, "asked": 0.01, "promised": 1 / 11}
 POINT["overkill_rate"] = 0.25
+FROM = ("run", "is_smoke", "dataset", "attribution", "images_digest", "split_digest")
+ORIGIN = {name: CONTENT[name] for name in FROM}
 
 
 @pytest.fixture
@@ -38,9 +40,7 @@ def test_a_network_is_described_with_its_point_and_how_it_reads_images(tmp_path,
     save_described(tmp_path, small_models(), fit="pad", views=8)
     paths = sorted(tmp_path.glob("*.safetensors"))
     point = pd.Series(POINT | {"bad": 10})
-    origin = {name: CONTENT[name] for name in ("run", "is_smoke", "dataset", "attribution")}
-    origin |= {"images_digest": "i", "split_digest": "s"}
-    found = descriptions.describe(scored, point, 1.5, paths, weights="mine", **origin)
+    found = descriptions.describe(scored, point, 1.5, paths, weights="mine", **ORIGIN)
     assert (found.pass_below, found.reject_from) == (0.25, 0.75)
     assert (found.promised_escape_rate, found.held_out_bad_parts) == (1 / 11, 10)
     assert (found.image_size_px, found.channels, found.views, found.fit) == (32, 3, 8, "pad")
@@ -59,10 +59,8 @@ def test_good_parts_alone_promise_no_escape_rate_and_say_how_many_of_them_are_st
     alone = dataclasses.replace(scored, val=val, test=val)
     settings = DecisionSettings(max_overkill_rate=0.5)
     point = decision.good_alone(alone, settings).iloc[0]
-    origin = {name: CONTENT[name] for name in ("run", "is_smoke", "dataset", "attribution")}
-    origin |= {"images_digest": "i", "split_digest": "s"}
     paths = [tmp_path / "seed0.safetensors"]
-    found = descriptions.describe(alone, point, None, paths, **origin)
+    found = descriptions.describe(alone, point, None, paths, **ORIGIN)
     assert found.promised_escape_rate is None and found.held_out_bad_parts == 0
     stopped = (val.defect_score >= point.threshold).mean()
     assert found.overkill_rate == pytest.approx(stopped) and stopped > 0
