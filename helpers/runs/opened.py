@@ -13,15 +13,8 @@ import pandas as pd
 from helpers.core import files, metrics, paths
 from helpers.core.members import CALIBRATION_FOLD
 from helpers.core.paths import RunPaths
-from helpers.deploy import predictor
-from helpers.deploy.description import (
-    NAME,
-    RULE,
-    Description,
-    backbone_of,
-    describe,
-    read_description,
-)
+from helpers.deploy import description, predictor
+from helpers.deploy.description import NAME, RULE, Description, describe, read_description
 from helpers.deploy.predictor import Opened
 from helpers.models import backbones
 from helpers.models.record import Model
@@ -72,9 +65,9 @@ def _find(name: str | Path) -> Path:
     path = root / "checkpoints" / model if model else root
     path = path if path.is_dir() and run else Path(name).expanduser()
     if not path.exists() or not os.fspath(name):
-        there = run and networks(root)
-        there = there or [p.parent.name for p in paths.runs_root().glob("*/run.json")]
-        known = f"; there are: {', '.join(sorted(there))}" if there else ""
+        all_runs = (path.parent.name for path in paths.runs_root().glob("*/run.json"))
+        there = ", ".join((run and networks(root)) or sorted(all_runs))
+        known = f"; there are: {there}" if there else ""
         raise files.ArtifactError(
             f"the model {os.fspath(name)!r} is missing: give a model's folder, a checkpoint, RUN "
             f"or RUN/MODEL{known}"
@@ -82,12 +75,12 @@ def _find(name: str | Path) -> Path:
     if not (path / "run.json").is_file():
         return path
     names = networks(path)
-    if not (best := best_described(path)) and len(names) != 1:
-        raise files.ArtifactError(
-            f"{name} does not say which network is the best before notebook 07 has been run: name "
-            f"one (there are: {', '.join(names) or 'none'})"
-        )
-    return best or path / "checkpoints" / names[0]
+    if best := best_described(path) or (len(names) == 1 and path / "checkpoints" / names[0]):
+        return best
+    raise files.ArtifactError(
+        f"{name} does not say which network is the best before notebook 07 has been run: name one "
+        f"(there are: {', '.join(names) or 'none'})"
+    )
 
 
 def best_described(root: Path) -> Path | None:
@@ -161,7 +154,7 @@ def describe_models(
             continue  # not a network
         notes = content["stages"].get(content.get("models", {}).get(name, {}).get("stage"), {})
         both = (notes.get(key, "").split(", ") for key in ("backbone", "weights"))
-        backbone = backbone_of(backbones.load_model(trainings[0]))
+        backbone = description.backbone_of(backbones.load_model(trainings[0]))
         origin["weights"] = dict(zip(*both, strict=False)).get(backbone, notes.get("weights", ""))
         about = describe(scored[name], points.loc[name], temperature.get(name), trainings, **origin)
         files.save_json(run.output(trainings[0].with_name(NAME)), asdict(about))

