@@ -39,10 +39,8 @@ def gradients(
     # zeros for parameters that the loss does not use: alpha of a kind of cell that is absent
     grads = torch.autograd.grad(loss, parameters, materialize_grads=True)
     if not all(value.isfinite().all() for value in (loss, *grads)):
-        raise GradientError(
-            "search: a loss or derivative by alpha is not finite: lower LR or ALPHA_LR. With "
-            "another setting the search starts from scratch"
-        )
+        wrong = "search: a loss or derivative by alpha is not finite: lower LR or ALPHA_LR"
+        raise GradientError(f"{wrong}. With another setting the search starts from scratch")
     return float(loss.detach()), list(grads)
 
 
@@ -52,10 +50,6 @@ class Architect:
     `net` is a `Supernet` or any module with the methods `architecture_parameters()` (alpha) and
     `weight_parameters()` (w). A step changes alpha and the state of Adam, but not w, and no .grad
     or SGD buffer of w.
-
-    Example:
-        >>> architect = Architect(net, F.cross_entropy, order=2)
-        >>> loss = architect.step(val_batch, train_batch, sgd)
     """
 
     def __init__(
@@ -87,12 +81,12 @@ class Architect:
         self, val: Batch, train: Batch | None = None, optimizer: Any = None
     ) -> tuple[float, list[Tensor]]:
         """Return the validation loss and its gradients for `net.architecture_parameters()`."""
-        if self.order == 1:
-            # detached: gradients for w would take half of the time, and are not used
-            weights = [w.detach() for w in self.net.weight_parameters()]
-            return self._at(weights, val, self.net.architecture_parameters())
-        assert train is not None
-        return self.second_order(val, train, optimizer)
+        if self.order == 2:
+            assert train is not None
+            return self.second_order(val, train, optimizer)
+        # detached: gradients for w would take half of the time, and are not used
+        weights = [w.detach() for w in self.net.weight_parameters()]
+        return self._at(weights, val, self.net.architecture_parameters())
 
     def _at(
         self, weights: Sequence[Tensor], batch: Batch, by: Sequence[Tensor]

@@ -24,10 +24,6 @@ class Genotype:
 
     They are stored sorted by input, so that equal genotypes build networks with equal parameter
     names. A cell outside the search space raises GenotypeError.
-
-    Example:
-        >>> PUBLISHED["DARTS_V2"].edges("normal")[0]
-        ('sep_conv_3x3', 0, 2)
     """
 
     normal: tuple[Edge, ...]
@@ -102,12 +98,10 @@ def strengths(alpha: Any, beta: Any) -> list[list[float]]:
     They are the softmax over none and all operations, times that of beta (14,) over the edges into
     a node if there is one (PC-DARTS, arXiv 1907.05737, equation 5).
     """
-    weights = torch.as_tensor(alpha).double().softmax(dim=1)
-    if weights.shape[1] != len(primitives()):
-        raise GenotypeError(
-            f"alpha has {weights.shape[1]} columns, but there are {len(primitives())}: "
-            f"{', '.join(primitives())}. Was it searched with other operations?"
-        )
+    weights, names = torch.as_tensor(alpha).double().softmax(dim=1), primitives()
+    if (columns := weights.shape[1]) != len(names):
+        wrong = f"alpha has {columns} columns, but there are {len(names)}: {', '.join(names)}"
+        raise GenotypeError(f"{wrong}. Was it searched with other operations?")
     if beta is not None:
         weights = weights * softmax_by_node(torch.as_tensor(beta).double())[:, None]
     return weights[:, 1:].tolist()
@@ -130,8 +124,8 @@ def strongest_edges(weights: list[list[float]]) -> tuple[Edge, ...]:
 def random_genotype(seed: int) -> Genotype:
     """Draw one of the 180 * 49^4 distinct cells of each kind; a seed always gives the same one.
 
-    All are equally probable; with another operation in OPS there are more. Random cells are the
-    baseline that a search has to beat (Lindauer and Hutter, arXiv 1909.02453).
+    All are equally probable. They are the baseline of a search (Lindauer and Hutter, arXiv
+    1909.02453).
     """
     draw = random.Random(seed)
     inputs = [s for _ in KINDS for node in NODE_STATES for s in draw.sample(range(node), 2)]

@@ -1,9 +1,8 @@
 """Find cells by name (published, found by a run, random, in files), and choose one by halving.
 
-Successive halving compares real short trainings: all candidates are trained for a few epochs, the
-best third of them for three times as many, and so on (Jamieson and Talwalkar 2016, arXiv
-1502.07943; for architectures Li and Talwalkar 2019, arXiv 1902.07638). The random cells among them
-are the population that a search has to beat (Yang et al. 2020, arXiv 1912.12522).
+Successive halving: Jamieson and Talwalkar 2016, arXiv 1502.07943; for architectures Li and
+Talwalkar 2019, arXiv 1902.07638. The random cells are the population that a search has to beat
+(Yang et al. 2020, arXiv 1912.12522).
 """
 
 from __future__ import annotations
@@ -44,17 +43,18 @@ class NamedCell:
 def check_names(names: Sequence[str], random_cells: int) -> None:
     """Raise GenotypeError unless each name is that of a cell, or of a .json file that holds one."""
     known = [*PUBLISHED, *FOUND, "random"]
-    slugs = [f"random_cell_{k}" for _ in range(names.count("random")) for k in range(random_cells)]
-    for name in (name for name in names if name != "random"):
+    slugs: list[str] = []
+    for name in names:
+        if name == "random":
+            slugs += [random_cell(seed).model.slug for seed in range(random_cells)]
+            continue
+        if name not in known and not name.endswith(".json"):
+            other = f"known: {', '.join(known)}, or the path of a .json file with a cell"
+            raise GenotypeError(f"GENOTYPES: no cell is called {name!r} ({other})")
+        if len(Path(name).stem) > paths.LONGEST_NAME:  # the model gets the name of the file
+            most = f"a name has at most {paths.LONGEST_NAME} letters"
+            raise GenotypeError(f"GENOTYPES: {name!r}: {most}: rename it")
         if name not in known:
-            if not name.endswith(".json"):
-                raise GenotypeError(
-                    f"GENOTYPES: no cell is called {name!r} (known: {', '.join(known)}, or the "
-                    "path of a .json file with a cell)"
-                )
-            if len(Path(name).stem) > paths.LONGEST_NAME:  # the model gets the name of the file
-                most = f"a name has at most {paths.LONGEST_NAME} letters"
-                raise GenotypeError(f"GENOTYPES: {name!r}: {most}: rename it")
             load(Path(name).expanduser())  # a bad one is refused before anything is trained
         slugs.append(model_of(name).slug)
     if len({*slugs}) < len(slugs) or not slugs:
@@ -133,10 +133,9 @@ def halve(
     """Train all cells for `epochs`, the best third for three times as many, until one is left.
 
     `train_rung(cells, epochs)` trains the network of each from scratch: the learning rate falls
-    until the last epoch, so a short training is not the start of a long one. Only the first rung
-    may have more than `most` epochs: if the next one would, the best of this rung wins. Ties go to
-    the first. Return the winner, and a row for each training with its model, kind, val_auc and
-    `kept`: it continues, or has won.
+    until the last epoch, so a short training is not the start of a long one. If the next rung would
+    have more than `most` epochs, the best of this one wins. Ties go to the first. Return the
+    winner, and a row for each training; `kept`: it continues, or has won.
     """
     kind_of = {cell.model.slug: kind for kind, cells in by_kind.items() for cell in cells}
     left = {cell.model.slug: cell for cells in by_kind.values() for cell in cells}

@@ -98,12 +98,7 @@ class AuxiliaryHead(nn.Module):
 
 
 class DerivedNetwork(Stack):
-    """L cells of a genotype between a stem and a linear classifier, for images of any size.
-
-    Example:
-        >>> network = DerivedNetwork(PUBLISHED["DARTS_V2"], NetworkSettings(channels=48, layers=14))
-        >>> logits = network(images)  # (B, 2)
-    """
+    """L cells of a genotype between a stem and a linear classifier, for images of any size."""
 
     def __init__(
         self,

@@ -96,8 +96,7 @@ class Cell(nn.Module):
     def forward(self, older: Tensor, newer: Tensor, weights: Tensor, beta: Tensor | None) -> Tensor:
         """Return the nodes (B, nodes * C, h, w): each is the sum of its edges from all states.
 
-        weights (edges, 1 + operations) are softmax(alpha). With beta (edges,) each edge is
-        multiplied by its own (arXiv 1907.05737, equation 2).
+        With beta each edge is multiplied by its own (arXiv 1907.05737, equation 2).
         """
         states = [self.older(older), self.newer(newer)]
         for node in range(self.nodes):
@@ -105,7 +104,7 @@ class Cell(nn.Module):
             edges = [self.edges[row](x, weights[row]) for row, x in enumerate(states, start=first)]
             if beta is not None:
                 edges = [beta[row] * edge for row, edge in enumerate(edges, start=first)]
-            states.append(sum(edges[1:], edges[0]))
+            states.append(sum(edges))
         return torch.cat(states[2:], dim=1)
 
 
@@ -115,7 +114,7 @@ def first_row(node: int) -> int:
 
 
 class Supernet(Stack):
-    """The continuous relaxation of the search space over images (B, in_channels, H, W) of any size.
+    """The continuous relaxation of the search space, for images of any size.
 
     `partial` is the K of PC-DARTS: 1/K of the channels go through the operations, with edge
     normalisation; 1 is plain DARTS. K must divide C. BN always uses batch statistics, so a forward
