@@ -53,9 +53,8 @@ def plant(
 ) -> None:
     """A model whose logits are `separation` apart for good and bad; infinite is perfect.
 
-    A name is that of a file alone; a record is that of a model which the run has made. With
-    `others` it is a model that was trained with several seeds. On a split with folds it is
-    cross-fitted unless `once`.
+    A name is that of a file alone, a record that of a model of the run. `others` are more seeds.
+    On a split with folds it is cross-fitted unless `once`.
     """
     split = read_split(run_paths.split_csv)
     label = split.label.astype(float).to_numpy()
@@ -85,20 +84,17 @@ def add_folds(run_paths: RunPaths, folds: int = 5) -> None:
     """Divide the training images among the folds 1, 2, ...; validation is fold 0."""
     split = read_split(run_paths.split_csv)
     train = split.split == "train"
-    split["fold"] = pd.array([pd.NA] * len(split), dtype="Int64")
-    split.loc[train, "fold"] = 1 + np.arange(train.sum()) % (folds - 1)
-    split.loc[split.split == "val", "fold"] = 0
-    files.save_csv(run_paths.split_csv, split)
+    fold = (1 + (train.cumsum() - 1) % (folds - 1)).astype("Int64").where(train)
+    files.save_csv(run_paths.split_csv, split.assign(fold=fold.mask(split.split == "val", 0)))
 
 
 def hide_test_labels(run_paths: RunPaths) -> None:
     """As in a contest."""
     split = read_split(run_paths.split_csv)
-    split.loc[split.split == "test", "label"] = pd.NA
+    split = split.assign(label=split.label.mask(split.split == "test"))
     files.save_csv(run_paths.split_csv, split)
 
 
 def decision_stage(run_paths: RunPaths, **settings) -> Run:
     """An opened stage 07."""
-    given = DecisionSettings(**settings)
-    return Run("07_decision", run_paths, "quick", given)
+    return Run("07_decision", run_paths, "quick", DecisionSettings(**settings))

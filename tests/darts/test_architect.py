@@ -62,12 +62,8 @@ def second_order(net, sgd):
 
 def bits(net, sgd):
     """Everything that an alpha step must not change."""
-    weights = [p.detach().clone() for p in net.weight_parameters()]
-    return weights + [sgd.state[p]["momentum_buffer"].clone() for p in net.weight_parameters()]
-
-
-def same(before, after):
-    return all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
+    weights = net.weight_parameters()
+    return flat([*weights, *(sgd.state[p]["momentum_buffer"] for p in weights)])
 
 
 @pytest.mark.parametrize(("xi", "partial"), [(0.01, 1), (0.1, 1), (0.025, 2)])
@@ -150,7 +146,7 @@ def test_a_step_is_adams_and_changes_nothing_but_alpha(order):
     for p in net.parameters():
         p.grad = torch.full_like(p, 7.0)  # a leftover of the weights' step
     alpha_step.step(VAL, TRAIN, sgd)
-    assert same(before, bits(net, sgd))
+    assert torch.equal(before, bits(net, sgd))
     assert all(w.grad.eq(7).all() for w in net.weight_parameters())
     assert all(alpha.grad is None for alpha in net.architecture_parameters())
     assert all(p.requires_grad for p in net.parameters())
@@ -158,7 +154,7 @@ def test_a_step_is_adams_and_changes_nothing_but_alpha(order):
     torch.testing.assert_close(alphas, expected, rtol=1e-9, atol=1e-12)
 
 
-@pytest.mark.parametrize(("order", "failing"), [(1, 0), (2, 0), (2, 1), (2, 2), (2, 3), (2, 4)])
+@pytest.mark.parametrize(("order", "failing"), [(1, 0), (2, 0), (2, 2), (2, 4)])
 def test_a_step_that_fails_changes_neither_w_nor_alpha(order, failing):
     """It stops in a pass, or on an image that is not finite."""
     net, sgd = search()
@@ -175,7 +171,7 @@ def test_a_step_that_fails_changes_neither_w_nor_alpha(order, failing):
 
     with pytest.raises(KeyboardInterrupt if failing else GradientError):
         Architect(net, loss_of, order).step((images, VAL[1]), TRAIN, sgd)
-    assert same(before, bits(net, sgd))
+    assert torch.equal(before, bits(net, sgd))
     assert torch.equal(flat(net.architecture_parameters()), alphas)
     assert all(p.requires_grad for p in net.parameters())
 

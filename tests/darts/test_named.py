@@ -89,15 +89,12 @@ def test_a_checkpoint_with_a_damaged_genotype_is_refused(tmp_path):
 
 
 def test_the_preset_paper_is_table_1_to_the_letter():
-    table_1 = settings.resolve("05_genotype_retraining", "paper", {})
-    training = table_1.training
-    assert training.batch_size == 32
-    assert (training.optimizer, training.lr, training.momentum) == ("sgd", 0.1, 0.9)
-    assert training.weight_decay == 3e-5
-    assert (table_1.retrain_channels, table_1.retrain_layers) == (48, 14)
-    assert (training.grad_clip, training.label_smoothing) == (5.0, 0.1)
-    assert (training.schedule, training.gamma) == ("exponential", 0.97)
-    assert table_1.auxiliary and table_1.drop_path == 0.0
+    given = settings.resolve("05_genotype_retraining", "paper", {})
+    t = given.training
+    assert (t.optimizer, t.lr, t.momentum, t.weight_decay) == ("sgd", 0.1, 0.9, 3e-5)
+    assert (t.batch_size, t.schedule, t.gamma) == (32, "exponential", 0.97)
+    assert (t.grad_clip, t.label_smoothing) == (5.0, 0.1)
+    assert given.network == NetworkSettings(48, 14, auxiliary=True, drop_path=0.0)
 
 
 SIZE = NetworkSettings(channels=4, layers=3, auxiliary=True)

@@ -52,17 +52,14 @@ def test_a_reduction_cell_computes_its_genotype_with_pools_that_have_no_bn():
 
 
 @pytest.mark.parametrize("stem", ["imagenet", "cifar"])
-@pytest.mark.parametrize(
-    ("size", "layers"), [((1, 1), 1), ((2, 3), 2), ((17, 31), 3), ((75, 53), 5)]
-)
+@pytest.mark.parametrize(("size", "layers"), [((1, 1), 1), ((2, 3), 2), ((75, 53), 5)])
 def test_any_image_size_and_number_of_cells_goes_forwards_and_backwards(stem, size, layers):
-    for seed in range(2):
-        network = small(random_genotype(seed), 4, layers, in_channels=1, stem=stem, auxiliary=True)
-        logits, auxiliary_logits = network(torch.randn(3, 1, *size))
-        assert logits.shape == auxiliary_logits.shape == (3, 2)
-        (logits.sum() + auxiliary_logits.sum()).backward()
-        assert all(parameter.grad is not None for parameter in network.parameters())
-        assert network.eval()(torch.randn(1, 1, *size)).isfinite().all()
+    network = small(random_genotype(layers), 4, layers, in_channels=1, stem=stem, auxiliary=True)
+    logits, auxiliary_logits = network(torch.randn(3, 1, *size))
+    assert logits.shape == auxiliary_logits.shape == (3, 2)
+    (logits.sum() + auxiliary_logits.sum()).backward()
+    assert all(parameter.grad is not None for parameter in network.parameters())
+    assert network.eval()(torch.randn(1, 1, *size)).isfinite().all()
 
 
 def test_the_auxiliary_head_is_the_published_one_at_the_published_size():
@@ -143,10 +140,7 @@ def share_weights(network, supernet):
 
 @pytest.mark.parametrize(
     ("genotype", "stem"),
-    [
-        *((genotype, "imagenet") for genotype in PUBLISHED.values()),
-        *((random_genotype(seed), "cifar") for seed in range(3)),
-    ],
+    [(DARTS_V2, "imagenet"), (PUBLISHED["PDARTS"], "imagenet"), (random_genotype(0), "cifar")],
 )
 def test_a_supernet_with_one_hot_alphas_computes_the_derived_network(genotype, stem):
     supernet = FastSupernet(4, 5, 3, stem=stem).double()

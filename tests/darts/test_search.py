@@ -12,12 +12,10 @@ import torch
 import torch.nn.functional as F
 
 from helpers.core import paths, seeding, status, work
-from helpers.core.rules import SettingsError
 from helpers.darts import genotypes, network, operations, plots, search, verdict
 from helpers.darts.architect import Architect
 from helpers.darts.fast_supernet import FastSupernet
 from helpers.darts.settings import NetworkSettings, SearchSettings
-from helpers.darts.supernet import Supernet
 from helpers.datasets.cache import ImageCache
 from helpers.models import backbones
 from helpers.training.batches import ImageBatches
@@ -135,6 +133,7 @@ def test_the_stem_leaves_maps_on_which_the_operations_differ(size_px, side):
     pixels = np.zeros((1, size_px, size_px, 1), np.uint8)
     images = ImageCache(pixels, pd.DataFrame({"id": ["a"]}), "")
     net = search.make_supernet(SearchSettings(channels=4, layers=3), images)
+    assert type(net) is FastSupernet
     _, newer = net.inputs(torch.zeros(1, 1, size_px, size_px))
     assert newer.shape[-1] == side and net(torch.zeros(2, 1, size_px, size_px)).shape == (2, 2)
 
@@ -144,15 +143,6 @@ def test_alpha_rests_in_the_warm_up_alone(images, table):
     start = search.make_supernet(SearchSettings(**TINY), images).alpha_normal.tolist()
     assert [r["alpha_normal"] == start for r in found.history] == [True, True, False]
     assert [r["alpha_loss"] is None for r in found.history] == [True, True, False]
-
-
-@pytest.mark.parametrize("options", [{"order": 2}, {"partial": 2}])
-def test_every_kind_of_search_runs(images, table, options):
-    found = search.search(images, table, SearchSettings(**TINY | {"epochs": 1}, **options))
-    assert (found.history[0]["beta_normal"] is not None) == ("partial" in options)
-    about = found.provenance
-    assert about["method"].startswith("PC-DARTS") == ("partial" in options)
-    assert about["method"].endswith("second order") == ("order" in options)
 
 
 def test_a_search_stopped_three_times_in_the_middle_of_an_epoch_ends_with_the_same_bits(
@@ -178,6 +168,8 @@ def test_a_search_stopped_three_times_in_the_middle_of_an_epoch_ends_with_the_sa
     assert "continuing after epoch 2 of 3" in capsys.readouterr().out
     torch.testing.assert_close(found.weights, whole.weights, rtol=0, atol=0)
     assert untimed(found.history) == untimed(whole.history)
+    assert found.provenance["method"] == "PC-DARTS, second order"
+    assert np.shape(found.history[0]["beta_normal"]) == (14,)
 
 
 def test_a_new_operation_from_a_cell_is_used_by_search_and_network(images, table, tmp_path):
@@ -208,17 +200,3 @@ def test_a_new_operation_from_a_cell_is_used_by_search_and_network(images, table
         operations.OPS.update(before)
     with pytest.raises(genotypes.GenotypeError, match="conv_3x3"):
         genotypes.from_json(genotypes.to_json(genotype))
-
-
-def test_a_search_takes_the_fast_network_or_the_one_that_is_given(images, table):
-    given = SearchSettings(**TINY | {"epochs": 1})
-    kinds = {None: FastSupernet, Supernet: Supernet}
-    for asked, kind in kinds.items():
-        assert type(search.make_supernet(given, images, asked)) is kind
-    found = search.search(images, table, given, supernet=Supernet)
-    assert found.weights.keys() == search.make_supernet(given, images, Supernet).state_dict().keys()
-
-
-def test_an_unknown_operation_is_refused_with_the_known_ones():
-    with pytest.raises(SettingsError, match=r"dil_conv_7x7.* is not one of .*dil_conv_5x5"):
-        operations.OPS["dil_conv_7x7"]

@@ -18,18 +18,13 @@ def gradient_error(pairs):
 
 
 CASES = {
-    "cifar stem": ({}, 6, (12, 12)),
     "imagenet stem": ({"stem": "imagenet"}, 6, (40, 40)),
-    "a quarter of the channels": ({"partial": 4}, 6, (12, 12)),
     "half of the channels, odd maps, gray": ({"partial": 2, "in_channels": 1}, 5, (7, 9)),
-    "half of the channels, imagenet stem": ({"partial": 2, "stem": "imagenet"}, 4, (45, 41)),
+    "a quarter of the channels, imagenet stem": ({"partial": 4, "stem": "imagenet"}, 4, (45, 41)),
     "odd maps, three classes": ({"num_classes": 3}, 5, (9, 7)),
-    "odd image": ({"stem": "imagenet", "in_channels": 1, "num_classes": 3}, 4, (75, 53)),
     "two images": ({}, 2, (11, 8)),
     "one pixel": ({}, 3, (1, 1)),
     "one pixel, imagenet stem": ({"stem": "imagenet"}, 3, (1, 1)),
-    "six pixels": ({}, 3, (2, 3)),
-    "low and wide, imagenet stem": ({"stem": "imagenet"}, 3, (5, 16)),
     "reduction cells only": ({"layers": 2}, 4, (8, 8)),
     "six cells, two nodes": ({"layers": 6, "nodes": 2}, 4, (10, 10)),
 }
@@ -64,8 +59,6 @@ def test_the_number_of_weights_and_alphas_is_the_published_one(kind):
     net = kind(channels=16, layers=8, num_classes=2)
     assert sum(p.numel() for p in net.weight_parameters()) == 1_928_562
     assert [tuple(p.shape) for p in net.architecture_parameters()] == [(14, 8), (14, 8)]
-    net = kind(channels=16, layers=8, num_classes=10)
-    assert sum(p.numel() for p in net.weight_parameters()) == 1_930_618
 
 
 def test_a_mixed_edge_is_equation_2_and_three_quarters_of_the_channels_bypass_it():

@@ -51,25 +51,20 @@ def test_a_choice_counts_if_it_leads_by_more_than_all_of_a_null_search():
 
 
 @pytest.mark.parametrize(
-    ("strength", "beta", "count", "said"),
+    ("edges", "count", "said"),
     [
-        (0.2, None, 0, "nothing decided"),
-        (50.0, None, 16, "the cells decided"),
-        (50.0, 50.0 * np.arange(14), 22, "the cells decided"),
+        (0, 0, "nothing decided"),
+        (1, 1, "next to nothing decided"),
+        (6, 6, "a part of the cells decided"),
+        (14, 16, "the cells decided"),
     ],
 )
-def test_a_verdict_counts_the_choices_that_lead_by_more_than_the_limit(strength, beta, count, said):
-    found = verdict.finding([record_of(strength, beta)], limit=1.0)
-    assert (found.estimate, found.verdict) == (count, said) and "of 22" in found.what
-
-
-def test_a_part_of_the_cells_is_decided_if_a_quarter_of_the_choices_is():
-    record = record_of(0.0)
-    record["alpha_normal"][0][4] = 9.0
-    (sure,) = verdict.decided([record], 5.0)
-    assert sure[:3] == ("normal", 0, "sep_conv_3x3")
-    assert verdict.finding([record], 5.0).verdict == "next to nothing decided"
-    for edge in (1, 2, 3, 5, 6):
-        record["alpha_normal"][edge][4] = 9.0
+def test_a_verdict_counts_the_choices_that_lead_by_more_than_the_limit(edges, count, said):
+    record = record_of()
+    for edge in (0, 1, 2, 3, 5, 6, 4, 7, 8, 9, 10, 11, 12, 13)[:edges]:
+        for kind in KINDS if edges == 14 else KINDS[:1]:
+            record[f"alpha_{kind}"][edge][4] = 9.0
+    sure = verdict.decided([record], 5.0)
+    assert [choice[:3] for choice in sure[:1]] == [("normal", 0, "sep_conv_3x3")][:edges]
     found = verdict.finding([record], 5.0)
-    assert (found.estimate, found.verdict) == (6, "a part of the cells decided")
+    assert (found.estimate, found.verdict) == (count, said) and "of 22" in found.what
