@@ -49,7 +49,6 @@ def default_precision(device: torch.device) -> str:
     """Return the name of the fastest safe precision: "bf16", "fp16" or "no" (float32).
 
     bf16 needs hardware that multiplies it: Ampere or newer GPUs, CPUs with AVX512-BF16 or AMX.
-    Older CUDA GPUs get fp16 with loss scaling.
     """
     if device.type == "cuda":
         return "bf16" if torch.cuda.get_device_capability(device) >= (8, 0) else "fp16"

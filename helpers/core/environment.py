@@ -64,8 +64,8 @@ def enough_for(work: str, settings: Any) -> Iterator[None]:
     except (MemoryError, RuntimeError, OSError) as error:
         if not is_full(error):
             raise
-        sizes = {name.upper(): getattr(settings, name) for name in sizes_of(settings)}
-        listed = " or ".join(f"{name} (now {value})" for name, value in sizes.items())
+        sizes = [f"{n.upper()} (now {getattr(settings, n)})" for n in sizes_of(settings)]
+        listed = " or ".join(sizes)
         advice = f"lower {listed}" if listed else NOTHING
         text = f"{work}: the memory is full; {advice}. Finished work is kept"
         raise MemoryFullError(text) from error

@@ -46,12 +46,12 @@ class LockedError(UserError):
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
     """Run a block that writes `path`, and name the file if the system refuses."""
+    full = "the disk or a quota is full. Make room and run the same command again"
     try:
         yield
     except OSError as error:
-        reason = error.strerror or str(error)
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            reason = "the disk or a quota is full. Make room and run the same command again"
+        is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        reason = full if is_full else error.strerror or error
         raise ArtifactError(f"{path} cannot be written: {reason}") from error
 
 
@@ -231,8 +231,7 @@ def refuse_marked(
 
 def fingerprint(content: Any) -> str:
     """Return a short digest of settings or inputs that JSON can express."""
-    text = json.dumps(plain(content), sort_keys=True, ensure_ascii=False)
-    return bytes_digest(text.encode())
+    return bytes_digest(json.dumps(plain(content), sort_keys=True, ensure_ascii=False).encode())
 
 
 def bytes_digest(content: bytes | memoryview) -> str:

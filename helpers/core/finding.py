@@ -12,15 +12,12 @@ import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 from PIL import Image
 
 from helpers.core import slider, style
-
-if TYPE_CHECKING:
-    from IPython.display import HTML
 
 TITLE = "What this notebook found"
 SHOWN_PX = (720, 560)  # at most: at the head a picture is half as wide as the page
@@ -101,27 +98,25 @@ class Head:
 
     def close(self, picture: Path | None = None) -> None:
         """Write all findings into the place at the head, beside a picture (PNG), if any."""
-        if self._place:
-            self._place.update(_box(self.findings, picture))
+        if not self._place:
+            return
+        from IPython.display import HTML
+
+        table = rows(self.findings).to_html(index=False, border=0, justify="left")
+        text = f"<p><b>{TITLE}</b></p>{table}"
+        if picture:
+            with Image.open(picture) as image:
+                image.thumbnail(SHOWN_PX)
+                beside = slider.tag(lambda file: image.save(file, format="webp"), picture.stem)
+            # where styles are removed, the picture comes below the table
+            text = (
+                f'<div style="{BESIDE}"><div style="flex: 1 1 18em">{text}</div>'
+                f'<div style="flex: 1 1 28em">{beside}</div></div>'
+            )
+        self._place.update(HTML(text))
 
 
 def _in_notebook() -> bool:
     """Return True in a notebook or IPython, without importing it: it is slow to import."""
     ipython = sys.modules.get("IPython")
     return ipython is not None and ipython.get_ipython() is not None
-
-
-def _box(findings: Sequence[Finding], picture: Path | None = None) -> HTML:
-    from IPython.display import HTML
-
-    text = f"<p><b>{TITLE}</b></p>{rows(findings).to_html(index=False, border=0, justify='left')}"
-    if picture is None:
-        return HTML(text)
-    with Image.open(picture) as image:
-        image.thumbnail(SHOWN_PX)
-        beside = slider.tag(lambda file: image.save(file, format="webp"), picture.stem)
-    # where styles are removed, the picture comes below the table
-    return HTML(
-        f'<div style="{BESIDE}"><div style="flex: 1 1 18em">{text}</div>'
-        f'<div style="flex: 1 1 28em">{beside}</div></div>'
-    )

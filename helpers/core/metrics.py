@@ -38,7 +38,7 @@ class Comparison(NamedTuple):
 
 
 def check_both_classes(labels: ArrayLike, *scores: ArrayLike) -> tuple[np.ndarray, ...]:
-    """Return labels as int64 and every score list as float64; refuse anything else."""
+    """Return labels as int64 and scores as float64; refuse anything else."""
     labels = np.asarray(labels)
     if labels.ndim != 1 or set(np.unique(labels)) != {0, 1}:
         raise ValueError(
@@ -139,8 +139,7 @@ def _alike_interval(estimate: float, n: int) -> Interval:
     """Return the interval of a mean if n independent values between 0 and 1 are all the same.
 
     If each value is this one with probability q, all n are with probability q^n, so q is at least
-    .025^(1/n) (Clopper and Pearson 1934), and other values are at worst 0 or 1. Among the pairs of
-    a bad and a good part are as many independent ones as the rarer class has parts.
+    .025^(1/n) (Clopper and Pearson 1934), and other values are at worst 0 or 1.
     """
     certain = TAILS[0] ** (1 / n)
     return Interval(estimate, estimate * certain, 1 - (1 - estimate) * certain)

@@ -32,8 +32,7 @@ def working_folder() -> Path:
 def home() -> Path:
     """Return the folder under which `data/` and `submissions/` are written.
 
-    In this order: the environment variable `GOOD_BAD_HOME`, Kaggle's working folder if the process
-    runs there, and `working_folder()`.
+    It is `GOOD_BAD_HOME` if that is set, Kaggle's working folder there, or `working_folder()`.
     """
     if os.environ.get(HOME_VARIABLE):
         return Path(os.environ[HOME_VARIABLE]).expanduser().resolve()
@@ -88,11 +87,6 @@ def training_name(seed: int, fold: int | None = None) -> str:
     return f"seed{seed}" if fold is None else f"seed{seed}_fold{fold}"
 
 
-def checkpoint_name(seed: int, fold: int | None = None) -> str:
-    """Return the file name of the weights of one training, in its model's folder."""
-    return f"{training_name(seed, fold)}.safetensors"
-
-
 @dataclass(frozen=True)
 class RunPaths:
     """All files of one run; data/README.md says what each of them holds."""
@@ -110,9 +104,6 @@ class RunPaths:
     @property
     def split_csv(self) -> Path:
         return self.root / "split.csv"
-
-    def features(self, model: str) -> Path:
-        return self.root / "features" / f"{model}.npz"
 
     def trainings(self, model: str) -> Path:
         """Return the folder of a model's trainings: checkpoint, curve and scores of each."""
@@ -136,14 +127,11 @@ class RunPaths:
 
     @property
     def labels_to_check(self) -> Path:
-        """Return the list of suspect labels, which a person edits."""
         return self.root / "labels_to_check.csv"
 
     def notebook(self, name: str) -> Path:
-        """Return the executed copy of a notebook."""
         return self.root / "notebooks" / f"{name}.ipynb"
 
     @property
     def submission(self) -> Path:
-        """Return the CSV for the contest."""
         return submissions_root() / f"{self.name}.csv"

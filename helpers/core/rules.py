@@ -6,10 +6,7 @@ Settings are pydantic dataclasses; each rule is written at its field:
     class Toy:
         epochs: int = setting(8, "passes over the training images", gt=0)
 
-    try:
-        Toy(epochs=0)
-    except ValidationError as error:
-        raise SettingsError(problem(error)) from None  # EPOCHS=0 must be greater than 0
+    Toy(epochs=0)  # a ValidationError: `problem` says EPOCHS=0 must be greater than 0
 """
 
 from __future__ import annotations
@@ -30,9 +27,8 @@ class SettingsError(UserError):
 
 
 def _text(value: Any) -> Any:
-    """Turn a number into text: a folder may be called 2024, which is read as a number."""
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return str(value) if is_number else value
+    """Turn a number into text: a folder may be called 2024."""
+    return str(value) if type(value) in (int, float) else value
 
 
 def _names(value: Any) -> Any:

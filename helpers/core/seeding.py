@@ -1,7 +1,6 @@
-"""Random streams.
+"""Random streams that depend on (seed, purpose, epoch) alone.
 
-Every random number comes from a stream that depends on (seed, purpose, epoch) alone. A training
-that stops after any epoch and resumes draws the same numbers as one that never stopped.
+A training that stops after any epoch and resumes draws the same numbers as one that never stopped.
 
     order = numpy_stream(seed, "order", epoch).permutation(n)
 """

@@ -31,10 +31,9 @@ _PAGE = """<div id="{key}"><div>{shown}</div></div>
 
 
 def slider(frames: Sequence[str], start: int, what: str) -> HTML:
-    """Return a frame with a slider above it that shows the others: no server, no network.
+    """Return a frame (HTML) with a slider above it that shows the others; all text is escaped.
 
-    The `frames` are HTML, with all text of data escaped. Frame `start` is shown first; where no
-    script runs, it is the only one.
+    Frame `start` is shown first; where no script runs, it is the only one.
     """
     from IPython.display import HTML
 

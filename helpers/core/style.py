@@ -74,16 +74,13 @@ def percent(fraction: float) -> str:
 
 
 def percent_up(fraction: float) -> str:
-    """Return a promised rate in per cent with two digits, rounded up: "at most 1.1" for 1.04 %."""
+    """Return a promised rate in per cent with two digits, rounded up: "1.1" for 1.04 %."""
     digits = decimal.Context(prec=2, rounding=decimal.ROUND_CEILING)
     return f"{float(digits.create_decimal(f'{100 * fraction:.9g}')):g}"
 
 
 def with_interval(value: float, low: float, high: float, unit: str = "", sign: str = "") -> str:
-    """Return a fraction in per cent with its interval: "86.6 [83.1, 89.7]".
-
-    A missing interval is left out. With the `sign` "+" it is a difference: "+0.8 [+0.1, +1.5]".
-    """
+    """Return a fraction in per cent with its interval, if any: "86.6 [83.1, 89.7]", "+0.8"."""
     text, start, end = (f"{100 * number:{sign}.1f}" for number in (value, low, high))
     return f"{text}{unit}" if math.isnan(low) else f"{text}{unit} [{start}, {end}]"
 

@@ -51,7 +51,7 @@ def checkpoints(folder: Path) -> list[Path]:
     if folder.name in models:
         members = Model.from_json(models[folder.name]["model"]).members
         deployed = [member for member in members if member.fold in DEPLOYED]
-        named = [folder / paths.checkpoint_name(*member) for member in deployed]
+        named = [folder / f"{paths.training_name(*member)}.safetensors" for member in deployed]
         return named if named and named[0].is_file() else []
     there = sorted(folder.glob("seed*.safetensors"))
     return [path for path in there if re.fullmatch(r"seed\d+(_fold0)?", path.stem)]
