@@ -73,7 +73,10 @@ def fill(template: str, row: Mapping[str, Any]) -> str:
 def filled(
     table: pd.DataFrame, columns: Mapping[str, str], drop_empty: bool = False
 ) -> pd.DataFrame:
-    """Return a table of text; `columns` maps each title to its template."""
+    """Return a table of text; `columns` maps each title to its template.
+
+    `drop_empty` leaves out the columns without any value.
+    """
     rows = [{str(key): value for key, value in row.items()} for row in table.to_dict("records")]
     lines = [{title: fill(text, row) for title, text in columns.items()} for row in rows]
     text = pd.DataFrame(lines, columns=list(columns))
@@ -83,5 +86,5 @@ def filled(
 def shown(
     table: pd.DataFrame, columns: Mapping[str, str], caption: str = "", smoke: bool = False
 ) -> Styler:
-    """Return `filled` for a notebook, with a caption above it."""
-    return style.styled(filled(table, columns), caption, smoke, wrap=True)
+    """Return `filled` for a notebook without empty columns, with a caption above it."""
+    return style.styled(filled(table, columns, drop_empty=True), caption, smoke, wrap=True)

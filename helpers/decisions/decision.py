@@ -23,17 +23,6 @@ from helpers.results.comparison import holm
 from helpers.results.predictions import Scored
 
 PER_PARTS = 1000  # costs are given per so many parts
-# columns of tables for the eye, see `core.tables`
-OPERATING = {
-    "Threshold chosen by": "{rule}",
-    "Pass below / reject from": "{threshold:.4g} / {reject_threshold:.4g}",
-    "Promised": "{promised:up} %",
-    "Good that pass": "{good_passed:%} %",
-    "Looked at again": "{reviewed:%} %",
-    "Escapes of the bad": "{escapes:.0f} of {bad:.0f}: {escape_rate:%[]} %",
-    "Overkill of the good": "{overkilled:.0f} of {good:.0f}: {overkill_rate:%[]} %",
-}
-COST = {f"Cost per {PER_PARTS:,}": "{cost:,.1f}"}
 NEVER = 1.0  # PatchCore's scores are below it
 
 

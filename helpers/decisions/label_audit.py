@@ -49,7 +49,7 @@ def audit(scored: Scored, split: pd.DataFrame) -> pd.DataFrame:
     usual = ", ".join(f"{mean:.2f} on average if {word}" for word, mean in means.items())
     logits = special.logit(np.clip(scores, 1e-4, 1 - 1e-4))[:, None]
     probabilities = LogisticRegression().fit(logits, labels).predict_proba(logits)
-    frame = pd.DataFrame({"id": scored.ids("val"), "label": labels, "defect_score": scores})
+    frame = scored.labelled("val")[["id", "defect_score"]].assign(label=labels)
     frame["quality"] = probabilities[np.arange(len(labels)), labels]
     frame["is_suspect"] = confident_class(labels, probabilities) == 1 - labels
     frame["reason"] = [

@@ -24,8 +24,7 @@ def mistakes(scored: Scored, split: pd.DataFrame, threshold: float) -> pd.DataFr
     The columns are those of the split, `kind` (one of `KINDS`), and `distance` of the score from
     the threshold.
     """
-    parts = pd.DataFrame({"id": scored.ids(), "defect_score": scored.labels_scores()[1]})
-    parts = parts.merge(split, on="id").astype({"label": int})
+    parts = scored.labelled()[["id", "defect_score"]].merge(split, on="id").astype({"label": int})
     wrong = parts[(parts.defect_score >= threshold) != (parts.label == 1)]
     kind, distance = np.where(wrong.label == 1, *KINDS), (wrong.defect_score - threshold).abs()
     return wrong.assign(kind=kind, distance=distance).sort_values(

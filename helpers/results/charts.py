@@ -10,8 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from helpers.core import tables
-from helpers.core.style import SIGNIFICANT, percent, percent_axis
+from helpers.core.style import percent, percent_axis
 
 MODEL: dict[str, Any] = {"fmt": "o", "color": "black", "capsize": 3}
 LEGEND_BELOW: dict[str, Any] = {"loc": "outside lower center", "borderaxespad": 2}
@@ -44,31 +43,5 @@ def auc_bars(table: pd.DataFrame, title: str = "") -> Figure:
     ax.errorbar(frame[column], frame.index, xerr=interval_arms(frame, column), **MODEL)
     name_rows(ax, frame.title, frame[column].map(percent))
     ax.set(xlabel=f"{table.judged_by.iloc[0]} AUC, %, with its 95 % interval")
-    figure.suptitle(title, fontsize=12, wrap=True)
-    return figure
-
-
-def differences(table: pd.DataFrame, xlabel: str, title: str = "") -> Figure:
-    """Draw differences of AUC with their 95 % intervals, the largest above.
-
-    `table` is that of `compare_with`. Differences that are significant are filled, those of
-    references, which have no `p_holm`, are gray.
-    """
-    frame = table.sort_values("difference", kind="stable", ignore_index=True)
-    figure, ax = plt.subplots(figsize=(8, 0.42 * len(frame) + 1.8))
-    looks = [
-        (frame.p_holm < SIGNIFICANT, "black", "significant by Holm's correction"),
-        (frame.p_holm >= SIGNIFICANT, "white", "not significant"),
-    ]
-    if (untested := frame.p_holm.isna()).any():
-        looks.append((untested, "0.7", "reference, not tested"))
-    for chosen, colour, words in looks:
-        rows = frame[chosen]
-        arms = interval_arms(rows, "difference")
-        ax.errorbar(rows.difference, rows.index, xerr=arms, mfc=colour, label=words, **MODEL)
-    ax.axvline(0, color="0.4", lw=1)
-    name_rows(ax, frame.title, tables.filled(frame, {"p": "p {p_holm:p}"}).p)
-    ax.set_xlabel(f"{xlabel}, points (95 % interval; Holm's p)")
-    figure.legend(**LEGEND_BELOW)
     figure.suptitle(title, fontsize=12, wrap=True)
     return figure

@@ -34,13 +34,6 @@ ON_FBP = ("lda_on_fbp", "rf_on_fbp", "lr_on_fbp", "svm_on_fbp")
 ACCURACY, AUC = "held-out accuracy", "AUC"  # the columns of REPORT
 SEPARATED = "neighbours that share a label, fine-tuned less pretrained"
 FOCUS = "highest pixel on the defect, less chance"
-COLUMNS = {  # for the eye, see `core.tables`
-    "The report says": "{claim}",
-    "Measured by": "{measure}",
-    "There": "{reported:+%}",
-    "Here": "{gain:+%[]}",
-    "Verdict": "{verdict}",
-}
 
 
 class Claim(NamedTuple):

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from helpers.core import files, metrics, paths, tables
+from helpers.core import files, metrics, paths
 from helpers.core.rules import SettingsError
 from helpers.datasets.group_prior import group_prior
 from helpers.datasets.split_file import keeps_groups_apart
@@ -40,18 +40,7 @@ OTHERS = {
 }
 # kinds of models that were fitted to the scores, or searched with labels of the images
 CHOSEN = ("ensemble", "searched")
-COLUMNS = {  # for the eye, see `core.tables`
-    "Model": "{title}{mark}",
-    "Seen groups": "{seen_auc:%[]}",
-    "Unseen groups": "{unseen_auc:%[]}",
-    "Inside unseen groups": "{inside_auc:%[]}",
-    "Seen minus unseen": "{difference:+%[]} (SE {standard_error:%})",
-    "p": "{p_holm:p}",
-    "Seeds": "{seeds}",
-    "One training: seen": "{seen_auc_mean:%} ± {seen_auc_std:%}",
-    "Unseen": "{unseen_auc_mean:%} ± {unseen_auc_std:%}",
-    "Inside": "{inside_auc_mean:%} ± {inside_auc_std:%}",
-}
+
 # settings by which two compared runs may differ: those that change no model that both have
 MAY_DIFFER = ["split", "split_csv", "val_per_class", "time_budget_min", "genotypes", "random_cells"]
 # columns of their splits that must agree
@@ -83,11 +72,10 @@ def of_runs(runs: Mapping[str, tuple[pd.DataFrame, Mapping[str, Scored]]]) -> Ou
 def without_test(split: pd.DataFrame, run: str) -> pd.DataFrame:
     """Return the images of a run that are in folds; raise SettingsError if it has a test set."""
     if "fold" not in split or (split.split == "test").any():
-        why = "a test set" if (split.split == "test").any() else "no folds"
         raise SettingsError(
-            f"COMPARE_RUN: run {run!r} has {why}, so not all of its images are judged out of fold: "
-            "start another --name with -p TEST_FRACTION=0 -p CROSS_FIT=5 (a source with a test set "
-            "of its own has no such run)"
+            f"COMPARE_RUN: run {run!r} has a test set or no folds, so not all images are judged "
+            "out of fold: start another --name with -p TEST_FRACTION=0 -p CROSS_FIT=5 (not for a "
+            "source with a test set of its own)"
         )
     return split[split.fold.notna()]
 
@@ -216,11 +204,3 @@ def _complete(found: OutOfFold, protocol: str) -> dict[str, pd.DataFrame]:
     scores = {PRIOR.slug: pd.DataFrame({"seed0": prior}), **found.scores[protocol]}
     whole = {name: table.dropna(axis="columns") for name, table in scores.items()}
     return {name: table for name, table in whole.items() if table.shape[1]}
-
-
-def for_the_eye(table: pd.DataFrame) -> pd.DataFrame:
-    """Return `three_columns` as text, without columns that are empty; notebook 06 explains it."""
-    pairs = table[["random_seeds", "groups_seeds"]].astype(str).to_numpy()
-    seeds = [" / ".join(dict.fromkeys(pair)) for pair in pairs]
-    mark = np.where(table.chosen, " *", np.where(table.kind == "reference", " (reference)", ""))
-    return tables.filled(table.assign(mark=mark, seeds=seeds), COLUMNS, drop_empty=True)

@@ -67,18 +67,19 @@ class Scored:
         """The scores that judge it: "test", "validation" or, without a test set, "out-of-fold"."""
         return OUT_OF_FOLD if self.test.empty else SIDES[self.judged_on]
 
+    def labelled(self, side: str = JUDGED) -> pd.DataFrame:
+        """Return the labelled images of "val", "test" or the side of `judged_on`."""
+        frame = {"val": self.val, "test": self.test}[self.judged_on if side == JUDGED else side]
+        return frame[frame.label.notna()]
+
     def labels_scores(self, side: str = JUDGED) -> tuple[np.ndarray, np.ndarray]:
-        """Return labels and scores (N,) of the labelled images of "val", "test" or `judged_on`."""
-        frame = self._labelled(side)
+        """Return labels (N,) and scores (N,) of the labelled images."""
+        frame = self.labelled(side)
         return frame.label.to_numpy(np.int64), frame.defect_score.to_numpy(np.float64)
 
-    def ids(self, side: str = JUDGED) -> np.ndarray:
-        """Return the ids (N,) of these images."""
-        return self._labelled(side).id.to_numpy()
-
     def groups(self, side: str = JUDGED) -> np.ndarray | None:
-        """Return the groups (N,) of these images (some missing); None if the split has none."""
-        frame = self._labelled(side)
+        """Return the groups (N,) of the labelled images (some missing), or None without groups."""
+        frame = self.labelled(side)
         return frame.group.to_numpy() if "group" in frame else None
 
     def blocks(self, side: str = JUDGED) -> np.ndarray | None:
@@ -121,10 +122,6 @@ class Scored:
         return dataclasses.replace(
             self, model=model, val=mean("val"), test=mean("test"), members=parts
         )
-
-    def _labelled(self, side: str) -> pd.DataFrame:
-        frame = {"val": self.val, "test": self.test}[self.judged_on if side == JUDGED else side]
-        return frame[frame.label.notna()]
 
 
 def common(scored: Mapping[str, Scored]) -> dict[str, Scored]:
@@ -185,8 +182,6 @@ def read_predictions(path: Path, split: pd.DataFrame, model: Model | None = None
     if "seed" in named:
         bad = ~((values.seed >= 0) & (values.seed % 1 == 0))
         checks["the seed is not a whole number from 0; write one, or leave the column out"] = bad
-    if "fold" in named:
-        checks[f"fold {{fold}} is not in split.csv{again}"] = ~values.fold.isin(folds)
     checks[f"{{id!r}} is not a {{split}} id of {seen}{again}"] = judged & ~known
     files.refuse_marked(path, frame, checks)
     values = values[judged]

@@ -149,16 +149,3 @@ def test_published_scores_are_shown_beside_the_same_images_with_the_same_labels(
     others = (split.drop(columns="group"), split.assign(id="x" + split.id))
     for other in (*others, split.assign(label=1 - split.label)):
         assert out_of_fold.published(other) is None
-
-
-def test_the_table_for_the_eye_says_what_was_chosen_on_the_scores_and_how_many_seeds_there_are(
-    found,
-):
-    table = out_of_fold.three_columns(without(found, "groups", "fbp", "seed2"))
-    text = out_of_fold.for_the_eye(table).set_index("Model")
-    searched, prior = "DARTS searched *", "Module prior (no pixel) (reference)"
-    assert {*text.index} == {"LDA", "FBP", "Stacking *", searched, prior}
-    assert text.loc["FBP", "Seeds"] == "3 / 2" and text.loc["LDA", "Seeds"] == "1"
-    assert text.loc["LDA", "Unseen"] == "-" and "±" in text["One training: seen"].FBP
-    once = table[table.model != "fbp"]
-    assert "One training: seen" not in out_of_fold.for_the_eye(once)

@@ -123,7 +123,7 @@ def test_a_cross_fitted_model_has_an_out_of_fold_score_for_all_but_the_test_imag
         # a score by a training that has seen the image
         (lambda f: f.assign(fold=f.fold.replace({1: 2, 2: 1})), "is not a val id of fold 2"),
         (lambda f: f[f.fold != 3], " (val, fold 3)"),
-        (lambda f: f.assign(fold=f.fold.replace(3, 9)), "fold 9 is not in split.csv"),
+        (lambda f: f.assign(fold=f.fold.replace(3, 9)), "id of fold 9; make the"),
         (lambda f: f.drop(columns="fold"), "occurs twice; keep one row for each image, seed"),
     ],
 )

@@ -44,7 +44,7 @@ def test_a_run_that_says_nothing_beside_this_one_is_refused(two_runs):
     for other, message in (
         ("nowhere", "'nowhere' has no split"),
         ("random", "SPLIT=groups"),
-        ("tested", "'tested' has a test set.*TEST_FRACTION=0"),
+        ("tested", "'tested' has a test set or no folds.*TEST_FRACTION=0"),
     ):
         with pytest.raises(SettingsError, match=message):
             out_of_fold_scores(random, other)
