@@ -94,8 +94,8 @@ def _logits(models: Iterable[Scored], side: str) -> np.ndarray:
 def models_to_join(scored: Mapping[str, Scored]) -> dict[str, Scored]:
     """Return the models to join: those with the most validation images (cross-fitted, if any).
 
-    If only one has the most, all are returned, with the images that all have scored. References and
-    ensembles are left out.
+    If only one has the most, all are returned, with their common images; references and ensembles
+    are not.
     """
     kept = {name: model for name, model in scored.items() if model.model.kind not in NOT_JOINED}
     kept = kept or dict(scored)

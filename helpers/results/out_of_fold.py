@@ -88,10 +88,9 @@ def refuse_unlike(
     `splits` (without a test set) and `settings` (by notebook, with the `backbone` and `weights`
     that were used) are those of both runs.
     """
-    first, second = splits
-    problem = f"COMPARE_RUN={other!r}"
-    if keeps_groups_apart(first) == keeps_groups_apart(second):
-        wanted = SEEN if keeps_groups_apart(first) else UNSEEN
+    problem, (mine, theirs) = f"COMPARE_RUN={other!r}", map(keeps_groups_apart, splits)
+    if mine == theirs:
+        wanted = SEEN if mine else UNSEEN
         raise SettingsError(f"{problem}: name a run by the other kind of folds, SPLIT={wanted}")
     by_id = [split.set_index("id").sort_index() for split in splits]
     for column, words in MUST_AGREE.items():
@@ -101,21 +100,19 @@ def refuse_unlike(
                 f"{problem} has other {words}: give both runs the same DATASET, LABELS_CSV, "
                 "GROUP_LEVEL, MASK and MAX_IMAGES, and the same files"
             )
-    mine, theirs = map(_decisive, settings)
-    if differ := [name for name in mine if name in theirs and mine[name] != theirs[name]]:
-        said = ", ".join(f"{n} (here {mine[n]!r}, there {theirs[n]!r})" for n in differ)
+    own, others = (
+        {
+            f"{stage[:2]} {name.upper()}": value
+            for stage, given in stages.items()
+            for name, value in given.items()
+            # without halving there is no model of it
+            if name not in MAY_DIFFER and (name, value) != ("halving_epochs", 0)
+        }
+        for stages in settings
+    )
+    if differ := [name for name in own if name in others and own[name] != others[name]]:
+        said = ", ".join(f"{n} (here {own[n]!r}, there {others[n]!r})" for n in differ)
         raise SettingsError(f"{problem} was made with other settings: {said}")
-
-
-def _decisive(stages: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """Return the parameters that the models of a run depend on, except the kind of split."""
-    return {
-        f"{stage[:2]} {name.upper()}": value
-        for stage, given in stages.items()
-        for name, value in given.items()
-        # no halving: no model of it
-        if name not in MAY_DIFFER and (name, value) != ("halving_epochs", 0)
-    }
 
 
 def _by_seed(scored: Scored) -> pd.DataFrame:

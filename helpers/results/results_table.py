@@ -36,8 +36,8 @@ def results_table(scored: Mapping[str, Scored], split: pd.DataFrame) -> pd.DataF
     rows = [evaluate(model, bad_rate) for model in scored.values()]
     labels = {side: column.dropna().astype(int) for side, column in split.groupby("split").label}
     call = int(labels["train"].mode().iloc[0])
-    majority = _names(Model("majority")) | {"val_auc": 0.5}
     held = split.label[split.fold.notna()].dropna() if folds_of(split) else labels["val"]
+    majority = _names(Model("majority")) | {"val_auc": 0.5}
     majority["val_accuracy"] = float((held == call).mean())
     if "test" in labels and (test := labels["test"]).nunique() == 2:
         majority |= {"test_auc": 0.5, "test_accuracy": float((test == call).mean())}
