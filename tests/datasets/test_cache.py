@@ -39,21 +39,21 @@ def root(tmp_path) -> Path:
     return tmp_path / "cache"
 
 
+SHAPES = {"a.png": (40, 30), "b.bmp": (24, 36), "c.png": (17, 17)}
+
+
 @pytest.fixture
 def gray_files(tmp_path) -> list[Path]:
-    return [
-        save(tmp_path / "a.png", noise(0, 40, 30)),
-        save(tmp_path / "b.bmp", noise(1, 24, 36)),
-        save(tmp_path / "c.png", noise(2, 17, 17)),
-    ]
+    return [save(tmp_path / n, noise(i, *SHAPES[n])) for i, n in enumerate(SHAPES)]
 
 
 @pytest.fixture
 def damaged_files(tmp_path, gray_files) -> list[Path]:
-    empty, text, cut = tmp_path / "empty.png", tmp_path / "text.jpg", tmp_path / "cut.bmp"
-    empty.write_bytes(b"")
-    text.write_text("no image at all")
-    cut.write_bytes(gray_files[1].read_bytes()[:1400])
+    contents = {"empty.png": b"", "text.jpg": b"no image"}
+    contents["cut.bmp"] = gray_files[1].read_bytes()[:1400]
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
+    empty, text, cut = (tmp_path / name for name in contents)
     return [gray_files[0], empty, gray_files[1], text, cut]
 
 
@@ -63,9 +63,8 @@ def test_gray_files_stay_one_channel_and_equal_pillow_s_resized_pixels(root, gra
     assert (found.size_px, found.channels, found.unreadable) == (16, 1, ())
     for row, path in enumerate(gray_files):
         np.testing.assert_array_equal(found.pixels[row, :, :, 0], pillow(path, "L", 16))
-    assert found.table.id.tolist() == ["a", "b", "c"]
-    assert found.table.width_px.tolist() == [30, 36, 17]
-    assert found.table.height_px.tolist() == [40, 24, 17]
+    about = found.table[["id", "height_px", "width_px"]].itertuples(index=False, name=None)
+    assert [*about] == [("a", 40, 30), ("b", 24, 36), ("c", 17, 17)]
     assert found.table["mean"][0] == pytest.approx(noise(0, 40, 30).mean(), rel=1e-12)
     assert open_cache(table_of(*gray_files), 8, root).pixels.shape == (3, 8, 8, 1)
     assert "gray images of 17 x 17 to 36 x 40 px: 3; kept at 16 px" in found.report
@@ -141,8 +140,8 @@ def test_images_of_several_shapes_are_padded_if_asked_for_and_a_squash_of_them_i
 ):
     table = table_of(*gray_files)
     padded, squashed = (open_cache(table, 16, root, fit=fit) for fit in ("pad", "squash"))
-    for row, pixels in enumerate((noise(0, 40, 30), noise(1, 24, 36), noise(2, 17, 17))):
-        expected = cache.resize(pixels, 16, "pad")
+    for row, shape in enumerate(SHAPES.values()):
+        expected = cache.resize(noise(row, *shape), 16, "pad")
         np.testing.assert_array_equal(padded.pixels[row, :, :, 0], expected)
     assert padded.fit == "pad" and squashed.digest != padded.digest
     assert "FIT=pad" in squashed.report and "FIT" not in padded.report

@@ -11,12 +11,11 @@ from helpers import runs
 from helpers.commands import cli
 from helpers.commands.plan import make_plan
 from helpers.core import paths
-from helpers.core.files import save_csv
 from helpers.datasets import DataError, sources
 from helpers.datasets.settings import SplitSettings
 from helpers.datasets.sources import SOURCES
 from helpers.models.record import Model
-from helpers.results.submission import submission_table, validate_submission
+from helpers.results.submission import submission_table
 from tests.datasets.test_cache import noise, save
 from tests.datasets.test_folder import fill
 
@@ -75,7 +74,6 @@ def test_images_that_are_not_there_name_the_command_that_fetches_them(home, tmp_
     [
         "competitions/semi-conductor-image-classification-first",
         "semi-conductor-image-classification-first",
-        "datasets/somebody/semi-conductor-image-classification-first",
         "datasets/somebody/semi-conductor-image-classification-second-stage/data",
         "semi-conductor-image-classification-first/semi-conductor-image-classification-first",
     ],
@@ -96,23 +94,20 @@ def test_downloads_and_kaggle_s_mounts_are_found_by_themselves(home, monkeypatch
         ("id,y", "{}"),
     ],
 )
-def test_a_contest_from_a_cell_ends_in_a_csv_with_the_columns_of_its_sample(
+def test_a_submission_of_a_contest_from_a_cell_has_the_columns_and_ids_of_its_sample(
     tmp_path, monkeypatch, header, name
 ):
     write(tmp_path, ("images/ok", "images/def", "unlabelled/week1"), "png")
-    lines = [f"{name.format(f't{i}')},0.5" for i in range(4)]
-    (tmp_path / "sample_submission.csv").write_text("\n".join([header, *lines, ""]))
+    names = [name.format(f"t{i}") for i in range(4)]
+    lines = [header, *(f"{each},0.5" for each in names)]
+    (tmp_path / "sample_submission.csv").write_text("\n".join(lines))
     monkeypatch.setitem(SOURCES, "castings", None)  # and no longer there after the test
     exec(CELL, {})
     source = load(tmp_path, "castings")
     assert source.table.label.value_counts().to_dict() == {0: 4, 1: 4}
-    tests = source.table.id[source.table.official_split == "test"]
-    scores = pd.DataFrame({"id": tests, "defect_score": [0, 0.25, 0.5, 1]})
-    csv = tmp_path / "mine.csv"
-    save_csv(csv, submission_table(scores, source.submission))
-    assert csv.read_text().splitlines()[:2] == [header, f"{name.format('t0')},0"]
-    checked = validate_submission(csv, tmp_path / "sample_submission.csv")
-    assert ",".join(checked) == header and checked.iloc[:, 1].tolist() == [*scores.defect_score]
+    scores = pd.DataFrame({"id": [f"t{i}" for i in range(4)], "defect_score": 0.25})
+    frame = submission_table(scores, source.submission)
+    assert ",".join(frame) == header and frame.iloc[:, 0].tolist() == names
 
 
 def test_a_sample_that_does_not_fit_the_test_images_is_refused(tmp_path):

@@ -103,19 +103,13 @@ def test_pixels_outside_of_the_mask_do_not_decide_how_deep_images_are_scaled(tmp
     np.testing.assert_array_equal(*found.pixels)
 
 
-def test_a_pixel_of_a_mask_counts_from_half_of_the_range_on(tmp_path):
-    shades = np.array([[0, 1, 127, 128, 255]], np.uint8)
-    text = mask_of(given(mask=str(save(tmp_path / "mask.png", shades))))
-    assert marked_by(text).tolist() == [[False, False, False, True, True]]
-    clear = np.dstack([np.full((1, 5, 3), 255, np.uint8), shades])  # white, and transparent
-    assert mask_of(given(mask=str(save(tmp_path / "clear.png", clear)))) == text
-
-
 def test_masks_that_mark_nothing_or_all_are_refused(tmp_path, mask):
-    black = save(tmp_path / "black.png", np.zeros((40, 30), np.uint8))
+    black = save(tmp_path / "black.png", np.full((40, 30), 127, np.uint8))
+    clear = np.full((40, 30, 4), 255 * (np.arange(4) < 3), np.uint8)  # white, and transparent
     (text := tmp_path / "text.png").write_text("no image")
-    white = save(tmp_path / "white.png", np.full((40, 30), 255, np.uint8))
+    white = save(tmp_path / "white.png", np.full((40, 30), 128, np.uint8))
     marks = {black: "marks none of 30 x 40 pixels", white: "marks all of 30 x 40 pixels"}
+    marks[save(tmp_path / "clear.png", clear)] = "marks none of 30 x 40 pixels"
     for path, words in (marks | {text: "cannot be read"}).items():
         with pytest.raises(DataError, match=words) as error:
             mask_of(given(mask=str(path)))
@@ -147,11 +141,6 @@ def test_patchcore_and_the_maps_ignore_patches_outside_of_the_mask(tmp_path, par
     assert found.patches == 27 * int(counted.sum())
     heat = anomaly_maps(found.network, images, split.id[:2])
     assert heat[:, 32, 32].all() and not heat[:, ~torch.from_numpy(images.inside)].any()
-    backbones.save_model(tmp_path / "seed0.safetensors", found.network)
-    opened = predictor.open_model([tmp_path / "seed0.safetensors"])
-    judged = found.scores.merge(split, on="id")
-    again = predictor.TrainedModel(opened).predict(judged.path.tolist())
-    np.testing.assert_allclose(again.score, judged.defect_score, atol=1e-3)
     parts = pd.DataFrame({"id": split.id[:2], "label": [0, 1], "defect_score": [0.1, 0.9]})
     torch.manual_seed(0)
     cnn = backbones.build(backbones.spec_of("cnn", 2, 64, images.channels))

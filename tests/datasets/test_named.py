@@ -44,7 +44,7 @@ def test_a_csv_corrects_labels_of_class_folders_and_says_how_many(tmp_path):
     csv = labels_csv(tmp_path / "p", id=["a", "c"], label=["1", ""])
     source = load(tmp_path / "p", labels_csv=csv)
     assert dict(zip(source.table.id, source.table.label, strict=True)) == {"a": 1, "b": 0, "c": 1}
-    assert not source.left_out
+    assert not source.left_out and "1 label(s) changed by LABELS_CSV" in source.label_mapping
 
 
 @pytest.mark.parametrize(
