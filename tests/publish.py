@@ -101,7 +101,6 @@ def code_cells(notebook):
 
 
 def cells_digest(notebook):
-    """Return a digest of a notebook's code cells, without the code of the package."""
     return files.fingerprint([cell.source for cell in code_cells(notebook)])
 
 
@@ -141,12 +140,12 @@ def faults(notebook):
     stamp, wrong = dict(notebook.metadata.get("published", {})), []
     if stamp.get("code") != cells_digest(notebook):
         wrong.append("its outputs are not those of its present code: publish a run again")
-    outputs = [(f"cell {cell.id}", o) for cell in code_cells(notebook) for o in cell.outputs]
     texts = [("the stamp", repr(stamp))]
-    for where, output in outputs:
-        if is_noise(output) or output.output_type == "error":
-            wrong.append(f"{where} shows a warning, an error or a progress bar")
-        texts += [(where, text) for text in texts_of(output).values()]
+    for cell in code_cells(notebook):
+        for output in cell.outputs:
+            if is_noise(output) or output.output_type == "error":
+                wrong.append(f"cell {cell.id} shows a warning, an error or a progress bar")
+            texts += [(f"cell {cell.id}", text) for text in texts_of(output).values()]
     for where, text in texts:
         for path in ABSOLUTE_PATH.findall(PICTURE.sub("", text)):
             wrong.append(f"{where} holds a path of one machine: {path}")
@@ -154,21 +153,15 @@ def faults(notebook):
 
 
 def smaller(content, kinds=("png",)):
-    """Return a PNG (base64) in at most 256 colours; as JPEG if that is much smaller (photographs).
-
-    Both are a third of the bytes.
-    """
+    """Return a PNG (base64) in 256 colours, or as JPEG (photographs), whichever is smaller."""
     picture, found = Image.open(io.BytesIO(base64.b64decode(content))).convert("RGB"), {}
-    few = {"method": Image.Quantize.MAXCOVERAGE, "kmeans": 1, "dither": Image.Dither.NONE}
+    few = picture.quantize(method=Image.Quantize.MAXCOVERAGE, kmeans=1, dither=Image.Dither.NONE)
     for kind in kinds:
         buffer = io.BytesIO()
-        if kind == "png":
-            picture.quantize(**few).save(buffer, kind, optimize=True)
-        else:
-            picture.save(buffer, kind, quality=88, subsampling=0)
+        options = {"optimize": True} if kind == "png" else {"quality": 88, "subsampling": 0}
+        (few if kind == "png" else picture).save(buffer, kind, **options)
         found[f"image/{kind}"] = base64.b64encode(buffer.getvalue()).decode()
-    png = found["image/png"] = min(content, found["image/png"], key=len)
-    best = "image/jpeg" if len(found.get("image/jpeg", png)) < 0.7 * len(png) else "image/png"
+    best = min(found, key=lambda kind: len(found[kind]))
     return {best: found[best]}
 
 

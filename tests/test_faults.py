@@ -1,7 +1,6 @@
 """Kills, two at once, clocks that go wrong: finished work is never lost."""
 
 import functools
-import itertools
 import os
 import signal
 import time
@@ -117,12 +116,3 @@ def test_two_that_need_the_same_cache_decode_it_once(finished_run, tmp_path, mon
     together(*[lambda: found.append(images.open_cache(table, 8, tmp_path / "cache"))] * 2)
     assert len(decoded) == 80
     np.testing.assert_array_equal(found[0].pixels, found[1].pixels)
-
-
-def test_a_clock_that_goes_backwards_changes_nothing(run_copy, finished_run, monkeypatch):
-    backwards = itertools.count(2_000_000_000, -3600)
-    monkeypatch.setattr(time, "time", lambda: float(next(backwards)))
-    assert run_split(finished_run / "parts") == 0
-    train(runs.open(FINETUNING, OPTIONS | {"SEED": 1}), seed=1)
-    steps = load_run(paths.RunPaths("t"))["steps"]
-    assert 0 <= steps["checkpoints/cnn/seed1"]["seconds"] < 100

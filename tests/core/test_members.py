@@ -8,12 +8,9 @@ from helpers.core.members import Member, cross_fitted, judges, sides
 
 @pytest.fixture
 def split():
+    folds = pd.array([1, 0, 2, pd.NA, pd.NA, 1], dtype="Int64")
     return pd.DataFrame(
-        {
-            "id": list("abcdef"),
-            "split": ["train", "val", "train", "test", "excluded", "train"],
-            "fold": pd.array([1, 0, 2, pd.NA, pd.NA, 1], dtype="Int64"),
-        }
+        {"split": ["train", "val", "train", "test", "excluded", "train"], "fold": folds}
     )
 
 
