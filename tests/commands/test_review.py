@@ -12,6 +12,7 @@ from PIL import Image
 import helpers
 from helpers.commands import cli
 from helpers.core import files
+from helpers.core.paths import RunPaths
 from helpers.datasets.split_file import read_split
 from helpers.deploy.description import NAME, read_description, sealed
 from tests.small_run import run_split
@@ -20,7 +21,6 @@ GROUP = "<b onclick='document.title=1'>lot"
 HOSTILE = (
     '<img src=x onerror="document.title=1">',
     "\"'&amp;,;",
-    "line\nbreak",
     "=1+1",
     "long" * 60,
 )
@@ -169,13 +169,11 @@ def test_a_lot_is_judged_by_keys_alone_and_becomes_labels_of_a_next_run(
     said, audits = capsys.readouterr().out, judged[judged.drawn == "audit"]
     assert f"4 audited, {(audits.judgement == 'bad').sum()} bad, 0 undecided" in said
     assert judged.page.nunique() == 1 and judged.saved.notna().all()
-    shutil.copytree(lot, parts / "lot7", ignore=shutil.ignore_patterns("*\n*"))
+    shutil.copytree(lot, parts / "lot7")
     reviews = pd.read_csv(labels)
-    reviews = reviews[~reviews.path.str.contains("\n")]  # a run refuses a line break in a name
-    files.save_csv(labels, reviews)
     before = read_split(described.split_csv).set_index("id")
-    assert run_split(parts, "-p", f"LABELS_CSV={labels}") == 0
-    after = read_split(described.split_csv).set_index("id")
+    assert run_split(parts, "--name", "next", "-p", f"LABELS_CSV={labels}") == 0
+    after = read_split(RunPaths("next").split_csv).set_index("id")
     assert after.loc[before.index, ["split", "label"]].equals(before[["split", "label"]])
     assert after.split.drop(before.index).tolist() == ["review"] * (len(reviews) - 1)
     assert (after.label["good07"], after.review["good07"]) == (0, 1)
