@@ -15,9 +15,8 @@ from helpers.models.spec import Network
 class Stack(Network):
     """L cells between a stem (see `stems`) and a linear classifier; what a pass does is left open.
 
-    The reductions, at cells L//3 and 2L//3, double the channels. A cell is
-    `cell(older_channels, newer_channels, channels, reduction, reduction_before)`, and returns
-    `nodes` times its channels.
+    `cell(older_channels, newer_channels, channels, reduction, reduction_before)` returns a module
+    with `nodes` times its channels. The reductions, at L//3 and 2L//3, double the channels.
     """
 
     cells: nn.ModuleList

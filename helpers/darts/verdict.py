@@ -53,10 +53,9 @@ def choices(record: Mapping[str, Any]) -> list[Choice]:
 
 
 def limit_of(null: History) -> float:
-    """Return the largest lead of a null search: above it a choice counts.
+    """Return the largest lead of a null search (labels permuted): above it a choice counts.
 
-    `null` is the history of the same search with permuted labels in alpha's half. It is a single
-    draw: with nothing to find, one search in two has a larger lead than its null.
+    It is a single draw: with nothing to find, one search in two has a larger lead than its null.
     """
     return max(choice.lead for choice in choices(null[-1]))
 
