@@ -15,6 +15,7 @@ from helpers.core import files
 from helpers.core.paths import RunPaths
 from helpers.datasets.split_file import read_split
 from helpers.deploy.description import NAME, read_description, sealed
+from helpers.runs.record import edit_run
 from tests.small_run import run_split
 
 GROUP = "<b onclick='document.title=1'>lot"
@@ -170,6 +171,8 @@ def test_a_lot_is_judged_by_keys_alone_and_becomes_labels_of_a_next_run(
     assert f"4 audited, {(audits.judgement == 'bad').sum()} bad, 0 undecided" in said
     assert judged.page.nunique() == 1 and judged.saved.notna().all()
     shutil.copytree(lot, parts / "lot7")
+    with edit_run(described) as record:
+        record["dataset"] = f"folder:{parts}"
     reviews = pd.read_csv(labels)
     before = read_split(described.split_csv).set_index("id")
     assert run_split(parts, "--name", "next", "-p", f"LABELS_CSV={labels}") == 0
