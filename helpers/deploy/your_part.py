@@ -19,6 +19,7 @@ from helpers.explain import maps
 
 MOST_OWN_IMAGES = 200  # of a folder that is asked about; `helpers.predict` takes any number
 FROM_THE_RUN = 48  # test images to ask about if no folder is given
+TICKS = (0.0001, 0.001, 0.01, 0.1, 0.5, 0.9, 0.99, 0.999)  # of the score, on a logit scale
 NO_GROUP, EVERY = "(none)", "all parts"
 COLOURS = dict(zip(VERDICTS, ("#0173b2", "#949494", "#de8f05"), strict=True))  # "colorblind"
 
@@ -85,8 +86,11 @@ def journey_figure(model: TrainedModel, parts: pd.DataFrame) -> Figure:
         place = np.clip(score, edge, 1 - edge)
         ax.axvline(place, color="black", lw=3)
         ax.text(place, 0.5, f"{name} ", ha="right", va="center", transform=ax.get_xaxis_transform())
-    ax.set(xscale="logit", yticks=[], xlabel="score (logit scale)", xlim=(bands[0], bands[-1]))
-    figure.legend(loc="outside lower center", ncols=3, frameon=False)
+    ax.set(xscale="logit", yticks=[], xlabel="score (logit scale)")
+    ax.set_xticks(TICKS, [f"{tick:g}" for tick in TICKS], fontsize=11)
+    ax.set_xlim(bands[0], bands[-1])
+    ax.minorticks_off()
+    figure.legend(loc="outside lower center", borderaxespad=2, ncols=3, frameon=False, fontsize=11)
     return figure
 
 

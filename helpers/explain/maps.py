@@ -34,7 +34,7 @@ def grid(
         ax.set_axis_off()
     colours = ScalarMappable(plt.Normalize(0, 1), COLOURS)
     bar = figure.colorbar(colours, ax=axes, shrink=min(0.6, 3 / rows), aspect=40, pad=0.015)
-    bar.set_label(MAP_SCALE)
+    bar.set_label(MAP_SCALE, fontsize=9)
     figure.suptitle(title, fontsize=11)
     return figure, axes
 
