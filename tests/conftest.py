@@ -99,14 +99,6 @@ def finished_run(tmp_path_factory) -> Path:
     return made_once(tmp_path_factory, "finished", make_run)
 
 
-@pytest.fixture
-def run_copy(finished_run, tmp_path, monkeypatch) -> Path:
-    """Make a copy of the home of `finished_run` the home of this test; the images stay there."""
-    shutil.copytree(finished_run / "home", tmp_path / "home")
-    monkeypatch.setenv(paths.HOME_VARIABLE, str(tmp_path / "home"))
-    return tmp_path / "home"
-
-
 @pytest.fixture(scope="session")
 def described_run(tmp_path_factory) -> Path:
     """Return a folder with `home`, a run with a described network, and `parts`; read only."""
@@ -116,10 +108,26 @@ def described_run(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def described(described_run, tmp_path, monkeypatch) -> paths.RunPaths:
-    """Make a copy of the home of `described_run` the home of this test; return its run."""
-    shutil.copytree(described_run / "home", tmp_path / "home")
-    monkeypatch.setenv(paths.HOME_VARIABLE, str(tmp_path / "home"))
+def copied(tmp_path, monkeypatch) -> Callable[[Path], Path]:
+    """Return a function that makes a copy of a home the home of this test."""
+
+    def copy(home: Path) -> Path:
+        monkeypatch.setenv(paths.HOME_VARIABLE, str(tmp_path / "home"))
+        return shutil.copytree(home, tmp_path / "home")
+
+    return copy
+
+
+@pytest.fixture
+def run_copy(finished_run, copied) -> Path:
+    """Return the home of this test, that of `finished_run`; the images stay there."""
+    return copied(finished_run / "home")
+
+
+@pytest.fixture
+def described(described_run, copied) -> paths.RunPaths:
+    """Return the run of the home of this test, that of `described_run`."""
+    copied(described_run / "home")
     return paths.RunPaths("t")
 
 

@@ -1,6 +1,5 @@
 """Kills, two at once, clocks that go wrong: finished work is never lost."""
 
-import functools
 import os
 import signal
 import time
@@ -90,20 +89,14 @@ def test_leftovers_of_killed_writes_are_removed_once_they_are_old(run_copy):
     assert [f for f in (young, old, written) if f.exists()] == [young, written]
 
 
-def together(*calls) -> None:
-    """Call all at the same time, each in a thread of its own, and raise what one raised."""
-    with ThreadPoolExecutor(len(calls)) as pool:
-        for done in [pool.submit(call) for call in calls]:
-            done.result()
-
-
 def test_notebooks_of_one_run_that_write_run_json_at_once_lose_nothing(home):
     def note(name: str) -> None:
         for number in range(20):
             with edit_run(paths.RunPaths("r")) as content:
                 content[f"{name}{number}"] = number
 
-    together(*(functools.partial(note, name) for name in "abc"))
+    with ThreadPoolExecutor() as pool:
+        assert [*pool.map(note, "abc")] == [None] * 3
     assert len(load_run(paths.RunPaths("r"))) == 60 + 1  # and the name of the run
     assert not list((home / "data/runs/r").glob(".*.tmp"))
 
@@ -112,7 +105,7 @@ def test_two_that_need_the_same_cache_decode_it_once(finished_run, tmp_path, mon
     decoded, decode = [], images.decode
     monkeypatch.setattr(images, "decode", lambda p, *a: decoded.append(p) or decode(p, *a))
     table = sources.load(SplitSettings(dataset=f"folder:{finished_run / 'parts'}")).table
-    found = []
-    together(*[lambda: found.append(images.open_cache(table, 8, tmp_path / "cache"))] * 2)
+    with ThreadPoolExecutor(2) as pool:
+        found = [*pool.map(lambda _: images.open_cache(table, 8, tmp_path / "cache"), range(2))]
     assert len(decoded) == 80
     np.testing.assert_array_equal(found[0].pixels, found[1].pixels)

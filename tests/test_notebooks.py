@@ -35,12 +35,6 @@ def code(path):
     return [c for c in nbformat.read(path, as_version=4).cells if c.cell_type == "code"]
 
 
-def length(source):
-    """Return the number of lines without imports."""
-    imports = [n for n in ast.parse(source).body if isinstance(n, ast.Import | ast.ImportFrom)]
-    return len(source.splitlines()) - sum(n.end_lineno - n.lineno + 1 for n in imports)
-
-
 @pytest.fixture(scope="module")
 def smoke_run(tmp_path_factory):
     """Return the home of the whole series, which is not to be changed."""
@@ -59,17 +53,18 @@ def smoke_copy(smoke_run, tmp_path, monkeypatch):
     return home
 
 
-def test_there_is_one_notebook_for_every_stage():
+def test_every_stage_has_a_notebook_whose_parameters_exist_and_whose_cells_are_short():
     assert [path.stem for path in NOTEBOOKS] == list(settings.STAGES)
-
-
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
-def test_parameters_are_literals_that_exist_and_cells_are_short(path):
-    (cell,) = [c for c in code(path) if "parameters" in c.metadata.get("tags", [])]
-    given = {s.targets[0].id: ast.literal_eval(s.value) for s in ast.parse(cell.source).body}
-    known = {name.upper() for name in vars(settings.STAGES[path.stem]())}
-    assert given.keys() <= known | {"RUN", "PRESET"}
-    assert max(length(cell.source) for cell in code(path)) <= 40
+    for path in NOTEBOOKS:
+        (cell,) = [c for c in code(path) if "parameters" in c.metadata.get("tags", [])]
+        given = {s.targets[0].id: ast.literal_eval(s.value) for s in ast.parse(cell.source).body}
+        known = {name.upper() for name in vars(settings.STAGES[path.stem]())}
+        assert given.keys() <= known | {"RUN", "PRESET"}, path
+        for cell in code(path):
+            statements = ast.parse(cell.source).body
+            imports = [n for n in statements if isinstance(n, ast.Import | ast.ImportFrom)]
+            lines = sum(n.end_lineno - n.lineno + 1 for n in imports)
+            assert len(cell.source.splitlines()) - lines <= 40, (path, cell.source)
 
 
 def test_the_smoke_run_leaves_table_submission_checks_and_executed_copies(smoke_run):

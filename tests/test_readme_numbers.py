@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from helpers.core import paths
-from helpers.core.metrics import alike, rate_interval
+from helpers.core.metrics import rate_interval
 from helpers.core.style import percent
 from helpers.core.tables import fill
 from helpers.decisions.operating_point import threshold_for_escape_rate
@@ -103,16 +103,3 @@ def test_what_passes_untouched_is_that_of_the_scores_out_of_fold_and_of_the_oper
     fbp = QUICK["05_retraining"].loc["fbp"]
     assert f"FBP takes {fbp.ms_single * fbp.test_views:.0f} ms for a part (CPU, four views)" in TEXT
     assert f"test set of {quick.bad + quick.good:.0f} images" in TEXT
-
-
-def test_the_bad_parts_of_a_fold_of_modules_are_worth_as_many_as_the_reference_says():
-    stored = read_folder(RESULTS / "out_of_fold")
-    found = stored.folds.assign(score=stored.scores["groups"]["fbp"].seed0.to_numpy())
-    of_folds = found[found.label == 1].groupby("groups")
-    worth = [alike(part.score.rank(), part.group) for _, part in of_folds]
-    icc, number, modules = ([min(column), max(column)] for column in zip(*worth, strict=True))
-    said = "the {} to {} bad cells of a fold come from {} or {} modules, and are worth {:.0f} to "
-    said += "{:.0f} independent ones (intraclass correlation {:.2f} to {:.2f})"
-    text = (paths.project_root() / "notebooks" / "README.md").read_text(encoding="utf-8")
-    numbers = [of_folds.size().min(), of_folds.size().max(), *modules, *number, *icc]
-    assert said.format(*numbers) in text
