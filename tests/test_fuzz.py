@@ -150,14 +150,11 @@ WHOLE = {"a.png": encoded("PNG", GRAY.astype(np.uint16) * 16, exif=TURNED)}
 WHOLE |= {"b.jpg": encoded("JPEG", NOISE, exif=TURNED), "c.bmp": encoded("BMP", NOISE)}
 WHOLE |= {"d.tif": encoded("TIFF", NOISE, compression="tiff_lzw", **FRAMES)}
 READERS = dict.fromkeys(WHOLE, read_image)
-TABLES = {
-    "split.csv": (SPLIT, read_split_of_run),
-    "user.csv": (SPLIT[["id", "split"]], read_split_of_user),
-    "mine.csv": (SUBMITTED.assign(split=SIDES).query("split != 'train'"), read_scores),
-    "submission.csv": (SUBMITTED, read_submission),
-}
-for name, (table, reader) in TABLES.items():
-    WHOLE[name], READERS[name] = files.csv_bytes(table), reader
+READERS |= {"split.csv": read_split_of_run, "user.csv": read_split_of_user}
+READERS |= {"mine.csv": read_scores, "submission.csv": read_submission}
+SCORED = SUBMITTED.assign(split=SIDES).query("split != 'train'")
+TABLES = (SPLIT, SPLIT[["id", "split"]], SCORED, SUBMITTED)
+WHOLE |= zip([*READERS][-4:], map(files.csv_bytes, TABLES), strict=True)
 WHOLE |= {"cell.json": json.dumps(CELL).encode(), description.NAME: json.dumps(CONTENT).encode()}
 READERS |= {"cell.json": read_cell, description.NAME: read_description}
 READERS |= {"model.safetensors": read_checkpoint}

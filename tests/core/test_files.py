@@ -109,6 +109,7 @@ def test_a_file_that_is_cut_changed_or_full_of_garbage_is_named_as_damaged(tmp_p
         else:
             assert name != "a.state"  # its digest covers all of it
             assert name != "a.npz" or np.array_equal(found["x"], np.arange(9))
+            assert name != "a.safetensors" or (found[0]["x"].equal(X) and found[1]["a"] == 1)
 
 
 @pytest.mark.parametrize("name", READERS)

@@ -19,10 +19,7 @@ def test_the_auc_agrees_with_scikit_learn_and_a_tie_is_half_a_pair():
     for seed in range(5):
         labels, scores = made_up(seed=seed)
         assert metrics.roc_auc(labels, scores) == pytest.approx(sk.roc_auc_score(labels, scores))
-
-
-def test_models_that_rank_equally_many_pairs_right_have_exactly_one_auc():
-    labels = np.repeat([0, 1], [7, 13])
+    labels = np.repeat([0, 1], [7, 13])  # as many pairs ranked right have exactly one AUC
     one, other = np.arange(20.0), np.arange(20.0)
     one[[6, 7]], other[5] = one[[7, 6]], 7.5  # each ranks one pair wrong
     assert metrics.auc_interval(labels, one).estimate == metrics.auc_interval(labels, other)[0]

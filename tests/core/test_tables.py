@@ -17,12 +17,9 @@ ROW |= {"few": 940, "p": 0.0004, "rate": 0.01041, "seconds": 964.3, "name": "FBP
         ("{auc:%[]}", "86.6 [83.1, 89.7]"),
         ("{gain:+%}", "+0.0"),  # never -0.0
         ("{n:n}, {few:n}", "3.4 M, 940"),
-        ("{p:p}", "<.001"),
-        ("{rate:up}", "1.1"),
-        ("{seconds:time}", "16 min"),
+        ("{p:p}, {rate:up}, {seconds:time}", "<.001, 1.1, 16 min"),
         ("{auc:.3f} and {n:,}", "0.866 and 3,373,570"),
-        ("{name} {nan:%}", tables.MISSING),
-        ("{unknown}", tables.MISSING),
+        *[(template, tables.MISSING) for template in ("{name} {nan:%}", "{unknown}")],
     ],
 )
 def test_a_template_is_filled_from_a_row(template, text):
