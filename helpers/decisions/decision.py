@@ -38,10 +38,8 @@ def decisions(
     """Return the thresholds of one model by the rule that chose them on validation.
 
     Beside them are the escape rate that they promise, and False if `max_escape_rate` cannot be.
-    Those of `RULES` promise that at most this fraction of the bad parts escape, with the least
-    overkill. If both costs are above 0, "cheapest" has the least expected cost; "most accurate"
-    makes the fewest mistakes and has no third bin. These promise nothing (NaN). Good and bad parts
-    are weighted as on the line, where `bad_rate` is bad.
+    Those of `RULES` promise with the least overkill. "cheapest" (if there are costs) and "most
+    accurate" (without third bin) promise nothing (NaN); they weigh parts as on the line.
     """
     data, line, chosen = scored.labels_scores("val"), line_of(settings, bad_rate), {}
     for rule in RULES:

@@ -138,9 +138,8 @@ def effect(
 ) -> dict[str, float]:
     """Return counts and rates (with `rate_interval`) of the parts that two thresholds decide.
 
-    `escapes` of the `bad` parts pass (`escape_rate`), `overkilled` of the `good` ones are rejected
-    (`overkill_rate`), and `good_passed` is the share of the good ones that pass without a look.
-    `groups` (N,) are the units of the intervals.
+    `escapes` of the `bad` parts pass, `overkilled` of the `good` ones are rejected; `good_passed`
+    is the share of the good ones that pass. `groups` (N,) are the units of the intervals.
     """
     labels, scores = check_both_classes(labels, scores)
     good, bad = labels == 0, labels == 1
@@ -202,10 +201,7 @@ def _share_below(sweep: Sweep, line: Line) -> np.ndarray:
 def expected_cost(
     escape_rate: ArrayLike, overkill_rate: ArrayLike, reviewed: ArrayLike, line: Line
 ) -> np.ndarray:
-    """Return the mean cost per part on the line: that of escapes, of overkill, and of second looks.
-
-    `reviewed` is the share of all parts that a person, who is assumed to be right, looks at again.
-    """
+    """Return the mean cost per part of escapes, overkill, and looks by a person (always right)."""
     escapes = line.bad_rate * np.asarray(escape_rate) * line.escape_cost
     overkill = (1 - line.bad_rate) * np.asarray(overkill_rate) * line.false_alarm_cost
     return escapes + overkill + np.asarray(reviewed) * line.review_cost

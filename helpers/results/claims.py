@@ -65,8 +65,8 @@ def claims_table(
 ) -> pd.DataFrame:
     """Return a row for each claim of the report, with the evidence of a run and a verdict.
 
-    Accuracies are those on validation, or out of fold, at each model's best threshold. All
-    differences are paired. `measured` has the gains for claims that are not about models.
+    Accuracies are those on held-out images at each model's best threshold; all differences are
+    paired. `measured` has the gains for claims that are not about models.
     """
     rows = []
     for claim in CLAIMS:
@@ -79,19 +79,15 @@ def claims_table(
 
 
 def verdict(reported: float, gain: Interval) -> str:
-    """Compare a 95 % interval with 0 and with the reported number (NaN: only its sign counts).
-
-    An interval above 0 "holds", one around 0 is "undecided", one below 0 is "reversed"; if it ends
-    below the reported number, the first is "weaker", the second "far smaller". NaN is "untested".
-    """
-    least = 0.0 if np.isnan(reported) else reported
+    """Compare a 95 % interval with 0 and with the reported number (NaN: only its sign counts)."""
     if np.isnan(gain.estimate):
         return "untested"
     if gain.high < 0:
         return "reversed"
+    is_less = gain.high < reported  # False for NaN
     if gain.low <= 0:
-        return "far smaller" if gain.high < least else "undecided"
-    return "weaker" if gain.high < least else "holds"
+        return "far smaller" if is_less else "undecided"
+    return "weaker" if is_less else "holds"
 
 
 def _gain(scored: Mapping[str, Scored], claim: Claim) -> Interval:

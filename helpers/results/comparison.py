@@ -19,10 +19,9 @@ from helpers.results.predictions import Scored, common
 
 
 def compare_with(scored: Mapping[str, Scored], reference: str) -> pd.DataFrame:
-    """Return the AUC of every other model minus that of `reference`, by `paired`.
+    """Return the AUC of every other model minus that of `reference`; `p_holm` is by `holm`.
 
-    Choose the reference on validation: the best of many on test is partly the luckiest. Holm's
-    `p_holm` is not of references.
+    Choose the reference on validation: the best of many on test is partly the luckiest.
     """
     scored = common(scored)
     rows = [
@@ -37,10 +36,9 @@ def compare_with(scored: Mapping[str, Scored], reference: str) -> pd.DataFrame:
 
 
 def paired(one: Scored, other: Scored) -> metrics.Comparison:
-    """Return the AUC of one model minus that of another on the images that both have scored.
+    """Return the AUC of one model minus that of another on the judged images that both have scored.
 
-    They are those of test, or of validation if the test labels are hidden. There the scores of
-    cross-fitted models are pooled over the folds, as if one model had given them.
+    On validation the scores of cross-fitted models are pooled over the folds.
     """
     first, second = common({"one": one, "other": other}).values()
     (labels, scores), (others, other_scores) = (m.labels_scores() for m in (first, second))
@@ -63,17 +61,13 @@ def gain(one: Scored, other: Scored) -> Finding:
 
 def gains(pairs: Iterable[tuple[Scored, Scored]]) -> list[Finding]:
     """Return a finding for each pair of models; the verdicts are corrected by Holm."""
-    compared = [(one, other, paired(one, other)) for one, other in pairs]
-    corrected = holm([difference.p_value for *_, difference in compared])
-    return [
-        Finding(
-            f"{one.model.title} minus {other.model.title}, {one.judged_by} AUC",
-            *difference[:3],
-            verdict(difference.difference, p),
-            "points",
-        )
-        for (one, other, difference), p in zip(compared, corrected, strict=True)
-    ]
+    pairs, found = [*pairs], []
+    tests = [paired(*pair) for pair in pairs]
+    corrected = holm([test.p_value for test in tests])
+    for (one, other), test, p in zip(pairs, tests, corrected, strict=True):
+        what = f"{one.model.title} minus {other.model.title}, {one.judged_by} AUC"
+        found.append(Finding(what, *test[:3], verdict(test.difference, p), "points"))
+    return found
 
 
 def holm(p_values: ArrayLike) -> np.ndarray:

@@ -92,10 +92,9 @@ def _logits(models: Iterable[Scored], side: str) -> np.ndarray:
 
 
 def models_to_join(scored: Mapping[str, Scored]) -> dict[str, Scored]:
-    """Return the models to join: those with the most validation images (cross-fitted, if any).
+    """Return the models with the most validation images (cross-fitted ones), or all if it is one.
 
-    If only one has the most, all are returned, with their common images; references and ensembles
-    are not.
+    They have the same images. References and ensembles are left out if there is anything else.
     """
     kept = {name: model for name, model in scored.items() if model.model.kind not in NOT_JOINED}
     kept = kept or dict(scored)

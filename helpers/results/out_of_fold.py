@@ -85,8 +85,7 @@ def refuse_unlike(
 ) -> None:
     """Refuse to compare a run with the `other` one if more than the kind of folds differs.
 
-    `splits` (without a test set) and `settings` (by notebook, with the `backbone` and `weights`
-    that were used) are those of both runs.
+    `splits` (without a test set) and `settings` (by notebook) are those of both runs.
     """
     problem, (mine, theirs) = f"COMPARE_RUN={other!r}", map(keeps_groups_apart, splits)
     if mine == theirs:
@@ -160,10 +159,9 @@ def published(split: pd.DataFrame) -> OutOfFold | None:
 def three_columns(found: OutOfFold) -> pd.DataFrame:
     """Return a row for each model, the best on unseen groups first, and for the module prior.
 
-    An AUC (`AUCS`, each with `*_low, *_high`, and `*_mean, *_std` of one training) is that of the
-    mean over the seeds that have scored every image (`random_seeds, groups_seeds`); without one it
-    is missing. Groups are the units of intervals and tests. `difference` is seen minus unseen by
-    the seeds that both have, paired by image; `p_holm` is over all rows except references.
+    An AUC (`AUCS`, with `*_mean, *_std` of one training) is that of the mean over the seeds that
+    have scored every image; without one it is missing. Groups are the units of intervals and tests.
+    `difference` is seen minus unseen by common seeds; `p_holm` is over all rows except references.
     """
     labels, groups = found.folds.label.to_numpy(np.int64), found.folds.group.to_numpy()
     models = {PRIOR.slug: PRIOR, **found.models}

@@ -83,18 +83,12 @@ class Scored:
         return frame.group.to_numpy() if "group" in frame else None
 
     def blocks(self, side: str = JUDGED) -> np.ndarray | None:
-        """Return `groups` if the split keeps them apart, else None.
-
-        The model is then judged on new groups: these are the units of intervals and of folds.
-        """
+        """Return `groups` if the split keeps them apart (units of intervals, folds), else None."""
         return self.groups(side) if self.groups_apart else None
 
     @property
     def deployed(self) -> Scored:
-        """The model for new images: its trainings that have not seen the calibration fold.
-
-        Its `val` is scored as new images are, so thresholds chosen there keep their promise.
-        """
+        """The model for new images: thresholds chosen on its `val` keep their promise."""
         return self.without(CALIBRATION_FOLD)
 
     @property
@@ -104,10 +98,7 @@ class Scored:
         return folds.pop() if len(folds) == 1 else None
 
     def without(self, fold: int) -> Scored:
-        """Return the average of the trainings that have not seen a fold, with its images as `val`.
-
-        A model that is not cross-fitted has one validation set, and is returned as it is.
-        """
+        """Return the average of the trainings that have not seen a fold, or itself without them."""
         blind = tuple(part for part in self.members if part.model.members[0].fold == fold)
         if not blind:
             return self
@@ -153,10 +144,7 @@ def predictions_frame(table: pd.DataFrame, scores: np.ndarray) -> pd.DataFrame:
 
 
 def read_predictions(path: Path, split: pd.DataFrame, model: Model | None = None) -> Scored:
-    """Load a predictions file, check it against the split, and join it with the labels.
-
-    Without `model` it is a user's own, named after the file.
-    """
+    """Load a predictions file, and check it; without `model` it is named after the file."""
     if path.stem == "majority":
         raise files.ArtifactError(
             f"{path}: 'majority' is the table's baseline row; give the file another name"
@@ -201,7 +189,7 @@ def read_predictions(path: Path, split: pd.DataFrame, model: Model | None = None
 
 
 def scored_of(rows: pd.DataFrame, split: pd.DataFrame, model: Model) -> Scored:
-    """Return the content of a predictions file, as `predictions_frame`, with the labels beside it.
+    """Return the content of a predictions file with the labels beside it.
 
     The model's members are the trainings that the columns `seed` and `fold` name, if any.
     """

@@ -29,8 +29,7 @@ CHOSEN = "best on held-out images"
 def results_table(scored: Mapping[str, Scored], split: pd.DataFrame) -> pd.DataFrame:
     """Return one row per model (see `evaluate`), and last the larger class of the training set.
 
-    The column `judged_by` names the scores that judge the models, see `Scored`; `groups_are` "seen"
-    or "unseen" in training.
+    `judged_by` names the scores that judge; `groups_are` "seen" or "unseen" in training.
     """
     bad_rate = training_bad_rate(split)
     rows = [evaluate(model, bad_rate) for model in scored.values()]
@@ -50,11 +49,8 @@ def results_table(scored: Mapping[str, Scored], split: pd.DataFrame) -> pd.DataF
 def with_tests(
     table: pd.DataFrame, scored: Mapping[str, Scored], costs: Mapping[str, Mapping[str, Any]]
 ) -> pd.DataFrame:
-    """Return `results_table` with costs, and each row's AUC compared with the best row's.
-
-    The added columns are `parameters` (trained ones of one network), `seconds` (of all trainings)
-    and `device` of the `costs` of each model, and `difference`, `p_value` and `p_holm`.
-    """
+    """Return `results_table` with costs, and each row's AUC compared with the best row's."""
+    # trained parameters of one network, seconds of all trainings
     known = [{"model": name, **costs.get(name, {})} for name in scored]
     spent = pd.DataFrame(known, columns=["model", "parameters", "seconds", "device"])
     compared = comparison.compare_with(scored, best_model(table))
@@ -69,13 +65,11 @@ def finding(table: pd.DataFrame, model: str, column: str, what: str) -> Finding:
 
 
 def evaluate(scored: Scored, bad_rate: float) -> dict[str, Any]:
-    """Return the row of one model.
+    """Return the row of one model; without test columns if labels are hidden or of one class.
 
     Validation accuracy is that of the best threshold on validation and so a little too good. The
-    `threshold` for test is chosen on validation too, with good and bad parts weighted as on the
-    line (`bad_rate`). There are no test columns if labels are hidden or of one class. If the split
-    keeps groups apart, they are the units of the 95 % intervals; `test_within_auc` is the AUC
-    inside them. `<side>_auc_mean` and `<side>_auc_std` are those over several trainings.
+    `threshold` for test is chosen there too, weighted as on the line (`bad_rate`). If the split
+    keeps groups apart, they are the units of the 95 % intervals; `test_within_auc` is inside them.
     """
     val, groups = scored.labels_scores("val"), scored.groups()
     threshold = metrics.most_accurate_threshold(*val, bad_rate)
@@ -117,8 +111,7 @@ def chosen_by(table: pd.DataFrame) -> str:
 def best_model(table: pd.DataFrame) -> str:
     """Return the model with the best validation AUC; the first of equals.
 
-    References are left out if there is anything else, and models with fewer validation images: if
-    there are cross-fitted ones, those of the first fold, which may have chosen their epoch.
+    References are left out if there is anything else, and models that are not judged on all folds.
     """
     rows = table[table.kind != "reference"]
     rows = rows if len(rows) else table[table.model != "majority"]
