@@ -98,10 +98,7 @@ class ImageCache:
         return rows.to_numpy(dtype=np.int64)
 
     def changed_images(self, split: pd.DataFrame) -> list[str]:
-        """Return the ids of images whose pixels have changed since the split, by their `digest`.
-
-        Images that are missing or cannot be read any more count as changed.
-        """
+        """Return the ids of images that have other pixels than in the split, or are gone."""
         now = self.table.set_index("id").digest.reindex(split.id)
         return split.id[now.to_numpy() != split.digest.to_numpy()].tolist()
 
@@ -224,7 +221,7 @@ def _unreadable(table: pd.DataFrame, failed: Sequence[tuple[str, str]]) -> DataE
 
 
 def _sound(folder: Path) -> dict[str, Any] | None:
-    """Return the content of cache.json; None if there is no cache or its digest does not match."""
+    """Return the content of cache.json; None if there is no cache or it is damaged."""
     with contextlib.suppress(OSError, files.ArtifactError, AttributeError, KeyError):
         meta = files.load_json(folder / "cache.json")
         if meta.pop("digest") == (digest := _seal(folder, meta)):

@@ -93,8 +93,6 @@ def ragged(
 
 
 # A defect has a strength from 0 (hard to see) to 1 (seen at a glance).
-
-
 def scratch(part: Part, rng: np.random.Generator, strength: float) -> Part:
     """Draw a ragged bright streak across body or marking."""
     centre, turn = rng.uniform(-0.5, 0.5, 2) * part.half, rng.normal(0, 0.5)

@@ -86,10 +86,7 @@ def lines_about(
     outside: Sequence[Path],
     classes: Sequence[str],
 ) -> tuple[str, ...]:
-    """Return lines about files that are not read, and about labels of test images.
-
-    These are in folders named as a class, and are hidden.
-    """
+    """Return lines about files that are not read, and about test images in folders of a class."""
     lines = left_out([folder for folder, *_ in places], outside)
     tests, words = table.below[table.official_split == "test"], {name.lower() for name in classes}
     named = [found for path in tests if (found := {*map(str.lower, path.parts[:-1])} & words)]
@@ -132,10 +129,7 @@ def left_out(folders: Sequence[Path], outside: Sequence[Path] = ()) -> list[str]
 
 
 def walk(folder: Path, skip: Container[Path] = ()) -> Iterator[Path]:
-    """Yield all files below a folder, and the links to folders, but no hidden ones.
-
-    They come sorted, depth first. Raises DataError for a folder that may not be read.
-    """
+    """Yield all files below a folder, and the links to folders, but no hidden ones; sorted."""
     try:
         with os.scandir(folder) as entries:
             names = sorted(entry.name for entry in entries if not entry.name.startswith("."))
