@@ -56,17 +56,17 @@ def test_searches_are_judged_by_the_null_search_of_their_fold_and_by_those_of_ot
 def test_the_limit_of_noise_is_a_lead_that_few_searches_on_noise_reach_anywhere():
     """The same noise through the package's own step of alpha, with a net that has nothing else."""
 
-    zeros = {f"alpha_{kind}": np.zeros((14, 8)).tolist() for kind in KINDS}
+    names = [f"alpha_{kind}" for kind in KINDS]
     settings = SearchSettings(epochs=4, batch_size=10, alpha_lr=0.03)
 
     class Noise(torch.nn.Module):
         def __init__(self):
             super().__init__()
-            for kind in KINDS:
-                self.register_parameter(f"alpha_{kind}", torch.nn.Parameter(torch.zeros(14, 8)))
+            for name in names:
+                self.register_parameter(name, torch.nn.Parameter(torch.zeros(14, 8)))
 
         def architecture_parameters(self):
-            return [self.alpha_normal, self.alpha_reduce]
+            return [*self.parameters()]
 
         def weight_parameters(self):
             return []
@@ -74,6 +74,7 @@ def test_the_limit_of_noise_is_a_lead_that_few_searches_on_noise_reach_anywhere(
         def forward(self, pulls):  # (B, 28, 8)
             return (torch.cat(self.architecture_parameters()) * pulls).sum(dim=(1, 2))
 
+    zeros = dict.fromkeys(names, np.zeros((14, 8)).tolist())
     limit, largest = planted.noise_limit([zeros | {"images": 100}], settings), []
     for seed in range(40):
         torch.manual_seed(seed)
@@ -82,7 +83,7 @@ def test_the_limit_of_noise_is_a_lead_that_few_searches_on_noise_reach_anywhere(
         for _ in range(4):
             for drawn in torch.randperm(100).split(10):
                 step((pulls[drawn], torch.zeros(10)))
-        record = {f"alpha_{k}": getattr(net, f"alpha_{k}").tolist() for k in KINDS}
+        record = {name: getattr(net, name).tolist() for name in names}
         found = verdict.choices(record | {f"beta_{kind}": None for kind in KINDS})
         largest.append(max(choice.lead for choice in found))
     assert np.mean(np.array(largest) > limit) <= 0.2  # and not too high:

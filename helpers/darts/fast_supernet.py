@@ -1,8 +1,7 @@
 """Compute the supernet of the standard operations in a third of the time; `Supernet` explains it.
 
-The edges that leave one state read the same maps, so they are computed together, in layers of
-E edges times C channels: an operation takes a few layers, however many edges there are.
-In shapes, B is the batch, H and W the size of a state's maps, h and w the size of the nodes' maps.
+The E edges that leave one state read the same maps, so they are computed together, in layers of
+E * C channels. In shapes, H and W is the size of a state's maps, h and w that of the nodes' maps.
 """
 
 from __future__ import annotations

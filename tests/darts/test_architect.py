@@ -55,11 +55,6 @@ def oracles(net, sgd, xi):
     return flat(exact), flat(dalpha) - xi * (sides[0] - sides[1]) / (2 * step)
 
 
-def second_order(net, sgd):
-    alpha_step = Architect(net, F.cross_entropy, order=2)
-    return flat(alpha_step.gradient(MORE_VAL, MORE_TRAIN, sgd)[1])
-
-
 def bits(net, sgd):
     """Everything that an alpha step must not change."""
     weights = net.weight_parameters()
@@ -72,10 +67,11 @@ def test_the_second_order_is_equation_8_and_with_short_steps_the_derivative_thro
 ):
     net, sgd = search(xi=xi, nodes=2, partial=partial)
     exact, equation_8 = oracles(net, sgd, xi)
-    assert error(second_order(net, sgd), equation_8) < 1e-9
+    step = Architect(net, F.cross_entropy, order=2)
+    assert error(flat(step.gradient(MORE_VAL, MORE_TRAIN, sgd)[1]), equation_8) < 1e-9
     # so short that no unit of a toy this small passes its kink
     monkeypatch.setattr(architect, "EPSILON", 1e-5)
-    assert error(second_order(net, sgd), exact) < 1e-9
+    assert error(flat(step.gradient(MORE_VAL, MORE_TRAIN, sgd)[1]), exact) < 1e-9
 
 
 def test_the_second_order_is_computed_without_tf32_and_as_deterministic_as_the_rest(monkeypatch):
