@@ -90,7 +90,7 @@ def journey_figure(model: TrainedModel, parts: pd.DataFrame) -> Figure:
     ax.set_xticks(TICKS, [f"{tick:g}" for tick in TICKS], fontsize=11)
     ax.set_xlim(bands[0], bands[-1])
     ax.minorticks_off()
-    figure.legend(loc="outside lower center", borderaxespad=2, ncols=3, frameon=False, fontsize=11)
+    figure.legend(loc="outside upper center", ncols=3, frameon=False, fontsize=11)
     return figure
 
 
