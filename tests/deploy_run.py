@@ -77,14 +77,9 @@ def make_run(place: Path) -> Path:
         run = runs.open(FINETUNING, OPTIONS)
         train_members(run, [Member(0), Member(1)], name="net", test_views=4)
         run.finish()
-        describe()
+        run = runs.open("07_decision", {"RUN": "t"})  # describes the networks as 07 does
+        scored = run.models()
+        points = decision.operating_table(scored, run.settings, BAD_RATE)
+        describe_models(run, scored, points, decision.calibration_table(scored, BAD_RATE))
+        run.finish()
     return place
-
-
-def describe() -> None:
-    """Describe the networks of the run as notebook 07 does."""
-    run = runs.open("07_decision", {"RUN": "t"})
-    scored = run.models()
-    points = decision.operating_table(scored, run.settings, BAD_RATE)
-    describe_models(run, scored, points, decision.calibration_table(scored, BAD_RATE))
-    run.finish()

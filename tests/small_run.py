@@ -40,24 +40,19 @@ def open_run(name: str, settings: object, split: pd.DataFrame) -> Run:
     return run
 
 
-def train(run: Run, seed: int = 0, before_epoch=None) -> Fitted:
-    """Train the two-layer CNN on the run's images; `before_epoch(network, epoch)` disturbs it."""
-    (found,) = train_members(run, [Member(seed)], before_epoch)
+def train(run: Run) -> Fitted:
+    """Train the two-layer CNN on the run's images."""
+    (found,) = train_members(run, [Member(0)])
     return found
 
 
-def train_members(
-    run: Run, members: list[Member], before_epoch=None, name: str = "cnn", **options
-) -> list[Fitted]:
+def train_members(run: Run, members: list[Member], name: str = "cnn", **options) -> list[Fitted]:
     """Train the two-layer CNN on the run's images once for each member."""
     images, model = run.images(16), Model(name, members=tuple(members))
     settings = dataclasses.replace(run.settings.cnn, **options)
     build = functools.partial(small_cnn, images.channels)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(workers.LIMIT, "1")
-        if before_epoch:  # not an argument, which would be in the key
-            disturb = lambda network, epoch, epochs: before_epoch(network, epoch)  # noqa: E731
-            patch.setattr(backbones.TwoLayerCNN, "before_epoch", disturb)
         fits = run.train({model: trainings(members, build, images, run.split, settings)})[model]
     run.add(model, fits)
     return [*fits.values()]

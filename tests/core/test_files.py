@@ -101,7 +101,7 @@ def test_a_file_that_is_cut_changed_or_full_of_garbage_is_named_as_damaged(tmp_p
         with pytest.raises(ArtifactError, match=r"is damaged \("):
             READERS[name](path)
     for i in places:
-        path.write_bytes(whole[:i] + bytes([whole[i] ^ 0x91]) + whole[i + 1 :])
+        path.write_bytes(whole[:i] + bytes([whole[i] ^ 1]) + whole[i + 1 :])
         try:
             found = READERS[name](path)
         except ArtifactError as error:
@@ -109,7 +109,8 @@ def test_a_file_that_is_cut_changed_or_full_of_garbage_is_named_as_damaged(tmp_p
         else:
             assert name != "a.state"  # its digest covers all of it
             assert name != "a.npz" or np.array_equal(found["x"], np.arange(9))
-            assert name != "a.safetensors" or (found[0]["x"].equal(X) and found[1]["a"] == 1)
+            if name == "a.safetensors":  # without its info it is a file of another program
+                assert found[0]["x"].equal(X) and found[1] in ({"a": 1}, None, {})
 
 
 @pytest.mark.parametrize("name", READERS)
