@@ -26,6 +26,7 @@ TABLES = {
     "03_finetuning": "table2",
     "06_analysis": "06_table2",
 }
+FIRST_TABLE = next(iter(TABLES))
 # columns that the terminal shows; hidden test labels have no test columns
 SHOWN_COLUMNS = ["Model", "Valid AUC", "Valid Acc", "Test AUC", "Test Acc"]
 SHOWN_COLUMNS += ["AUC out of fold", "Acc out of fold"]  # without a test set
@@ -56,6 +57,8 @@ def main(arguments: Sequence[str]) -> int:
             done = load_run(run_paths).get("stages", {}).get(stage, {})
             kept = f", {len(done['reused'])} results reused" if done.get("reused") else ""
             print(f"{head}: done in {time.monotonic() - stage_started_s:.0f} s{kept}", flush=True)
+            if stage == FIRST_TABLE != plan.chosen[-1]:
+                _show_table(run_paths)
         _show_results(run_paths, time.monotonic() - started_s, plan)
     return 0
 

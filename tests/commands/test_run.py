@@ -168,3 +168,20 @@ def test_the_end_shows_what_the_notebooks_found_and_where_everything_is(describe
     (described.root / "checkpoints" / "other").mkdir()  # asked for, though it is not the best
     run._show_results(described, 65.0, _plan("--name", "t", "--only", "07", "-p", "MODEL=other"))
     assert f"model: {described.root}/checkpoints/other (" in capsys.readouterr().out
+
+
+def test_the_first_table_is_shown_after_02_and_the_latest_one_at_the_end(home, monkeypatch, capsys):
+    run_paths = paths.RunPaths("x")
+
+    def pretend(source, *_):
+        if (stage := source.stem) in run.TABLES:
+            frame = pd.DataFrame({"Model": [f"best of {stage[:2]}"], "Valid Acc": ["90.0"]})
+            frame[["run", "preset", "backbone"]] = run_paths.name, "quick", "none"
+            files.save_csv(run_paths.table(run.TABLES[stage]), frame)
+            with edit_run(run_paths) as record:
+                started = f"2026-01-01 10:0{len(record.get('stages', {}))}:00"
+                record.setdefault("stages", {})[stage] = {"status": "done", "started": started}
+
+    monkeypatch.setattr(kernel, "run_notebook", pretend)
+    assert _main("--preset", "quick", "--name", "x") == 0
+    assert re.findall(r"best of (\d+)", capsys.readouterr().out) == ["02", "06"]
