@@ -4,6 +4,7 @@ import importlib.util
 import re
 from unittest.mock import Mock
 
+import pandas as pd
 import papermill
 import pytest
 
