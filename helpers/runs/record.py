@@ -1,8 +1,10 @@
 """run.json, the record of a run: settings, times, and digests of the files of each stage and step.
 
-run_paths = paths.RunPaths("elpv-quick")
-with record.edit_run(run_paths) as run:
-    run["note"] = "written when the block succeeds"
+    run_paths = paths.RunPaths("elpv-quick")
+    with record.edit_run(run_paths) as run:
+        run["note"] = "written when the block succeeds"
+
+Other processes wait for the block.
 """
 
 from __future__ import annotations

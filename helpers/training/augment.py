@@ -1,7 +1,9 @@
 """Random augmentation in training, by name, or a module of your own.
 
-TrainSettings(augment=v2.RandomRotation(10))  # torchvision.transforms.v2, or any nn.Module
-AUGMENTATIONS["turned"] = v2.RandomRotation(10)  # from now on a name, also for FBP_AUGMENT
+    TrainSettings(augment=v2.RandomRotation(10))  # torchvision.transforms.v2, or any nn.Module
+    AUGMENTATIONS["turned"] = v2.RandomRotation(10)  # from now on a name, also for FBP_AUGMENT
+
+A module of your own gets one image at a time.
 """
 
 from __future__ import annotations
