@@ -19,6 +19,7 @@ import functools
 import importlib
 import importlib.util
 import json
+import math
 import re
 import sys
 import sysconfig
@@ -40,7 +41,9 @@ PLACES = ["path"]  # columns of tables that say where an image is on this machin
 _BY_TEXT = (bytes, complex, range, slice, re.Pattern, torch.dtype, torch.device)
 _OF_TORCH = frozenset(vars(nn.Module()))  # attributes that every module has
 _LIBRARIES = ("site-packages", "dist-packages", sysconfig.get_paths()["stdlib"])
+_HOOKS = ("_forward_pre_hooks", "_forward_hooks")
 _DEFINITIONS = (types.FunctionType, type)
+_WITH_CACHE = functools._lru_cache_wrapper
 # methods that a dataclass writes, unless its author does
 _WRITTEN = "__init__ __repr__ __eq__ __lt__ __le__ __gt__ __ge__ __hash__ __setattr__ __delattr__"
 _BARS = "tqdm"  # a library whose classes are others in a notebook, and which changes no result
@@ -72,6 +75,8 @@ class _Digest:
 
     def of(self, value: Any) -> Any:
         """Return the digest of a value; raise TypeError if it has none."""
+        if isinstance(value, float) and not math.isfinite(value):
+            return ["float", repr(value)]
         if value is None or isinstance(value, bool | int | float | str):
             return value.value if isinstance(value, enum.Enum) else value
         if isinstance(value, Path):
@@ -102,8 +107,8 @@ class _Digest:
             return ["table", {str(name): _array(kept[name]) for name in kept}]
         if isinstance(value, _DEFINITIONS):
             return self.reference(value)
-        if wrapped := getattr(value, "__wrapped__", None):  # a function with a cache
-            return self.of(wrapped)
+        if isinstance(value, _WITH_CACHE):
+            return self.of(value.__wrapped__)
         if callable(value) and hasattr(value, "__qualname__"):  # built in
             return ["name", getattr(value, "__module__", ""), value.__qualname__]
         return self.object(value)
@@ -123,6 +128,9 @@ class _Digest:
         if isinstance(value, nn.Module):
             state = {name: item for name, item in state.items() if name not in _OF_TORCH}
             state |= {"state_dict": value.state_dict(), "children": dict(value.named_children())}
+            state |= {"buffers": dict(value.named_buffers())}  # also those that are not saved
+            state |= {"trained": [n for n, p in value.named_parameters() if p.requires_grad]}
+            state |= {"hooks": [[*getattr(value, name).values()] for name in _HOOKS]}
         content = [kind, self.of(state)]
         self._open.discard(id(value))
         return content
@@ -141,16 +149,20 @@ class _Digest:
             found = sys.modules.get(place)
             for part in name.split("."):
                 found = getattr(found, part, None)
-        same = found is value or getattr(found, "__wrapped__", None) is value
+        same = value is (found.__wrapped__ if isinstance(found, _WITH_CACHE) else found)
         return ["name", place, name] if same or _is_library(place) else self.definition(value)
 
     def reach(self, name: str) -> None:
         """Digest a module of this package, the packages around it, and all that they import.
 
-        The outermost package does not count: it holds the version, and a way in from outside.
+        The outermost package does not count: it holds the version, and a way in from outside. A
+        module of the user's own counts too.
         """
-        parts = name.split(".") if _root(name) == PACKAGE else []
-        for place in (".".join(parts[:n]) for n in range(2, len(parts) + 1)):
+        parts = name.split(".")
+        places = [".".join(parts[:n]) for n in range(2, len(parts) + 1)]
+        if _root(name) != PACKAGE:
+            places = [] if _is_library(name) or name not in sys.modules else [name]
+        for place in places:
             if place not in self.modules:
                 self.modules[place] = ""  # modules may import each other
                 content = {
@@ -164,7 +176,7 @@ class _Digest:
 
     def bound(self, value: Any, place: str) -> Any:
         """Return the digest of what a name of a module or class stands for."""
-        value = getattr(value, "__wrapped__", value)  # of functools.cache
+        value = value.__wrapped__ if isinstance(value, _WITH_CACHE) else value
         if isinstance(value, _DEFINITIONS) and value.__module__ == place:
             return self.definition(value)
         if isinstance(value, Path):  # where the package lies on this machine

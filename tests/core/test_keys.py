@@ -1,7 +1,10 @@
 """Keys of finished work: what may change a result changes the key, and nothing else does."""
 
+import copy
 import functools
 import importlib
+import json
+import math
 import subprocess
 import sys
 import textwrap
@@ -249,6 +252,55 @@ def test_an_object_of_a_cell_counts_by_its_source_its_state_and_the_names_it_use
 def test_other_content_has_another_digest_and_equal_content_the_same(one, other):
     digest = keys._Digest()
     assert digest.of(one) == digest.of(one) != digest.of(other)
+
+
+def _frozen(module):
+    return module.requires_grad_(False)
+
+
+def _hooked(module):
+    module.register_forward_hook(lambda *_: None)
+    return module
+
+
+def _buffered(value):
+    module = torch.nn.Identity()
+    module.register_buffer("kernel", torch.full((2,), value), persistent=False)
+    return module
+
+
+def test_what_a_state_dict_leaves_out_counts_too():
+    digest, layer = keys._Digest(), torch.nn.Linear(1, 1)
+    made = [layer, _frozen(copy.deepcopy(layer)), _hooked(copy.deepcopy(layer))]
+    made += [_buffered(1.0), _buffered(2.0), math.nan, math.inf, None]
+    assert len({json.dumps(digest.of(one)) for one in made}) == len(made)
+
+
+def test_decorators_and_modules_of_a_user_s_own_count(toy, tmp_path):
+    """By what they do, not by what they are called."""
+
+    def digests():
+        work = sys.modules["toy.rooms.work"]
+        return keys.digest_of(work.run)
+
+    source = "import functools\n\ndef times(n):\n    def deco(f):\n        @functools.wraps(f)\n"
+    source += "        def inner(x):\n            return n * f(x)\n        return inner\n"
+    source += "    return deco\n\n@times(2)\ndef double(x):\n    return x\n"
+    seen = {toy()}
+    for edit in (("times(2)", "times(3)"), ("return x", "return x + 1"), ("n * f(x)", "n + f(x)")):
+        module = types.ModuleType("toy.rooms.tools")
+        exec(compile(source.replace(*edit), "tools.py", "exec"), module.__dict__)
+        sys.modules["toy.rooms.work"].tools = sys.modules["toy.rooms.tools"] = module
+        seen.add(digests())
+    assert len(seen) == 4
+    (tmp_path / "mine.py").write_text("RATE = 1\n")
+    mine = importlib.import_module("mine")
+    cell = {"mine": mine, "__name__": "__main__"}
+    exec(compile("def rated(x):\n    return x * mine.RATE\n", "cell", "exec"), cell)
+    before = keys.key_of(functools.partial(cell["rated"]))
+    mine.RATE = 2
+    assert keys.key_of(functools.partial(cell["rated"])) != before
+    del sys.modules["mine"]
 
 
 def test_the_folder_of_an_image_does_not_count_and_what_has_no_digest_is_refused():
