@@ -1,1 +1,1 @@
-"""Command lines: run, predict, score, review, export, doctor and Kaggle."""
+"""Command lines: run, predict, review, export and kaggle."""

@@ -36,7 +36,7 @@ class Plan:
 
     @property
     def command(self) -> str:
-        """The command that makes this plan again, for hints after a failure."""
+        """Return the command that makes this plan again, for hints after a failure."""
         return f"{program('run')} {shlex.join(self.arguments)}".rstrip()
 
 

@@ -53,12 +53,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     if options.maps and options.maps.is_file():
         raise UserError(f"--maps {options.maps} is a file: name a folder")
-    opened, remark = with_options(open_model(options.model), options), ""
+    found = open_model(options.model)
+    opened, remark = with_options(found, options), ""
     if not options.images:
-        if opened.checkpoints[0].parent != DEMO_FOLDER or opened.description is None:
+        if found.checkpoints[0].parent != DEMO_FOLDER or found.description is None:
             raise UserError(f"name the images to judge; only --model {DEMO} brings its own")
         options.images = [str(elpv.folder() / "images" / name) for name in DEMO_IMAGES]
-        remark = f"By their labels: bad, good, good. {opened.description.attribution}"
+        remark = f"By their labels: bad, good, good. {found.description.attribution}"
     places = [Path(image).expanduser() for image in options.images]
     asked = [entry for place in places for entry in entries(place)]
     model = TrainedModel(opened, images=len(asked))

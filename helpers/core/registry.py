@@ -46,7 +46,8 @@ def contents() -> dict[str, dict[str, Any]]:
 
 
 def restore(held: Mapping[str, Mapping[str, Any]]) -> None:
-    """Add to the registries of this process what those of another process held."""
+    """Give the registries of this process the content that those of another process held."""
     for what, entries in held.items():
         if what in _all():
+            _all()[what].clear()  # a reused worker may hold names that were removed since
             _all()[what].update(entries)

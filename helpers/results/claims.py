@@ -1,4 +1,7 @@
-"""Compare the report's numbers and claims (about Nexperia's parts) with those of a run."""
+"""Compare the report's numbers and claims (about Nexperia's parts) with those of a run.
+
+The claim that the network looks at the damage is untested until there are masks of the damage.
+"""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ class Stacked:
 
     @property
     def kept(self) -> bool:
-        """True if the gain is more than one standard error."""
+        """Return True if the gain is more than one standard error."""
         return self.gain > self.error
 
 

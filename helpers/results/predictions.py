@@ -41,12 +41,12 @@ class Scored:
 
     @property
     def name(self) -> str:
-        """The name of the model's files."""
+        """Return the name of the model's files."""
         return self.model.slug
 
     @property
     def title(self) -> str:
-        """The name for legends; it says what was averaged."""
+        """Return the name for legends; it says what was averaged."""
         return self.model.title + (f", {self.averaged} averaged" if self.averaged else "")
 
     @property
@@ -59,12 +59,12 @@ class Scored:
 
     @property
     def judged_on(self) -> str:
-        """`test`, or `val` if the test labels are hidden or of one class."""
+        """Return `test`, or `val` if the test labels are hidden or of one class."""
         return "test" if self.test.label.dropna().nunique() == 2 else "val"
 
     @property
     def judged_by(self) -> str:
-        """The scores that judge it: "test", "validation" or, without a test set, "out-of-fold"."""
+        """Return the scores that judge it: "test", "validation", or "out-of-fold" (no test set)."""
         return OUT_OF_FOLD if self.test.empty else SIDES[self.judged_on]
 
     def labelled(self, side: str = JUDGED) -> pd.DataFrame:
@@ -88,12 +88,12 @@ class Scored:
 
     @property
     def deployed(self) -> Scored:
-        """The model for new images: thresholds chosen on its `val` keep their promise."""
+        """Return the model for new images: thresholds chosen on its `val` keep their promise."""
         return self.without(CALIBRATION_FOLD)
 
     @property
     def calibration_fold(self) -> int | None:
-        """The fold that no member has seen; None if the trainings have no folds, or several."""
+        """Return the fold that no member has seen; None if trainings have no folds, or several."""
         folds = {member.fold for member in self.model.members}
         return folds.pop() if len(folds) == 1 else None
 

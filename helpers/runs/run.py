@@ -56,22 +56,22 @@ class Run(Memo):
 
     @property
     def is_smoke(self) -> bool:
-        """True if the numbers of this run mean nothing."""
+        """Return True if the numbers of this run mean nothing."""
         return self.preset == "smoke"
 
     @property
     def record(self) -> dict[str, Any]:
-        """The content of run.json: what the notebooks of the run have recorded."""
+        """Return the content of run.json: what the notebooks of the run have recorded."""
         return load_run(self.paths)
 
     @property
     def source(self) -> dict[str, Any]:
-        """What 01 has recorded of the data, such as `settings` and `attribution`; else empty."""
+        """Return what 01 has recorded of the data, such as `settings`; empty if nothing."""
         return self.record.get("stages", {}).get(FIRST, {})
 
     @cached_property
     def split(self) -> pd.DataFrame:
-        """The run's split.csv: `id, path, label, split` and the source's own columns."""
+        """Return the run's split.csv: `id, path, label, split` and the source's own columns."""
         split = read_split(self.paths.split_csv)
         if split.empty or os.path.exists(split.path.iloc[0]):
             return split

@@ -3,7 +3,7 @@
     TrainSettings(augment=v2.RandomRotation(10))  # torchvision.transforms.v2, or any nn.Module
     AUGMENTATIONS["turned"] = v2.RandomRotation(10)  # from now on a name, also for FBP_AUGMENT
 
-A module of your own gets one image at a time.
+A module of your own, or one that your class or function makes, gets one image at a time.
 """
 
 from __future__ import annotations
@@ -36,7 +36,10 @@ class RandomSymmetry(nn.Module):
 
 
 class EachImage(nn.Module):
-    """Apply a module to one image after the other: torchvision's draw once for a whole batch."""
+    """Apply a module to one image after the other, on the images' device.
+
+    Transforms of torchvision draw once for a whole batch.
+    """
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
@@ -44,11 +47,17 @@ class EachImage(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C, H, W)."""
-        changed = torch.cat([self.module(image) for image in images.split(1)])
+        module = self.module.to(images.device)
+        changed = torch.cat([module(image) for image in images.split(1)])
         if changed.shape != images.shape:
             name, before, after = type(self.module).__name__, [*images.shape], [*changed.shape]
             raise SettingsError(f"the augmentation {name} turns images {before} into {after}")
         return changed
+
+
+def unchanged() -> nn.Module:
+    """Return a module that leaves the images as they are."""
+    return nn.Identity()
 
 
 def full() -> nn.Module:
@@ -67,11 +76,12 @@ def full() -> nn.Module:
     )
 
 
-# a function without arguments that returns a module for batches, or a module for single images
+# a function of this package that returns a module for batches; or, for single images, a module of
+# your own, its class, or a function that returns it
 AUGMENTATIONS = Registry(
     "augmentation",
     {
-        "none": nn.Identity,
+        "none": unchanged,
         "flips": lambda: RandomSymmetry(MIRRORED),  # the four mirror images
         "symmetries": lambda: RandomSymmetry(VIEWS),  # all eight of the square
         "full": full,
@@ -87,4 +97,7 @@ def augmentation(given: str | nn.Module) -> nn.Module:
     training loop sets.
     """
     made = AUGMENTATIONS[given] if isinstance(given, str) else given
-    return EachImage(copy.deepcopy(made)) if isinstance(made, nn.Module) else made()
+    if isinstance(made, nn.Module):
+        return EachImage(copy.deepcopy(made))
+    is_ours = getattr(made, "__module__", "").startswith("helpers.")
+    return made() if is_ours else EachImage(made())

@@ -133,8 +133,9 @@ def fit_classifier(
     of_rows = None if groups is None else groups[rows]
     splitter = _inner_folds(labels[rows], folds, random_state, of_rows)
     model = clone(estimator)
-    if model.get_params().get("random_state", 0) is None:
-        model.set_params(random_state=random_state)
+    unset = [key for key, value in model.get_params(deep=True).items() if value is None]
+    seeded = [key for key in unset if key == "random_state" or key.endswith("__random_state")]
+    model.set_params(**dict.fromkeys(seeded, random_state))  # also of the steps of a pipeline
     pipeline = Pipeline([("scale", StandardScaler()), ("model", model)])
     steps = {f"model__{key}": list(values) for key, values in grid.items()}
     with warnings.catch_warnings():

@@ -22,7 +22,7 @@ from helpers.core.members import Member, sides
 from helpers.core.rules import SettingsError
 from helpers.datasets.cache import ImageCache
 from helpers.models import backbones
-from helpers.models.spec import Network, count_parameters
+from helpers.models.spec import Network
 from helpers.models.weights import Weights
 from helpers.training.augment import augmentation
 from helpers.training.batches import Batches, ImageBatches
@@ -92,7 +92,7 @@ def fit(
         scores=rows.assign(defect_score=scores),
         history=training.history,
         seconds=training.seconds,
-        parameters=count_parameters(trained),
+        parameters=sum(p.numel() for p in trained.parameters() if p.requires_grad),
         device=f"{devices.device_name(device)}, {devices.precision_name(training.precision)}",
     )
 

@@ -84,6 +84,12 @@ def test_the_demo_comes_with_a_network_images_and_a_licence(capsys):
     assert "at most 0.67 % of the bad parts pass" in promise  # thresholds as they were sealed
 
 
+def test_the_demo_brings_its_images_with_other_bits_too(capsys):
+    assert start(["--model", "demo", "--bits", "12"]) == 0
+    out = capsys.readouterr().out
+    assert "bad, good, good" in out and "no verdicts" in out
+
+
 def test_maps_are_written_for_each_image_that_can_be_read(parts, tmp_path):
     maps, priced = tmp_path / "maps", tmp_path / "$1_$.png"
     Image.open(parts[0]).rotate(90).save(priced)

@@ -14,9 +14,11 @@ def test_an_unknown_name_is_refused_with_the_known_ones():
         toys["kit"]
 
 
-def test_another_process_gets_what_a_cell_has_added():
+def test_another_process_gets_what_a_cell_has_added_and_not_what_it_has_removed():
     toys = registry.Registry("toy", {"ball": 1})
     held = registry.contents()
     assert held["toy"] == {"ball": 1}
-    registry.restore({"toy": {"drum": 3}, "unknown": {"a": 1}})
+    registry.restore({"toy": {"ball": 1, "drum": 3}, "unknown": {"a": 1}})
     assert toys == {"ball": 1, "drum": 3}
+    registry.restore(held)
+    assert toys == {"ball": 1}

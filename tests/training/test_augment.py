@@ -1,5 +1,7 @@
 """The symmetries of the square, and random views of images."""
 
+import functools
+
 import pytest
 import torch
 from torch import nn
@@ -92,6 +94,30 @@ def test_a_module_of_a_cell_is_an_augmentation_and_by_name_too(monkeypatch):
     torch.testing.assert_close(shares, shares[:, :1].expand_as(shares))
     assert len({round(share, 4) for share in shares[:, 0].tolist()}) == 5
     assert torch.equal(drawn(Darker(), images), drawn("darker", images))
+
+
+def test_what_a_class_or_function_of_a_cell_makes_gets_one_image_and_moves_to_the_images(
+    monkeypatch,
+):
+    class Darker(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("share", torch.tensor([0.5]))
+
+        def forward(self, image):  # (1, C, H, W)
+            assert self.share.device == image.device
+            return image * self.share * torch.rand(1, device=image.device)
+
+    images = torch.rand(5, 1, 4, 4)
+    for own in (Darker, functools.partial(Darker)):
+        monkeypatch.setitem(augment.AUGMENTATIONS, "darker", own)
+        shares = (drawn("darker", images) / images).mean(dim=(1, 2, 3))
+        assert len({round(share, 4) for share in shares.tolist()}) == 5
+        assert augment.augmentation("darker")(images.to("meta")).device.type == "meta"
+    assert all(
+        type(augment.augmentation(name)) is not augment.EachImage
+        for name in ("none", "flips", "symmetries", "full")
+    )
 
 
 def test_an_augmentation_that_nobody_knows_or_that_changes_the_shape_is_refused():

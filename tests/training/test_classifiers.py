@@ -4,8 +4,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.datasets import make_classification
+from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import RidgeClassifier
 from sklearn.metrics import roc_auc_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import MinMaxScaler
 
 from helpers.core.members import cross_fitted
 from helpers.models.record import Model
@@ -32,6 +35,17 @@ def test_each_model_learns_and_gives_probabilities_of_bad_the_same_for_a_seed(pr
     assert name != "svm" or model.cv.get_n_splits() == 3
     again, *_ = fit_classifier(*CLASSIFIERS[name], x, y, 0, folds=3, name=name)
     np.testing.assert_allclose(again.predict_proba(x_new), scores, atol=1e-12)
+
+
+def test_the_steps_of_a_pipeline_are_seeded(problem):
+    x, y, x_new, _ = problem
+    own = make_pipeline(MinMaxScaler(), RandomForestClassifier(5))
+    model, *_ = fit_classifier(own, {}, x, y, 0, folds=3)
+    again, *_ = fit_classifier(own, {}, x, y, 0, folds=3)
+    assert model.predict_proba(x_new).tobytes() == again.predict_proba(x_new).tobytes()
+    fixed = make_pipeline(MinMaxScaler(), RandomForestClassifier(5, random_state=7))
+    model, *_ = fit_classifier(fixed, {}, x, y, 0, folds=3)
+    assert model.get_params()["model__randomforestclassifier__random_state"] == 7
 
 
 @pytest.fixture
