@@ -135,7 +135,7 @@ def _submission(folders: Sequence[Path], sample: str, tests: pd.DataFrame) -> di
     """Return what a submission needs: its columns `id` and `score`, and `names` by the image's id.
 
     The ids of a sample submission may be those of the images, or unique names or paths of their
-    files. The `names` are those that differ from the images' ids.
+    files. The `names` are those of all images that the sample names.
     """
     found = next((file for folder in folders for file in sorted(folder.glob(sample))), None)
     if found is None:
@@ -148,5 +148,5 @@ def _submission(folders: Sequence[Path], sample: str, tests: pd.DataFrame) -> di
         image = images.get(name) or images.get(Path(name).stem, [])
         if len(image) != 1:
             raise DataError(f"{found}: {name!r} is not the name of a test image")
-        names |= {image[0]: name} if image[0] != name else {}
+        names[image[0]] = name
     return {"id": id_name, "score": score_name, "names": names}

@@ -27,6 +27,7 @@ from helpers.models.weights import Weights, anatomy
 CHECKPOINT = "checkpoint of this series, such as data/runs/RUN/checkpoints/fbp/seed0.safetensors"
 
 OWN = "own"  # the kind of a module from a notebook's cell: a checkpoint cannot build it again
+OF_YOUR_OWN = "a network of your own: its class is in your notebook, so it cannot be opened here"
 
 
 class PretrainedClassifier(Network):
@@ -146,6 +147,8 @@ NETWORKS = Registry("network", {"cnn": TwoLayerCNN}, keyed=False)
 
 def build(spec: ModelSpec) -> Network:
     """Build the untrained network of a specification; nothing is downloaded."""
+    if spec.kind == OWN:
+        raise UserError(OF_YOUR_OWN)
     return NETWORKS.get(spec.kind, PretrainedClassifier)(spec)
 
 

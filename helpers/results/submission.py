@@ -13,20 +13,33 @@ from typing import Any
 
 import pandas as pd
 
+from helpers.core.errors import UserError
 from helpers.core.files import ArtifactError, load_csv, reading, refuse_marked
 from helpers.datasets.contest import header_of, read_sample
 
 NO_SCORE = "defect_score {defect_score} is not a number from 0 to 1; write a probability of bad"
 
 
-def submission_table(scores: pd.DataFrame, about: Mapping[str, Any] | None = None) -> pd.DataFrame:
+def submission_table(
+    scores: pd.DataFrame, about: Mapping[str, Any] | None = None, is_whole: bool = True
+) -> pd.DataFrame:
     """Return the submission of some scores (`id`, `defect_score`).
 
     `about` is `Source.submission`, the columns and ids of the contest's sample submission; without
-    it the columns are those of the scores.
+    it the columns are those of the scores. Rows are those that the sample names, and all if it
+    names none. If the submission `is_whole`, a UserError names an id of it that has no score.
     """
     about = about or {"id": "id", "score": "defect_score", "names": {}}
-    ids = scores.id.map(lambda name: about["names"].get(name, name))
+    if names := about["names"]:
+        there = {*scores.id}
+        missing = [named for name, named in names.items() if name not in there]
+        if missing and is_whole:
+            raise UserError(
+                f"the sample submission has {about['id']} {missing[0]!r}, which has no score "
+                f"({len(missing)} of {len(names)}): run notebook 01 again with all test images"
+            )
+        scores = scores[scores.id.isin(names)]
+    ids = scores.id.map(lambda name: names.get(name, name))
     return pd.DataFrame({about["id"]: ids, about["score"]: scores.defect_score})
 
 

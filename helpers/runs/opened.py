@@ -18,6 +18,7 @@ from helpers.deploy.description import NAME, RULE, Description, describe, read_d
 from helpers.deploy.predictor import Opened
 from helpers.models import backbones
 from helpers.models.record import Model
+from helpers.models.spec import Network
 from helpers.results.predictions import Scored, chosen
 from helpers.runs.record import load_run
 from helpers.runs.run import Run
@@ -36,6 +37,8 @@ def open_model(name: str | Path) -> Opened:
     """
     path = _find(name)
     trainings = checkpoints(path) if path.is_dir() else [path]
+    if not trainings and any(path.glob("seed*.weights.safetensors")):
+        raise files.ArtifactError(f"{name}: {backbones.OF_YOUR_OWN}")
     if not trainings:
         raise files.ArtifactError(f"{name}: the folder has no checkpoint such as seed0.safetensors")
     return predictor.open_model(trainings)
@@ -84,14 +87,13 @@ def _find(name: str | Path) -> Path:
 
 
 def best_described(root: Path) -> Path | None:
-    """Return the folder of a run's network with the best validation AUC in its model.json, if any.
-
-    Cross-fitted networks come first, as in `results_table.best_model`.
-    """
-    folders = [root / "checkpoints" / name for name in networks(root)]
-    described = {folder: about for folder in folders if (about := read_description(folder))}
-    ranks = {f: (d.calibration_fold is not None, d.val_auc or 0) for f, d in described.items()}
-    return max(ranks, key=lambda folder: ranks[folder], default=None)
+    """Return the folder of a run's best network that has a model.json, if any; see `ranked`."""
+    folders = {name: root / "checkpoints" / name for name in networks(root)}
+    described = [name for name, folder in folders.items() if read_description(folder)]
+    if len(described) > 1:
+        order = ranked(read_models(RunPaths(os.fspath(root))))
+        described = [name for name in order if name in described]
+    return folders[described[0]] if described else None
 
 
 def networks(root: Path) -> list[str]:
@@ -103,35 +105,56 @@ def networks(root: Path) -> list[str]:
 def network_for(run_paths: RunPaths, wanted: str = "", but: str = "") -> tuple[str, Scored] | None:
     """Return name and scores of the network `wanted`, or of the best on validation except `but`.
 
-    Instead of a model without a network it is the best that has one. If there is none, it is None.
+    Instead of a model without a network, or with one that cannot be built here, it is the best that
+    has one. If there is none, it is None.
     """
     scored = read_models(run_paths)
     names = ranked(scored)
     first = chosen(scored, wanted) if wanted else names[0]
-    there = [n for n in (first, *names) if n != but and checkpoints(run_paths.trainings(n))]
-    if not there:
+    order = [n for n in dict.fromkeys((first, *names)) if n != but]
+    name = next((n for n in order if _network_in(run_paths.trainings(n))), "")
+    if not name:
         print("no network has been trained in this run: notebook 03 or 05 trains one")
         return None
-    name = there[0]
     if wanted and name != first:
         print(f"{scored[first].title} is not a network here: {scored[name].title} takes its place")
     return name, scored[name]
 
 
+def _network_in(folder: Path) -> Network | None:
+    """Load the first network of a model, if it has one.
+
+    If it cannot be built here, as without a notebook's own operation, a line says why.
+    """
+    if not (trainings := checkpoints(folder)):
+        return None
+    try:
+        return backbones.load_model(trainings[0])
+    except files.ArtifactError as error:
+        print(f"left out: {error}")
+        return None
+
+
 def ranked(scored: Mapping[str, Scored]) -> list[str]:
-    """Return names of models: those with the most validation images first, then by their AUC."""
+    """Return names of models: those with the most validation images first, then by their AUC.
 
-    def key(name: str) -> tuple[int, float]:
+    Equal ones are in the order of the results table.
+    """
+
+    def key(name: str) -> tuple[int, float, tuple[int, str]]:
         labels, scores = scored[name].labels_scores("val")
-        return len(labels), metrics.roc_auc(labels, scores) if labels.any() else 0
+        auc = metrics.roc_auc(labels, scores) if labels.any() else 0
+        return -len(labels), -auc, scored[name].model.order
 
-    return sorted(scored, key=key, reverse=True)
+    return sorted(scored, key=key)
 
 
 def describe_models(
     run: Run, scored: dict[str, Scored], points: pd.DataFrame, calibrated: pd.DataFrame
 ) -> list[Description]:
     """Write model.json for each network, and return what it holds, the best network first.
+
+    A network that cannot be built here is left out with a line that says why.
 
     The `points` are `decision.operating_table` of the deployed models, or `decision.good_alone` of
     PatchCore; `calibrated` is `decision.calibration_table`: without rows there is no probability.
@@ -150,11 +173,12 @@ def describe_models(
         "attribution": run.source.get("attribution", ""),
     }
     for name in ranked(scored):
-        if not (trainings := checkpoints(run.paths.trainings(name))):
-            continue  # not a network
+        if not (network := _network_in(run.paths.trainings(name))):
+            continue
+        trainings = checkpoints(run.paths.trainings(name))
         notes = content["stages"].get(content.get("models", {}).get(name, {}).get("stage"), {})
         both = (notes.get(key, "").split(", ") for key in ("backbone", "weights"))
-        backbone = description.backbone_of(backbones.load_model(trainings[0]))
+        backbone = description.backbone_of(network)
         origin["weights"] = dict(zip(*both, strict=False)).get(backbone, notes.get("weights", ""))
         about = describe(scored[name], points.loc[name], temperature.get(name), trainings, **origin)
         files.save_json(run.output(trainings[0].with_name(NAME)), asdict(about))

@@ -170,8 +170,11 @@ class Run(Memo):
         path, source = self.paths.submission, self.source
         if source.get("test_left_out"):
             path = path.with_suffix(".incomplete.csv")
-        table = scored.val if scored.test.empty else scored.test
-        table = submission.submission_table(table, source.get("submission"))
+        if scored.test.empty:
+            table = submission.submission_table(scored.val)
+        else:
+            about, is_whole = source.get("submission"), not source.get("test_left_out")
+            table = submission.submission_table(scored.test, about, is_whole)
         files.write_bytes(path, table.to_csv(index=False, lineterminator="\n").encode())
         return path
 
@@ -241,16 +244,20 @@ class Run(Memo):
         """Write seconds, findings and outputs into run.json, and show the findings at the head.
 
         They are beside the `picture` of that name, if this call has saved it. Predictions that only
-        an earlier call has made, as of another backbone, are removed; their trainings are kept.
+        an earlier call has made, as of another backbone, are removed, and a line names them; their
+        trainings are kept.
         """
         shown = self.paths.figure(picture)
         self.head.close(shown if shown in self.outputs else None)
         with edit_run(self.paths) as content:
             models = content.setdefault("models", {})
             mine = [slug for slug, about in models.items() if about["stage"] == self.name]
-            for slug in set(mine) - {*self.added}:
+            old = [slug for slug in mine if slug not in self.added]
+            for slug in old:
                 del models[slug]
                 self.paths.predictions(slug).unlink(missing_ok=True)
+            if old:
+                print(f"removed: predictions of {', '.join(old)}, which this call has not made")
             content["stages"][self.name] |= {
                 "status": "done",
                 "seconds": round(time.time() - self.started_s, 1),

@@ -108,6 +108,9 @@ def test_a_submission_of_a_contest_from_a_cell_has_the_columns_and_ids_of_its_sa
     scores = pd.DataFrame({"id": [f"t{i}" for i in range(4)], "defect_score": 0.25})
     frame = submission_table(scores, source.submission)
     assert ",".join(frame) == header and frame.iloc[:, 0].tolist() == names
+    (tmp_path / "sample_submission.csv").write_text("\n".join(lines[:3]))  # some test images alone
+    frame = submission_table(scores, load(tmp_path, "castings").submission)
+    assert frame.iloc[:, 0].tolist() == names[:2]
 
 
 def test_a_sample_that_does_not_fit_the_test_images_is_refused(tmp_path):

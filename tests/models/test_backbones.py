@@ -5,8 +5,10 @@ import pytest
 import timm
 import torch
 from safetensors.torch import save_file
+from torch import nn
 
 from helpers.core import files, tensors
+from helpers.core.errors import UserError
 from helpers.explain.gradcam import grad_cam
 from helpers.models import backbones
 from helpers.models.weights import find_weights
@@ -67,6 +69,12 @@ def test_a_checkpoint_cannot_make_a_library_read_other_files(tmp_path, monkeypat
     monkeypatch.setattr(timm, "create_model", lambda *_, **__: pytest.fail("timm builds it"))
     with pytest.raises(files.ArtifactError, match="does not hold a model: "):
         backbones.load_model(file)
+
+
+def test_a_network_of_a_user_s_own_is_not_built_from_its_checkpoint():
+    own = backbones.own_network(nn.Sequential(nn.Flatten(), nn.Linear(16, 2)), 4, 1)
+    with pytest.raises(UserError, match="a network of your own: its class is in your notebook"):
+        backbones.build(own.spec)
 
 
 WRITERS = {

@@ -1,10 +1,12 @@
 """The contest's CSV: each rule refused with the row named, and the file written whole or not."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
+from helpers.core.errors import UserError
 from helpers.core.files import ArtifactError
-from helpers.results.submission import validate_submission
+from helpers.results.submission import submission_table, validate_submission
 
 IDS = ["007", "a", "NA", "z9"]  # ids that a careless reader turns into 7 and NaN
 
@@ -62,3 +64,13 @@ def test_a_broken_file_is_refused_with_the_row_and_the_way_out(tmp_path, sample,
     sample.write_text("id,defect_score\n")
     with pytest.raises(ArtifactError, match=r"x\.csv cannot be checked: .*sample\.csv has no ids"):
         validate_submission(path, sample)
+
+
+def test_the_rows_are_those_that_the_sample_names_and_each_has_a_score():
+    about = {"id": "file", "score": "p", "names": {"b": "b.png", "c": "c"}}
+    scores = pd.DataFrame({"id": ["a", "b", "c"], "defect_score": [0.1, 0.2, 0.3]})
+    table = submission_table(scores, about)
+    assert table.to_dict("list") == {"file": ["b.png", "c"], "p": [0.2, 0.3]}
+    with pytest.raises(UserError, match=r"file 'b\.png', which has no score \(1 of 2\)"):
+        submission_table(scores.drop(1), about)
+    assert submission_table(scores.drop(1), about, is_whole=False).file.tolist() == ["c"]

@@ -1,14 +1,21 @@
 """The networks of a run: found by name, described, shown, and exported."""
 
+import dataclasses
 import shutil
 
 import pytest
+from torch import nn
 
 import helpers
+from helpers import runs
 from helpers.core import files
 from helpers.core.rules import SettingsError
+from helpers.darts import genotypes, network, operations
+from helpers.darts.settings import NetworkSettings
+from helpers.datasets.split_file import read_split
 from helpers.decisions import calibration, decision
 from helpers.deploy.description import NAME, read_description
+from helpers.models import backbones
 from helpers.runs import opened, record
 from helpers.runs.scores import read_models
 from helpers.runs.start import prepare
@@ -51,18 +58,63 @@ def test_a_run_stands_for_its_best_network(described):
         files.save_json(described.trainings(name) / NAME, content | {"model": name} | changed)
 
     content = files.load_json(described.trainings("net") / NAME)
-    for name, auc in (("better", 1.0), ("worse", 0.2)):
+    labels = read_split(described.split_csv).set_index("id").label
+    table = files.load_csv(described.predictions("net"), ("id", "split", "defect_score"))
+    right = table.assign(defect_score=table.id.map(labels).fillna(0).astype(float))
+    scores = {"better": right, "worse": right.assign(defect_score=1 - right.defect_score)}
+    for name, own in scores.items():
         shutil.copytree(described.trainings("net"), described.trainings(name))
-        shutil.copy(described.predictions("net"), described.predictions(name))
-        describe(name, val_auc=auc)
-    describe("net", val_auc=0.9)
+        files.save_csv(described.predictions(name), own.drop_duplicates("id").drop(columns="seed"))
+        describe(name)
     assert opened.open_model("t").description.model == "better"
-    describe("net", val_auc=0.9, calibration_fold=0)  # cross-fitted
-    assert opened.open_model("t").description.model == "net"
+    assert opened.network_for(described)[0] == "better"
+    scored = read_models(described)
+    few = dataclasses.replace(scored["better"], val=scored["better"].val[1:])  # of one fold
+    assert opened.ranked(scored | {"better": few})[-1] == "better"
     for path in described.root.rglob(NAME):
         path.unlink()
     with pytest.raises(files.ArtifactError, match="better, net, worse"):
         opened.open_model("t")
+
+
+def test_of_equal_networks_the_first_in_the_results_table_is_the_best_everywhere(described):
+    content = files.load_json(described.trainings("net") / NAME)
+    for name in ("a_cell", "cnn"):
+        shutil.copytree(described.trainings("net"), described.trainings(name))
+        shutil.copy(described.predictions("net"), described.predictions(name))
+        files.save_json(described.trainings(name) / NAME, content | {"model": name})
+    assert opened.network_for(described)[0] == "cnn"
+    assert opened.best_described(described.root).name == "cnn"
+
+
+def test_a_network_that_cannot_be_built_here_is_left_out_and_said(described, capsys, monkeypatch):
+    with monkeypatch.context() as patch:  # an operation from a cell of another process
+        patch.setitem(operations.OPS, "conv_9x9", operations.OPS["sep_conv_3x3"])
+        edges = [("conv_9x9", number) for _ in range(4) for number in (0, 1)]
+        cell = genotypes.Genotype(tuple(edges), tuple(edges))
+        odd = backbones.build(network.network_spec(cell, NetworkSettings(4, 3), 32, 1))
+        backbones.save_model(described.trainings("cnn") / "seed0.safetensors", odd)
+    shutil.copy(described.predictions("net"), described.predictions("cnn"))
+    for wanted in ("", "cnn"):
+        assert opened.network_for(described, wanted)[0] == "net"
+        said = capsys.readouterr().out
+        assert "left out: " in said and "cnn/seed0.safetensors" in said and "conv_9x9" in said
+    run = runs.open("07_decision", {"RUN": "t"})
+    scored = run.models()
+    points = decision.operating_table(scored, run.settings, deploy_run.BAD_RATE)
+    calibrated = decision.calibration_table(scored, deploy_run.BAD_RATE)
+    (about,) = opened.describe_models(run, scored, points, calibrated)
+    run.finish()
+    assert about.model == "net" and "left out: " in capsys.readouterr().out
+
+
+def test_a_folder_with_a_network_of_the_user_s_own_says_so(described):
+    module = nn.Sequential(nn.Flatten(), nn.Linear(16, 2))
+    file = described.trainings("mine") / "seed0.weights.safetensors"
+    backbones.save_model(file, backbones.own_network(module, 4, 1))
+    for name in ("t/mine", file):
+        with pytest.raises(files.ArtifactError, match=f"mine.*: {backbones.OF_YOUR_OWN}"):
+            opened.open_model(name)
 
 
 @pytest.mark.parametrize(("name", "there"), [("u", "t"), ("t/svm", "net")])

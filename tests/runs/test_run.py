@@ -38,14 +38,17 @@ def _record(run, **settings):
     files.save_json(run.paths.run_json, {"run": "r", "stages": stages})
 
 
-def test_predictions_that_only_an_earlier_call_made_are_removed_with_their_record(home):
+def test_predictions_that_only_an_earlier_call_made_are_removed_with_their_record(home, capsys):
     model = Model("svm", "resnet18", "fbp", members=(Member(0, 0), Member(0, 1)))
     for own in (Model("a"), model):
         run = _run()
         with edit_run(run.paths) as record:
             record.setdefault("stages", {})[run.name] = {}
         run.add(own, _scores("x", "y"))
+        assert "removed" not in capsys.readouterr().out
         run.finish()
+    said = "removed: predictions of a, which this call has not made\n"
+    assert said in capsys.readouterr().out
     assert not run.paths.predictions("a").exists() and run.paths.predictions(model.slug).exists()
     assert run.trained(model.slug) == run.trained("other") == {}
     ((slug, about),) = load_run(run.paths)["models"].items()
