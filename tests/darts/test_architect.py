@@ -172,6 +172,13 @@ def test_a_step_that_fails_changes_neither_w_nor_alpha(order, failing):
     assert all(p.requires_grad for p in net.parameters())
 
 
+def test_adam_of_alpha_is_that_of_the_paper():
+    """Appendix A.1: rate 3e-4, momentum (.5, .999), weight decay 1e-3."""
+    adam = Architect(FastSupernet(4, 2, 2, nodes=1), F.cross_entropy).adam
+    assert (adam.defaults["lr"], adam.defaults["weight_decay"]) == (3e-4, 1e-3)
+    assert adam.defaults["betas"] == (0.5, 0.999)
+
+
 def test_beta_takes_a_tenth_of_alphas_step():
     net = FastSupernet(4, 3, 2, nodes=1, partial=2).double()
     before = [p.detach().clone() for p in net.architecture_parameters()]

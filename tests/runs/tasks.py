@@ -17,6 +17,7 @@ class Result:
     """One value of each kind but networks."""
 
     table: pd.DataFrame
+    others: pd.DataFrame  # a second one
     arrays: dict[str, np.ndarray]
     weights: dict[str, torch.Tensor]
     seconds: float
@@ -34,7 +35,7 @@ class Place:
 def everything(n):
     table = pd.DataFrame({"id": ["007", "=1+1", "a"], "score": [1 / 3, n, 0.0], "n": [1, 2, n]})
     arrays = {"x": np.arange(n, dtype=np.float32), "names": np.array(["a", "bc"])}
-    return Result(table, arrays, {"w": torch.full((2, 2), n / 7)}, 1.5, ["a", "b"])
+    return Result(table, table[:1], arrays, {"w": torch.full((2, 2), n / 7)}, 1.5, ["a", "b"])
 
 
 def count_up(place: Place, value: int) -> int:

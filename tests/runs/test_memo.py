@@ -53,17 +53,19 @@ def test_every_kind_of_value_is_loaded_as_it_was_saved(run):
     wanted = tasks.everything(5)
     for result in (first, again):
         pd.testing.assert_frame_equal(result.table, wanted.table)
+        pd.testing.assert_frame_equal(result.others, wanted.others)
         np.testing.assert_equal(result.arrays, wanted.arrays)
         assert torch.equal(result.weights["w"], wanted.weights["w"])
         assert (result.seconds, result.words) == (wanted.seconds, wanted.words)
     names = {path.name for path in (run.paths.root / "folder").iterdir()}
-    assert names == {"result.csv", "result.npz", "result.safetensors", "result.json"}
+    tables = {"result_table.csv", "result_others.csv"}
+    assert names == {*tables, "result.npz", "result.safetensors", "result.json"}
 
 
 @pytest.mark.parametrize("kind", ["csv", "npz", "safetensors", "json"])
 def test_a_damaged_file_is_made_again(run, kind):
     run.once("result", tasks.everything, 3)
-    path = run.paths.root / f"result.{kind}"
+    path = run.paths.root / f"result{'_table' if kind == 'csv' else ''}.{kind}"
     before = path.read_bytes()
     change_a_byte(path)
     assert run.once("result", tasks.everything, 3).table.score[1] == 3
@@ -84,7 +86,10 @@ def test_a_training_that_runs_alone_has_one_thread_too(run, monkeypatch, place):
     monkeypatch.setattr(torch, "get_num_threads", lambda: 1)  # restored by `one_thread`
     threads = []
     monkeypatch.setattr(torch, "set_num_threads", threads.append)
-    run.each({"alone": functools.partial(tasks.count_up, tasks.Place(place), 1)})
+    call = functools.partial(tasks.count_up, tasks.Place(place), 1)
+    run.once("with all threads", call)
+    assert threads == []
+    run.each({"alone": call})
     assert threads[0] == 1
 
 
