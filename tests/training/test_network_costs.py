@@ -6,10 +6,10 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 
+from helpers.core.errors import UserError
 from helpers.models import backbones
 from helpers.models.record import Model
 from helpers.models.spec import Facts
-from helpers.models.weights import BackboneError
 from helpers.training import network_costs
 
 
@@ -32,7 +32,7 @@ def test_the_table_has_a_row_for_each_trained_network_the_best_first():
 
 
 def test_a_network_of_a_cell_has_no_cost_before_it_is_built():
-    with pytest.raises(BackboneError, match="own"):
+    with pytest.raises(UserError, match="your own"):
         network_costs.cost(dataclasses.replace(backbones.spec_of("cnn", 2, 16), kind="own"))
 
 
