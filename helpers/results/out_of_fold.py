@@ -69,11 +69,11 @@ def of_runs(runs: Mapping[str, tuple[pd.DataFrame, Mapping[str, Scored]]]) -> Ou
     return OutOfFold(folds, scores, models)
 
 
-def without_test(split: pd.DataFrame, run: str) -> pd.DataFrame:
-    """Return the images of a run that are in folds; raise SettingsError if it has a test set."""
+def without_test(split: pd.DataFrame, name: str) -> pd.DataFrame:
+    """Return the images of the run `name` in folds; raise SettingsError if it has a test set."""
     if "fold" not in split or (split.split == "test").any():
         raise SettingsError(
-            f"COMPARE_RUN: run {run!r} has a test set or no folds, so not all images are judged "
+            f"COMPARE_RUN: run {name!r} has a test set or no folds, so not all images are judged "
             "out of fold: start another --name with -p TEST_FRACTION=0 -p CROSS_FIT=5 (not for a "
             "source with a test set of its own)"
         )
