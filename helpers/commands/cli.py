@@ -37,9 +37,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--version", action="store_true", help="show what is in use, and end")
     parser.add_argument("command", choices=COMMANDS, metavar="COMMAND")
     if arguments[:1] == ["--version"]:
-        from helpers.core import devices, environment  # slow: others import them in `start`
+        from helpers.core import environment  # slow: others import them in `start`
 
-        used = environment.versions() | {"device": devices.device_name(devices.default_device())}
+        device = environment.device_name(environment.default_device())
+        used = environment.versions() | {"device": device}
         listed = "; ".join(f"{name} {version}" for name, version in used.items())
         print(f"good-bad {helpers.__version__} ({listed})")
         return 0

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from helpers.core import environment, files, paths, status
+from helpers.core import environment, errors, files, paths, work
 from helpers.core.errors import OutOfTime
 from helpers.runs import settings as config
 from helpers.runs.record import RunError
@@ -57,7 +57,7 @@ def run_notebook(
     stop, once = RunError, " once it is fixed"
     try:
         place = tempfile.TemporaryDirectory()
-        with place as folder, environment.having(status.VARIABLE, f"{folder}/status"):
+        with place as folder, environment.having(work.STATUS_VARIABLE, f"{folder}/status"):
             papermill.execute_notebook(
                 *literal,
                 parameters=dict(parameters),
@@ -75,8 +75,8 @@ def run_notebook(
             raise RunOutOfTime(f"{error.evalue}\nTo continue: {command}") from None
         reason = f"{source.name}, cell [{error.exec_count}]: {error.ename}: {error.evalue}"
     except DeadKernelError:
-        names = " or ".join(n.upper() for n in environment.sizes_of(config.STAGES[source.stem]))
-        advice = f"lower {names}" if names else environment.NOTHING
+        names = " or ".join(n.upper() for n in errors.sizes_of(config.STAGES[source.stem]))
+        advice = f"lower {names}" if names else errors.NOTHING
         reason = f"{source.name}: the kernel died; perhaps the memory was full: {advice}"
     except (RuntimeError, NoSuchKernel) as error:
         way_out = "`python -m ipykernel install --sys-prefix` makes one for this Python"
@@ -106,7 +106,7 @@ def _engine(told: Path) -> str:
 
             def show_and_save() -> None:
                 if nb_man.pbar:
-                    nb_man.pbar.set_postfix_str(status.heard(told), refresh=False)
+                    nb_man.pbar.set_postfix_str(work.heard(told), refresh=False)
                     nb_man.pbar.update(0)  # draws the bar if it is time
                 save()
 

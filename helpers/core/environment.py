@@ -1,26 +1,25 @@
-"""The process and its machine: versions, the commit, full memory, and environment variables."""
+"""The process and its machine: versions, the commit, environment variables, and the device.
+
+The device that computes comes with its name and its fastest safe precision.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-import errno
+import functools
 import importlib.metadata
 import os
 import platform
-import re
 import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 
+import torch
+
 from helpers.core import paths
-from helpers.core.errors import UserError
 
 VERSIONED = ("torch", "torchvision", "timm", "scikit-learn", "numpy", "papermill")
-# what torch (on any device) and the libraries below it say
-_SAYS_FULL = re.compile(r"can(no|')t allocate memory|out of memory|_ALLOC_FAILED|bad_alloc", re.I)
-_SIZES = ("batch_size", "image_size_px")  # endings of the parameters that need memory
-NOTHING = "close other programs or use a larger machine"
 
 
 def versions() -> dict[str, str]:
@@ -52,32 +51,49 @@ def having(name: str, value: str) -> Iterator[None]:
             os.environ[name] = before
 
 
-class MemoryFullError(UserError):
-    """The memory is full; the message names the parameters to lower."""
+def default_device() -> torch.device:
+    """Return CUDA, Apple's MPS or the CPU: the first that is available and works.
+
+    CUDA_VISIBLE_DEVICES chooses among several GPUs; if it is empty, the CPU computes.
+    """
+    mps = "mps" if torch.backends.mps.is_available() else ""
+    kind = "cuda" if torch.cuda.is_available() else mps
+    return torch.device(kind if kind and not failure(kind) else "cpu")
 
 
-@contextlib.contextmanager
-def enough_for(work: str, settings: Any) -> Iterator[None]:
-    """Run a block; if the memory is too small for the `work`, say which settings to lower."""
+@functools.cache
+def failure(kind: str) -> str:
+    """Test a GPU by a small computation, once per process; return why it fails, "" if it works.
+
+    torch may see a card that is too old for its kernels (a P100 on Kaggle).
+    """
     try:
-        yield
-    except (MemoryError, RuntimeError, OSError) as error:
-        if not is_full(error):
-            raise
-        sizes = [f"{n.upper()} (now {getattr(settings, n)})" for n in sizes_of(settings)]
-        listed = " or ".join(sizes)
-        advice = f"lower {listed}" if listed else NOTHING
-        text = f"{work}: the memory is full; {advice}. Finished work is kept"
-        raise MemoryFullError(text) from error
+        ones = torch.ones(2, 2, device=kind)
+        (ones @ ones).add_(1).sum().item()
+    except RuntimeError as error:
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        print(f"the GPU does not compute ({reason}): the CPU is used instead", file=sys.stderr)
+        return reason
+    return ""
 
 
-def sizes_of(settings: Any) -> list[str]:
-    """Return the names of the settings (an object or its class) that need memory."""
-    return [field.name for field in dataclasses.fields(settings) if field.name.endswith(_SIZES)]
+def device_name(device: torch.device) -> str:
+    """Return the device in words, for run.json and the tables."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    if device.type == "mps":
+        return "Apple MPS"
+    threads = torch.get_num_threads()
+    return f"CPU, {threads} thread{'s' if threads > 1 else ''}"
 
 
-def is_full(error: BaseException) -> bool:
-    """Return True if an error says that the memory is full."""
-    if isinstance(error, OSError):
-        return error.errno == errno.ENOMEM
-    return isinstance(error, MemoryError) or bool(_SAYS_FULL.search(str(error)))
+def default_precision(device: torch.device) -> str:
+    """Return the name of the fastest safe precision: "bf16", "fp16" or "no" (float32).
+
+    bf16 needs hardware that multiplies it: Ampere or newer GPUs, CPUs with AVX512-BF16 or AMX.
+    """
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.get_device_capability(device) >= (8, 0) else "fp16"
+    on_cpu = device.type == "cpu"
+    cpu: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)() if on_cpu else {}
+    return "bf16" if cpu.get("avx512_bf16") or cpu.get("amx_bf16") else "no"

@@ -1,4 +1,18 @@
-"""Errors: the base class of those that a user can fix, and the end of the time budget."""
+"""Errors that a user can fix, the end of the time budget, and the end of the memory."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import errno
+import re
+from collections.abc import Iterator
+from typing import Any
+
+# what torch (on any device) and the libraries below it say
+_SAYS_FULL = re.compile(r"can(no|')t allocate memory|out of memory|_ALLOC_FAILED|bad_alloc", re.I)
+_SIZES = ("batch_size", "image_size_px")  # endings of the parameters that need memory
+NOTHING = "close other programs or use a larger machine"
 
 
 class UserError(Exception):
@@ -7,3 +21,34 @@ class UserError(Exception):
 
 class OutOfTime(RuntimeError):
     """The time budget is used up; finished work is kept, and the same call continues it."""
+
+
+class MemoryFullError(UserError):
+    """The memory is full; the message names the parameters to lower."""
+
+
+@contextlib.contextmanager
+def enough_for(work: str, settings: Any) -> Iterator[None]:
+    """Run a block; if the memory is too small for the `work`, say which settings to lower."""
+    try:
+        yield
+    except (MemoryError, RuntimeError, OSError) as error:
+        if not is_full(error):
+            raise
+        sizes = [f"{n.upper()} (now {getattr(settings, n)})" for n in sizes_of(settings)]
+        listed = " or ".join(sizes)
+        advice = f"lower {listed}" if listed else NOTHING
+        text = f"{work}: the memory is full; {advice}. Finished work is kept"
+        raise MemoryFullError(text) from error
+
+
+def sizes_of(settings: Any) -> list[str]:
+    """Return the names of the settings (an object or its class) that need memory."""
+    return [field.name for field in dataclasses.fields(settings) if field.name.endswith(_SIZES)]
+
+
+def is_full(error: BaseException) -> bool:
+    """Return True if an error says that the memory is full."""
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    return isinstance(error, MemoryError) or bool(_SAYS_FULL.search(str(error)))

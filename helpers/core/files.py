@@ -28,7 +28,7 @@ import numpy as np
 import pandas as pd
 import psutil
 
-from helpers.core import environment
+from helpers.core import errors
 from helpers.core.errors import UserError
 
 LEFTOVER_AGE_S = 3600  # no write takes this long
@@ -136,7 +136,7 @@ def reading(path: Path, kind: str = "") -> Iterator[None]:
     except FileNotFoundError:
         raise ArtifactError(f"{path} is missing") from None
     except Exception as error:  # parsers of damaged files raise errors of many types
-        if environment.is_full(error):  # the file may be whole
+        if errors.is_full(error):  # the file may be whole
             raise
         # a damaged file may lead to a bad seek, which is EINVAL or has no number
         if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):

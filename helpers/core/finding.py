@@ -17,7 +17,7 @@ from typing import Any
 import pandas as pd
 from PIL import Image
 
-from helpers.core import slider, style
+from helpers.core import style
 
 TITLE = "What this notebook found"
 SHOWN_PX = (720, 560)  # at most: at the head a picture is half as wide as the page
@@ -107,7 +107,7 @@ class Head:
         if picture:
             with Image.open(picture) as image:
                 image.thumbnail(SHOWN_PX)
-                beside = slider.tag(lambda file: image.save(file, format="webp"), picture.stem)
+                beside = style.tag(lambda file: image.save(file, format="webp"), picture.stem)
             # where styles are removed, the picture comes below the table
             text = (
                 f'<div style="{BESIDE}"><div style="flex: 1 1 18em">{text}</div>'

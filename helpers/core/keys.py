@@ -34,7 +34,7 @@ import torch
 from torch import nn
 
 from helpers.core import files
-from helpers.core.registry import Registry
+from helpers.core.rules import Registry
 
 PACKAGE = "helpers"
 PLACES = ["path"]  # columns of tables that say where an image is on this machine

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 
-from helpers.core.devices import default_device
+from helpers.core.environment import default_device
 
 
 def stream_seed(seed: int, purpose: str, epoch: int = 0) -> int:

@@ -1,12 +1,19 @@
-"""One style for the figures and tables of the notebooks, readable in gray and if colour-blind."""
+"""One style for what notebooks show: figures, tables, numbers, pages with a slider.
+
+It is readable in gray and if colour-blind.
+"""
 
 from __future__ import annotations
 
+import base64
 import decimal
+import hashlib
 import html
+import io
+import json
 import math
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Sequence
+from typing import IO, TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -15,6 +22,7 @@ if TYPE_CHECKING:
     from IPython.display import HTML
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
+    from matplotlib.figure import Figure
     from pandas.io.formats.style import Styler
 
 LABEL_NAMES = {0: "good", 1: "bad"}
@@ -23,6 +31,20 @@ OUT_OF_FOLD = "out-of-fold"  # scores of all images, in a run without a test set
 PALETTE = {"good": "#0173b2", "bad": "#de8f05"}  # seaborn's "colorblind" blue and orange
 SIGNIFICANT = 0.05  # p-values below it are called significant
 SMOKE_NOTE = "smoke preset: wiring only, the numbers mean nothing"
+FRAME_DPI = 72  # of a frame's picture: a slider holds many
+# Only the script holds all frames: a page that runs none (GitHub's) shows the start frame alone.
+_PAGE = """<div id="{key}"><div>{shown}</div></div>
+<script>
+(() => {{
+  const place = document.getElementById("{key}"), frames = {frames};
+  const range = document.createElement("input"), word = document.createElement("label");
+  Object.assign(range, {{type: "range", min: 0, max: frames.length - 1, value: {start}}});
+  range.style.width = "60%";
+  word.append({what} + " ", range);
+  range.oninput = () => {{ place.lastElementChild.innerHTML = frames[range.value]; }};
+  place.prepend(word);
+}})();
+</script>"""
 
 
 def use_style() -> None:
@@ -138,3 +160,34 @@ def styled(table: pd.DataFrame, caption: str, smoke: bool = False, wrap: bool = 
         escape="html", axis="columns"
     )
     return style.hide(axis="index").set_caption(html.escape(caption)).set_table_styles(styles)
+
+
+def slider(frames: Sequence[str], start: int, what: str) -> HTML:
+    """Return a frame (HTML) with a slider above it that shows the others; all text is escaped.
+
+    Frame `start` is shown first; where no script runs, it is the only one.
+    """
+    from IPython.display import HTML
+
+    texts = {"frames": json.dumps([*frames]), "what": json.dumps(what)}
+    # "</script>" inside a text would end the script
+    texts = {name: text.replace("<", "\\u003c") for name, text in texts.items()}
+    key = f"slider-{hashlib.blake2b(texts['frames'].encode(), digest_size=6).hexdigest()}"
+    return HTML(_PAGE.format(key=key, shown=frames[start], start=start, **texts))
+
+
+def picture(figure: Figure, words: str) -> str:
+    """Return a figure as an HTML image that says `words` where it cannot be seen, and close it."""
+    import matplotlib.pyplot as plt
+
+    image = tag(lambda file: figure.savefig(file, format="webp", dpi=FRAME_DPI), words)
+    plt.close(figure)
+    return image
+
+
+def tag(save: Callable[[IO[bytes]], None], words: str) -> str:
+    """Return a picture, which `save` writes as webp, as an HTML image with these `words`."""
+    buffer = io.BytesIO()
+    save(buffer)
+    data = base64.b64encode(buffer.getvalue()).decode()
+    return f'<img alt="{html.escape(words)}" src="data:image/webp;base64,{data}">'

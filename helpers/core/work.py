@@ -1,19 +1,25 @@
-"""The piece of work that is being done: its name, its resume file, and when it has to stop.
+"""The work that is being done: its name, its resume file, its end, and a line about it.
 
 A long training asks for it; its result does not depend on it, so no function takes it as an
 argument:
 
     with work.doing("FBP, fold 1", resume=Path("fbp.resume"), deadline_s=time.time() + 3600):
         fit(network, images, table, settings, seed=0)
+
+The command that runs a notebook shows the line beside its bar: it names a file in the environment
+of the kernel, and what trains there, or in a process of the kernel, writes the line.
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
+
+STATUS_VARIABLE = "GOOD_BAD_STATUS"  # path of a file for `tell`; if it is not set, none is written
 
 
 @dataclass(frozen=True)
@@ -42,3 +48,19 @@ def doing(name: str, resume: Path | None = None, deadline_s: float | None = None
         yield current()
     finally:
         _CURRENT.reset(token)
+
+
+def tell(line: str) -> None:
+    """Replace the line; "" if the work is done. A line that cannot be written is left out."""
+    if path := os.environ.get(STATUS_VARIABLE):
+        with contextlib.suppress(OSError):
+            Path(path).write_text(line, encoding="utf-8")
+
+
+def heard(path: Path) -> str:
+    """Return the latest lines, joined; several workers write files beside it (PATH.3)."""
+    lines = []
+    for file in sorted(path.parent.glob(f"{path.name}*")):
+        with contextlib.suppress(OSError):
+            lines.append(file.read_text(encoding="utf-8", errors="replace"))
+    return " | ".join(filter(None, lines))

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from helpers.core.registry import Registry
+from helpers.core.rules import Registry
 from helpers.darts.space import EDGES
 
 

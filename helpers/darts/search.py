@@ -19,7 +19,7 @@ import pandas as pd
 import torch.nn.functional as F
 from torch import Tensor
 
-from helpers.core import devices, seeding
+from helpers.core import environment, seeding
 from helpers.core.members import one_holds_a_class, stratified_folds
 from helpers.darts.architect import Architect
 from helpers.darts.fast_supernet import FastSupernet
@@ -83,7 +83,7 @@ def search(
         "skips": count_skips(genotype_of(history[-1], -1)),  # before the limit
         "alpha_half_auc": evaluate(net, alpha_half)["val_auc"],
         "seconds": round(sum(record["total_seconds"] for record in history), 1),
-        "device": devices.device_name(devices.default_device()),
+        "device": environment.device_name(environment.default_device()),
     }
     return Search(history, provenance, {n: value.cpu() for n, value in net.state_dict().items()})
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from helpers.core.registry import Registry
+from helpers.core.rules import Registry
 from helpers.datasets import DataError, Source, chips, elpv, folder
 from helpers.datasets.contest import NEXPERIA
 from helpers.datasets.mask import mask_of

@@ -26,7 +26,7 @@ from helpers.core.metrics import (
     rate_interval,
     threshold_sweep,
 )
-from helpers.core.registry import Registry
+from helpers.core.rules import Registry
 from helpers.results.comparison import with_ends
 
 ROUNDING = 1e-6  # scores are computed and written with about so many digits

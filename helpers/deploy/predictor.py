@@ -18,7 +18,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from helpers.core import devices, files
+from helpers.core import environment, files
 from helpers.datasets import DataError
 from helpers.datasets.cache import inside, unreadable_reason
 from helpers.datasets.decoding import (
@@ -70,7 +70,7 @@ class TrainedModel:
         """Put the networks on the device, and compile them if many `images` are to come."""
         _, _, self.facts, self.description, self.remark = opened
         self.network = opened.models[0]  # the first of those that are averaged
-        device, precision = device or devices.default_device(), self.facts.precision
+        device, precision = device or environment.default_device(), self.facts.precision
         self.scorers = [Scorer(model, device, precision, images) for model in opened.models]
         self.at_once = at_once(self.network.spec.image_size_px)
 

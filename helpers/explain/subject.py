@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from helpers.core import devices
+from helpers.core import environment
 from helpers.datasets.cache import ImageCache
 from helpers.explain.gradcam import grad_cam
 from helpers.models.spec import Network
@@ -48,7 +48,7 @@ def make_subject(
 
     make_subject(network, images, parts, threshold=0.5).maps(parts.id[:5], 1)
     """
-    model = placed(model.eval(), devices.default_device())
+    model = placed(model.eval(), environment.default_device())
     return Subject(model, cache, judged(parts, threshold))
 
 

@@ -17,8 +17,7 @@ from torch import nn
 
 from helpers.core import files, tensors
 from helpers.core.errors import UserError
-from helpers.core.registry import Registry
-from helpers.core.rules import SettingsError
+from helpers.core.rules import Registry, SettingsError
 from helpers.models import weights as library
 from helpers.models.spec import Facts, ModelSpec, Network, evaluating
 from helpers.models.weights import Weights, anatomy

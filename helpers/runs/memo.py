@@ -22,7 +22,7 @@ import pandas as pd
 import torch
 from torch import nn
 
-from helpers.core import environment, files, keys, registry, tensors, work
+from helpers.core import errors, files, keys, rules, tensors, work
 from helpers.core.errors import OutOfTime, UserError
 from helpers.core.paths import RunPaths
 from helpers.darts import network as derived
@@ -102,7 +102,7 @@ class Memo:
         for name in [name for name in calls if name not in steps]:
             job = (titles or {}).get(name, name), resume_of[name], deadline_s
             given = calls[name], root / name, self.settings, job, key_of[name], ignore
-            waiting[name] = functools.partial(make, *given, registry.contents())
+            waiting[name] = functools.partial(make, *given, rules.contents())
         if waiting and time.time() > (deadline_s or math.inf):
             raise OutOfTime(  # a training checks the time again before each epoch
                 f"{next(iter(waiting))}: the time budget is used up; finished work is kept: run "
@@ -130,7 +130,7 @@ def make(
     `job` is for `work.doing`, and `held` the registries of the notebook. Its `key` of the call
     shows whether this process, which may be another one, has the same code.
     """
-    registry.restore(held)
+    rules.restore(held)
     if keys.key_of(call, ignore) != key:
         raise UserError(
             f"{place.name}: the package's code has changed since this notebook imported it, or was "
@@ -140,7 +140,7 @@ def make(
     started_s = time.monotonic()
     with files.writing(place):
         place.parent.mkdir(parents=True, exist_ok=True)
-    with environment.enough_for(place.name, settings), work.doing(*job):
+    with errors.enough_for(place.name, settings), work.doing(*job):
         stored = save(call(), place)
     return stored | {"seconds": round(time.monotonic() - started_s, 2)}
 

@@ -10,10 +10,9 @@ from types import ModuleType
 from typing import Any
 
 from helpers.core import environment, files, paths
-from helpers.core.devices import default_device, default_precision, device_name
+from helpers.core.environment import default_device, default_precision, device_name
 from helpers.core.errors import UserError
-from helpers.core.registry import Registry
-from helpers.core.rules import SettingsError
+from helpers.core.rules import Registry, SettingsError
 from helpers.datasets import split_file
 from helpers.runs import record, settings
 from helpers.runs.record import check_run_name, edit_run, load_run

@@ -22,8 +22,8 @@ import torch
 from threadpoolctl import threadpool_limits
 from tqdm.auto import tqdm
 
-from helpers.core import environment, files, paths, status
-from helpers.core.devices import default_device
+from helpers.core import environment, files, paths, work
+from helpers.core.environment import default_device
 from helpers.core.errors import UserError
 
 CLUSTER = "RAY_ADDRESS"  # environment variable: the cluster that Ray's own programs use
@@ -55,7 +55,7 @@ def side_by_side(
                 result = call()
             yield name, result
         return
-    line, home = os.environ.get(status.VARIABLE), str(paths.home())
+    line, home = os.environ.get(work.STATUS_VARIABLE), str(paths.home())
     jobs: Jobs = [
         (name, call, os.getpid(), line and f"{line}.{number}", None if has_cluster else place, home)
         for number, (name, call) in enumerate(calls.items())
@@ -113,10 +113,10 @@ def _call(
         _end_with(parent)
     os.environ[paths.HOME_VARIABLE] = home
     if line:
-        os.environ[status.VARIABLE] = line
+        os.environ[work.STATUS_VARIABLE] = line
     with _own_gpu(place), one_thread():
         result = call()
-    status.tell("")
+    work.tell("")
     return name, result
 
 

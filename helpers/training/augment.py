@@ -13,8 +13,7 @@ import copy
 import torch
 from torch import Tensor, nn
 
-from helpers.core.registry import Registry
-from helpers.core.rules import SettingsError
+from helpers.core.rules import Registry, SettingsError
 from helpers.training.batches import MIRRORED, VIEWS, symmetry
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from helpers.core import devices, seeding
+from helpers.core import environment, seeding
 from helpers.datasets.cache import ImageCache
 from helpers.models.spec import ModelSpec, Network
 
@@ -26,7 +26,7 @@ class Batches:
         labels = table.get("label", pd.Series(-1, table.index))
         self.labels = np.array(labels.fillna(-1), dtype=np.int64)  # (N,)
         self.ids = table.id.to_numpy(dtype=str)
-        self.batch_size, self.device = batch_size, devices.default_device()
+        self.batch_size, self.device = batch_size, environment.default_device()
 
     def __len__(self) -> int:
         return len(self.labels)

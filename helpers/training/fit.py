@@ -17,7 +17,7 @@ from typing import Any
 import pandas as pd
 from torch import nn
 
-from helpers.core import devices, seeding
+from helpers.core import environment, seeding
 from helpers.core.members import Member, sides
 from helpers.core.rules import SettingsError
 from helpers.datasets.cache import ImageCache
@@ -81,7 +81,10 @@ def fit(
     augment = augmentation(settings.augment)
     train = batches("train", augment=augment, epoch_images=settings.epoch_images)
     training = Training(trained, train, batches("val"), settings, seed=seed).run()
-    device = devices.default_device()
+    device, multiplied_in = (
+        environment.default_device(),
+        training.precision.replace("no", "float32"),
+    )
     # embeddings were made in the device's own precision
     precision = settings.precision if features is None else "auto"
     network.facts = facts_of(images, network, settings.test_views, precision)
@@ -93,7 +96,7 @@ def fit(
         history=training.history,
         seconds=training.seconds,
         parameters=sum(p.numel() for p in trained.parameters() if p.requires_grad),
-        device=f"{devices.device_name(device)}, {devices.precision_name(training.precision)}",
+        device=f"{environment.device_name(device)}, {multiplied_in}",
     )
 
 

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from helpers.core import devices, environment, metrics
+from helpers.core import environment, metrics
 from helpers.core.errors import UserError
 from helpers.datasets.cache import ImageCache
 from helpers.models import Views
@@ -159,7 +159,7 @@ def facts_of(
         full_scale_bits=images.bits,
         fit=images.fit,
         views=views,
-        precision=judging_precision(model, devices.default_device(), precision),
+        precision=judging_precision(model, environment.default_device(), precision),
         made_with={"commit": environment.commit(), **environment.versions()},
         mask=images.mask,
     )
@@ -177,5 +177,5 @@ def precision_of(device: torch.device, precision: str) -> str:
 
     A CPU without bf16 hardware always computes in float32: faster there, and more exact.
     """
-    best = devices.default_precision(device)
+    best = environment.default_precision(device)
     return best if precision == "auto" or (device.type == "cpu" and best == "no") else precision

@@ -14,7 +14,7 @@ from scipy.special import expit
 from sklearn.base import BaseEstimator
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
-from helpers.core.registry import Registry
+from helpers.core.rules import Registry
 
 LARGEST_LOGIT = 15.0  # a CSV's 9 digits tell scores apart up to about 20
 

@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from helpers.core import devices, environment, files, seeding, status, tensors, work
+from helpers.core import environment, errors, files, seeding, tensors, work
 from helpers.core.errors import OutOfTime, UserError
 from helpers.training.batches import Batches
 from helpers.training.inference import ScoresError, autocast, evaluate, placed, precision_of
@@ -65,7 +65,7 @@ class Training:
         seed: int,
         parameters: list[nn.Parameter] | None = None,
     ) -> None:
-        device = devices.default_device()
+        device = environment.default_device()
         self.model, self.train, self.val = placed(model, device), train, val
         self.settings, self.seed = settings, seed
         doing = work.current()
@@ -108,7 +108,7 @@ class Training:
         self._continue()
         while self.epoch < settings.epochs:
             self._check_time()
-            status.tell(self._progress())
+            work.tell(self._progress())
             started, self._total, self._seen = time.monotonic(), 0.0, 0
             if before := getattr(self.model, "before_epoch", None):  # see `models.Network`
                 before(self.epoch, settings.epochs)
@@ -125,7 +125,7 @@ class Training:
             self.epoch += 1
             if self.resume is not None:
                 tensors.save_state(self.resume, self.state())
-        status.tell("")
+        work.tell("")
         if settings.keep == "best":
             self.model.load_state_dict(self.best)
         self.model.eval()
@@ -230,7 +230,7 @@ class Training:
         try:
             self.load_state(state)
         except (LookupError, AttributeError, TypeError, ValueError, RuntimeError) as error:
-            if environment.is_full(error):
+            if errors.is_full(error):
                 raise
             raise files.damaged(self.resume, error) from None
         print(f"{self.name}: continuing after epoch {self.epoch} of {self.settings.epochs}")

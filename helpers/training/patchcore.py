@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from sklearn.random_projection import SparseRandomProjection
 from torch import Tensor, nn
 
-from helpers.core import devices, seeding
+from helpers.core import environment, seeding
 from helpers.core.errors import UserError
 from helpers.datasets.cache import ImageCache
 from helpers.models import backbones
@@ -243,7 +243,7 @@ def fit(
     """
     started = time.monotonic()
     backbone = backbones.pretrained(weights, num_classes=2, image_size_px=images.size_px)
-    device = devices.default_device()
+    device = environment.default_device()
     scorer = Scorer(backbone, device, images=len(table))
     middle_stages(backbone)  # an error comes before the work
     function = functools.partial(patch_features, backbone)

@@ -14,7 +14,7 @@ import torch
 import helpers
 from helpers.commands import cli
 from helpers.commands.kernel import RunOutOfTime
-from helpers.core import devices, paths
+from helpers.core import environment, paths
 from helpers.core.errors import UserError
 
 ROOT = paths.project_root()
@@ -67,7 +67,7 @@ def test_every_command_shows_how_it_was_called(capsys, monkeypatch, name):
 
 def test_the_versions_and_the_device_are_told(capsys):
     assert cli.main(["--version"]) == 0
-    device = devices.device_name(devices.default_device())
+    device = environment.device_name(environment.default_device())
     told = capsys.readouterr().out
     for each in (helpers.__version__, "python 3", f"torch {torch.__version__}", f"device {device}"):
         assert each in told

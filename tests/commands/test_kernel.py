@@ -33,9 +33,9 @@ def run_cell(tmp_path, monkeypatch):
 
 
 TRAINING = """
-from helpers.core import status
+from helpers.core import work
 import sys, time
-status.tell("FBP: epoch 2 of 8")
+work.tell("FBP: epoch 2 of 8")
 time.sleep(1.1)
 print("a message of the kernel", file=sys.stderr, flush=True)
 time.sleep(1.1)

@@ -1,13 +1,14 @@
-"""A run records its commit, and an error of full memory names the parameters to lower."""
+"""The commit of a run, errors of full memory, the device that computes and its precision."""
 
 import ast
 import errno
+import functools
 import subprocess
 
 import pytest
 import torch
 
-from helpers.core import environment, paths
+from helpers.core import environment, errors, paths
 from helpers.darts.settings import RetrainSettings
 from helpers.runs.run import Run
 
@@ -58,7 +59,7 @@ def failing(settings, error):
 @pytest.mark.parametrize("error", FULL, ids=["python", "cuda", "cpu", "mps", "system", "cublas"])
 def test_any_error_of_full_memory_names_the_parameters_to_lower(home, error):
     run = Run("05_genotype_retraining", paths.RunPaths("r"), "quick", RetrainSettings())
-    with pytest.raises(environment.MemoryFullError, match="darts_v2: ") as caught:
+    with pytest.raises(errors.MemoryFullError, match="darts_v2: ") as caught:
         run.once("darts_v2", failing, run.settings, error)
     said = str(caught.value)
     assert "RETRAIN_IMAGE_SIZE_PX (now 224)" in said and "RETRAIN_BATCH_SIZE (now 32)" in said
@@ -73,3 +74,39 @@ def test_no_module_imports_at_its_start_what_windows_lacks():
         for node in ast.parse(file.read_text(encoding="utf-8")).body:
             names = {alias.name for alias in getattr(node, "names", ())}
             assert not {*names, getattr(node, "module", None)} & UNIX_ONLY, file
+
+
+def test_a_card_that_does_not_compute_is_left_out_with_one_line(monkeypatch, capsys):
+    def refuse(*_, device):
+        raise RuntimeError(f"no kernel image is available for execution on the {device}\nmore")
+
+    # a GPU that torch sees; what it computes is computed on the CPU
+    ones, failure = torch.ones, functools.cache(environment.failure.__wrapped__)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch, "ones", lambda rows, columns, device: ones(rows, columns))
+    monkeypatch.setattr(environment, "failure", failure)
+    assert environment.default_device() == torch.device("cuda")
+    assert capsys.readouterr().err == ""
+    failure.cache_clear()
+    monkeypatch.setattr(torch, "ones", refuse)
+    for _ in range(2):
+        assert environment.default_device() == torch.device("cpu")
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and "no kernel image is available" in said
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "precision"),
+    [
+        ("cpu", {}, "no"),  # a CPU takes bf16 only if it multiplies it
+        ("cpu", {"avx512_bf16": True}, "bf16"),
+        ("cpu", {"amx_bf16": True}, "bf16"),
+        ("cuda", (7, 5), "fp16"),
+        ("cuda", (8, 0), "bf16"),
+        ("mps", None, "no"),
+    ],
+)
+def test_a_precision_is_taken_if_the_device_is_built_for_it(monkeypatch, name, given, precision):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: given, raising=False)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: given)
+    assert environment.default_precision(torch.device(name)) == precision

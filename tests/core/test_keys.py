@@ -18,7 +18,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from torchvision.transforms import v2
 
 from helpers.core import files, keys
-from helpers.core.registry import Registry
+from helpers.core.rules import Registry
 from helpers.training import fit
 from helpers.training.settings import TrainSettings
 

@@ -1,4 +1,4 @@
-"""The look of figures and tables in the notebooks."""
+"""The look of figures, tables and sliders in the notebooks."""
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -7,6 +7,7 @@ import pytest
 
 from helpers.core import style
 
+FRAMES = ["<p>first &lt;frame&gt;</p>", "<p>second</script></p>", "<p>third</p>"]
 HOSTILE = "a$_$b_{c <img src=x onerror=alert(1)>"
 
 
@@ -68,3 +69,34 @@ def test_numbers_get_the_digits_that_tell_them_apart_and_their_interval_if_there
 )
 def test_places_go_from_the_first_to_the_last_and_none_comes_twice(n, most, places):
     assert style.evenly(n, most).tolist() == places
+
+
+def test_without_a_script_the_frame_to_start_with_is_shown_alone():
+    page = style.slider(FRAMES, 1, "step").data
+    before, script = page.split("<script>", 1)
+    assert FRAMES[1] in before and "third" not in before and "range" not in before
+    assert script.count("</script>") == 1  # no frame ends it
+
+
+def test_moving_it_shows_another_frame(browser, tmp_path):
+    from selenium.webdriver.common.by import By
+    from selenium.webdriver.common.keys import Keys
+
+    place = tmp_path / "page.html"
+    two = [style.slider(frames, 1, 'what "moves"').data for frames in (FRAMES, FRAMES[::-1])]
+    place.write_text(f"<!DOCTYPE html><meta charset='utf-8'>{''.join(two)}", encoding="utf-8")
+    browser.get(place.as_uri())
+    first, second = browser.find_elements(By.CSS_SELECTOR, "input[type=range]")
+    first.send_keys(Keys.LEFT)
+    second.send_keys(Keys.LEFT)
+    shown = [element.text for element in browser.find_elements(By.TAG_NAME, "p")]
+    assert shown == ["first <frame>", "third"]
+    assert 'what "moves"' in browser.find_element(By.TAG_NAME, "label").text
+    assert not [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
+
+
+def test_a_picture_says_its_words_and_is_closed():
+    figure, _ = plt.subplots()
+    image = style.picture(figure, 'a "quoted" <word>')
+    assert 'alt="a &quot;quoted&quot; &lt;word&gt;"' in image and "base64,UklGR" in image  # RIFF
+    assert not plt.fignum_exists(figure.number)

@@ -11,7 +11,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from helpers.core import paths, seeding, status, work
+from helpers.core import paths, seeding, work
 from helpers.darts import genotypes, network, operations, plots, search, verdict
 from helpers.darts.architect import Architect
 from helpers.darts.fast_supernet import FastSupernet
@@ -73,7 +73,7 @@ def test_halves_share_groups_only_if_one_of_them_would_lack_a_class(table, capsy
 
 def test_a_search_finds_a_cell_and_tells_how(images, table, monkeypatch):
     given, told = SearchSettings(**TINY), []
-    monkeypatch.setattr(status, "tell", told.append)
+    monkeypatch.setattr(work, "tell", told.append)
     found = search.search(images, table, given)
     # the AUC on alpha's half, which is a half of the training images, is not validation's
     assert "epoch 3 of 3" in told[2] and not any("AUC" in line for line in told)

@@ -8,7 +8,7 @@ import torch
 from sklearn.metrics import log_loss, roc_auc_score
 from torch import nn
 
-from helpers.core import devices
+from helpers.core import environment
 from helpers.models import backbones, compiled
 from helpers.training import inference
 from helpers.training.inference import Scorer
@@ -106,7 +106,7 @@ def test_all_classes_but_the_first_are_bad(images):
 @pytest.fixture
 def bf16(monkeypatch):
     """A CPU that multiplies in bf16."""
-    monkeypatch.setattr(devices, "default_precision", lambda device: "bf16")
+    monkeypatch.setattr(environment, "default_precision", lambda device: "bf16")
 
 
 def test_a_block_is_computed_in_the_precision_that_its_name_says(bf16, monkeypatch):
@@ -116,7 +116,7 @@ def test_a_block_is_computed_in_the_precision_that_its_name_says(bf16, monkeypat
             assert torch.is_autocast_enabled("cpu") is (kind is not None)
             assert kind in (None, torch.get_autocast_dtype("cpu"))
     assert inference.precision_of(cpu, "auto") == inference.judging_precision(nn.ReLU(), cpu)
-    monkeypatch.setattr(devices, "default_precision", lambda device: "no")  # multiplies no bf16
+    monkeypatch.setattr(environment, "default_precision", lambda device: "no")  # multiplies no bf16
     assert inference.precision_of(cpu, "bf16") == "no"
 
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import nn
 
-from helpers.core import environment, files, seeding, status, tensors, work
+from helpers.core import environment, errors, files, seeding, tensors, work
 from helpers.core.errors import OutOfTime
 from helpers.training import loop
 from helpers.training.batches import EmbeddingBatches, epoch_order
@@ -311,21 +311,21 @@ def test_full_memory_while_a_training_is_continued_damages_no_file(tmp_path, mon
     path, full = _stopped(tmp_path / "resume"), RuntimeError("can't allocate memory: 3 GB")
     monkeypatch.setattr(Training, "load_state", Mock(side_effect=full))
     with (
-        pytest.raises(environment.MemoryFullError, match="the memory is full; lower BATCH_SIZE"),
-        environment.enough_for("cnn", TrainSettings()),
+        pytest.raises(errors.MemoryFullError, match="the memory is full; lower BATCH_SIZE"),
+        errors.enough_for("cnn", TrainSettings()),
     ):
         _fit(_model(), TrainSettings(epochs=2, precision="no"), path)
     assert path.exists()
 
 
 def test_a_training_tells_the_runner_epoch_auc_speed_and_the_time_left(tmp_path, monkeypatch):
-    told, tell = [], status.tell
-    monkeypatch.setattr(status, "tell", lambda line: told.append(line) or tell(line))
-    with environment.having(status.VARIABLE, str(tmp_path / "status")):
+    told, tell = [], work.tell
+    monkeypatch.setattr(work, "tell", lambda line: told.append(line) or tell(line))
+    with environment.having(work.STATUS_VARIABLE, str(tmp_path / "status")):
         _fit(_model(), TrainSettings(epochs=3, precision="no"))
     assert told[0] == "toy: epoch 1 of 3" and told[-1] == ""
     auc = r"validation AUC \d{1,3}\.\d"
     assert re.fullmatch(rf"toy: epoch 3 of 3, {auc}, \d+ images/s, 00:0\d left", told[2])
-    assert status.heard(tmp_path / "status") == ""
+    assert work.heard(tmp_path / "status") == ""
     tell("to nobody")
-    assert not list(tmp_path.glob("*.tmp")) and status.VARIABLE not in os.environ
+    assert not list(tmp_path.glob("*.tmp")) and work.STATUS_VARIABLE not in os.environ
