@@ -2,8 +2,8 @@
 
 A published notebook is the source with the cleaned outputs of the run's executed copy, and a stamp
 in its metadata that names the code, the run and the machine. The tables whose numbers README states
-are written to `notebooks/results/`, with the scores out of fold of a run without a test set (see
-`results.out_of_fold`) and the versions of its packages, README's figure to `notebooks/images/`.
+are written to `notebooks/results/`, with the versions of the run's packages, README's figure to
+`notebooks/images/`.
 """
 
 import base64
@@ -16,11 +16,7 @@ import nbformat
 from PIL import Image
 
 from helpers.core import files, paths
-from helpers.core.files import ArtifactError
-from helpers.core.paths import RunPaths
-from helpers.datasets.split_file import read_split
 from helpers.runs.record import load_run
-from helpers.runs.scores import out_of_fold_scores
 from helpers.runs.settings import ANALYSIS, STAGES
 
 # at least two names deep, so that "and/or" and "</td>" do not match; Windows's paths too
@@ -33,26 +29,21 @@ WIDGET = "application/vnd.jupyter.widget-view+json"  # a progress bar, dead with
 
 
 def publish(name):
-    """Write notebooks, tables, scores and README's figure; nothing if anything is wrong."""
-    run_paths, root = RunPaths(name), paths.notebooks_root()
+    """Write notebooks, tables and README's figure; nothing if anything is wrong."""
+    run_paths, root = paths.RunPaths(name), paths.notebooks_root()
     record = load_run(run_paths)
     missing = {*STAGES} - {n for n, s in record.get("stages", {}).items() if s["status"] == "done"}
     if missing or record["preset"] == "smoke":
-        raise ArtifactError(f"run {name} is a smoke run, or lacks {', '.join(sorted(missing))}")
-    contents = {}
+        text = f"run {name} is a smoke run, or lacks {', '.join(sorted(missing))}"
+        raise files.ArtifactError(text)
+    contents, place = {}, root / "results" / name
     for stage in STAGES:
         notebook = with_outputs(stage, run_paths, record)
         if wrong := faults(notebook):
-            raise ArtifactError(f"{stage} is not fit to be published: {'; '.join(wrong[:3])}")
+            raise files.ArtifactError(f"{stage} is not fit to be published: {'; '.join(wrong[:3])}")
         contents[root / f"{stage}.ipynb"] = nbformat.writes(notebook).rstrip("\n").encode() + b"\n"
-    other = record["stages"][ANALYSIS]["settings"]["compare_run"]
-    for shown in map(RunPaths, filter(None, (name, other))):
-        for table in filter(Path.is_file, map(shown.table, TABLES)):
-            contents[root / "results" / shown.name / table.name] = table.read_bytes()
-    place = root / "results" / name
-    if (read_split(run_paths.split_csv).split != "test").all():
-        scores = scores_by_file(out_of_fold_scores(run_paths, other))
-        contents |= {place / file: content for file, content in scores.items()}
+    for table in filter(Path.is_file, map(run_paths.table, TABLES)):
+        contents[place / table.name] = table.read_bytes()
     versions = {n: v.partition("+")[0] for n, v in record["stages"][ANALYSIS]["versions"].items()}
     pinned = [f"# Python {versions.pop('python')}", *(f"{n}=={v}" for n, v in versions.items())]
     contents[place / "constraints.txt"] = "\n".join([*pinned, ""]).encode()  # for `pip install -c`
@@ -60,18 +51,7 @@ def publish(name):
     contents[root / "images" / f"{FIGURE}.png"] = base64.b64decode(smaller(figure)["image/png"])
     for path, content in contents.items():
         files.write_bytes(path, content)
-    for path in {*place.glob("*/*.csv")} - contents.keys():  # of an earlier publication
-        path.unlink()
     return list(contents)
-
-
-def scores_by_file(found):
-    """Return the content of a folder of scores by file: see `results.out_of_fold`."""
-    return {"folds.csv": files.csv_bytes(found.folds)} | {
-        f"{protocol}/{name}.csv": scores.to_csv(float_format="%.5g", lineterminator="\n").encode()
-        for protocol, models in found.scores.items()
-        for name, scores in models.items()
-    }
 
 
 def with_outputs(stage, run_paths, record):
@@ -81,7 +61,7 @@ def with_outputs(stage, run_paths, record):
     copies = {cell.id: cell for cell in copy.cells}
     for number, cell in enumerate(code_cells(source), start=1):
         if cell.id not in copies or copies[cell.id].source != cell.source:
-            raise ArtifactError(f"{stage}, cell {cell.id}: the executed copy has another code")
+            raise files.ArtifactError(f"{stage}, cell {cell.id}: the executed copy has other code")
         cell.execution_count = number
         cell.outputs = [cleaned(o, number) for o in copies[cell.id].outputs if not is_noise(o)]
     given = copy.metadata.papermill.parameters

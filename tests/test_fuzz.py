@@ -3,33 +3,25 @@
 HYPOTHESIS_PROFILE=thorough runs 500 examples of each instead of 60.
 """
 
-import io
 import json
 import re
-import shutil
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
 
 from helpers.core import files
 from helpers.core.errors import UserError
 from helpers.core.rules import SettingsError
 from helpers.darts import genotypes, named
 from helpers.datasets import DataError, Source, splits
-from helpers.datasets import cache as images
 from helpers.datasets.settings import SplitSettings
 from helpers.datasets.split_file import read_split
 from helpers.deploy import description
-from helpers.models import backbones
 from helpers.results import predictions, submission
 from helpers.runs import settings
-from tests.datasets.test_cache import TURNED
 from tests.deploy_run import CONTENT
 
 WORDS = ["", " ", "NaN", "NA", "-inf", "1e999", "0x1p-2", "1_0", "0,5", "٣", "\ufeff", "9" * 40]
@@ -107,84 +99,26 @@ def read_description(path: Path) -> None:
     assert set(own.verdicts([0, 0.5, 1])) <= set(description.VERDICTS) and own.promise
 
 
-def read_checkpoint(path: Path) -> None:
-    whole = path.parent / "whole" / path.name  # if anything was damaged, it held nothing
-    expected, found = (backbones.load_model(p).state_dict() for p in (whole, path))
-    torch.testing.assert_close(dict(found), dict(expected), rtol=0, atol=0)
-
-
-def read_image(path: Path) -> None:
-    table = pd.DataFrame({"id": ["good", "x"], "path": [f"{path.parent}/whole/a.png", str(path)]})
-    shutil.rmtree(place := path.parent / "images", ignore_errors=True)
-    cache = images.open_cache(table, 8, place, skip_unreadable=True)
-    assert cache.table.id.tolist() == ["good", "x"][: 2 - len(cache.unreadable)]
-    assert cache.pixels.shape[1:3] == (8, 8)
-    try:
-        images.open_cache(table, 8, place)
-    except DataError:
-        assert cache.unreadable
-        raise
-    assert not cache.unreadable
-
-
-def read_cache(path: Path) -> None:
-    table = pd.DataFrame({"id": ["a"], "path": [f"{path.parent}/whole/a.png"]})
-    before = images.open_cache(table, 8, path.parent / "kept")
-    shutil.copytree(path.parent / "kept", path.parent / "cache", dirs_exist_ok=True)
-    (file,) = (path.parent / "cache").rglob(path.name)
-    shutil.copyfile(path, file)
-    again = images.open_cache(table, 8, path.parent / "cache")
-    np.testing.assert_array_equal(again.pixels, before.pixels)
-    assert again.digest == before.digest and again.unreadable == before.unreadable
-
-
-def encoded(kind: str, pixels: np.ndarray, **options) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, kind, **options)
-    return buffer.getvalue()
-
-
-NOISE = np.random.default_rng(0).integers(0, 256, (12, 10, 3), dtype=np.uint8)
-GRAY, FRAMES = NOISE[..., 0], {"save_all": True, "append_images": [Image.fromarray(NOISE // 2)]}
-WHOLE = {"a.png": encoded("PNG", GRAY.astype(np.uint16) * 16, exif=TURNED)}
-WHOLE |= {"b.jpg": encoded("JPEG", NOISE, exif=TURNED), "c.bmp": encoded("BMP", NOISE)}
-WHOLE |= {"d.tif": encoded("TIFF", NOISE, compression="tiff_lzw", **FRAMES)}
-READERS = dict.fromkeys(WHOLE, read_image)
-READERS |= {"split.csv": read_split_of_run, "user.csv": read_split_of_user}
-READERS |= {"mine.csv": read_scores, "submission.csv": read_submission}
 SCORED = SUBMITTED.assign(split=SIDES).query("split != 'train'")
-TABLES = (SPLIT, SPLIT[["id", "split"]], SCORED, SUBMITTED)
-WHOLE |= zip([*READERS][-4:], map(files.csv_bytes, TABLES), strict=True)
-WHOLE |= {"cell.json": json.dumps(CELL).encode(), description.NAME: json.dumps(CONTENT).encode()}
-READERS |= {"cell.json": read_cell, description.NAME: read_description}
-READERS |= {"model.safetensors": read_checkpoint}
-READERS |= dict.fromkeys(["cache.json", "images.csv", "images.u8"], read_cache)
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory) -> Path:
-    """Return one folder for all examples of the module; below `whole` are the undamaged files."""
-    place = tmp_path_factory.mktemp("fuzz")
-    for name, content in WHOLE.items():
-        files.write_bytes(place / "whole" / name, content)
-    network = backbones.build(backbones.spec_of("cnn", 2, 16))
-    backbones.save_model(place / "whole" / "model.safetensors", network)
-    table = pd.DataFrame({"id": ["a"], "path": [str(place / "whole" / "a.png")]})
-    images.open_cache(table, 8, place / "kept")
-    for file in (place / "kept").rglob("*.*"):
-        shutil.copyfile(file, place / "whole" / file.name)
-    return place
+READERS = {  # by the name of the file: how it is read, and a whole one
+    "split.csv": (read_split_of_run, files.csv_bytes(SPLIT)),
+    "user.csv": (read_split_of_user, files.csv_bytes(SPLIT[["id", "split"]])),
+    "mine.csv": (read_scores, files.csv_bytes(SCORED)),
+    "submission.csv": (read_submission, files.csv_bytes(SUBMITTED)),
+    "cell.json": (read_cell, json.dumps(CELL).encode()),
+    description.NAME: (read_description, json.dumps(CONTENT).encode()),
+}
 
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", READERS)
 @given(data=st.data())
-def test_any_file_is_read_whole_or_refused_by_its_name(place, name, data):
-    path, whole = place / name, (place / "whole" / name).read_bytes()
+def test_any_file_is_read_whole_or_refused_by_its_name(tmp_path_factory, name, data):
+    path, (read, whole) = tmp_path_factory.mktemp("fuzz") / name, READERS[name]
     for content in (whole, data.draw(damaged(whole))):
         files.write_bytes(path, content)
         try:
-            READERS[name](path)
+            read(path)
         except UserError as error:
             assert path.name in str(error) and content != whole, error
 

@@ -12,8 +12,6 @@ from PIL import Image
 
 from helpers.commands import kernel
 from helpers.core import files, paths
-from helpers.results import out_of_fold
-from helpers.runs.scores import read_models
 from helpers.runs.settings import STAGES
 from tests import planted, publish
 
@@ -28,21 +26,20 @@ def read(stage=STAGE):
     return nbformat.read(paths.notebooks_root() / f"{stage}.ipynb", as_version=4)
 
 
+def said(text):
+    return v4.new_output("stream", name="stdout", text=text)
+
+
 def execute(stage, *outputs, **parameters):
     """Write an executed copy as papermill does: `outputs` in the third code cell of the source."""
     notebook = read(stage)
     for cell in publish.code_cells(notebook):
         cell.outputs = []
     publish.code_cells(notebook)[2].outputs = [nbformat.from_dict(output) for output in outputs]
-    injected = v4.new_code_cell("RUN = 'x'", metadata={"tags": ["injected-parameters"]})
-    notebook.cells.insert(2, injected)
+    notebook.cells.insert(2, v4.new_code_cell("RUN = 'x'"))  # the injected parameters
     notebook.metadata["papermill"] = {"parameters": {"RUN": RUN} | parameters}
     target = paths.RunPaths(RUN).notebook(stage)
     files.write_bytes(target, nbformat.writes(notebook).encode())
-
-
-def said(text):
-    return v4.new_output("stream", name="stdout", text=text)
 
 
 @pytest.fixture
@@ -52,13 +49,12 @@ def finished_run(home, monkeypatch):
     shutil.copytree(paths.notebooks_root(), copies, ignore=shutil.ignore_patterns("images"))
     monkeypatch.setattr(paths, "notebooks_root", lambda: copies)
     run_paths = planted.make_run(name=RUN)
-    about = {"status": "done", "settings": {"compare_run": ""}, "commit": "abc1234"}
-    about |= {"device": "CPU, 2 threads", "precision": "bf16"}
+    about = {"status": "done", "device": "CPU, 2 threads", "precision": "bf16", "commit": "abc1234"}
     about["versions"] = {"python": "3.11.7", "torch": "2.13.0+cpu"}
-    record = {"preset": "quick", "stages": dict.fromkeys(STAGES, about)}
-    files.save_json(run_paths.run_json, record)
+    files.save_json(run_paths.run_json, {"preset": "quick", "stages": dict.fromkeys(STAGES, about)})
     run_paths.figure(publish.FIGURE).parent.mkdir(parents=True, exist_ok=True)
     Image.new("RGB", (8, 8)).save(run_paths.figure(publish.FIGURE))
+    files.write_bytes(run_paths.table("06_results"), b"model,test_auc\nfbp,0.9\n")
     for stage in STAGES:
         execute(stage, said(f"{stage} speaks\n"))
     return run_paths
@@ -86,7 +82,7 @@ def test_publishing_puts_outputs_and_a_stamp_into_the_sources_and_nothing_else(f
     execute(STAGE, BAR, printed, WARNING, table, FBP_EPOCHS=2)
     before = read()
     written = publish.publish(RUN)
-    assert [path.stem for path in written] == [*STAGES, "constraints", publish.FIGURE]
+    assert [p.stem for p in written] == [*STAGES, "06_results", "constraints", publish.FIGURE]
     assert written[-2].read_text() == "# Python 3.11.7\ntorch==2.13.0\n"
     after = read()
     printed, table = publish.code_cells(after)[2].outputs
@@ -113,9 +109,9 @@ def test_a_photograph_is_published_as_jpeg_and_a_curve_as_png(kind):
     buffer = io.BytesIO()
     Image.fromarray(np.uint8(pixels)).convert("RGB").save(buffer, "png")
     picture = {"image/png": base64.b64encode(buffer.getvalue()).decode()}
-    shown = publish.cleaned(v4.new_output("display_data", data=picture), 1).data
-    assert [*shown] == [f"image/{kind}"]
-    found = Image.open(io.BytesIO(base64.b64decode(shown[f"image/{kind}"]))).convert("L")
+    ((shown, data),) = publish.cleaned(v4.new_output("display_data", data=picture), 1).data.items()
+    assert shown == f"image/{kind}"
+    found = Image.open(io.BytesIO(base64.b64decode(data))).convert("L")
     assert np.abs(np.float64(found) - pixels).mean() < 8
 
 
@@ -133,22 +129,5 @@ def test_a_path_of_one_machine_or_other_code_stops_the_publication_of_all(finish
     refused("the stamp")
     copy = finished_run.notebook(STAGE)
     copy.write_text(copy.read_text().replace("run.finish(", "run.end("))
-    refused("another code")
+    refused("other code")
     assert {p: p.read_bytes() for p in before} == before
-
-
-def test_tables_and_scores_out_of_fold_are_published_and_those_of_earlier_models_removed(
-    finished_run,
-):
-    record = finished_run.run_json.read_bytes()
-    planted.make_run_without_test(RUN, by_groups=False)
-    planted.plant(finished_run, "fbp", 2.0, 0, 1)
-    files.write_bytes(finished_run.run_json, record)
-    files.write_bytes(finished_run.table("06_results"), b"model,test_auc\nfbp,0.9\n")
-    place = paths.notebooks_root() / "results" / RUN
-    files.write_bytes(place / "random" / "gone.csv", b"id,seed0\n")
-    assert {place / "folds.csv", place / "06_results.csv"} <= {*publish.publish(RUN)}
-    assert [path.name for path in place.glob("*/*.csv")] == ["fbp.csv"]
-    scores = out_of_fold.read_folder(place).scores["random"]["fbp"]
-    expected = read_models(finished_run)["fbp"].val.defect_score
-    np.testing.assert_allclose(scores.mean(axis=1), expected, rtol=1e-4)

@@ -123,6 +123,18 @@ def test_files_that_were_copied_are_not_decoded_again(tmp_path, root, damaged_fi
         open_cache(table_of(*copies), 16, root)
 
 
+@pytest.mark.parametrize("name", ["cache.json", "images.csv", "images.u8"])
+@pytest.mark.parametrize("damage", [lambda b: b[:-9], lambda b: b"9" + b[1:], lambda b: b""])
+def test_a_damaged_cache_is_made_again(root, gray_files, name, damage):
+    before = open_cache(table_of(*gray_files), 16, root)
+    (file,) = root.rglob(name)
+    file.write_bytes(damage(whole := file.read_bytes()))
+    cache._digest_once.cache_clear()  # as in a new process
+    again = open_cache(table_of(*gray_files), 16, root)
+    np.testing.assert_array_equal(again.pixels, before.pixels)
+    assert again.digest == before.digest and file.read_bytes() == whole
+
+
 def test_an_edit_of_the_code_decodes_the_images_again(root, gray_files, monkeypatch):
     table, size = table_of(*gray_files), (16, 16)
     bilinear = open_cache(table, 16, root)

@@ -13,10 +13,18 @@ from helpers.datasets.group_prior import group_prior
 from helpers.models.record import Model
 from helpers.results import comparison, out_of_fold
 from helpers.results.out_of_fold import OutOfFold
-from tests.publish import scores_by_file
 
 MODELS = {"lda": Model("lda"), "fbp": Model("fbp"), "stacking": Model("stacking")}
 MODELS["darts_searched"] = Model("darts_searched")
+
+
+def write_scores(folder, found):
+    """Write the folder that `read_folder` reads."""
+    files.write_bytes(folder / "folds.csv", files.csv_bytes(found.folds))
+    for protocol, models in found.scores.items():
+        for name, scores in models.items():
+            content = scores.to_csv(float_format="%.5g", lineterminator="\n").encode()
+            files.write_bytes(folder / protocol / f"{name}.csv", content)
 
 
 @pytest.fixture
@@ -118,8 +126,7 @@ def test_the_module_prior_knows_seen_groups_and_nothing_of_new_ones(found):
 
 def test_a_folder_of_scores_gives_the_same_table(found, tmp_path):
     found = without(found, "groups", "fbp", "seed1")
-    for name, content in scores_by_file(found).items():
-        files.write_bytes(tmp_path / name, content)
+    write_scores(tmp_path, found)
     lines = (tmp_path / "groups" / "fbp.csv").read_text().splitlines()
     assert lines[0] == "id,seed0,seed1,seed2" and lines[8].count(",,") == 1
     assert max(len(line) for line in lines[1:]) <= len("0000") + 3 * len(",0.0012345")
@@ -142,8 +149,7 @@ def test_published_scores_are_shown_beside_the_same_images_with_the_same_labels(
     monkeypatch.setattr(paths, "published_scores", lambda: tmp_path / "scores")
     split = found.folds.assign(label=found.folds.label.astype("Int64"))
     assert out_of_fold.published(split) is None  # there are none
-    for name, content in scores_by_file(found).items():
-        files.write_bytes(tmp_path / "scores" / name, content)
+    write_scores(tmp_path / "scores", found)
     scores = out_of_fold.published(split.iloc[5:])
     assert {"fbp", "lda"} <= {*scores.models}
     others = (split.drop(columns="group"), split.assign(id="x" + split.id))
