@@ -29,8 +29,7 @@ from helpers.datasets.decoding import (
     resize,
 )
 from helpers.deploy.description import NAME, Description, read_description
-from helpers.explain.anomaly_maps import anomaly_map
-from helpers.explain.gradcam import grad_cam
+from helpers.explain.attribution import class_maps
 from helpers.models import backbones
 from helpers.models.spec import Facts, Network, at_once
 from helpers.training.batches import normalise, to_float
@@ -147,13 +146,10 @@ class TrainedModel:
         It is Grad-CAM's, except for PatchCore: how far each pixel is above the usual score of a
         good part, in units of that score.
         """
-        spec, images = self.network.spec, self.prepared([pixels])
+        heat = class_maps(self.network, self.prepared([pixels]), 1)[0]
         if isinstance(self.network, PatchCoreNetwork):
-            heat = (anomaly_map(self.network, images)[0] - 1).clamp(min=0)
-        else:
-            layer = spec.feature_layer, spec.feature_maps
-            heat = grad_cam(self.network, images, 1, *layer)[0].cpu()
-        return heat * torch.from_numpy(inside(self.facts.mask, spec.image_size_px, self.facts.fit))
+            heat = (heat - 1).clamp(min=0)
+        return heat * torch.from_numpy(inside(self.facts.mask, len(heat), self.facts.fit))
 
     def read(self, image: OneImage) -> tuple[np.ndarray | None, str, bool]:
         """Return an image as the networks see it, (S, S, 1 or 3) uint8, or None; then `reason` and

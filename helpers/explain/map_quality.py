@@ -13,7 +13,7 @@ from torchvision.transforms.functional import gaussian_blur
 
 from helpers.core import seeding
 from helpers.core.style import LABEL_NAMES
-from helpers.explain.subject import Subject
+from helpers.explain.maps import Subject
 from helpers.models.spec import at_once, evaluating
 from helpers.training.inference import autocast, judging_precision
 
@@ -45,12 +45,12 @@ def measure(subject: Subject, n_images: int, seed: int = 0) -> pd.DataFrame:
         images, model = subject.images(ids), subject.model
         maps, hidden = subject.maps(ids, label).to(images.device), blurred(images)
         with autocast(images.device, judging_precision(model, images.device)):
-            curves, random = (
+            areas, random = (
                 insertion_deletion(model, images, hidden, heat, label, seed=seed)
                 for heat in (maps, random_maps(maps, seed))
             )
         for kind, sign in BETTER.items():
-            reached, chance = area(curves[kind]), area(random[kind])  # (B,)
+            reached, chance = areas[kind], random[kind]  # (B,)
             gain = (sign * (reached - chance)).numpy()
             low, high = stats.ttest_1samp(gain, 0).confidence_interval()
             row = {"measure": f"{kind} area", "called": word, "images": len(gain)}
@@ -68,7 +68,7 @@ def insertion_deletion(
     steps: int = STEPS,
     seed: int = 0,
 ) -> dict[str, Tensor]:
-    """Return "insertion" and "deletion" curves of Petsiuk et al. (2018, "RISE"): (B, steps + 1).
+    """Return the areas (B,) under the "insertion" and "deletion" curves of RISE (Petsiuk 2018).
 
     A curve holds the probability of the target class after equal shares of the pixels of `images`
     (B, C, H, W), the most important first by `maps` (B, H, W), were put in or taken out. Pixels
@@ -83,7 +83,8 @@ def insertion_deletion(
             with evaluating(model), torch.no_grad():
                 y = torch.cat([model(some) for some in changed.split(at_once(changed.shape[2]))])
             probabilities[kind].append(y.float().softmax(dim=1)[:, target_class].cpu())
-    return {kind: torch.stack(values, dim=1) for kind, values in probabilities.items()}
+    curves = {kind: torch.stack(values, dim=1) for kind, values in probabilities.items()}
+    return {kind: torch.trapezoid(curve, dx=1 / steps) for kind, curve in curves.items()}
 
 
 def blurred(images: Tensor) -> Tensor:
@@ -99,11 +100,6 @@ def _importance_rank(maps: Tensor, seed: int) -> Tensor:
     by_importance = flat[:, shuffled].argsort(dim=1, descending=True, stable=True)
     order = shuffled[by_importance]  # (B, HW): the pixel at each place
     return order.argsort(dim=1).reshape(maps.shape).to(maps.device)
-
-
-def area(curves: Tensor) -> Tensor:
-    """Return the area under each curve (B, steps + 1), from 0 to 1: (B,)."""
-    return torch.trapezoid(curves, dx=1 / (curves.shape[1] - 1))
 
 
 def random_maps(maps: Tensor, seed: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""Draw Grad-CAM maps for both labels, and choose parts with clear maps.
+"""A network and the parts whose maps are shown, parts with clear maps, and how maps are drawn.
 
 The pictures can be read without colour: the maps' lightness rises with their values, a line
 surrounds what is above half of the maximum, and a cross marks the maximum.
@@ -6,23 +6,69 @@ surrounds what is above half of the maximum, and a cross marks the maximum.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+import torch
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from helpers.core import environment
 from helpers.core.style import LABEL_NAMES, draw_image
-from helpers.explain.subject import Subject
+from helpers.datasets.cache import ImageCache
+from helpers.explain.attribution import class_maps
+from helpers.models.spec import Network
+from helpers.training.batches import ImageBatches
+from helpers.training.inference import placed
 
 COLOURS = "viridis"
 OVERLAY_ALPHA = 0.6  # at the map's maximum; 0 where the map is 0, so that the part stays visible
 MAP_SCALE = "share of each map's maximum\n(white line: half of it)"
 MOST_TRIED = 100  # parts whose maps are computed to find a clear one
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A network whose maps are shown, and parts with the columns that `judged` adds."""
+
+    model: Network
+    cache: ImageCache  # at the network's size
+    parts: pd.DataFrame  # labelled ones, which the network has not seen
+
+    def images(self, ids: pd.Series) -> Tensor:
+        """Return images as the model wants them, on its device: (B, C, H, W), in the ids' order."""
+        table = pd.DataFrame({"id": np.asarray(ids), "label": 0})
+        return torch.cat([*ImageBatches(self.cache, table, self.model, len(table)).ordered()])
+
+    def maps(self, ids: pd.Series, target_class: int) -> Tensor:
+        """Return `class_maps` for one class: (B, H, W) on the CPU; 0 outside of a mask."""
+        maps = class_maps(self.model, self.images(ids), target_class)
+        return maps * torch.from_numpy(self.cache.inside)
+
+    def pixels(self, ids: pd.Series) -> np.ndarray:
+        """Return the parts as they look, at the model's size: (B, H, W, C) uint8."""
+        return self.cache.take(self.cache.rows(ids))
+
+
+def make_subject(
+    model: Network, cache: ImageCache, parts: pd.DataFrame, threshold: float
+) -> Subject:
+    """Return a network, moved to the fastest device, with parts (`id, label, defect_score`)."""
+    model = placed(model.eval(), environment.default_device())
+    return Subject(model, cache, judged(parts, threshold))
+
+
+def judged(parts: pd.DataFrame, threshold: float) -> pd.DataFrame:
+    """Add columns: `called` is 1 (bad) from the threshold on, `right` is True if that is the label,
+    and `mistake` is the score's distance from the label."""
+    called = (parts.defect_score >= threshold).astype(int)
+    mistake = (parts.label - parts.defect_score).abs()
+    return parts.assign(called=called, right=called == parts.label, mistake=mistake)
 
 
 def grid(

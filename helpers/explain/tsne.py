@@ -1,14 +1,13 @@
-"""t-SNE maps of embeddings, and measures of how well embeddings separate good and bad parts."""
+"""t-SNE maps of embeddings, and a measure of how well embeddings separate good and bad parts."""
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
-from sklearn.metrics import silhouette_score
 from sklearn.neighbors import NearestNeighbors
 from threadpoolctl import threadpool_limits
 
@@ -28,7 +27,6 @@ TABLE = {  # templates of `tables.shown`
     "Images": "{images:,}",
     "Agreement": "{label_agreement:%} ± {agreement_error:%}",
     "By chance": "{chance_agreement:%}",
-    "Silhouette": "{silhouette:.2f}",
     "Same group": "{group_agreement:%}",
     "By chance (group)": "{group_chance:%}",
 }
@@ -41,7 +39,7 @@ class Mapped(NamedTuple):
     embedding: str  # "pretrained" or "fine-tuned"
     labels: np.ndarray  # (N,)
     plane: np.ndarray  # (N, 2)
-    separation: dict[str, float]  # in the whole embedding, not in the plane
+    row: dict[str, Any]  # the measures of `separation`, in the whole embedding, not in the plane
 
 
 def before_and_after(
@@ -63,19 +61,13 @@ def before_and_after(
         labels = rows.label.to_numpy(dtype=np.int64)
         for kind, embedded in features.items():
             x = embedded.of(rows.id)
-            separated = separation(x, labels)
+            row = {"side": side, "embedding": kind, "images": len(labels)} | separation(x, labels)
             if "group" in rows and rows.group.notna().any():
                 alike = separation(x, group_numbers(rows.group.to_numpy(), len(x)))
-                separated["group_agreement"] = alike["label_agreement"]
-                separated["group_chance"] = alike["chance_agreement"]
-            mapped.append(Mapped(side, kind, labels, tsne(x, seed), separated))
+                row["group_agreement"] = alike["label_agreement"]
+                row["group_chance"] = alike["chance_agreement"]
+            mapped.append(Mapped(side, kind, labels, tsne(x, seed), row))
     return mapped
-
-
-def table(mapped: list[Mapped]) -> pd.DataFrame:
-    """Return one row per side and embedding, with the measures of `separation`."""
-    known = [{"side": m.side, "embedding": m.embedding, "images": len(m.labels)} for m in mapped]
-    return pd.DataFrame([a | m.separation for a, m in zip(known, mapped, strict=True)])
 
 
 def tsne(embeddings: ArrayLike, seed: int = 0) -> np.ndarray:
@@ -101,18 +93,15 @@ def separation(embeddings: ArrayLike, labels: ArrayLike, k: int = NEIGHBOURS) ->
 
     "label_agreement" is the mean fraction of a part's `k` nearest neighbours (Euclidean, without
     the part itself) that have its label, "agreement_error" its standard error over the parts,
-    "chance_agreement" what embeddings give that know nothing about the labels. The "silhouette" is
-    from -1 to 1 (Rousseeuw 1987), and NaN if all parts are of one class, or each of its own.
+    "chance_agreement" what embeddings give that know nothing about the labels.
     """
     labels = np.asarray(labels)
     n, counts = len(labels), np.unique(labels, return_counts=True)[1]
     index = NearestNeighbors(n_neighbors=min(k, n - 1), n_jobs=-1).fit(embeddings)
     neighbours = index.kneighbors(return_distance=False)  # (N, k); leaves out the part itself
-    is_split = 1 < len(counts) < n
     agreements = (labels[neighbours] == labels[:, None]).mean(axis=1)
     return {
         "label_agreement": float(agreements.mean()),
         "agreement_error": float(agreements.std() / n**0.5),
         "chance_agreement": float((counts * (counts - 1)).sum() / (n * (n - 1))),
-        "silhouette": float(silhouette_score(embeddings, labels)) if is_split else np.nan,
     }

@@ -7,7 +7,7 @@ from helpers.core import files
 from helpers.core.errors import UserError
 from helpers.darts import genotypes, named, network
 from helpers.darts.settings import NetworkSettings
-from helpers.explain import gradcam
+from helpers.explain.attribution import grad_cam
 from helpers.models import backbones
 from helpers.models.record import Model
 from helpers.runs import settings
@@ -74,7 +74,7 @@ def test_a_saved_network_offers_what_features_and_grad_cam_need(tmp_path, layers
     embedding = model.embed(images)
     assert embedding.shape == (2, spec.embedding_size)
     torch.testing.assert_close(model(images), model.classifier(embedding))
-    maps = gradcam.grad_cam(model, images, 1, model.spec.feature_layer)
+    maps = grad_cam(model, images, 1, model.spec.feature_layer)
     assert maps.shape == (2, 32, 32)
     assert model.get_submodule(spec.feature_layer) is model.cells[-1]
 

@@ -12,8 +12,7 @@ from helpers.datasets.cache import open_cache
 from helpers.datasets.decoding import cut, marked_by
 from helpers.datasets.mask import mask_of
 from helpers.deploy import predictor
-from helpers.explain.anomaly_maps import anomaly_maps
-from helpers.explain.subject import make_subject
+from helpers.explain.maps import make_subject
 from helpers.models import backbones
 from helpers.models.spec import Facts
 from helpers.models.weights import find_weights
@@ -139,9 +138,9 @@ def test_patchcore_and_the_maps_ignore_patches_outside_of_the_mask(tmp_path, par
     counted = found.network.inside
     assert counted.shape == (8, 8) and not counted[0, 0] and counted[4, 4] and counted[0, 4]
     assert found.patches == 27 * int(counted.sum())
-    heat = anomaly_maps(found.network, images, split.id[:2])
-    assert heat[:, 32, 32].all() and not heat[:, ~torch.from_numpy(images.inside)].any()
     parts = pd.DataFrame({"id": split.id[:2], "label": [0, 1], "defect_score": [0.1, 0.9]})
+    heat = make_subject(found.network, images, parts, 0.5).maps(parts.id, 1)
+    assert heat[:, 32, 32].all() and not heat[:, ~torch.from_numpy(images.inside)].any()
     torch.manual_seed(0)
     cnn = backbones.build(backbones.spec_of("cnn", 2, 64, images.channels))
     maps = make_subject(cnn, images, parts, 0.5).maps(parts.id, 1)

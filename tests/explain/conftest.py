@@ -1,7 +1,5 @@
 """A trained network for the tests of this room."""
 
-import dataclasses
-
 import numpy as np
 import pytest
 import torch
@@ -9,7 +7,7 @@ from torch import nn
 
 from helpers.core.paths import HOME_VARIABLE
 from helpers.datasets.cache import open_cache
-from helpers.explain.subject import make_subject
+from helpers.explain.maps import make_subject
 from helpers.models import backbones
 from helpers.training.batches import normalise, to_float
 from tests.conftest import split_of, write_parts
@@ -43,8 +41,8 @@ def trained(split, cache):
 
 
 @pytest.fixture(scope="session")
-def whole_subject(split, tmp_path_factory):
-    """The network and its test parts; `subject` is a copy."""
+def subject(split, tmp_path_factory):
+    """The network and its test parts."""
     home = tmp_path_factory.mktemp("home")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(HOME_VARIABLE, str(home))
@@ -52,9 +50,3 @@ def whole_subject(split, tmp_path_factory):
         model, scores = trained(split, cache)
     test = split.assign(defect_score=scores)[split.split == "test"].reset_index(drop=True)
     return make_subject(model, cache, test, 0.5)
-
-
-@pytest.fixture
-def subject(whole_subject):
-    """The network and its test parts."""
-    return dataclasses.replace(whole_subject, parts=whole_subject.parts.copy())

@@ -9,7 +9,7 @@ from torch import nn
 
 from helpers.core import files, tensors
 from helpers.core.errors import UserError
-from helpers.explain.gradcam import grad_cam
+from helpers.explain.attribution import grad_cam
 from helpers.models import backbones
 from helpers.models.weights import find_weights
 

@@ -1,16 +1,23 @@
-"""Grad-CAM: against captum, by hand, and without a trace in the model."""
+"""Grad-CAM: against captum, by hand, and without a trace in the model; PatchCore's maps."""
 
 import copy
 
+import numpy as np
 import pytest
-import timm
 import torch
 from captum.attr import LayerAttribution, LayerGradCam
 from torch import nn
 from torchvision.models import SwinTransformer, resnet18
+from torchvision.transforms.functional import gaussian_blur
 
-from helpers.explain import gradcam
+from helpers.core import metrics
+from helpers.datasets.cache import open_cache
+from helpers.explain import attribution
+from helpers.explain.attribution import grad_cam
+from helpers.explain.maps import make_subject
 from helpers.models.spec import ModelSpec
+from helpers.models.weights import find_weights
+from helpers.training import patchcore
 
 
 class Branches(nn.Module):
@@ -72,43 +79,21 @@ def oracle(model, layer, x, target_class):
 def test_maps_agree_with_captum(make, layer):
     model, x = seeded(make), images(size=96)
     for target_class in (0, 1):
-        maps = gradcam.grad_cam(model, x, target_class, layer)
+        maps = grad_cam(model, x, target_class, layer)
         torch.testing.assert_close(maps, oracle(model, layer, x, target_class))
 
 
-class Maps(nn.Module):
-    """Arrange 1 + 6 x 6 tokens as maps, so that captum finds maps; `Tokens` arranges them back."""
-
-    def forward(self, tokens):
-        self.first = tokens[:, :1]
-        return tokens[:, 1:].transpose(1, 2).unflatten(2, (6, 6))
-
-
-class Tokens(nn.Module):
-    def __init__(self, maps):
-        super().__init__()
-        self.maps = [maps]
-
-    def forward(self, maps):
-        return torch.cat([self.maps[0].first, maps.flatten(2).transpose(1, 2)], dim=1)
-
-
-def test_maps_of_tokens_agree_with_captum():
-    model = seeded(lambda: timm.create_model("test_vit", num_classes=2, img_size=96))
-    x, block = images(size=96), model.blocks[5]
+def test_tokens_are_arranged_row_by_row_without_the_class_token():
     spec = ModelSpec("", "", 2, 96, 3, (), (), 64, "blocks.5.norm1", "tokens", 1)
-    maps = gradcam.grad_cam(model, x, 1, spec.feature_layer, spec.feature_maps)
-    arranged = Maps()
-    block.norm1 = nn.Sequential(block.norm1, arranged, Tokens(arranged))
-    assert maps.amax((1, 2)).min() > 0
-    torch.testing.assert_close(maps, oracle(model, "blocks.5.norm1.1", x, 1))
+    tokens = torch.tensor([[0.0, 1, 2, 3, 4], [0.0, 5, 6, 7, 8]])[None].transpose(1, 2)  # (1, 5, 2)
+    assert spec.feature_maps(tokens).tolist() == [[[[1, 2], [3, 4]], [[5, 6], [7, 8]]]]
 
 
 def test_maps_of_channels_last_agree_with_captum():
     sizes = {"embed_dim": 8, "depths": [1, 1], "num_heads": [1, 2], "window_size": [4, 4]}
     model = seeded(lambda: SwinTransformer(patch_size=[4, 4], num_classes=2, **sizes))
     x, spec = images(size=96), ModelSpec("", "", 2, 96, 3, (), (), 64, "norm", "maps_last")
-    maps = gradcam.grad_cam(model, x, 1, spec.feature_layer, spec.feature_maps)
+    maps = grad_cam(model, x, 1, spec.feature_layer, spec.feature_maps)
     assert maps.amax((1, 2)).min() > 0
     torch.testing.assert_close(maps, oracle(model, "permute", x, 1))  # of the layer's output
 
@@ -131,18 +116,11 @@ class OneConvolution(nn.Module):
 def test_a_map_computed_by_hand():
     x = torch.tensor([[[[1.0, 2.0], [0.0, -1.0]]]])
     # A^1 = x and A^2 = -2 x. Class 0: alpha = (3, 1), 3 x - 2 x = x, rectified.
-    maps = gradcam.grad_cam(OneConvolution(), x, 0, "conv")
+    maps = grad_cam(OneConvolution(), x, 0, "conv")
     torch.testing.assert_close(maps, torch.tensor([[[1.0, 2.0], [0.0, 0.0]]]))
     # Class 1: alpha = (-1, 1), -x - 2 x = -3 x, rectified.
-    maps = gradcam.grad_cam(OneConvolution(), x, 1, "conv")
+    maps = grad_cam(OneConvolution(), x, 1, "conv")
     torch.testing.assert_close(maps, torch.tensor([[[0.0, 0.0], [0.0, 3.0]]]))
-
-
-def test_batches_do_not_matter(monkeypatch):
-    model, x = seeded(Branches), images(n=4)
-    together = gradcam.grad_cam(model, x, 1, "join")
-    monkeypatch.setattr(gradcam, "at_once", lambda size_px: 3)
-    torch.testing.assert_close(gradcam.grad_cam(model, x, 1, "join"), together)
 
 
 def state(model):
@@ -161,25 +139,60 @@ def test_the_model_is_left_unchanged_even_after_an_error():
     model.stem.eval()
     model.head.weight.requires_grad_(False)
     before = state(model)
-    gradcam.grad_cam(model, x, 1, "join")
+    grad_cam(model, x, 1, "join")
     for layer in ("head", "relu", "auxiliary"):  # no maps, two calls, none in evaluation mode
         with pytest.raises(ValueError, match=f"layer {layer}"):
-            gradcam.grad_cam(model, x, 0, layer)
+            grad_cam(model, x, 0, layer)
     with pytest.raises(IndexError):
-        gradcam.grad_cam(model, x, 2, "join")
+        grad_cam(model, x, 2, "join")
     after = state(model)
     torch.testing.assert_close(after.pop("weights"), before.pop("weights"), rtol=0, atol=0)
     assert after == before
     assert torch.is_grad_enabled()
 
 
-def test_training_mode_frozen_weights_and_a_surrounding_no_grad_make_no_difference():
+def test_batches_training_mode_frozen_weights_and_a_surrounding_no_grad_do_not_matter(monkeypatch):
     model, x = seeded(Branches), images()
-    expected = gradcam.grad_cam(model, x, 1, "join")
+    expected = grad_cam(model, x, 1, "join")
+    monkeypatch.setattr(attribution, "at_once", lambda size_px: 2)
     assert expected.shape == (3, 64, 64)
-    torch.testing.assert_close(gradcam.grad_cam(model.train(), x, 1, "join"), expected)
+    torch.testing.assert_close(grad_cam(model.train(), x, 1, "join"), expected)
     model.requires_grad_(False)
     for surrounding in (torch.no_grad(), torch.inference_mode()):
         with surrounding:
-            torch.testing.assert_close(gradcam.grad_cam(model, x * 1, 1, "join"), expected)
+            torch.testing.assert_close(grad_cam(model, x * 1, 1, "join"), expected)
             assert not torch.is_grad_enabled()
+
+
+SIZE_PX = 128  # the network of the subject sees 32
+SPOT = np.s_[32:64, 32:64]  # where a bad part is bright
+
+
+@pytest.fixture(scope="module")
+def memory(split, subject, tmp_path_factory):
+    """PatchCore of the good parts, and the parts of the subject."""
+    cache = open_cache(split, SIZE_PX, tmp_path_factory.mktemp("cache"))
+    network = patchcore.fit(find_weights("efficientnet_lite0"), cache, split, 0.1, 0).network
+    return make_subject(network, cache, subject.parts, 0.5)
+
+
+def test_patchcore_s_maps_point_at_the_spot_of_bad_parts_and_stay_low_on_good_ones(memory):
+    found = [memory.maps(memory.parts.id[memory.parts.label == label], 1) for label in (0, 1)]
+    spot = np.zeros((SIZE_PX, SIZE_PX), dtype=bool)
+    spot[SPOT] = True
+    highest = found[1].flatten(1).argmax(dim=1).numpy()
+    assert spot.flatten()[highest].mean() > 0.9
+    assert min(metrics.roc_auc(spot.flatten(), heat.flatten()) for heat in found[1]) > 0.9
+    assert found[1].amax((1, 2)).min() > found[0].amax((1, 2)).max()
+
+
+def test_an_anomaly_map_is_the_smoothed_patch_distance_in_usual_scores(memory):
+    ids, model = memory.parts.id[:3], memory.model
+    with torch.no_grad():
+        distances = model.bank.distances(model.features(memory.images(ids)))[0] / model.usual
+    found = memory.maps(ids, 1)
+    assert found.shape == (3, SIZE_PX, SIZE_PX)
+    fine = nn.functional.interpolate(distances[:, None], (SIZE_PX, SIZE_PX), mode="bilinear")[:, 0]
+    inside = np.s_[:, 16:-16, 16:-16]  # the border is continued in another way
+    expected = gaussian_blur(fine, 33, 4.0)[inside]
+    torch.testing.assert_close(found[inside], expected, rtol=1e-3, atol=1e-3)
