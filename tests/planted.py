@@ -12,8 +12,8 @@ from helpers.decisions.settings import DecisionSettings
 from helpers.models.record import Model
 from helpers.results import predictions
 from helpers.runs import record
+from helpers.runs.record import joined
 from helpers.runs.run import Run
-from helpers.runs.scores import joined
 
 
 def make_run(n=200, name="toy", seed=0) -> RunPaths:

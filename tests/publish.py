@@ -17,7 +17,7 @@ from PIL import Image
 
 from helpers.core import files, paths
 from helpers.runs.record import load_run
-from helpers.runs.settings import ANALYSIS, STAGES
+from helpers.runs.settings import FIRST, STAGES
 
 # at least two names deep, so that "and/or" and "</td>" do not match; Windows's paths too
 ABSOLUTE_PATH = re.compile(r"(?<![\w./<~])/[\w.+@~-]+/[\w.+@~/-]+|file://\S+|\b[A-Z]:\\+\w\S*")
@@ -44,7 +44,7 @@ def publish(name):
         contents[root / f"{stage}.ipynb"] = nbformat.writes(notebook).rstrip("\n").encode() + b"\n"
     for table in filter(Path.is_file, map(run_paths.table, TABLES)):
         contents[place / table.name] = table.read_bytes()
-    versions = {n: v.partition("+")[0] for n, v in record["stages"][ANALYSIS]["versions"].items()}
+    versions = {n: v.partition("+")[0] for n, v in record["stages"][FIRST]["versions"].items()}
     pinned = [f"# Python {versions.pop('python')}", *(f"{n}=={v}" for n, v in versions.items())]
     contents[place / "constraints.txt"] = "\n".join([*pinned, ""]).encode()  # for `pip install -c`
     figure = base64.b64encode(run_paths.figure(FIGURE).read_bytes()).decode()

@@ -16,7 +16,7 @@ from helpers.datasets.sources import check_name, check_place
 from helpers.models import AUTO, RANDOM, weights
 from helpers.runs import settings as config
 from helpers.runs.record import check_run_name, load_run
-from helpers.runs.settings import ANALYSIS, FIRST, STAGES
+from helpers.runs.settings import FIRST, STAGES
 from helpers.runs.start import check_same_dataset, default_preset, default_run
 
 # parameters with an option of their own
@@ -121,12 +121,3 @@ def check_places(plan: Plan) -> None:
                 weights.anatomy(backbone, settings.image_size_px)
             except weights.BackboneError as error:
                 raise SettingsError(str(error)) from None
-        if stage == ANALYSIS and settings.compare_run:
-            from helpers.runs.scores import split_without_test  # imports much
-
-            split_without_test(paths.RunPaths(settings.compare_run))
-            if FIRST in plan.chosen and plan.settings[FIRST].test_fraction:
-                raise SettingsError(
-                    "COMPARE_RUN compares runs without a test set: give TEST_FRACTION=0, "
-                    "CROSS_FIT=5"
-                )

@@ -1,13 +1,25 @@
-"""Settings of the decision: thresholds, costs, and the line they are for."""
+"""Settings of 06 to 08: models to look at, thresholds, costs, the user's own parts."""
 
 from __future__ import annotations
+
+from typing import Literal
 
 from pydantic.dataclasses import dataclass
 
 from helpers.core.rules import STRICT, Seed, SettingsError, Text, setting
-from helpers.results.settings import FOLLOWED, SEED
 
+SEED = "start of all random draws; another seed gives another result"
+FOLLOWED = "model to look at; empty: the best network on validation"
 LINE_BAD_RATE = "share of bad parts on the line; None: that of the data"
+
+
+@dataclass(frozen=True, config=STRICT)
+class AnalysisSettings:
+    """Settings of notebook 06: the results table, its comparisons, and what the models look at."""
+
+    seed: Seed = setting(0, SEED)
+    model: Text = setting("", FOLLOWED)
+    map_images: int = setting(32, "for the insertion and deletion curves of Grad-CAM", ge=4)
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -39,3 +51,15 @@ class DecisionSettings:
                 "REVIEW_COST says nothing alone: give ESCAPE_COST and FALSE_ALARM_COST too, or "
                 "REVIEW_COST=0"
             )
+
+
+@dataclass(frozen=True, config=STRICT)
+class YourPartSettings:
+    """Settings of notebook 08: one part from its file to a verdict, and a folder of the user's."""
+
+    model: Text = setting("", "network that answers; empty: the best on validation")
+    folder: Text = setting(
+        "", "of your images, subfolders are groups; empty: test images of the run"
+    )
+    line_bad_rate: float | None = setting(None, LINE_BAD_RATE, gt=0, lt=1)
+    export: Literal["", "onnx"] = setting("onnx", "format of the exported model; empty: none")

@@ -9,7 +9,7 @@ empty where a training is not done).
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,12 +18,9 @@ import numpy as np
 import pandas as pd
 
 from helpers.core import files, metrics, paths
-from helpers.core.rules import SettingsError
 from helpers.datasets.group_prior import group_prior
-from helpers.datasets.split_file import keeps_groups_apart
 from helpers.models.record import BASES, Model
 from helpers.results.comparison import holm, with_ends
-from helpers.results.predictions import Scored
 
 SEEN, UNSEEN = PROTOCOLS = ("random", "groups")  # the folds
 AUCS = {  # the three columns
@@ -41,11 +38,6 @@ OTHERS = {
 # kinds of models that were fitted to the scores, or searched with labels of the images
 CHOSEN = ("ensemble", "searched")
 
-# settings by which two compared runs may differ: those that change no model that both have
-MAY_DIFFER = ["split", "split_csv", "val_per_class", "time_budget_min", "genotypes", "random_cells"]
-# columns of their splits that must agree
-MUST_AGREE = {"label": "images or labels", "digest": "pixels", "group": "groups"}
-
 
 @dataclass(frozen=True)
 class OutOfFold:
@@ -55,72 +47,6 @@ class OutOfFold:
     # by protocol and slug: a row for each image, in the order of `folds`, a column for each seed
     scores: Mapping[str, Mapping[str, pd.DataFrame]]
     models: Mapping[str, Model]  # by slug
-
-
-def of_runs(runs: Mapping[str, tuple[pd.DataFrame, Mapping[str, Scored]]]) -> OutOfFold:
-    """Return the scores of `runs`: for each protocol a split without a test set, and its models."""
-    first = next(iter(runs.values()))[0].reset_index(drop=True)
-    folds = first[["id", "label"]].assign(group=first.get("group"), **dict.fromkeys(PROTOCOLS))
-    scores, models = {}, dict[str, Model]()
-    for protocol, (split, scored) in runs.items():
-        folds[protocol] = folds.id.map(split.set_index("id").fold)
-        scores[protocol] = {name: _by_seed(one).reindex(folds.id) for name, one in scored.items()}
-        models |= {name: one.model for name, one in scored.items()}
-    return OutOfFold(folds, scores, models)
-
-
-def without_test(split: pd.DataFrame, name: str) -> pd.DataFrame:
-    """Return the images of the run `name` in folds; raise SettingsError if it has a test set."""
-    if "fold" not in split or (split.split == "test").any():
-        raise SettingsError(
-            f"COMPARE_RUN: run {name!r} has a test set or no folds, so not all images are judged "
-            "out of fold: start another --name with -p TEST_FRACTION=0 -p CROSS_FIT=5 (not for a "
-            "source with a test set of its own)"
-        )
-    return split[split.fold.notna()]
-
-
-def refuse_unlike(
-    other: str, splits: Sequence[pd.DataFrame], settings: Sequence[Mapping[str, Any]]
-) -> None:
-    """Refuse to compare a run with the `other` one if more than the kind of folds differs.
-
-    `splits` (without a test set) and `settings` (by notebook) are those of both runs.
-    """
-    problem, (mine, theirs) = f"COMPARE_RUN={other!r}", map(keeps_groups_apart, splits)
-    if mine == theirs:
-        wanted = SEEN if mine else UNSEEN
-        raise SettingsError(f"{problem}: name a run by the other kind of folds, SPLIT={wanted}")
-    by_id = [split.set_index("id").sort_index() for split in splits]
-    for column, words in MUST_AGREE.items():
-        here, there = (split.get(column, pd.Series()) for split in by_id)
-        if not here.equals(there):
-            raise SettingsError(
-                f"{problem} has other {words}: give both runs the same DATASET, LABELS_CSV, "
-                "GROUP_LEVEL, MASK and MAX_IMAGES, and the same files"
-            )
-    own, others = (
-        {
-            f"{stage[:2]} {name.upper()}": value
-            for stage, given in stages.items()
-            for name, value in given.items()
-            # without halving there is no model of it
-            if name not in MAY_DIFFER and (name, value) != ("halving_epochs", 0)
-        }
-        for stages in settings
-    )
-    if differ := [name for name in own if name in others and own[name] != others[name]]:
-        said = ", ".join(f"{n} (here {own[n]!r}, there {others[n]!r})" for n in differ)
-        raise SettingsError(f"{problem} was made with other settings: {said}")
-
-
-def _by_seed(scored: Scored) -> pd.DataFrame:
-    """Return the held-out score of each image (rows) by the trainings of each seed (columns)."""
-    trainings = [
-        one.val.assign(seed=f"seed{one.model.members[0].seed if one.model.members else 0}")
-        for one in scored.members or (scored,)
-    ]
-    return pd.concat(trainings).pivot(index="id", columns="seed", values="defect_score")
 
 
 def read_folder(folder: Path) -> OutOfFold:

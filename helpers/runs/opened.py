@@ -20,9 +20,8 @@ from helpers.models import backbones
 from helpers.models.record import Model
 from helpers.models.spec import Network
 from helpers.results.predictions import Scored, chosen
-from helpers.runs.record import load_run
+from helpers.runs.record import load_run, read_models
 from helpers.runs.run import Run
-from helpers.runs.scores import read_models
 
 DEMO = "demo"  # names the network that comes with the package
 DEMO_FOLDER = Path(predictor.__file__).with_name(DEMO)

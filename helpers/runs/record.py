@@ -1,4 +1,4 @@
-"""run.json, the record of a run: settings, times, and digests of the files of each stage and step.
+"""run.json, the record of a run: settings, times, models, digests of the files of each step.
 
     run_paths = paths.RunPaths("elpv-quick")
     with record.edit_run(run_paths) as run:
@@ -15,13 +15,17 @@ from pathlib import Path
 from typing import Any, Literal
 
 import filelock
+import pandas as pd
 from pydantic import BaseModel, ValidationError
 
 from helpers.core import files
 from helpers.core.errors import UserError
+from helpers.core.members import Member
 from helpers.core.paths import RunPaths
 from helpers.core.rules import SettingsError
+from helpers.datasets.split_file import read_split
 from helpers.models.record import Model
+from helpers.results.predictions import Scored, read_predictions
 
 
 class RunError(UserError):
@@ -138,3 +142,43 @@ def refuse_changed_files(record: Mapping[str, Any], before: str, root: Path) -> 
                 "another name if it is yours, delete it, and run the notebook that wrote it again "
                 "(`python -m helpers.run` does)"
             )
+
+
+def joined(scores: Mapping[Member, pd.DataFrame]) -> pd.DataFrame:
+    """Return the content of a predictions file from the scores of a model's members."""
+    several = len({member.seed for member in scores}) > 1
+    blocks = []
+    for member, block in scores.items():
+        seed = {"seed": member.seed} if several else {}
+        fold = {} if member.fold is None else {"fold": member.fold}
+        blocks.append(block.assign(**seed, **fold))
+    return pd.concat(blocks, ignore_index=True)
+
+
+def read_models(run_paths: RunPaths, until: str = "") -> dict[str, Scored]:
+    """Load the scores of all models of a run by slug, in the table's order.
+
+    `until` names a notebook: models of later ones are left out. A file that the run has not made is
+    a model of the user's, called as its file; if it does not fit the split, it is left out with a
+    line that says why.
+    """
+    split = read_split(run_paths.split_csv)
+    made = load_run(run_paths).get("models", {})
+    models = {
+        name: Model.from_json(made[name]["model"]) if name in made else Model(name)
+        for name in (path.stem for path in run_paths.predictions_root.glob("*.csv"))
+        if name not in made or not until or made[name]["stage"] <= until
+    }
+    found = {}
+    for name, model in sorted(models.items(), key=lambda item: item[1].order):
+        try:
+            found[name] = read_predictions(run_paths.predictions(name), split, model)
+        except files.ArtifactError as error:
+            if name in made:
+                raise
+            print(f"left out: {error}")
+    if not found:
+        raise files.ArtifactError(
+            f"{run_paths.predictions_root} holds no predictions; run notebook 02 or 03 first"
+        )
+    return found

@@ -35,8 +35,7 @@ from helpers.results import submission
 from helpers.results.predictions import Scored
 from helpers.runs import memo, record, settings
 from helpers.runs.memo import Call, Memo, Names
-from helpers.runs.record import edit_run, load_run
-from helpers.runs.scores import joined, read_models
+from helpers.runs.record import edit_run, joined, load_run, read_models
 from helpers.runs.settings import FIRST
 
 if TYPE_CHECKING:

@@ -20,10 +20,8 @@ from pydantic import ValidationError
 from helpers.core.rules import SettingsError, problem
 from helpers.darts.settings import RetrainSettings, SearchSettings
 from helpers.datasets.settings import SplitSettings
-from helpers.decisions.settings import DecisionSettings
-from helpers.deploy.settings import YourPartSettings
+from helpers.decisions.settings import AnalysisSettings, DecisionSettings, YourPartSettings
 from helpers.models import RANDOM
-from helpers.results.settings import AnalysisSettings
 from helpers.runs.presets import PRESET_VALUES, PRESETS
 from helpers.training.settings import BaselineSettings, FinetuneSettings
 
@@ -39,7 +37,7 @@ STAGES: dict[str, type] = {
     "07_decision": DecisionSettings,
     "08_your_part": YourPartSettings,
 }
-FIRST, ANALYSIS = "01_data_split", "06_analysis"
+FIRST = "01_data_split"
 # stages that can do nothing without bad images in training
 BOTH_CLASSES = ("03_finetuning", "04_darts_search", "05_genotype_retraining")
 # parameters that take text or a list of texts

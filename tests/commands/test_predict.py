@@ -17,7 +17,7 @@ from helpers.deploy.description import read_description
 from helpers.deploy.predictor import TrainedModel
 from helpers.models import backbones
 from helpers.runs.opened import DEMO_FOLDER
-from helpers.runs.scores import read_models
+from helpers.runs.record import read_models
 from tests import faults
 from tests.datasets.test_cache import noise, save
 

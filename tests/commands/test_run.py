@@ -68,7 +68,6 @@ def test_a_part_of_the_series_can_be_chosen(option, chosen, capsys):
         (["-p", "WEIGHTS=/no.pth"], "WEIGHTS='/no.pth'"),
         (["-p", "WEIGHTS=random", "-p", "BACKBONE=convnext_atto", "-p", "IMAGE_SIZE_PX=16"], "16"),
         (["-p", "SPLIT_CSV=/no.csv"], "SPLIT_CSV='/no.csv'"),
-        (["-p", "COMPARE_RUN=other"], "COMPARE_RUN: run 'other'"),
         (["-p", "FOLDER=/no"], "FOLDER='/no'"),
         (["-p", "EXPORT=onnx"], "pip install"),
         (["--only", "02"], "run 'elpv-smoke'"),

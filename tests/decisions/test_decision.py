@@ -14,7 +14,7 @@ from helpers.decisions.settings import DecisionSettings
 from helpers.models.record import Model
 from helpers.results import ensembles, results_table
 from helpers.results.predictions import Scored
-from helpers.runs.scores import read_models
+from helpers.runs.record import read_models
 from tests import planted
 
 UNKNOWN = {"escape_cost": 0, "false_alarm_cost": 0, "review_cost": 0}

@@ -8,7 +8,7 @@ from sklearn.metrics import roc_auc_score
 from helpers.core.metrics import Interval
 from helpers.models.record import Model
 from helpers.results import claims
-from helpers.runs.scores import read_models
+from helpers.runs.record import read_models
 from tests import planted
 
 

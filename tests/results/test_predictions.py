@@ -8,7 +8,7 @@ from helpers.core import files
 from helpers.core.members import Member
 from helpers.datasets.split_file import read_split
 from helpers.results import predictions
-from helpers.runs.scores import read_models
+from helpers.runs.record import read_models
 from tests import planted
 
 

@@ -9,7 +9,7 @@ from helpers.core import files
 from helpers.datasets.split_file import read_split
 from helpers.models.record import Model
 from helpers.results import comparison, predictions, results_table
-from helpers.runs.scores import read_models
+from helpers.runs.record import read_models
 from tests import planted
 
 COSTS = {"fbp": {"parameters": 3373570, "seconds": 964.3}, "svm": {"seconds": 2.4}}

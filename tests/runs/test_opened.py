@@ -17,7 +17,7 @@ from helpers.decisions import calibration, decision
 from helpers.deploy.description import NAME, read_description
 from helpers.models import backbones
 from helpers.runs import opened, record
-from helpers.runs.scores import read_models
+from helpers.runs.record import read_models
 from helpers.runs.start import prepare
 from tests import deploy_run
 

@@ -54,7 +54,7 @@ def test_the_smallest_and_the_largest_values_are_taken_and_a_whole_number_for_a_
     ("text", "value"),
     [
         ("FOLDER=2024_11_05", "2024_11_05"),
-        ("COMPARE_RUN=1e3", "1e3"),
+        ("MODEL=1e3", "1e3"),
         ("GOOD=1.10", "1.10"),
         ("GOOD=2024_11,2024_12", "2024_11,2024_12"),
         ('GOOD=["ok", "1.10"]', ["ok", "1.10"]),
