@@ -27,7 +27,7 @@ from helpers.core.errors import UserError
 from helpers.core.finding import rows
 from helpers.datasets import DataError
 from helpers.datasets.folder import left_out
-from helpers.deploy import judgements, review
+from helpers.deploy import review
 from helpers.deploy.predictor import Answer, TrainedModel
 from helpers.runs.opened import open_model
 
@@ -97,13 +97,13 @@ def _lot(place: Path) -> pd.DataFrame:
 
 def _read(options: argparse.Namespace) -> int:
     """Merge judgements into a LABELS_CSV, and print what they tell."""
-    judged = judgements.read_judgements(options.read)
+    judged = review.read_judgements(options.read)
     for newer in options.read.parent.glob(f"{glob.escape(options.read.stem)} (*).csv"):
         print(f"note: {newer} was saved beside it later", file=sys.stderr)
-    labels = judgements.with_reviews(judged, options.labels)
+    labels = review.with_reviews(judged, options.labels)
     files.save_csv(options.out, labels)
     print(pd.crosstab(judged.drawn, judged.judgement.fillna("not judged")).to_string())
-    print(rows([judgements.escapes(judged)]).to_string(index=False))
+    print(rows([review.escapes(judged)]).to_string(index=False))
     print(
         f"{options.out}: {labels.review.notna().sum()} labels of reviews, for training alone. With "
         "the images directly in the data set's folder, start a run with another --name and "

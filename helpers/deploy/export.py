@@ -38,10 +38,6 @@ NEEDED = ("onnx", "onnxscript", "onnxruntime")  # the last one runs the example
 TOLERANCE = 1e-4  # of scores, between an exported model and this package
 
 
-class ExportError(UserError):
-    """A model cannot be exported; the message names the culprit and the way out."""
-
-
 class ExportedNetwork(nn.Module):
     """Map pixels (N, S, S, 3) uint8 to scores and probabilities (N,) float32, verdicts (N,) int32.
 
@@ -76,10 +72,10 @@ class ExportedNetwork(nn.Module):
 
 
 def check_packages() -> None:
-    """Raise ExportError if a package that an export needs is not installed."""
+    """Raise UserError if a package that an export needs is not installed."""
     for package in NEEDED:
         if importlib.util.find_spec(package) is None:
-            raise ExportError(
+            raise UserError(
                 f"an export needs the package {package}: pip install {' '.join(NEEDED)}"
             )
 
@@ -88,9 +84,9 @@ def export_model(opened: Opened, out: Path) -> None:
     """Write network, model.json and example.py into the new folder `out`, all or nothing."""
     check_packages()
     if opened.description is None:
-        raise ExportError(opened.remark)
+        raise UserError(opened.remark)
     if out.is_file() or (out.is_dir() and any(out.iterdir())):
-        raise ExportError(f"--out {out} exists already: give a new folder")
+        raise UserError(f"--out {out} exists already: give a new folder")
     description = opened.description
     thresholds = description.pass_below, description.reject_from
     temperature = description.temperature or math.nan  # then there is no probability
@@ -107,7 +103,7 @@ def export_model(opened: Opened, out: Path) -> None:
             _write(network, shape, partial / FILE)
         except Exception as error:  # torch and onnxscript raise many kinds
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise ExportError(f"{description.title} cannot be exported: {reason}") from error
+            raise UserError(f"{description.title} cannot be exported: {reason}") from error
         for program in (Path(__file__).with_name("example.py"), Path(decoding.__file__)):
             text = program.read_text(encoding="utf-8").replace(decoding.__name__, "decoding")
             (partial / program.name).write_text(text, encoding="utf-8")
@@ -142,15 +138,15 @@ def check_exported(folder: Path, images: Sequence[str], opened: Opened) -> tuple
     exported = pd.read_csv(io.StringIO(done.stdout or "file"))
     if len(exported) != len(images):  # it returns 1 too if an image cannot be read
         lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
-        raise ExportError(f"{folder / 'example.py'} stopped: {lines[-1]}")
+        raise UserError(f"{folder / 'example.py'} stopped: {lines[-1]}")
     facts, description = dataclasses.replace(opened.facts, precision="no"), opened.description
     expected = TrainedModel(opened._replace(facts=facts), torch.device("cpu")).predict(images)
     is_read = expected.score.notna()
     if (by_one := exported.score.notna() != is_read).any():
         which = expected.file[by_one].iloc[0]
-        raise ExportError(f"only the export or only this package reads {which}")
+        raise UserError(f"only the export or only this package reads {which}")
     if not is_read.any():
-        raise ExportError(f"{folder} is not checked: no image can be read ({expected.reason[0]})")
+        raise UserError(f"{folder} is not checked: no image can be read ({expected.reason[0]})")
     columns = ["score", "probability"]
     difference = float((exported[columns] - expected[columns]).abs().max(axis=None))
     assert description  # without thresholds nothing was exported
@@ -159,7 +155,7 @@ def check_exported(folder: Path, images: Sequence[str], opened: Opened) -> tuple
     wrong = is_read & ~np.any([exported.verdict == verdicts for verdicts in near], axis=0)
     if difference > TOLERANCE or wrong.any():
         shutil.rmtree(folder)
-        raise ExportError(
+        raise UserError(
             f"the exported model gives other scores (by up to {difference:.1e}) or verdicts: "
             f"{folder} is removed"
         )

@@ -19,6 +19,7 @@ from PIL import Image
 from torch import Tensor
 
 from helpers.core import environment, files
+from helpers.core.style import evenly
 from helpers.datasets import DataError
 from helpers.datasets.cache import inside, unreadable_reason
 from helpers.datasets.decoding import (
@@ -28,6 +29,7 @@ from helpers.datasets.decoding import (
     refuse_what_pillow_changes,
     resize,
 )
+from helpers.datasets.folder import image_files
 from helpers.deploy.description import NAME, Description, read_description
 from helpers.explain.attribution import class_maps
 from helpers.models import backbones
@@ -37,6 +39,8 @@ from helpers.training.inference import Scorer, ScoresError, probability_of_bad
 from helpers.training.patchcore import PatchCoreNetwork
 
 OneImage = str | Path | np.ndarray | Image.Image
+MOST_OWN_IMAGES = 200  # of a folder that notebook 08 asks about; `helpers.predict` takes any number
+FROM_THE_RUN = 48  # test images that it asks about if no folder is given
 
 
 class Answer(NamedTuple):
@@ -202,3 +206,24 @@ def open_model(checkpoints: Sequence[Path]) -> Opened:
         remark += "others; if these are new, run notebook 07 again"
         description = None
     return Opened(models, [*checkpoints], models[0].facts, description, remark)
+
+
+def parts_to_ask(split: pd.DataFrame, folder: str) -> pd.DataFrame:
+    """Return the parts to judge, at even steps: `id, path, group` (missing if there is none).
+
+    They are images of `folder`, whose subfolders are groups. If it is "", they are test images of
+    the run (without a test set, of the first fold) with their `label`.
+    """
+    if not folder:
+        side = "test" if (split.split == "test").any() else "val"
+        test = split[split.split == side].reindex(columns=["id", "path", "group", "label"])
+        return test.iloc[evenly(len(test), FROM_THE_RUN)].reset_index(drop=True)
+    root = Path(folder).expanduser()
+    if not (there := image_files(root)):
+        raise DataError(f"FOLDER={folder!r} holds no image")
+    images = [there[place].relative_to(root) for place in evenly(len(there), MOST_OWN_IMAGES)]
+    print(f"{len(images)} of the {len(there):,} images of {folder} are asked about")
+    table = pd.DataFrame({"id": [image.with_suffix("").as_posix() for image in images]})
+    table["path"] = [(root / image).as_posix() for image in images]
+    table["group"] = [image.parts[0] if len(image.parts) > 1 else None for image in images]
+    return table

@@ -2,7 +2,7 @@
 
 A random share of the passed parts is mixed in without a mark: only these tell how many bad parts
 pass. Scores and verdicts would mark them, so the page shows both when all parts are judged.
-`helpers.deploy.judgements` reads what the page saves.
+What the page saves is read, counted, and becomes labels.
 """
 
 from __future__ import annotations
@@ -13,21 +13,24 @@ import html
 import io
 import json
 import math
+import os
 from pathlib import Path
 from string import Template
 from typing import Any
 
 import matplotlib
+import numpy as np
 import pandas as pd
 from PIL import Image
 from scipy import ndimage
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from helpers.core import files, seeding
+from helpers.core import files, metrics, seeding
+from helpers.core.finding import Finding
 from helpers.core.style import LABEL_NAMES
 from helpers.datasets.decoding import read_image
-from helpers.datasets.named import LABEL_WORDS
+from helpers.datasets.named import LABEL_WORDS, resolved
 from helpers.deploy.description import VERDICTS
 from helpers.deploy.predictor import TrainedModel
 from helpers.explain.maps import COLOURS, OVERLAY_ALPHA, share_of_maximum
@@ -35,6 +38,9 @@ from helpers.explain.maps import COLOURS, OVERLAY_ALPHA, share_of_maximum
 PASS, LOOK_AGAIN, _ = VERDICTS
 AUDIT, SUSPECT = "audit", "suspect label"  # with LOOK_AGAIN the reasons why a part is on the page
 COLUMNS = ["file", "path", "group", "label", "remark"]  # of parts to judge
+SAVED = ["path", "group", "drawn", "judgement", "before_scores", "passed"]  # columns of judgements
+LABELS = [*LABEL_NAMES.values()]  # a judgement may also be "unsure", or missing
+KNOWN_LABELS = [*LABEL_WORDS, np.nan]  # in a LABELS_CSV
 LARGEST_PX = 1000  # of an image's longer side, about what a screen shows
 
 
@@ -123,3 +129,60 @@ def _uri(picture: Image.Image, form: str, **options: Any) -> str:
 
 def _base64(content: bytes) -> str:
     return base64.b64encode(content).decode()
+
+
+def read_judgements(path: Path) -> pd.DataFrame:
+    """Load the CSV that a page has saved; ArtifactError names a line that no page has saved."""
+    words = [*LABELS, "unsure", np.nan]
+    frame = files.load_csv(path, SAVED, text=SAVED)
+    known = {"judgement": words, "before_scores": words, "drawn": [LOOK_AGAIN, AUDIT, SUSPECT]}
+    checks = {f"{name} {{{name}!r}} is unknown": ~frame[name].isin(known[name]) for name in known}
+    checks["passed {passed!r} is not a number"] = ~frame.passed.astype(str).str.isdecimal()
+    again = frame.path.isna() | frame.duplicated(["path", "drawn"])
+    checks["path {path!r} is missing or named again"] = again
+    files.refuse_marked(path, frame, checks, "; give the CSV as the page saved it")
+    if frame.empty:
+        raise files.ArtifactError(f"{path} names no part")
+    return frame
+
+
+def escapes(judged: pd.DataFrame) -> Finding:
+    """Return the share of the passed parts that is bad, by what was said of the audited ones
+    before any score was shown. The exact 95 % interval counts undecided parts as good at its lower
+    end, and as bad at its upper end."""
+    said = judged.before_scores[judged.drawn == AUDIT]
+    n, n_bad, undecided = len(said), int((said == "bad").sum()), int((~said.isin(LABELS)).sum())
+    what = f"bad share of what passed ({n} audited, {n_bad} bad, {undecided} undecided)"
+    if n == 0:
+        return Finding(what, np.nan)
+    rate, low, _ = metrics.exact_interval(n_bad, n)
+    return Finding(what, rate, low, metrics.exact_interval(n_bad + undecided, n).high)
+
+
+def with_reviews(judged: pd.DataFrame, labels_csv: Path | None = None) -> pd.DataFrame:
+    """Return a LABELS_CSV with the judgements as its column `review`; "unsure" gives no label.
+
+    The rows and labels of an older `labels_csv` are kept: a label of a review is used for training
+    only, not for evaluation (`members.sides`).
+    """
+    decided = judged[judged.judgement.isin(LABELS)].drop_duplicates("path")
+    new = decided[["path", "group"]].assign(review=decided.judgement)
+    if labels_csv is None:
+        return new.drop(columns="group")
+    old = files.load_csv(labels_csv, ("path",), ("label", "review", "group"))
+    said = old.filter(["label", "review"])
+    checks = {f"{name} {{{name}!r}} is unknown": ~said[name].isin(KNOWN_LABELS) for name in said}
+    checks["path {path!r} is missing or named again"] = old.path.isna() | old.path.duplicated()
+    files.refuse_marked(labels_csv, old, checks)
+    old = old.drop(columns="id", errors="ignore")  # that of a new image is not known here
+    is_whole = new.path.map(os.path.isabs)
+    new["path"] = new.path.mask(is_whole, new.path.map(os.path.realpath))
+    known = old.path  # as the new ones are written, so that no image is named twice
+    if is_whole.any():
+        known = resolved(known, new.path[is_whole], labels_csv.parent)
+    slashed = ~known.isin(new.path) & known.str.replace("\\", "/").isin(new.path)
+    files.refuse_marked(labels_csv, old, {"path {path!r}: write / instead of \\": slashed})
+    review = known.map(new.set_index("path").review).astype(object)
+    old["review"] = review.fillna(old.review) if "review" in old else review
+    added = new[~new.path.isin(known)].reindex(columns=old.columns)
+    return pd.concat([old, added], ignore_index=True)

@@ -1,9 +1,11 @@
 """A trained model's answers for new images, of any kind."""
 
 import dataclasses
+import os
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
@@ -128,9 +130,26 @@ def test_a_score_that_is_no_number_names_the_image_and_a_way_out(opened, parts, 
 
 def test_the_map_of_patchcore_starts_at_the_usual_score_of_a_good_part(monkeypatch):
     network = PatchCoreNetwork.__new__(PatchCoreNetwork)
-    object.__setattr__(network, "spec", SimpleNamespace(image_size_px=2))
     model = SimpleNamespace(network=network, prepared=lambda images: None, facts=Facts())
     heat = torch.tensor([[[0.2, 1.0], [1.5, 3.0]]])
-    monkeypatch.setattr(predictor, "anomaly_map", lambda *_: heat)
+    monkeypatch.setattr(predictor, "class_maps", lambda *_: heat)
     found = predictor.TrainedModel.bad_map(model, None)
     assert found.tolist() == [[0.0, 0.0], [0.5, 2.0]]
+
+
+def test_asked_are_images_of_a_folder_whose_subfolders_are_groups_or_test_images(tmp_path):
+    (tmp_path / "mine/lot1").mkdir(parents=True)
+    (tmp_path / "mine/lot2/new").mkdir(parents=True)
+    for place in ("lot1/a.png", "lot1/b.png", "lot2/new/a.png", "c.png"):
+        save(tmp_path / "mine" / place, noise(0, 9, 9))
+    parts = predictor.parts_to_ask(pd.DataFrame(), str(tmp_path / "mine"))
+    assert parts.id.tolist() == ["c", "lot1/a", "lot1/b", "lot2/new/a"]
+    assert parts.group.fillna("-").tolist() == ["-", "lot1", "lot1", "lot2"]
+    assert all(map(os.path.isfile, parts.path))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="empty"):
+        predictor.parts_to_ask(pd.DataFrame(), str(tmp_path / "empty"))
+    split = pd.DataFrame({"id": range(200), "split": ["train", "val"] * 100, "label": 1})
+    for there in (split, split.replace("val", "test")):
+        asked = predictor.parts_to_ask(there, "")
+        assert len(asked) == 48 and asked.id.iloc[[0, -1]].tolist() == [1, 199]
