@@ -11,9 +11,8 @@ import functools
 import hashlib
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,25 +24,12 @@ from PIL import Image, UnidentifiedImageError
 from tqdm.auto import tqdm
 
 from helpers.core import files, keys
-from helpers.datasets import DataError
-from helpers.datasets.decoding import (
-    CAMERA_BITS,
-    WAY_OUT,
-    Fit,
-    bits_for,
-    is_deep,
-    marked_by,
-    open_image,
-    picture_of,
-    read_image,
-    resize,
-    window,
-)
+from helpers.datasets import DataError, decoding
+from helpers.datasets.decoding import Fit
 
 HASH_SIDE = 16  # of a perceptual hash: 16 x 16 = 256 bits
 ONE_SHAPE = 1.25  # aspect ratios that differ by this factor are about equal
 EXAMPLES = 20  # unreadable files that an error names
-CHUNK = 512  # images decoded between two writes; bounds the memory
 
 
 @dataclass(frozen=True)
@@ -53,7 +39,7 @@ class ImageCache:
     pixels: np.ndarray  # (N, S, S, C) uint8, C = 1 if all images are gray, otherwise 3
     table: pd.DataFrame  # id, digest, hash, width_px, height_px, mean, several_frames
     digest: str  # over all ids and pixels
-    unreadable: tuple[tuple[str, str], ...] = ()  # id and reason of the files left out
+    unreadable: Mapping[str, str] = field(default_factory=dict)  # reason by the id; left out
     bits: int = 0  # that its deep images (more than 8 bits) used before scaling; 0: none is deep
     fit: Fit = "squash"  # how images became squares
     mask: str = ""  # that was cut out of each image, see `datasets.mask`
@@ -81,7 +67,7 @@ class ImageCache:
             lines += ["squashed to squares; FIT=pad keeps the shapes, which differ"]
         if several := self.table.several_frames.sum():
             lines += [f"files with several pages or frames, of which the first is read: {several}"]
-        lines += [f"left out: {name}: {reason}" for name, reason in self.unreadable]
+        lines += [f"left out: {name}: {reason}" for name, reason in self.unreadable.items()]
         return "\n".join(lines + ["only the pixels of MASK are seen"] * bool(self.mask))
 
     @property
@@ -129,15 +115,9 @@ def open_cache(
         if (meta := _sound(folder)) is None:
             _build_cache(table, size_px, folder, fit, mask)
             meta = files.load_json(folder / "cache.json")
-    cache = ImageCache(
-        pixels=np.memmap(folder / "images.u8", np.uint8, "r", shape=tuple(meta["shape"])),
-        table=files.load_csv(folder / "images.csv", ("id",), text=["digest", "hash"]),
-        digest=meta["digest"],
-        unreadable=tuple((name, reason) for name, reason in meta["unreadable"]),
-        bits=meta["bits"],
-        fit=fit,
-        mask=mask,
-    )
+    pixels = np.memmap(folder / "images.u8", np.uint8, "r", shape=tuple(meta.pop("shape")))
+    about = files.load_csv(folder / "images.csv", ("id",), text=["digest", "hash"])
+    cache = ImageCache(pixels, about, **meta)
     if cache.unreadable and not skip_unreadable:
         raise _unreadable(table, cache.unreadable)
     return cache
@@ -151,21 +131,18 @@ def _files_of(table: pd.DataFrame) -> list[Any]:
             return _digest_of(Path(path)) if os.path.isfile(path) else "not a file"
         return "not readable"
 
-    digests = [*_in_threads(digest, table.path.tolist(), desc="read files", delay=2)]
+    digests = [*_in_threads(digest, table.path, desc="read files", delay=2)]
     return [table.id.tolist(), [os.path.basename(path) for path in table.path], digests]
 
 
-def _in_threads(function: Callable, values: Sequence[Any], **bar: Any) -> Iterator[Any]:
-    """Yield a function's result for each value, in order; a chunk is in memory at once.
+def _in_threads(function: Callable, values: Collection[Any], **bar: Any) -> Iterator[Any]:
+    """Return an iterator over a function's result for each value, in order.
 
     Pillow frees the interpreter lock while it decodes and resizes, so threads are enough.
     """
-    bar |= {"total": len(values), "unit": "img", "leave": False}
-    with ThreadPoolExecutor(joblib.cpu_count()) as pool, tqdm(**bar) as progress:
-        for start in range(0, len(values), CHUNK):
-            for result in pool.map(function, values[start : start + CHUNK]):
-                yield result
-                progress.update()
+    calls = joblib.Parallel(-1, require="sharedmem", return_as="generator")
+    results = calls(joblib.delayed(function)(value) for value in values)
+    return tqdm(results, total=len(values), unit="img", leave=False, **bar)
 
 
 def _build_cache(table: pd.DataFrame, size_px: int, folder: Path, fit: Fit, mask: str) -> None:
@@ -176,7 +153,7 @@ def _build_cache(table: pd.DataFrame, size_px: int, folder: Path, fit: Fit, mask
     """
     bits = depth_of([*map(Path, table.path)], mask)
     kept: list[dict[str, Any]] = []
-    failed, channels = [], 1
+    failed, channels = {}, 1
 
     def attempt(path: str) -> tuple[np.ndarray, dict[str, Any]] | str:
         try:
@@ -187,11 +164,11 @@ def _build_cache(table: pd.DataFrame, size_px: int, folder: Path, fit: Fit, mask
             return unreadable_reason(Path(path), error)
 
     with files.atomic_folder(folder) as partial:
-        results = _in_threads(attempt, table.path.tolist(), desc=f"decode to {size_px} px")
+        results = _in_threads(attempt, table.path, desc=f"decode to {size_px} px")
         with (partial / "images.u8").open("w+b") as file:
             for name, result in zip(table.id, results, strict=True):
                 if isinstance(result, str):
-                    failed.append((name, result))
+                    failed[name] = result
                     continue
                 pixels, facts = result
                 if pixels.shape[2] > channels:  # the first with colour
@@ -211,13 +188,13 @@ def _build_cache(table: pd.DataFrame, size_px: int, folder: Path, fit: Fit, mask
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _unreadable(table: pd.DataFrame, failed: Sequence[tuple[str, str]]) -> DataError:
+def _unreadable(table: pd.DataFrame, failed: Mapping[str, str]) -> DataError:
     paths = table.set_index("id").path
-    lines = "\n".join(f"  {paths[name]}: {reason}" for name, reason in failed[:EXAMPLES])
+    listed = [f"  {paths[name]}: {reason}" for name, reason in failed.items()][:EXAMPLES]
     way = "Replace or delete them, or leave them out with -p SKIP_UNREADABLE=True"
     if len(failed) == len(table):
         way = "No image can be read, so check what all have in common"
-    return DataError(f"images that cannot be read: {len(failed)}\n{lines}\n{way}")
+    return DataError("\n".join([f"images that cannot be read: {len(failed)}", *listed, way]))
 
 
 def _sound(folder: Path) -> dict[str, Any] | None:
@@ -253,13 +230,13 @@ def depth_of(paths: Sequence[Path], mask: str = "") -> int:
     """
 
     def largest(path: Path) -> int:
-        with contextlib.suppress(Exception), open_image(path) as image:  # decoding names the file
-            if is_deep(image):
-                return int(picture_of(image, max(CAMERA_BITS), mask).original.max())
+        with contextlib.suppress(Exception), decoding.open_image(path) as image:  # told later
+            if decoding.is_deep(image):
+                return int(decoding.picture_of(image, 16, mask).original.max())
         return 0
 
     brightest = max(_in_threads(largest, paths, disable=True), default=0)
-    return bits_for(brightest) if brightest else 0
+    return decoding.bits_for(brightest) if brightest else 0
 
 
 def decode(
@@ -269,11 +246,11 @@ def decode(
 
     The digest is that of its values, equal for identical images. Raises what `read_image` raises.
     """
-    pixels, original, has_more = read_image(path, bits, mask)
+    pixels, original, has_more = decoding.read_image(path, bits, mask)
     height, width = pixels.shape[:2]
     digest = hashlib.blake2b(f"{height}x{width}".encode(), digest_size=16)
     digest.update(np.ascontiguousarray(original).data)
-    return resize(pixels, size_px, fit).reshape(size_px, size_px, -1), {
+    return decoding.resize(pixels, size_px, fit).reshape(size_px, size_px, -1), {
         "digest": digest.hexdigest(),
         "hash": str(imagehash.phash(Image.fromarray(pixels), hash_size=HASH_SIDE)),
         "width_px": width,
@@ -287,9 +264,9 @@ def inside(mask: str, size_px: int, fit: Fit) -> np.ndarray:
     """Return which pixels (S, S) of a square image are inside of a mask; all if there is none."""
     if not mask:
         return np.ones((size_px, size_px), dtype=bool)
-    height, width = marked_by(mask).shape
-    *_, marked = window(mask, width, height)
-    return resize(np.uint8(255) * marked, size_px, fit) > 127
+    height, width = decoding.marked_by(mask).shape
+    *_, marked = decoding.window(mask, width, height)
+    return decoding.resize(np.uint8(255) * marked, size_px, fit) > 127
 
 
 def unreadable_reason(path: Path, error: Exception) -> str:
@@ -299,5 +276,5 @@ def unreadable_reason(path: Path, error: Exception) -> str:
     if path.is_file() and path.stat().st_size == 0:
         return "the file is empty (0 bytes)"
     if isinstance(error, UnidentifiedImageError):
-        return f"not an image, damaged, or of a kind that cannot be read: {WAY_OUT}"
+        return f"not an image, damaged, or of a kind that cannot be read: {decoding.WAY_OUT}"
     return str(error) or type(error).__name__

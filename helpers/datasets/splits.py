@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -169,7 +170,7 @@ def keep_readable(source: Source, ids: pd.Series) -> Source:
     return dataclasses.replace(source, table=table, dropped=dropped)
 
 
-def describe(source: Source, split: Split, unreadable: tuple[tuple[str, str], ...]) -> dict:
+def describe(source: Source, split: Split, unreadable: Iterable[str]) -> dict:
     """Return the facts about the data that run.json and later notebooks need."""
     counts = split.table.groupby(["split", _label_words(split.table)]).size()
     official = pd.concat([source.table, source.dropped]).official_split == "test"
@@ -182,7 +183,7 @@ def describe(source: Source, split: Split, unreadable: tuple[tuple[str, str], ..
         "images": {f"{side} {label}": int(n) for (side, label), n in counts.items()},
         "left_out": list(source.left_out),
         "test_left_out": max(0, int(official.sum()) - in_test),  # of the source's test set
-        "unreadable": [name for name, _ in unreadable],
+        "unreadable": list(unreadable),
         "submission": dict(source.submission),
     }
 

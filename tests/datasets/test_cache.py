@@ -60,7 +60,7 @@ def damaged_files(tmp_path, gray_files) -> list[Path]:
 def test_gray_files_stay_one_channel_and_equal_pillow_s_resized_pixels(root, gray_files):
     found = open_cache(table_of(*gray_files), 16, root)
     assert found.pixels.shape == (3, 16, 16, 1)
-    assert (found.size_px, found.channels, found.unreadable) == (16, 1, ())
+    assert (found.size_px, found.channels, found.unreadable) == (16, 1, {})
     for row, path in enumerate(gray_files):
         np.testing.assert_array_equal(found.pixels[row, :, :, 0], pillow(path, "L", 16))
     about = found.table[["id", "height_px", "width_px"]].itertuples(index=False, name=None)
@@ -118,7 +118,7 @@ def test_files_that_were_copied_are_not_decoded_again(tmp_path, root, damaged_fi
     monkeypatch.setattr("PIL.Image.open", None)
     found = open_cache(table_of(*copies), 16, root, skip_unreadable=True)
     assert found.table.id.tolist() == ["a", "b"]
-    assert found.unreadable[0] == ("empty", "the file is empty (0 bytes)")
+    assert found.unreadable["empty"] == "the file is empty (0 bytes)"
     with pytest.raises(DataError, match=str(copies[1])):  # named at the new place
         open_cache(table_of(*copies), 16, root)
 
@@ -139,7 +139,9 @@ def test_an_edit_of_the_code_decodes_the_images_again(root, gray_files, monkeypa
     table, size = table_of(*gray_files), (16, 16)
     bilinear = open_cache(table, 16, root)
     monkeypatch.setattr(
-        cache, "resize", lambda p, *_: np.asarray(Image.fromarray(p).resize(size, Image.NEAREST))
+        cache.decoding,
+        "resize",
+        lambda p, *_: np.asarray(Image.fromarray(p).resize(size, Image.NEAREST)),
     )
     monkeypatch.setattr(cache, "EDITED", 1, raising=False)
     nearest = open_cache(table, 16, root)
@@ -153,7 +155,7 @@ def test_images_of_several_shapes_are_padded_if_asked_for_and_a_squash_of_them_i
     table = table_of(*gray_files)
     padded, squashed = (open_cache(table, 16, root, fit=fit) for fit in ("pad", "squash"))
     for row, shape in enumerate(SHAPES.values()):
-        expected = cache.resize(noise(row, *shape), 16, "pad")
+        expected = cache.decoding.resize(noise(row, *shape), 16, "pad")
         np.testing.assert_array_equal(padded.pixels[row, :, :, 0], expected)
     assert padded.fit == "pad" and squashed.digest != padded.digest
     assert "FIT=pad" in squashed.report and "FIT" not in padded.report

@@ -211,7 +211,7 @@ def test_subsample_keeps_classes_and_test_images_in_proportion_and_the_order():
     assert small.table.equals(again) and not small.table.equals(other)
     for enough in (None, 240, 500):
         assert splits.subsample_source(source, enough, seed=0) is source
-    facts = splits.describe(small, divide(small, val_per_class=5), (("g000", "not an image"),))
+    facts = splits.describe(small, divide(small, val_per_class=5), {"g000": "not an image"})
     assert facts["images"]["test hidden"] == 30 and sum(facts["images"].values()) == 120
     assert facts["images"]["val 0"] == facts["images"]["val 1"] == 5
     assert facts["test_left_out"] == 30 and facts["unreadable"] == ["g000"]
