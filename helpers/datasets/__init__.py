@@ -37,7 +37,7 @@ class Source:
     caveats: str = ""
     left_out: tuple[str, ...] = ()  # lines about files that are not in the table
     dropped: pd.DataFrame | None = None  # columns DROPPED of images taken out of the table
-    mask: str = ""  # of each image, see `datasets.mask`
+    mask: str = ""  # of each image, see `sources.mask_of`
     submission: Mapping[str, Any] = field(default_factory=dict)  # see `contest.read_sample`
 
 

@@ -42,7 +42,7 @@ class ImageCache:
     unreadable: Mapping[str, str] = field(default_factory=dict)  # reason by the id; left out
     bits: int = 0  # that its deep images (more than 8 bits) used before scaling; 0: none is deep
     fit: Fit = "squash"  # how images became squares
-    mask: str = ""  # that was cut out of each image, see `datasets.mask`
+    mask: str = ""  # that was cut out of each image, see `sources.mask_of`
 
     @property
     def size_px(self) -> int:

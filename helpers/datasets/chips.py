@@ -30,7 +30,6 @@ from PIL import Image, ImageDraw, ImageFilter, ImageFont
 from tqdm.auto import tqdm
 
 from helpers.core import files, paths
-from helpers.core.errors import UserError
 from helpers.datasets import DataError, Source
 from helpers.datasets.contest import NEXPERIA
 from helpers.datasets.settings import SplitSettings
@@ -257,21 +256,17 @@ def list_parts(train: int, test: int, seed: int, bad_fraction: float) -> pd.Data
     return pd.concat(tables, ignore_index=True).assign(id=[f"chip_{n:06d}" for n in numbers])
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run the command line; return the exit status, 0 or, for a refused request, 1."""
-    parser = argparse.ArgumentParser("python -m helpers.datasets.chips", description=__doc__)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line; exit with a message if the folder holds anything else."""
+    parser = argparse.ArgumentParser("python -m helpers.datasets.chips")
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
-    numbers = {"train": 30_000, "test": 3_000, "seed": 0, "size-px": 280, "bad-fraction": 0.1}
-    for name, number in numbers.items():
-        parser.add_argument(f"--{name}", type=type(number), default=number, help="(%(default)s)")
+    parser.add_argument("--train", type=int, default=30_000, help="(%(default)s)")
+    parser.add_argument("--test", type=int, default=3_000, help="(%(default)s)")
     try:
         print(f"synthetic images in {write_dataset(**vars(parser.parse_args(arguments)))}")
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    except DataError as error:
+        sys.exit(f"error: {error}")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -18,7 +18,7 @@ import pandas as pd
 
 from helpers.core import files, paths
 from helpers.datasets import DataError, Source
-from helpers.datasets.folder import TABLE, lines_about, table_of
+from helpers.datasets.folder import TABLE, left_out, table_of
 from helpers.datasets.settings import SplitSettings
 
 CLASSES = {"good": (0, "train"), "bad": (1, "train"), "test": (pd.NA, "test")}
@@ -62,14 +62,13 @@ class Contest:
         table = table_of(root, places)
         tests = table[table.official_split == "test"]
         sides = {root / name.partition("/")[0] for key in CLASSES for name in self._names(key)}
-        words = [name.rpartition("/")[2] for key in ("good", "bad") for name in self._names(key)]
         return Source(
             name=self.slug,
             table=table[TABLE],
             label_mapping=f"bad = {' or '.join(self._names('bad'))}",
             attribution=self.attribution,
             caveats=self.caveats,
-            left_out=lines_about(table, places, sorted(sides), words),
+            left_out=left_out([f for f, *_ in places], sorted(sides)),
             submission=_submission([top, root, *_subfolders(root)], self.sample, tests),
         )
 

@@ -50,12 +50,11 @@ def load(place: Path | None, settings: SplitSettings) -> Source:
     if classes:
         good, bad = (", ".join(f.name for f in classes if classes[f] == label) for label in (0, 1))
         mapping = f"bad = {bad or 'none yet'}; good = {good}"
-    words = [*CLASS_FOLDERS[0], *CLASS_FOLDERS[1], *settings.good, *settings.bad]
     return Source(
         name=f"folder:{place.name}",
         table=table[columns],
         label_mapping=mapping,
-        left_out=lines_about(table, places, [root], words),
+        left_out=left_out([f for f, *_ in places], [root]),
     )
 
 
@@ -80,23 +79,6 @@ def table_of(root: Path, places: Sequence[tuple[Path, Any, str]]) -> pd.DataFram
     return table.astype({"label": "Int64"})
 
 
-def lines_about(
-    table: pd.DataFrame,
-    places: Sequence[tuple[Path, Any, str]],
-    outside: Sequence[Path],
-    classes: Sequence[str],
-) -> tuple[str, ...]:
-    """Return lines about files that are not read, and about test images in folders of a class."""
-    lines = left_out([folder for folder, *_ in places], outside)
-    tests, words = table.below[table.official_split == "test"], {name.lower() for name in classes}
-    named = [found for path in tests if (found := {*map(str.lower, path.parts[:-1])} & words)]
-    if named:
-        listed = _listed(sorted(set().union(*named)))
-        line = f"labels of test images, which the folders there say: {len(named):,} ({listed}); "
-        lines.append(f"{line}a LABELS_CSV may give them")
-    return tuple(lines)
-
-
 def image_files(folder: Path, skip: Container[Path] = ()) -> list[Path]:
     """List the images under a folder, sorted, with broken links and pipes, to be reported."""
     images = [path for path in walk(folder, skip) if is_image(path)]
@@ -110,7 +92,7 @@ def is_image(path: Path) -> bool:
     return path.suffix.lower() in SUFFIXES and not path.is_dir()
 
 
-def left_out(folders: Sequence[Path], outside: Sequence[Path] = ()) -> list[str]:
+def left_out(folders: Sequence[Path], outside: Sequence[Path] = ()) -> tuple[str, ...]:
     """Return lines like "other files and links to folders: 2 (.txt, .webp)" about the `folders`.
 
     Files in the folders `outside`, and in none of the `folders`, count too.
@@ -125,7 +107,7 @@ def left_out(folders: Sequence[Path], outside: Sequence[Path] = ()) -> list[str]
     kinds = {"other files and links to folders": others, "images in no class folder": no_class}
     lines = [f"{kind}: {len(n):,} ({_listed(sorted(set(n)))})" for kind, n in kinds.items() if n]
     # a name may not be UTF-8
-    return [line.encode(errors="backslashreplace").decode() for line in lines]
+    return tuple(line.encode(errors="backslashreplace").decode() for line in lines)
 
 
 def walk(folder: Path, skip: Container[Path] = ()) -> Iterator[Path]:

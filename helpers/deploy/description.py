@@ -73,7 +73,7 @@ class Description:
     attribution: str  # of the images, with their licence
     weights: str  # that the training started from; "" if random
     made_with: dict[str, str | None]  # commit and versions of the training
-    mask: str = ""  # of each image that is read, see `datasets.mask`; "": all of it
+    mask: str = ""  # of each image that is read, see `sources.mask_of`; "": all of it
     weights_licence: str = ""  # of `weights`, as timm states it for their name
     seal: str = ""  # `digest`, written with the promise
     # share of the good parts held out that are rejected; that do not pass, if no part is rejected

@@ -57,7 +57,7 @@ class Facts:
     views: Views = 1  # symmetries of each image over which scores are averaged
     precision: Annotated[str, Field(pattern=PRECISIONS)] = "auto"  # of the scores
     made_with: dict[str, str | None] = field(default_factory=dict)  # commit and versions
-    mask: str = ""  # of each image that was read, see `datasets.mask`
+    mask: str = ""  # of each image that was read, see `sources.mask_of`
 
 
 class Network(nn.Module):

@@ -47,15 +47,14 @@ def test_both_stages_of_nexperia_are_read_nested_or_not(tmp_path, layout, suffix
     assert (table.official_split == "test").sum() == 4
 
 
-def test_hidden_folders_are_skipped_and_images_of_no_class_and_hidden_labels_are_said(tmp_path):
+def test_hidden_folders_are_skipped_and_images_of_no_class_are_said(tmp_path):
     write(tmp_path, SECOND)
     for name in ("train/.old/good_all", "train/train_contest/defect/.thumbnails", "train/other"):
         fill(tmp_path / name, "x.bmp")
     fill(tmp_path / "test" / "defect", "y.bmp")
     source = load(tmp_path)
     assert len(source.table) == 13 and source.table.label.isna().sum() == 5
-    assert source.left_out[0] == "images in no class folder: 1 (other)"
-    assert source.left_out[1].startswith("labels of test images, which the folders there say: 1 (")
+    assert source.left_out == ("images in no class folder: 1 (other)",)
 
 
 def test_images_that_are_not_there_name_the_command_that_fetches_them(home, tmp_path):

@@ -10,7 +10,7 @@ from helpers import runs
 from helpers.datasets import DataError, cache
 from helpers.datasets.cache import open_cache
 from helpers.datasets.decoding import cut, marked_by
-from helpers.datasets.mask import mask_of
+from helpers.datasets.sources import mask_of
 from helpers.deploy import predictor
 from helpers.explain.maps import make_subject
 from helpers.models import backbones
