@@ -78,7 +78,7 @@ def make_split(
     by_source = table.assign(label=_source_labels(table))
     strata = by_source[["label", *source.stratify]].astype(str).fillna("hidden")
     by_source["stratum"] = strata.agg("/".join, axis="columns")
-    is_bad = table.label.eq(1).fillna(False) & (table.official_split != "test")
+    is_bad = (table.label == 1) & (table.official_split != "test")
     has_few_bad = not settings.split_csv and table.cluster[is_bad].nunique() < FEWEST_BAD
     why, report = "SPLIT_CSV names no set for them", []
 
@@ -125,14 +125,13 @@ def make_split(
 
 def _sides_of_csv(path: Path, source: Source) -> np.ndarray:
     """Return the side of each image in a SPLIT_CSV; refuse labels that contradict the images."""
-    allowed: dict[str, list] = {"split": [*PROTECTION, "excluded"]}
-    allowed["label"] = [*named.LABEL_WORDS, np.nan]
-    lines = named.read_named(path, source, ("split",), allowed)
+    words = [*named.LABEL_WORDS, np.nan]
+    sides = [*PROTECTION, "excluded"]
+    lines = named.read_named(path, source, ("split",), {"split": sides, "label": words})
     if "label" in lines:
-        said, label = lines.label.map(named.LABEL_WORDS), source.table.label
+        said, label = lines.label.map(named.LABEL_WORDS).astype("Int64"), source.table.label
         before = source.table.get("label_before", label).fillna(label)  # by LABELS_CSV
-        wrong = (said.ne(label) & said.ne(before) & said.notna() & label.notna()).fillna(False)
-        if wrong.any():
+        if (wrong := (said.ne(label) & said.ne(before)).fillna(False)).any():
             name, other = source.table.id[wrong].iloc[0], LABEL_NAMES[int(said[wrong].iloc[0])]
             raise DataError(
                 f"{path} labels {name!r} as {other}, the images do not ({wrong.sum()} such "
@@ -212,8 +211,8 @@ def _hold_out_good(table: pd.DataFrame, settings: SplitSettings) -> pd.Series:
     side = table.official_split.where(table.official_split == "test", "train")
     drawable = ~table.together.isin(table.together[side == "test"])  # others are left out
     drawable &= table.group.notna() if by_groups else True
-    bad = drawable & table.label.eq(1).fillna(False)
-    good = table.together[drawable & table.label.eq(0).fillna(False)]
+    bad = drawable & (table.label == 1).fillna(False)
+    good = table.together[drawable & (table.label == 0)]
     if (count := good.nunique()) < GOOD_PARTS:
         what = "groups of good images" if by_groups else f"different good images {JOINED}"
         raise DataError(f"{GOOD_PARTS} {what} are needed; there are {count}")
@@ -245,12 +244,13 @@ def _draw_sides(table: pd.DataFrame, settings: SplitSettings) -> tuple[pd.Series
     if by_groups:
         side[_draw(pool, 1 / VALIDATION_FOLDS, settings, "val")] = "val"
         return side, settings
-    for label, word in LABEL_NAMES.items():  # as many good as bad ones, as in the report
-        of_class, n = pool[pool.label == label], settings.val_per_class
-        if len(of_class) < 2 * n:
-            folds = dataclasses.replace(settings, cross_fit=VALIDATION_FOLDS, test_fraction=0.0)
-            return _draw_sides(table, folds)
-        side[_draw(of_class, n, settings, f"val {word}")] = "val"
+    classes = {word: pool[pool.label == label] for label, word in LABEL_NAMES.items()}
+    n = settings.val_per_class  # as many good as bad ones, as in the report
+    if min(map(len, classes.values())) < 2 * n:
+        folds = dataclasses.replace(settings, cross_fit=VALIDATION_FOLDS, test_fraction=0.0)
+        return _draw_sides(table, folds)
+    for word, images in classes.items():
+        side[_draw(images, n, settings, f"val {word}")] = "val"
     return side, settings
 
 
