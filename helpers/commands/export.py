@@ -8,19 +8,23 @@ which scores images without this package. `--check IMAGE...` compares the scores
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from helpers.commands.cli import parser_of
+from helpers.commands import cli
 from helpers.deploy import export
 from helpers.runs.opened import open_model
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Export the model, check it if images are given; return 1 if one cannot be read, else 0."""
-    options = parser().parse_args(arguments)
+    parser = cli.parser_of("export", __doc__)
+    add = parser.add_argument
+    add("--model", required=True, help="RUN or RUN/MODEL in data/runs, or a model's folder")
+    add("--out", type=Path, required=True, metavar="FOLDER", help="a new folder")
+    add("--check", nargs="+", metavar="IMAGE", default=[], help="compare the scores of images")
+    options = parser.parse_args(arguments)
     opened = open_model(options.model)
     export.export_model(opened, options.out)
     print(f"{options.out}: {', '.join(sorted(path.name for path in options.out.iterdir()))}")
@@ -33,13 +37,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"error: {unread} of the images cannot be read, see predict", file=sys.stderr)
             return 1
     return 0
-
-
-def parser() -> argparse.ArgumentParser:
-    """Return the parser of the command."""
-    top = parser_of("export", __doc__)
-    add = top.add_argument
-    add("--model", required=True, help="RUN or RUN/MODEL in data/runs, or a model's folder")
-    add("--out", type=Path, required=True, metavar="FOLDER", help="a new folder")
-    add("--check", nargs="+", metavar="IMAGE", default=[], help="compare the scores of images")
-    return top

@@ -20,7 +20,7 @@ from pathlib import Path
 import pandas as pd
 from tqdm.auto import tqdm
 
-from helpers.commands.cli import parser_of, program
+from helpers.commands import cli
 from helpers.commands.predict import entries
 from helpers.core import files
 from helpers.core.errors import UserError
@@ -36,7 +36,19 @@ MOST = 400  # parts of each kind on a page: hours of work, and 100 MB if they ha
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write the page, or read what it saved; return 1 if an image cannot be read, else 0."""
-    options = parser().parse_args(arguments)
+    parser = cli.parser_of("review", __doc__)
+    add = parser.add_argument
+    add("--model", help="RUN or RUN/MODEL in data/runs, or a model's folder")
+    add("--images", type=Path, metavar="FOLDER", help="the lot; or a CSV, as for helpers.predict")
+    add("--suspects", type=Path, metavar="CSV", help="labels_to_check.csv of notebook 07")
+    add("--out", type=Path, required=True, help="the page, or with --read the LABELS_CSV, to write")
+    share = "of the passed parts that are judged too; default 0.02"
+    add("--audit-share", type=float, default=0.02, metavar="SHARE", help=share)
+    add("--most", type=int, default=MOST, help=f"parts of each kind on the page; default {MOST}")
+    add("--seed", type=int, default=0, help="of the parts that are drawn, and of their order")
+    add("--read", type=Path, metavar="CSV", help="what a page has saved")
+    add("--labels", type=Path, metavar="CSV", help="with --read: an older LABELS_CSV, to continue")
+    options = parser.parse_args(arguments)
     if not options.read and not (options.model and (options.images or options.suspects)):
         raise UserError("give --model with --images or --suspects, or give --read")
     if not 0 <= options.audit_share <= 1 or options.most < 1:
@@ -77,7 +89,9 @@ def _write_page(options: argparse.Namespace) -> int:
     print(f"{options.out}, {len(text) / 1e6:.1f} MB: {each}; {parts.passed.iloc[0]} passed")
     if more := len(every) - len(parts):
         print(f"left out: {more} parts above --most {options.most} of a kind")
-    print(f"Judge them in a browser, then: {program('review')} --read {shlex.quote(saved_as)} ...")
+    print(
+        f"Judge them in a browser, then: {cli.program('review')} --read {shlex.quote(saved_as)} ..."
+    )
     print(opened.description.promise)
     return int(len(readable) < len(asked))
 
@@ -110,20 +124,3 @@ def _read(options: argparse.Namespace) -> int:
         f"-p LABELS_CSV={shlex.quote(str(options.out))}"
     )
     return 0
-
-
-def parser() -> argparse.ArgumentParser:
-    """Return the parser of the command."""
-    top = parser_of("review", __doc__)
-    add = top.add_argument
-    add("--model", help="RUN or RUN/MODEL in data/runs, or a model's folder")
-    add("--images", type=Path, metavar="FOLDER", help="the lot; or a CSV, as for helpers.predict")
-    add("--suspects", type=Path, metavar="CSV", help="labels_to_check.csv of notebook 07")
-    add("--out", type=Path, required=True, help="the page, or with --read the LABELS_CSV, to write")
-    share = "of the passed parts that are judged too; default 0.02"
-    add("--audit-share", type=float, default=0.02, metavar="SHARE", help=share)
-    add("--most", type=int, default=MOST, help=f"parts of each kind on the page; default {MOST}")
-    add("--seed", type=int, default=0, help="of the parts that are drawn, and of their order")
-    add("--read", type=Path, metavar="CSV", help="what a page has saved")
-    add("--labels", type=Path, metavar="CSV", help="with --read: an older LABELS_CSV, to continue")
-    return top

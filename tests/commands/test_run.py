@@ -9,7 +9,6 @@ import papermill
 import pytest
 
 from helpers.commands import cli, kernel, run
-from helpers.commands.plan import make_plan
 from helpers.core import files, paths
 from helpers.core.rules import SettingsError
 from helpers.darts import genotypes
@@ -18,7 +17,7 @@ from helpers.runs.record import edit_run
 
 
 def _plan(*arguments):
-    return make_plan(list(arguments))
+    return run.make_plan(list(arguments))
 
 
 def _main(*arguments):

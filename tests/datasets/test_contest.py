@@ -9,7 +9,7 @@ import pytest
 
 from helpers import runs
 from helpers.commands import cli
-from helpers.commands.plan import make_plan
+from helpers.commands.run import make_plan
 from helpers.core import paths
 from helpers.datasets import DataError, sources
 from helpers.datasets.settings import SplitSettings
