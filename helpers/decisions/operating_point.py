@@ -11,7 +11,6 @@ A promise holds for parts that are drawn like the held-out ones: of the same lin
 groups (lots, modules) if the split is random.
 """
 
-import bisect
 from typing import NamedTuple
 
 import numpy as np
@@ -31,7 +30,6 @@ from helpers.results.comparison import with_ends
 
 ROUNDING = 1e-6  # scores are computed and written with about so many digits
 TOLERANCE = 1e-12  # of sums of rates
-MANY = 10**9  # more parts than anybody has
 
 
 # Rules that promise an escape rate if k (K,) of n held-out bad parts are below the threshold. The
@@ -73,11 +71,6 @@ class Line(NamedTuple):
     review_cost: float = 0.0  # of one look; 0: as many as `review_share` allows
 
 
-def promised_rate(n: int, k: ArrayLike, rule: str = "expected") -> np.ndarray:
-    """Return the rate that the (k + 1)-th smallest score of n held-out bad parts promises."""
-    return RULES[rule](n, np.asarray(k))
-
-
 def chance_of_escapes(
     n_escaped: int, n_new: ArrayLike, n_held_out: ArrayLike, promised: ArrayLike
 ) -> float:
@@ -95,13 +88,9 @@ def chance_of_escapes(
     return float(total[n_escaped:].sum())
 
 
-def parts_needed(max_escape_rate: float, rule: str = "expected") -> float:
-    """Return the smallest number of held-out bad parts that promises a rate; infinite for 0."""
-    if max_escape_rate == 0:
-        return np.inf
-    sizes, enough = range(1, MANY), -max_escape_rate - TOLERANCE
-    place = bisect.bisect_left(sizes, enough, key=lambda n: -float(promised_rate(n, 0, rule)))
-    return float(sizes[place])
+def parts_needed(max_escape_rate: float) -> float:
+    """Return the smallest n with 1 / (n + 1) at most a rate, as "expected" asks; infinite for 0."""
+    return max(1.0, np.ceil(1 / max_escape_rate - 1 - ROUNDING)) if max_escape_rate else np.inf
 
 
 def threshold_for_escape_rate(
@@ -114,7 +103,7 @@ def threshold_for_escape_rate(
     """
     sweep = threshold_sweep(labels, scores)
     n = int(sweep.n_escaped[-1])
-    rates = promised_rate(n, np.arange(n), rule)  # ascending
+    rates = RULES[rule](n, np.arange(n))  # ascending
     n_kept = int((rates <= max_escape_rate + TOLERANCE).sum())
     k = max(0, n_kept - 1)
     overkill = np.where(sweep.n_escaped <= k, sweep.n_overkilled, np.inf)
@@ -127,7 +116,7 @@ def threshold_for_overkill_rate(good_scores: ArrayLike, max_overkill_rate: float
     It is the rule "expected" with the classes exchanged: k of the n scores are above it.
     """
     scores = np.sort(good_scores)[::-1]
-    rates = promised_rate(len(scores), np.arange(len(scores)))  # ascending
+    rates = RULES["expected"](len(scores), np.arange(len(scores)))  # ascending
     n_kept = int((rates <= max_overkill_rate + TOLERANCE).sum())
     k = max(0, n_kept - 1)
     return Promise(float(scores[k]) + ROUNDING, float(rates[k]), n_kept > 0)
@@ -162,12 +151,6 @@ def reviewed_share(labels: ArrayLike, scores: ArrayLike, bins: Bins, bad_rate: f
     flags = (scores >= bins.pass_below) & (scores < bins.reject_from)
     good, bad = (flags[labels == label].mean() for label in (0, 1))
     return float((1 - bad_rate) * good + bad_rate * bad)
-
-
-def outgoing_ppm(escape_rate: ArrayLike, overkill_rate: float, bad_rate: float) -> np.ndarray:
-    """Return how many of a million parts that leave a line (at once or after a look) are bad."""
-    bad, good = bad_rate * np.asarray(escape_rate), (1 - bad_rate) * (1 - overkill_rate)
-    return 1e6 * bad / np.maximum(good + bad, 1e-12)
 
 
 def reject_threshold(labels: ArrayLike, scores: ArrayLike, pass_below: float, line: Line) -> float:

@@ -41,15 +41,11 @@ class DecisionSettings:
     line_bad_rate: float | None = setting(None, LINE_BAD_RATE, gt=0, lt=1)
 
     def __post_init__(self) -> None:
-        if (self.escape_cost > 0) != (self.false_alarm_cost > 0):
+        both = self.escape_cost > 0, self.false_alarm_cost > 0
+        if any(both) != all(both) or (self.review_cost and not all(both)):
             raise SettingsError(
                 "one cost alone says nothing: give both ESCAPE_COST and FALSE_ALARM_COST, or 0 to "
                 "both and to REVIEW_COST"
-            )
-        if self.review_cost and not self.escape_cost:
-            raise SettingsError(
-                "REVIEW_COST says nothing alone: give ESCAPE_COST and FALSE_ALARM_COST too, or "
-                "REVIEW_COST=0"
             )
 
 

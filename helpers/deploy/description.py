@@ -20,7 +20,7 @@ from pydantic.dataclasses import dataclass
 from helpers.core import files, metrics
 from helpers.core.rules import STRICT
 from helpers.core.style import LABEL_NAMES, percent_up, told_apart
-from helpers.decisions.calibration import apply_temperature
+from helpers.decisions.decision import apply_temperature
 from helpers.models import backbones
 from helpers.models.backbones import PretrainedClassifier
 from helpers.models.spec import Network

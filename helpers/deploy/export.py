@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from helpers.core import files
 from helpers.core.errors import UserError
 from helpers.datasets import decoding
-from helpers.decisions.calibration import NEAREST_TO_CERTAIN
+from helpers.decisions.decision import NEAREST_TO_CERTAIN
 from helpers.deploy.description import NAME, VERDICTS
 from helpers.deploy.predictor import Opened, TrainedModel
 from helpers.models.spec import Network

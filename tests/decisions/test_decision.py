@@ -5,11 +5,13 @@ import dataclasses
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import special
+from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import brier_score_loss
 
 from helpers.core import files, metrics
 from helpers.datasets.split_file import read_split
-from helpers.decisions import calibration, decision
+from helpers.decisions import decision
 from helpers.decisions.settings import DecisionSettings
 from helpers.models.record import Model
 from helpers.results import ensembles, results_table
@@ -17,6 +19,7 @@ from helpers.results.predictions import Scored
 from helpers.runs.record import read_models
 from tests import planted
 
+RATES = (0.31, 0.02)
 UNKNOWN = {"escape_cost": 0, "false_alarm_cost": 0, "review_cost": 0}
 
 
@@ -85,18 +88,14 @@ def test_brier_scores_before_and_after_the_temperature_of_validation():
     sides = []
     for n in (400, 300):
         logits = rng.normal(0, 2, n)
-        labels = (rng.random(n) < 1 / (1 + np.exp(-logits))).astype(int)
-        sides.append((labels.tolist(), (1 / (1 + np.exp(-3 * logits))).tolist()))
-    own = scored(val=sides[0], test=sides[1])
-    table = decision.calibration_table({"m": own}, 0.3)
-    row = table.iloc[0]
-    expected = calibration.temperature_scale(*sides[0], bad_rate=0.3)
-    assert row.temperature == expected
-    labels, scores = np.array(sides[1][0]), np.array(sides[1][1])
+        labels = (rng.random(n) < special.expit(logits)).astype(int)
+        sides.append((labels, special.expit(3 * logits)))
+    row = decision.calibration_table({"m": scored("m", *sides)}, 0.3).iloc[0]
+    assert row.temperature == decision.temperature_scale(*sides[0], bad_rate=0.3)
+    labels, scores = sides[1]
     assert row.brier == pytest.approx(np.mean((scores - labels) ** 2))
-    scaled = calibration.apply_temperature(scores, expected)
-    assert row.brier_scaled == pytest.approx(brier_score_loss(labels, scaled))
-    assert row.brier_scaled < row.brier
+    scaled = decision.apply_temperature(scores, row.temperature)
+    assert row.brier > row.brier_scaled == pytest.approx(brier_score_loss(labels, scaled))
 
 
 def test_rates_are_by_groups_wherever_they_are_known_though_the_split_is_random():
@@ -176,3 +175,50 @@ def test_shuffled_test_labels_change_no_threshold_temperature_ensemble_or_choice
     *after, shuffled = chosen()
     assert after == before
     assert shuffled < test_auc - 0.1  # the leak detector has teeth
+
+
+@pytest.mark.parametrize("bad_rate", [0.5, 0.1])
+def test_temperature_is_the_slope_of_a_logistic_regression_on_platt_s_targets(bad_rate):
+    rng = np.random.default_rng(0)
+    logits = rng.normal(0, 2, 60)
+    labels = (rng.random(60) < special.expit(logits)).astype(int)
+    scores = special.expit(3 * logits)  # three times too sure
+    n_bad, n_good = labels.sum(), (1 - labels).sum()
+    target = np.where(labels == 1, (n_bad + 1) / (n_bad + 2), 1 / (n_good + 2))
+    weight = np.where(labels == 1, bad_rate / labels.mean(), (1 - bad_rate) / (1 - labels.mean()))
+    # each part twice: as a bad one with the weight of its target, as a good one with the rest
+    slope = LogisticRegression(C=1e12, fit_intercept=False, tol=1e-10).fit(
+        np.tile(special.logit(scores), 2)[:, None],
+        np.repeat([1, 0], 60),
+        sample_weight=np.concatenate([weight * target, weight * (1 - target)]),
+    )
+    temperature = decision.temperature_scale(labels, scores, bad_rate)
+    assert temperature == pytest.approx(1 / slope.coef_[0, 0], rel=1e-5)
+
+
+@pytest.mark.parametrize(("n", "surest"), [(1, 2 / 3), (10, 11 / 12), (150, 151 / 152)])
+def test_parts_that_are_told_apart_make_a_model_as_sure_as_their_number_allows(n, surest):
+    labels, scores = np.repeat([0, 1], n), np.repeat([0.01, 0.99], n)
+    temperature = decision.temperature_scale(labels, scores, 0.5)
+    assert decision.apply_temperature([0.99], temperature) == pytest.approx(surest, abs=1e-3)
+
+
+def test_applying_a_temperature_divides_the_logit():
+    # logit(0.9) = log 9, half of it is log 3.
+    assert decision.apply_temperature([0.9, 0.5], 2) == pytest.approx([0.75, 0.5])
+    assert (decision.apply_temperature(np.float32([0, 1]), 2) % 1 > 0).all()  # not rounded
+
+
+def test_certain_scores_keep_a_finite_temperature():
+    temperature = decision.temperature_scale([0, 0, 1, 1], [0.0, 0.1, 0.8, 1.0], 0.5)
+    assert 1 < temperature <= 20
+    assert np.isfinite(decision.apply_temperature([0.0, 1.0], temperature)).all()
+
+
+def test_at_the_bad_rate_of_a_line_the_odds_change_by_the_ratio_of_the_odds_of_both_rates():
+    like_bad, like_good = 0.1, 0.05  # of such a score
+    data, line = (rate * like_bad / (rate * like_bad + (1 - rate) * like_good) for rate in RATES)
+    assert decision.at_bad_rate([data], *RATES) == pytest.approx([line])
+    for rate in (0.0, 0.3, 1.0):
+        same = decision.at_bad_rate([0.0, 0.7, 1.0], rate, rate)
+        assert same == pytest.approx([0, 0.7, 1])

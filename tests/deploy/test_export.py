@@ -18,7 +18,7 @@ from PIL import Image
 from helpers.core import files
 from helpers.core.errors import UserError
 from helpers.datasets import decoding
-from helpers.decisions.calibration import apply_temperature
+from helpers.decisions.decision import apply_temperature
 from helpers.deploy import export, predictor
 from helpers.deploy.description import NAME, sealed
 from helpers.models import backbones

@@ -13,7 +13,7 @@ from helpers.core.rules import SettingsError
 from helpers.darts import genotypes, network, operations
 from helpers.darts.settings import NetworkSettings
 from helpers.datasets.split_file import read_split
-from helpers.decisions import calibration, decision
+from helpers.decisions import decision
 from helpers.deploy.description import NAME, read_description
 from helpers.models import backbones
 from helpers.runs import opened, record
@@ -131,7 +131,7 @@ def test_networks_are_described_with_the_thresholds_of_notebook_07(described):
     chosen = decision.decisions(scored, settings, deploy_run.BAD_RATE)["expected"]
     assert (description.pass_below, description.reject_from) == tuple(chosen[0])
     assert description.promised_escape_rate == chosen[1] == 1 / 11  # none of ten
-    temperature = calibration.temperature_scale(*scored.labels_scores("val"), deploy_run.BAD_RATE)
+    temperature = decision.temperature_scale(*scored.labels_scores("val"), deploy_run.BAD_RATE)
     assert description.temperature == temperature
     assert (description.run, description.is_smoke) == ("t", True)
     assert description.dataset == "folder:parts"  # without the folders above it
