@@ -19,7 +19,7 @@ from helpers.deploy.description import NAME, Description, sealed
 from helpers.models import backbones
 from helpers.models.spec import Network
 from helpers.runs.opened import describe_models
-from tests import faults
+from tests import small_run
 from tests.small_run import FINETUNING, run_split, train_members
 
 OPTIONS = {"RUN": "t", "PRECISION": "no", "CNN_EPOCHS": 2}
@@ -70,7 +70,7 @@ def save_described(folder: Path, models: list[Network], **facts) -> predictor.Op
 
 def make_run(place: Path) -> Path:
     """Make a home with a described run "t"; its images are beside it."""
-    faults.write_images(place / "parts")
+    small_run.write_images(place / "parts")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(paths.HOME_VARIABLE, str(place / "home"))
         assert run_split(place / "parts") == 0

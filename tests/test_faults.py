@@ -1,8 +1,7 @@
-"""Kills, two at once, clocks that go wrong: finished work is never lost."""
+"""Kills, and two at once: finished work is never lost."""
 
 import os
 import signal
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,9 +13,9 @@ from helpers.core import files, paths
 from helpers.datasets import cache as images
 from helpers.datasets import sources
 from helpers.datasets.settings import SplitSettings
-from helpers.runs.record import edit_run, load_run
-from tests import faults
-from tests.small_run import FINETUNING, OPTIONS, run_split, train
+from helpers.runs.record import RunError, edit_run, load_run, lock_file
+from tests import small_run
+from tests.small_run import CONTEXT, FINETUNING, OPTIONS, run_split, train
 
 # after which file, written how many times: the split without its record, the second of three
 # epochs, and the weights of a network without their record
@@ -33,17 +32,17 @@ def contents(home: Path) -> dict[str, bytes]:
 
 
 def test_a_run_that_is_killed_three_times_ends_with_the_same_bytes(tmp_path):
-    faults.write_images(tmp_path / "parts")
+    small_run.write_images(tmp_path / "parts")
     command = ["--dataset", f"folder:{tmp_path / 'parts'}", "--preset", "smoke", "--name", "t"]
-    command += [f"-p{name}={value}" for name, value in faults.SMALL.items()]
+    command += [f"-p{name}={value}" for name, value in small_run.SMALL.items()]
     homes = [tmp_path / name for name in ("whole", "killed")]
     for home in homes:
         home.mkdir()
     for after in KILLS:
-        code, said = faults.run_in_child(homes[1], command, *after)
+        code, said = small_run.run_in_child(homes[1], command, *after)
         assert code == -signal.SIGKILL, said
     for home in homes:
-        code, said = faults.run_in_child(home, command)
+        code, said = small_run.run_in_child(home, command)
         assert code == 0, said
     assert "Two-layer CNN: continuing after epoch 2 of 3" in said
     whole, killed = map(contents, homes)
@@ -56,7 +55,7 @@ def test_a_split_killed_while_it_replaces_another_takes_no_prediction_of_that_al
 ):
     # the old predictions were removed after the new split was written: a kill in between left
     # them, and every later notebook refused them
-    with faults.interrupted("split.csv", before=True), pytest.raises(KeyboardInterrupt):
+    with small_run.interrupted("split.csv", before=True), pytest.raises(KeyboardInterrupt):
         run_split(finished_run / "parts", "-p", "SEED=1")
     assert not (run_copy / "data/runs/t/predictions/cnn.csv").exists()
     assert run_split(finished_run / "parts", "-p", "SEED=1") == 0
@@ -67,26 +66,13 @@ def test_a_split_killed_while_it_replaces_another_takes_no_prediction_of_that_al
 def test_a_finished_step_leaves_the_epochs_of_another_setting_to_continue_from(run_copy, capsys):
     # the resume file was removed by whatever training of that name was found done
     longer = OPTIONS | {"CNN_EPOCHS": 3}
-    with faults.interrupted("*.resume"), pytest.raises(KeyboardInterrupt):
+    with small_run.interrupted("*.resume"), pytest.raises(KeyboardInterrupt):
         train(runs.open(FINETUNING, longer))
     run = runs.open(FINETUNING, OPTIONS)
     assert len(train(run).history) == 2 and run.reused == ["checkpoints/cnn/seed0"]
     assert len(train(runs.open(FINETUNING, longer)).history) == 3
     assert "Two-layer CNN: continuing after epoch 1 of 3" in capsys.readouterr().out
     assert not list(run.paths.trainings("cnn").glob("*.resume"))
-
-
-def test_leftovers_of_killed_writes_are_removed_once_they_are_old(run_copy):
-    folder = run_copy / "data/runs/t/checkpoints"
-    dead = 2**22 + 1  # above the highest number that Linux gives a process
-    young, old = (folder / f".cnn.safetensors.{number}.tmp" for number in (dead, dead + 1))
-    written = folder / f".cnn.safetensors.{os.getpid()}.tmp"  # by a process that is still there
-    for file in (young, old, written):
-        file.write_bytes(b"half")
-    for file in (old, written):
-        os.utime(file, (time.time() - 2 * files.LEFTOVER_AGE_S,) * 2)
-    runs.open(FINETUNING, OPTIONS)
-    assert [f for f in (young, old, written) if f.exists()] == [young, written]
 
 
 def test_notebooks_of_one_run_that_write_run_json_at_once_lose_nothing(home):
@@ -109,3 +95,45 @@ def test_two_that_need_the_same_cache_decode_it_once(finished_run, tmp_path, mon
         found = [*pool.map(lambda _: images.open_cache(table, 8, tmp_path / "cache"), range(2))]
     assert len(decoded) == 80
     np.testing.assert_array_equal(found[0].pixels, found[1].pixels)
+
+
+def hold(lock: Path, pipe) -> None:
+    with files.held(lock):
+        pipe.send("held")
+        pipe.recv()
+
+
+def test_a_notebook_that_another_process_has_open_is_refused_until_that_ends(run_copy):
+    # two notebooks of one run with other settings took each other's files for their own
+    run_paths, (here, there) = paths.RunPaths("t"), CONTEXT.Pipe()
+    other = CONTEXT.Process(target=hold, args=(lock_file(run_paths, FINETUNING), there))
+    other.start()
+    assert here.poll(60) and here.recv() == "held"
+    before = load_run(run_paths)
+    with pytest.raises(RunError, match="run 't'"):
+        runs.open(FINETUNING, OPTIONS | {"CNN_LR": 0.5})
+    assert load_run(run_paths) == before
+    runs.open("02_features_baselines", {"RUN": "t"}).finish()  # another notebook is free
+    other.kill()
+    other.join()
+    runs.open(FINETUNING, OPTIONS).finish()
+
+
+def test_a_notebook_s_first_cells_may_be_run_again(run_copy):
+    lock = lock_file(paths.RunPaths("t"), FINETUNING)
+
+    def is_held() -> bool:
+        try:
+            with files.held(lock, wait=False):
+                return False
+        except files.LockedError:
+            return True
+
+    first, _again = (runs.open(FINETUNING, OPTIONS) for _ in range(2))
+    assert is_held()
+    lock.unlink()
+    third = runs.open(FINETUNING, OPTIONS)  # a lock whose file was removed is taken again
+    assert is_held()
+    third.finish()
+    assert not is_held()
+    first.finish()  # nothing is left to free

@@ -18,9 +18,8 @@ from helpers.models.record import ENSEMBLES
 from helpers.results import predictions
 from helpers.runs import settings
 from helpers.runs.record import load_run
-from tests import faults
+from tests import small_run
 from tests.conftest import split_of
-from tests.forked_kernels import forked_kernels
 
 NOTEBOOKS = sorted(paths.notebooks_root().glob("*.ipynb"))
 # with ten validation images other models are perfect by chance, too; a forest is fitted for each
@@ -39,7 +38,7 @@ def code(path):
 def smoke_run(tmp_path_factory):
     """Return the home of the whole series, which is not to be changed."""
     home = tmp_path_factory.mktemp("home")
-    with pytest.MonkeyPatch.context() as patch, forked_kernels():
+    with pytest.MonkeyPatch.context() as patch:
         patch.setenv(paths.HOME_VARIABLE, str(home))
         assert run.main(SMOKE) == 0
         yield home
@@ -132,7 +131,8 @@ def test_a_second_call_trains_nothing_and_a_model_of_one_s_own_may_become_the_su
     own = split.loc[split.split.isin(["val", "test"]), ["id", "split", "defect_score"]]
     own.to_csv(root / "predictions/mine.csv", index=False)
     before = {p: p.stat().st_mtime_ns for p in root.glob("checkpoints/*/*.safetensors")}
-    assert run.main([*SMOKE, "--from", "03"]) == 0
+    with small_run.in_this_process():
+        assert run.main([*SMOKE, "--from", "03"]) == 0
     assert {p: p.stat().st_mtime_ns for p in before} == before
     table = pd.read_csv(root / "metrics/06_results.csv").set_index("model")
     assert "mine" in table.index
@@ -146,12 +146,11 @@ def test_a_folder_with_a_broken_file_stops_with_its_name_and_continues_without_i
     whole = (parts_folder / "good" / "good00.png").read_bytes()
     (parts_folder / "good" / "cut.png").write_bytes(whole[: len(whole) // 2])
     command = ["--dataset", f"folder:{parts_folder}", *SMOKE, "--only", "01"]
-    with forked_kernels():
-        assert cli.start("run", [*command, "-p", "MAX_IMAGES=200"]) == 1
+    assert cli.start("run", [*command, "-p", "MAX_IMAGES=200"]) == 1
     error = capsys.readouterr().err
     assert "01_data_split.ipynb, cell" in error and "cut.png" in error
     assert "-p SKIP_UNREADABLE=True" in error and "To continue once it is fixed" in error
-    with faults.in_this_process():
+    with small_run.in_this_process():
         assert run.main([*command, "-p", "MAX_IMAGES=200", "-p", "SKIP_UNREADABLE=True"]) == 0
     facts = json.loads((home / "data/runs/t/run.json").read_text())["stages"]["01_data_split"]
     assert facts["unreadable"] == ["cut"]

@@ -9,14 +9,12 @@ failure becomes an `ArtifactError` that names the file:
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import glob
 import hashlib
 import json
 import os
 import shutil
-import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -31,7 +29,6 @@ import psutil
 from helpers.core import errors
 from helpers.core.errors import UserError
 
-LEFTOVER_AGE_S = 3600  # no write takes this long
 COMMAS = "commas must separate the columns"  # advice for many errors in CSV files
 
 
@@ -107,15 +104,6 @@ def write_bytes(path: Path, content: bytes) -> None:
     """Write a file atomically."""
     with atomic_path(path) as temporary:
         temporary.write_bytes(content)
-
-
-def remove_leftovers(*folders: Path) -> None:
-    """Remove old temporary files below these folders if the process that wrote them is dead."""
-    for file in (file for folder in folders for file in folder.rglob(".*.tmp")):
-        with contextlib.suppress(OSError):  # already gone, or owned by another user
-            old = time.time() - file.stat().st_mtime > LEFTOVER_AGE_S
-            if old and file.is_file() and _is_left(file):
-                file.unlink()
 
 
 def _is_left(temporary: Path) -> bool:

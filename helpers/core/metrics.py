@@ -195,27 +195,6 @@ def within_group_auc(labels: ArrayLike, scores: ArrayLike, groups: ArrayLike) ->
     return _logit_interval(estimate, spread)
 
 
-def alike(values: ArrayLike, groups: ArrayLike) -> tuple[float, float, int]:
-    """Return the intraclass correlation of values (N,), their effective number, and G groups.
-
-    The correlation is the ANOVA estimator of a one-way random effects model with groups of unequal
-    sizes b (Donner and Koval 1980, Biometrics 36, pages 19-25): (MSB - MSW) / (MSB + (b0 - 1) MSW),
-    b0 = (N - sum b^2 / N) / (G - 1), at least 0. It is 1 for one group, about which nothing is
-    known. N values are worth N / (1 + (m - 1) icc) with m = sum b^2 / N (Kish's design effect).
-    """
-    values = np.asarray(values, dtype=np.float64)
-    number = group_numbers(groups, values.size)
-    sizes, n = np.bincount(number), values.size
-    means, n_groups = np.bincount(number, values) / sizes, sizes.size
-    mean_size, icc = (sizes**2).sum() / n, float(n_groups == 1)
-    if 1 < n_groups < n:
-        between = (sizes * (means - values.mean()) ** 2).sum() / (n_groups - 1)
-        within = ((values - means[number]) ** 2).sum() / (n - n_groups)
-        total = between + ((n - mean_size) / (n_groups - 1) - 1) * within
-        icc = max(0.0, float((between - within) / total)) if total > 0 else 0.0
-    return icc, n / (1 + (mean_size - 1) * icc), n_groups
-
-
 def group_numbers(groups: ArrayLike, n: int) -> np.ndarray:
     """Return the group number (N,) of each part, from 0; without a group, one of its own."""
     names = pd.Series(np.asarray(groups, dtype=object))

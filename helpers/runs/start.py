@@ -9,7 +9,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from helpers.core import environment, files, paths
+from helpers.core import environment, paths
 from helpers.core.environment import default_device, default_precision, device_name
 from helpers.core.errors import UserError
 from helpers.core.rules import Registry, SettingsError
@@ -33,7 +33,6 @@ def open_run(name: str, names: Mapping[str, Any]) -> Run:
     lock = record.lock_file(run.paths, name)  # a notebook's first cells may be run twice
     if not (lock in OPEN and lock.exists()):
         OPEN[lock] = record.lock(run.paths, name)
-    files.remove_leftovers(run.paths.root, paths.submissions_root())
     with edit_run(run.paths) as content:
         content.update(run=run.paths.name, preset=run.preset)
         content.update({"dataset": run.settings.dataset} if name == FIRST else {})

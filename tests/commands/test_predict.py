@@ -18,7 +18,7 @@ from helpers.deploy.predictor import TrainedModel
 from helpers.models import backbones
 from helpers.runs.opened import DEMO_FOLDER
 from helpers.runs.record import read_models
-from tests import faults
+from tests import small_run
 from tests.datasets.test_cache import noise, save
 
 start = functools.partial(cli.start, "predict")
@@ -181,7 +181,7 @@ def test_a_csv_lists_images_by_id_also_the_answers_of_another_call(many, capsys)
 def test_stopped_in_between_it_ends_with_the_bytes_of_a_call_left_alone(many, counted):
     (many / "parts" / "bad" / "broken.png").write_text("not an image")
     arguments, progress = command(many), many / "scores.csv.progress"
-    with faults.interrupted("scores.csv", before=True):  # all is answered, nothing is written
+    with small_run.interrupted("scores.csv", before=True):  # all is answered, nothing is written
         assert start(arguments) == 130
     assert not (many / "scores.csv").exists()
     lines = progress.read_text().splitlines(keepends=True)

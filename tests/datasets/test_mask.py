@@ -18,7 +18,7 @@ from helpers.models.spec import Facts
 from helpers.models.weights import find_weights
 from helpers.runs import settings
 from helpers.training import patchcore
-from tests import faults
+from tests import small_run
 from tests.conftest import split_of
 from tests.datasets.test_cache import TURNED, noise, save, table_of
 from tests.deploy_run import small_models
@@ -148,7 +148,7 @@ def test_patchcore_and_the_maps_ignore_patches_outside_of_the_mask(tmp_path, par
 
 
 def test_the_mask_of_notebook_01_is_that_of_all_later_notebooks(tmp_path, home, mask):
-    faults.write_images(tmp_path / "parts")
+    small_run.write_images(tmp_path / "parts")
     size = Image.open(next((tmp_path / "parts").rglob("*.*"))).size
     drawn = Image.open(mask).resize(size)
     drawn.save(mask)

@@ -9,7 +9,7 @@ from helpers.commands import cli, predict, run
 from helpers.core import paths
 from helpers.datasets.split_file import read_split, waits_for
 from helpers.runs.start import StageError, open_run
-from tests import faults
+from tests import small_run
 from tests.conftest import write_parts
 
 OPTIONS = ["--preset", "smoke", "--name", "t", "-p", "BACKBONE=efficientnet_lite0"]
@@ -23,7 +23,7 @@ def test_few_bad_parts_leave_patchcore_with_a_promise_until_more_of_them_come(
     for bad in sorted((parts / "bad").iterdir())[3:]:
         bad.unlink()
     command = ["--dataset", f"folder:{parts}", *OPTIONS]
-    with faults.in_this_process():
+    with small_run.in_this_process():
         assert run.main(command) == 0
     said = " ".join(capsys.readouterr().out.split())
     waits = "waits for 10 bad parts (near duplicates count as one); there are 3"
@@ -44,7 +44,7 @@ def test_few_bad_parts_leave_patchcore_with_a_promise_until_more_of_them_come(
     with pytest.raises(StageError, match="waits for 10 bad parts"):
         open_run(WAITING[0], {"RUN": "t"})
     shutil.copytree(write_parts(tmp_path / "more") / "bad", parts / "bad", dirs_exist_ok=True)
-    with faults.in_this_process():
+    with small_run.in_this_process():
         for number in ("01", "02"):
             assert cli.start("run", [*command, "--only", number]) == 0
     assert "07  " not in capsys.readouterr().out  # its findings are of the split before
