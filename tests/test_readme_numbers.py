@@ -7,8 +7,7 @@ import pandas as pd
 
 from helpers.core import paths
 from helpers.core.metrics import rate_interval
-from helpers.core.style import percent
-from helpers.core.tables import fill
+from helpers.core.style import fill, percent
 from helpers.decisions.operating_point import threshold_for_escape_rate
 from helpers.results.out_of_fold import AUCS, PROTOCOLS, read_folder, three_columns
 

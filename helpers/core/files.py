@@ -10,7 +10,6 @@ failure becomes an `ArtifactError` that names the file:
 from __future__ import annotations
 
 import errno
-import glob
 import hashlib
 import json
 import os
@@ -24,7 +23,6 @@ from typing import Any
 import filelock
 import numpy as np
 import pandas as pd
-import psutil
 
 from helpers.core import errors
 from helpers.core.errors import UserError
@@ -71,12 +69,10 @@ def atomic_path(path: Path) -> Iterator[Path]:
 def atomic_folder(folder: Path) -> Iterator[Path]:
     """Yield a new folder beside `folder`, and rename it to that if the block succeeds.
 
-    If `folder` exists and is not empty, the block has to remove it.
+    If `folder` exists and is not empty, the block has to remove it. One process at a time.
     """
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
-    for other in folder.parent.glob(f".{glob.escape(folder.name)}.*.tmp"):
-        if other == temporary or _is_left(other):  # an earlier process may have had this number
-            shutil.rmtree(other, ignore_errors=True)
+    temporary = folder.with_name(f".{folder.name}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)  # of a process that was killed
     try:
         with writing(folder):
             temporary.mkdir(parents=True)
@@ -104,11 +100,6 @@ def write_bytes(path: Path, content: bytes) -> None:
     """Write a file atomically."""
     with atomic_path(path) as temporary:
         temporary.write_bytes(content)
-
-
-def _is_left(temporary: Path) -> bool:
-    number = temporary.name.split(".")[-2]  # .NAME.PID.tmp
-    return number.isdecimal() and not psutil.pid_exists(int(number))
 
 
 @contextmanager

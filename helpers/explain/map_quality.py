@@ -20,7 +20,7 @@ from helpers.training.inference import autocast, judging_precision
 STEPS = 10  # of a curve; the time grows with it
 BLUR_SHARE = 1 / 20  # blur radius (sigma) by image side: hides a crack, leaves the part's shading
 BETTER = {"insertion": 1, "deletion": -1}  # sign of a better area: larger or smaller
-TABLE = {  # templates of `tables.shown`
+TABLE = {  # templates of `style.shown`
     "Measure": "{measure}",
     "Parts": "{images} called {called}",
     "Maps": "{maps:.3f}",

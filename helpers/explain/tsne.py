@@ -21,7 +21,7 @@ NEIGHBOURS = 15
 PERPLEXITY = 30
 ITERATIONS = 500  # the first 250 with early exaggeration
 FEWEST_PARTS = 7  # the perplexity must be 2 or more, and at most a third of the other parts
-TABLE = {  # templates of `tables.shown`
+TABLE = {  # templates of `style.shown`
     "Set": "{side}",
     "Embedding": "{embedding}",
     "Images": "{images:,}",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from helpers.core import metrics, style, tables
+from helpers.core import metrics, style
 from helpers.core.finding import Finding
 from helpers.core.members import folds_of
 from helpers.core.style import OUT_OF_FOLD
@@ -145,7 +145,7 @@ def paper_table(table: pd.DataFrame, units: str = "groups") -> pd.DataFrame:
         columns[head.format("Acc")] = "{val_accuracy:%}{star}"
         columns[inside] = "{val_within_auc:%[]}"
     columns |= {"p": "{p_holm:p}", "Parameters": "{parameters:n}", "Time": "{seconds:time}"}
-    return tables.filled(rows, columns, drop_empty=True)
+    return style.filled(rows, columns, drop_empty=True)
 
 
 def shown(

@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 from torch import nn
 
-from helpers.core import tables
+from helpers.core import style
 from helpers.models.backbones import build
 from helpers.models.compiled import WORTH_IT_FROM
 from helpers.models.record import Model
@@ -106,7 +106,7 @@ def cost_table(summary: pd.DataFrame, models: Sequence[Model]) -> pd.DataFrame:
         auc=summary.get(f"{side}_auc_mean", summary[f"{side}_auc"]).fillna(summary[f"{side}_auc"]),
         std=summary.get(f"{side}_auc_std"),
     )
-    shown = tables.filled(rows.sort_values("auc", ascending=False), COLUMNS)
-    shown = shown.loc[:, (shown != tables.MISSING).any()]
+    shown = style.filled(rows.sort_values("auc", ascending=False), COLUMNS)
+    shown = shown.loc[:, (shown != style.MISSING).any()]
     by = summary.judged_by.iloc[0].capitalize()
     return shown.rename(columns={"AUC, one training": f"{by} AUC, one training"})

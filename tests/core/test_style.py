@@ -1,4 +1,4 @@
-"""The look of figures, tables and sliders in the notebooks."""
+"""The look of figures, tables and sliders in the notebooks, and the templates of tables."""
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -100,3 +100,31 @@ def test_a_picture_says_its_words_and_is_closed():
     image = style.picture(figure, 'a "quoted" <word>')
     assert 'alt="a &quot;quoted&quot; &lt;word&gt;"' in image and "base64,UklGR" in image  # RIFF
     assert not plt.fignum_exists(figure.number)
+
+
+ROW = {"auc": 0.8661, "auc_low": 0.831, "auc_high": 0.8972, "gain": -0.0004, "n": 3_373_570}
+ROW |= {"few": 940, "p": 0.0004, "rate": 0.01041, "seconds": 964.3, "name": "FBP", "nan": np.nan}
+
+
+@pytest.mark.parametrize(
+    ("template", "text"),
+    [
+        ("{name}: {auc:%} %", "FBP: 86.6 %"),
+        ("{auc:%[]}", "86.6 [83.1, 89.7]"),
+        ("{gain:+%}", "+0.0"),  # never -0.0
+        ("{n:n}, {few:n}", "3.4 M, 940"),
+        ("{p:p}, {rate:up}, {seconds:time}", "<.001, 1.1, 16 min"),
+        ("{auc:.3f} and {n:,}", "0.866 and 3,373,570"),
+        *[(template, style.MISSING) for template in ("{name} {nan:%}", "{unknown}")],
+    ],
+)
+def test_a_template_is_filled_from_a_row(template, text):
+    assert style.fill(template, ROW) == text
+
+
+def test_a_table_is_filled_row_by_row_and_its_text_is_escaped():
+    table = pd.DataFrame({"title": ["<b>", "FBP"], "test_auc": [0.5, np.nan]})
+    columns = {"Model": "{title}", "Test AUC": "{test_auc:%[]}"}
+    assert style.filled(table, columns).values.tolist() == [["<b>", "50.0"], ["FBP", "-"]]
+    assert style.filled(table[:0], columns).columns.tolist() == ["Model", "Test AUC"]
+    assert "&lt;b&gt;" in style.shown(table, columns, "caption").to_html()
