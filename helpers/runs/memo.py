@@ -34,13 +34,13 @@ from helpers.training import patchcore
 
 # the modules whose import names the kinds of networks that a checkpoint may hold
 NETWORKS = (backbones, derived, patchcore)
-SUFFIXES = {  # of the files of each kind of value
-    "network": ".safetensors",
-    "own": ".weights.safetensors",  # of a network whose class is the user's
-    "tensors": ".safetensors",
-    "table": ".csv",
-    "arrays": ".npz",
-    "plain": ".json",
+KINDS: dict[str, tuple[str, Callable[..., Any]]] = {  # of values: suffix of the file, and writer
+    "network": (".safetensors", backbones.save_model),
+    "own": (".weights.safetensors", backbones.save_model),  # its class is the user's
+    "tensors": (".safetensors", tensors.save_tensors),
+    "table": (".csv", files.save_csv),
+    "arrays": (".npz", lambda path, arrays: files.save_arrays(path, **arrays)),
+    "plain": (".json", files.save_json),
 }
 Call = functools.partial[Any]  # of a function that computes something: not made yet
 Names = Iterable[str]
@@ -146,7 +146,7 @@ def make(
 
 
 def kind_of(value: Any) -> str:
-    """Return how a value is stored: a key of `SUFFIXES`."""
+    """Return how a value is stored: a key of `KINDS`."""
     if isinstance(value, Network):
         return "own" if value.spec.kind == backbones.OWN else "network"
     if isinstance(value, pd.DataFrame):
@@ -162,17 +162,17 @@ def kind_of(value: Any) -> str:
 def places_of(stored: Mapping[str, Any], place: Path) -> dict[str, Path]:
     """Return the file of each field; plain ones share one, a kind's only field is named `place`."""
     kinds = stored["kinds"]
-    often = [kind for kind in SUFFIXES if [*kinds.values()].count(kind) > 1 and kind != "plain"]
+    often = [kind for kind in KINDS if [*kinds.values()].count(kind) > 1 and kind != "plain"]
     return {
-        name: place.with_name(place.name + (f"_{name}" if kind in often else "") + SUFFIXES[kind])
+        name: place.with_name(place.name + (f"_{name}" if kind in often else "") + KINDS[kind][0])
         for name, kind in kinds.items()
     }
 
 
 def save(value: Any, place: Path) -> dict[str, Any]:
-    """Write a value, or each field of a dataclass, in files named after `place`.
+    """Write a value, or each field of a dataclass, at `place`; return what `load` needs.
 
-    Return what `load` needs: `kinds` of the fields ("" is the value itself), `class` of a
+    That is `kinds` of the fields ("" is the value itself), `class` of a
     dataclass, and `types` of the columns of tables.
     """
     fields: dict[str, Any] = {"": value}
@@ -181,23 +181,16 @@ def save(value: Any, place: Path) -> dict[str, Any]:
         fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
         stored["class"] = f"{type(value).__module__}:{type(value).__qualname__}"
     stored["kinds"] = {name: kind_of(item) for name, item in fields.items()}
-    plain: dict[str, Any] = {}
-    for name, path in places_of(stored, place).items():
-        item, kind = fields[name], stored["kinds"][name]
-        if kind in ("network", "own"):
-            backbones.save_model(path, item)
-        elif kind == "tensors":
-            tensors.save_tensors(path, item)
-        elif kind == "arrays":
-            files.save_arrays(path, **item)
-        elif kind == "table":
-            files.save_csv(path, item)
-            types = {str(column): str(dtype) for column, dtype in item.dtypes.items()}
-            stored.setdefault("types", {})[name] = types
-        else:
-            plain[name] = item
-    if plain:
-        files.save_json(place.with_name(f"{place.name}.json"), plain.get("", plain))
+    tables = {name: item for name, item in fields.items() if stored["kinds"][name] == "table"}
+    stored["types"] = {
+        name: {str(column): str(dtype) for column, dtype in table.dtypes.items()}
+        for name, table in tables.items()
+    }
+    plain = {name: item for name, item in fields.items() if stored["kinds"][name] == "plain"}
+    # plain fields share a file
+    contents = {path: (name, fields[name]) for name, path in places_of(stored, place).items()}
+    for path, (name, item) in contents.items():
+        KINDS[stored["kinds"][name]][1](path, plain.get("", plain) if name in plain else item)
     return stored
 
 
@@ -208,21 +201,19 @@ def load(stored: Mapping[str, Any], place: Path, call: Call | None = None) -> An
     values: dict[str, Any] = {}
     for name, path in places_of(stored, place).items():
         kind = stored["kinds"][name]
-        if kind in ("network", "own"):
-            values[name] = backbones.load_model(path, module)
-        elif kind == "tensors":
-            values[name] = tensors.load_tensors(path)[0]
-        elif kind == "arrays":
-            values[name] = files.load_arrays(path)
-        elif kind == "table":
-            types = stored["types"][name]
-            texts = [column for column, dtype in types.items() if dtype in ("object", "str")]
-            table = files.load_csv(path, list(types), text=texts)
-            with files.reading(path):
-                values[name] = table.astype(types)
-        else:
-            content = files.load_json(path)
-            with files.reading(path):
+        with files.reading(path):
+            if kind in ("network", "own"):
+                values[name] = backbones.load_model(path, module)
+            elif kind == "tensors":
+                values[name] = tensors.load_tensors(path)[0]
+            elif kind == "arrays":
+                values[name] = files.load_arrays(path)
+            elif kind == "table":
+                types = stored["types"][name]
+                texts = [column for column, dtype in types.items() if dtype in ("object", "str")]
+                values[name] = files.load_csv(path, list(types), text=texts).astype(types)
+            else:
+                content = files.load_json(path)
                 values[name] = content[name] if name else content
     return values[""] if "" in values else class_of(stored["class"])(**values)
 

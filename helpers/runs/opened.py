@@ -102,10 +102,9 @@ def networks(root: Path) -> list[str]:
 
 
 def network_for(run_paths: RunPaths, wanted: str = "", but: str = "") -> tuple[str, Scored] | None:
-    """Return name and scores of the network `wanted`, or of the best on validation except `but`.
+    """Return name and scores of the network `wanted`, or else of the best on validation, if any.
 
-    Instead of a model without a network, or with one that cannot be built here, it is the best that
-    has one. If there is none, it is None.
+    It is not `but`, and it can be built here.
     """
     scored = read_models(run_paths)
     names = ranked(scored)
@@ -121,10 +120,7 @@ def network_for(run_paths: RunPaths, wanted: str = "", but: str = "") -> tuple[s
 
 
 def _network_in(folder: Path) -> Network | None:
-    """Load the first network of a model, if it has one.
-
-    If it cannot be built here, as without a notebook's own operation, a line says why.
-    """
+    """Load a model's first network, if any; print why one cannot be built here."""
     if not (trainings := checkpoints(folder)):
         return None
     try:
@@ -135,10 +131,7 @@ def _network_in(folder: Path) -> Network | None:
 
 
 def ranked(scored: Mapping[str, Scored]) -> list[str]:
-    """Return names of models: those with the most validation images first, then by their AUC.
-
-    Equal ones are in the order of the results table.
-    """
+    """Order names by number of validation images, AUC, and place in the results table."""
 
     def key(name: str) -> tuple[int, float, tuple[int, str]]:
         labels, scores = scored[name].labels_scores("val")
@@ -151,9 +144,7 @@ def ranked(scored: Mapping[str, Scored]) -> list[str]:
 def describe_models(
     run: Run, scored: dict[str, Scored], points: pd.DataFrame, calibrated: pd.DataFrame
 ) -> list[Description]:
-    """Write model.json for each network, and return what it holds, the best network first.
-
-    A network that cannot be built here is left out with a line that says why.
+    """Write model.json for each network that can be built here; return them, the best first.
 
     The `points` are `decision.operating_table` of the deployed models, or `decision.good_alone` of
     PatchCore; `calibrated` is `decision.calibration_table`: without rows there is no probability.

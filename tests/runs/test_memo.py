@@ -33,13 +33,6 @@ def place(tmp_path):
     return tmp_path / "calls"
 
 
-@pytest.fixture
-def counting(place, monkeypatch):
-    """Two calls for two workers."""
-    monkeypatch.setenv(workers.LIMIT, "2")
-    return {f"c{n}": functools.partial(tasks.count_up, tasks.Place(place), n) for n in range(2)}
-
-
 def _calls(place):
     return place.read_text().splitlines() if place.exists() else []
 
@@ -73,42 +66,35 @@ def test_a_damaged_file_is_made_again(run, kind):
 
 
 @pytest.mark.parametrize("most", [1, 2])
-def test_any_number_of_workers_gives_the_same_bits(run, monkeypatch, most):
-    monkeypatch.setenv(workers.LIMIT, str(most))
-    found = run.each({f"p{n}": functools.partial(tasks.matrix_product, n) for n in range(3)})
-    with workers.one_thread():
-        wanted = tasks.matrix_product(2)
-    assert list(found) == ["p0", "p1", "p2"]
-    np.testing.assert_equal(found["p2"], wanted)
-
-
-def test_a_training_that_runs_alone_has_one_thread_too(run, monkeypatch, place):
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)  # restored by `one_thread`
-    threads = []
-    monkeypatch.setattr(torch, "set_num_threads", threads.append)
-    call = functools.partial(tasks.count_up, tasks.Place(place), 1)
-    run.once("with all threads", call)
-    assert threads == []
-    run.each({"alone": call})
-    assert threads[0] == 1
-
-
-def test_workers_have_one_thread_and_are_not_this_process(run, counting, place):
-    for _ in range(2):
-        assert run.each(counting) == {"c0": 1, "c1": 2}
-    lines = [line.split() for line in _calls(place)]
-    assert [threads for _, _, threads in lines] == ["1", "1"]
-    assert str(os.getpid()) not in {process for _, process, _ in lines}
-
-
-def test_other_code_than_the_notebook_s_is_refused_in_another_process(
-    run, counting, place, monkeypatch
+def test_any_number_of_workers_gives_the_same_bits_with_one_thread_each(
+    run, monkeypatch, place, most
 ):
+    monkeypatch.setenv(workers.LIMIT, str(most))
+    count = functools.partial(tasks.count_up, tasks.Place(place), 1)
+    calls = {"product": functools.partial(tasks.matrix_product, 2), "count": count}
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        found, _ = run.each(calls), run.each(calls)
+        run.once("with all threads", count)
+    finally:
+        torch.set_num_threads(before)
+    with workers.one_thread():
+        np.testing.assert_equal(found["product"], tasks.matrix_product(2))
+    assert list(found) == ["product", "count"] and found["count"] == 2
+    (_, process, alone), (*_, all_threads) = (line.split() for line in _calls(place))
+    assert (alone, all_threads) == ("1", "2") and (process == str(os.getpid())) == (most == 1)
+
+
+def test_other_code_than_the_notebook_s_is_refused_in_another_process(run, place, monkeypatch):
+    monkeypatch.setenv(workers.LIMIT, "2")
+    count = functools.partial(tasks.count_up, tasks.Place(place))
+    calls = {name: functools.partial(count, n) for n, name in enumerate("ab")}
     monkeypatch.setattr(files, "COMMAS", "edited in a cell")  # a constant that the memo reaches
     monkeypatch.setattr(tasks, "files", files, raising=False)
     monkeypatch.setattr(tasks.count_up, "__defaults__", (3,))
     with pytest.raises(UserError, match="has changed since this notebook imported"):
-        run.each(counting)
+        run.each(calls)
     assert not place.exists()
 
 

@@ -17,6 +17,7 @@ def run_paths(home):
         ([], "all of it"),
         ({"stages": 3}, "stages"),
         ({"stages": {"01": {"outputs": {"split.csv": 3}}}}, "stages.01.outputs.split.csv"),
+        ({"stages": {"01": {"fit": "other"}}}, "stages.01.fit"),
         ({"steps": {"cnn": {"key": "k", "stage": "03"}}}, "steps.cnn.outputs"),
     ],
 )

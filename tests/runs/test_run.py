@@ -3,6 +3,7 @@
 import dataclasses
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -16,10 +17,12 @@ from helpers.darts.settings import SearchSettings
 from helpers.datasets import sources
 from helpers.datasets.settings import SplitSettings
 from helpers.models.record import Model
+from helpers.results.predictions import predictions_frame
 from helpers.runs.record import edit_run, load_run
 from helpers.runs.run import Run
 from helpers.runs.start import StageError, open_run, prepare
 from helpers.training.settings import BaselineSettings
+from tests import planted
 from tests.conftest import split_of
 from tests.runs import tasks
 
@@ -55,10 +58,10 @@ def test_predictions_that_only_an_earlier_call_made_are_removed_with_their_recor
     assert slug == model.slug and Model.from_json(about["model"]) == model
 
 
-@pytest.mark.parametrize("name", ["a/b", "../up", ".hidden"])
-def test_a_run_that_is_no_plain_folder_is_refused(home, name):
-    with pytest.raises(SettingsError, match=f"RUN='{name}'"):
-        open_run("01_data_split", {"PRESET": "smoke", "RUN": name})
+def test_a_run_that_is_no_plain_folder_is_refused(home):
+    for name in ("a/b", "../up", ".hidden"):
+        with pytest.raises(SettingsError, match=f"RUN='{name}'"):
+            open_run("01_data_split", {"PRESET": "smoke", "RUN": name})
     given = {"RUN": "t", "F": torch.nn.functional}  # a module is not a parameter
     assert prepare("01_data_split", given).paths.name == "t"
 
@@ -86,9 +89,6 @@ def test_later_stages_read_images_as_the_split_did(home, parts_folder):
     files.save_csv(run.paths.split_csv, split_of(parts_folder))
     files.save_json(run.paths.run_json, {"stages": {"01_data_split": {"fit": "pad"}}})
     assert run.images(16).fit == "pad"
-    files.save_json(run.paths.run_json, {"stages": {"01_data_split": {"fit": "other"}}})
-    with pytest.raises(files.ArtifactError, match=r"stages\.01_data_split\.fit"):
-        run.images(16)
 
 
 def test_a_later_notebook_refuses_images_that_were_overwritten_since_the_split(home, parts_folder):
@@ -164,3 +164,35 @@ def test_a_broken_file_of_the_user_s_is_left_out_with_its_reason_and_blocks_no_r
     files.save_csv(run.paths.predictions("svm"), _scores("a", "c"))
     with pytest.raises(files.ArtifactError, match=r"svm\.csv"):
         run.models()
+
+
+@pytest.fixture
+def planted_run(home):
+    """Three models with independent errors."""
+    return planted.decision_stage(planted.run_of({"svm": 1.5, "cnn": 1.4, "fbp": 1.3}))
+
+
+def test_a_notebook_run_again_shows_no_model_of_a_later_one_but_the_user_s_own(planted_run):
+    run, about = planted_run, Model("darts_v2", number=4)
+    scores = predictions_frame(run.split, np.linspace(0, 1, len(run.split)))
+    run.add(about, scores, seconds=7.0, parameters=9)
+    planted.plant(run.paths, "mine", 1.0, 5)
+    early = planted.decision_stage(run.paths)
+    early.name = "03_finetuning"
+    assert [*early.models()] == ["svm", "cnn", "fbp", "mine"]
+    assert run.models()["darts_v2_4"].model == about
+    assert run.record["models"]["darts_v2_4"]["costs"] == {"seconds": 7.0, "parameters": 9}
+    run.add(about, scores.assign(defect_score=0.5))  # its own may change
+    before = run.paths.predictions("mine").read_bytes()
+    with pytest.raises(files.ArtifactError, match=r"mine\.csv has the name of a model"):
+        run.add(Model("mine"), scores)
+    assert run.paths.predictions("mine").read_bytes() == before
+
+
+def test_a_submission_has_one_row_for_each_test_image_and_says_so_if_some_are_left_out(planted_run):
+    run, scored = planted_run, planted_run.models()["fbp"]
+    frame = files.load_csv(run.write_submission(scored), ("id", "defect_score"))
+    pd.testing.assert_frame_equal(frame, scored.test[["id", "defect_score"]], check_exact=True)
+    left_out = {"stages": {"01_data_split": {"test_left_out": 20}}}
+    files.save_json(run.paths.run_json, run.record | left_out)
+    assert run.write_submission(scored).name == "toy.incomplete.csv"
