@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from helpers.core import metrics
-from helpers.darts import verdict
+from helpers.darts import search
 from helpers.darts.architect import Architect
 from helpers.darts.genotypes import PUBLISHED
 from helpers.darts.settings import SearchSettings
@@ -84,7 +84,7 @@ def test_the_limit_of_noise_is_a_lead_that_few_searches_on_noise_reach_anywhere(
             for drawn in torch.randperm(100).split(10):
                 step((pulls[drawn], torch.zeros(10)))
         record = {name: getattr(net, name).tolist() for name in names}
-        found = verdict.choices(record | {f"beta_{kind}": None for kind in KINDS})
+        found = search.choices(record | {f"beta_{kind}": None for kind in KINDS})
         largest.append(max(choice.lead for choice in found))
     assert np.mean(np.array(largest) > limit) <= 0.2  # and not too high:
     assert np.quantile(largest, 0.95) == pytest.approx(limit, rel=0.3)

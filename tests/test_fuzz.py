@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from helpers.core import files
 from helpers.core.errors import UserError
 from helpers.core.rules import SettingsError
-from helpers.darts import genotypes, named
+from helpers.darts import genotypes
 from helpers.datasets import DataError, Source, splits
 from helpers.datasets.settings import SplitSettings
 from helpers.datasets.split_file import read_split
@@ -89,7 +89,7 @@ def read_submission(path: Path) -> None:
 
 
 def read_cell(path: Path) -> None:
-    (found,) = named.named_cells([str(path)], {}, 0)
+    (found,) = genotypes.named_cells([str(path)], {}, 0)
     assert genotypes.from_json(genotypes.to_json(found.genotype)) == found.genotype
     assert (found.search_seconds or 0) >= 0
 

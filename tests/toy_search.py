@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from helpers.darts.fast_supernet import FastSupernet
-from helpers.darts.operations import FactorizedReduce
+from helpers.darts.space import FactorizedReduce
 from helpers.darts.supernet import Supernet
 
 SMALL = (8, (8, 7))  # images of a batch and their size in pixels

@@ -19,7 +19,7 @@ import pandas as pd
 from helpers.commands import cli, kernel
 from helpers.core import files, finding, paths, style
 from helpers.core.rules import SettingsError
-from helpers.darts import named
+from helpers.darts import genotypes
 from helpers.datasets.sources import check_name, check_place
 from helpers.deploy import export
 from helpers.models import AUTO, RANDOM, weights
@@ -93,7 +93,7 @@ def make_plan(arguments: list[str]) -> Plan:
         values = {name: value for name, value in given.items() if name in known}
         resolved = config.resolve(stage, preset, {n.lower(): v for n, v in values.items()})
         if "GENOTYPES" in values:
-            named.check_names(resolved.genotypes, resolved.random_cells)
+            genotypes.check_names(resolved.genotypes, resolved.random_cells)
             values["GENOTYPES"] = [
                 _absolute(cell) if cell.endswith(".json") else cell for cell in resolved.genotypes
             ]

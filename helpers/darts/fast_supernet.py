@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from helpers.core.rules import SettingsError
-from helpers.darts.operations import OPS, STANDARD, pad_to_even
+from helpers.darts.space import OPS, STANDARD, pad_to_even
 from helpers.darts.supernet import Cell, Supernet, first_row
 
 NARROW = 16  # with fewer channels, one product for all edges is faster than one per edge

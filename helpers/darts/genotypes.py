@@ -1,19 +1,29 @@
-"""Discrete DARTS cells: derived from alphas, random, published, and as JSON files."""
+"""Discrete DARTS cells: derived from alpha, random, published, in files; found by name; halving.
+
+Successive halving: Jamieson and Talwalkar 2016, arXiv 1502.07943; for architectures Li and
+Talwalkar 2019, arXiv 1902.07638. The random cells are the population that a search has to beat
+(Lindauer and Hutter, arXiv 1909.02453; Yang et al. 2020, arXiv 1912.12522).
+"""
 
 from __future__ import annotations
 
 import json
+import math
 import random
-from collections.abc import Mapping
+import re
+import statistics
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import torch
 
-from helpers.core import files
-from helpers.darts.operations import OPS, STANDARD, primitives, softmax_by_node
-from helpers.darts.space import EDGES, KINDS, NODE_STATES, GenotypeError
+from helpers.core import files, paths
+from helpers.darts import space
+from helpers.darts.space import EDGES, KINDS, NODE_STATES, OPS, GenotypeError
+from helpers.models.record import Model
 
 Edge = tuple[str, int]  # (operation, input state) of an edge of a discrete cell
 
@@ -48,7 +58,7 @@ def _checked_edges(kind: str, edges: Any) -> tuple[Edge, ...]:
     checked: list[Edge] = []
     for row, edge in enumerate(edges):
         node = 2 + row // 2
-        operation, source = edge if isinstance(edge, list | tuple) and len(edge) == 2 else (None, 0)
+        operation, source = edge if isinstance(edge, list | tuple) and len(edge) == 2 else ("", 0)
         if operation not in tuple(OPS) or type(source) is not int or not 0 <= source < node:
             wanted = f"an operation ({', '.join(OPS)}) and an earlier state (0 to {node - 1})"
             raise GenotypeError(f"{kind}[{row}]: expected {wanted}, got {edge!r}")
@@ -98,12 +108,12 @@ def strengths(alpha: Any, beta: Any) -> list[list[float]]:
     They are the softmax over none and all operations, times that of beta (14,) over the edges into
     a node if there is one (PC-DARTS, arXiv 1907.05737, equation 5).
     """
-    weights, names = torch.as_tensor(alpha).double().softmax(dim=1), primitives()
+    weights, names = torch.as_tensor(alpha).double().softmax(dim=1), space.primitives()
     if (columns := weights.shape[1]) != len(names):
         wrong = f"alpha has {columns} columns, but there are {len(names)}: {', '.join(names)}"
         raise GenotypeError(f"{wrong}. Was it searched with other operations?")
     if beta is not None:
-        weights = weights * softmax_by_node(torch.as_tensor(beta).double())[:, None]
+        weights = weights * space.softmax_by_node(torch.as_tensor(beta).double())[:, None]
     return weights[:, 1:].tolist()
 
 
@@ -122,11 +132,7 @@ def strongest_edges(weights: list[list[float]]) -> tuple[Edge, ...]:
 
 
 def random_genotype(seed: int) -> Genotype:
-    """Draw one of the 180 * 49^4 distinct cells of each kind; a seed always gives the same one.
-
-    All are equally probable. They are the baseline of a search (Lindauer and Hutter, arXiv
-    1909.02453).
-    """
+    """Draw one of the 180 * 49^4 distinct cells of each kind, all equally probable."""
     draw = random.Random(seed)
     inputs = [s for _ in KINDS for node in NODE_STATES for s in draw.sample(range(node), 2)]
     edges = tuple((draw.choice(tuple(OPS)), source) for source in inputs)
@@ -164,7 +170,7 @@ def load(path: Path) -> tuple[Genotype, dict[str, Any]]:
         raise GenotypeError(f"{path}: genotype: {error}") from error
 
 
-SHORT = dict(zip(("mp", "ap", "sk", "s3", "s5", "d3", "d5"), STANDARD, strict=True))
+SHORT = dict(zip(("mp", "ap", "sk", "s3", "s5", "d3", "d5"), space.STANDARD, strict=True))
 
 
 def _published(*cells: str) -> Genotype:
@@ -193,3 +199,135 @@ PUBLISHED = {
         "sk.0 d3.1|sk.0 s3.1|s3.1 s3.3|s3.0 d5.4", "ap.0 s5.1|s3.0 d5.2|mp.0 d3.1|d3.1 d5.3"
     ),
 }
+
+# cells that a run finds itself: their model, and how to get them
+FOUND = {
+    "searched": ("darts_searched", "run notebooks/04_darts_search.ipynb first"),
+    "halving": ("darts_halving", "set HALVING_EPOCHS, which compares cells"),
+}
+
+
+@dataclass(frozen=True)
+class NamedCell:
+    """A cell and its model."""
+
+    model: Model
+    genotype: Genotype
+    search_seconds: float | None = None  # of finding it, if known
+
+
+def random_cell(seed: int) -> NamedCell:
+    """Draw a cell; the same seed gives the same cell."""
+    return NamedCell(Model("random_cell", number=seed), random_genotype(seed), search_seconds=0.0)
+
+
+def model_of(name: str) -> Model:
+    """Return the model of a published cell, of one that a run finds, or of a file's cell."""
+    if name in PUBLISHED or name in FOUND:
+        return Model(FOUND[name][0] if name in FOUND else name.lower())
+    stem, known = Path(name).stem, [*PUBLISHED, *FOUND, "random"]
+    if not name.endswith(".json"):
+        other = f"known: {', '.join(known)}, or the path of a .json file with a cell"
+        raise GenotypeError(f"GENOTYPES: no cell is called {name!r} ({other})")
+    if len(stem) > paths.LONGEST_NAME:  # the model gets the name of the file
+        most = f"a name has at most {paths.LONGEST_NAME} letters"
+        raise GenotypeError(f"GENOTYPES: {name!r}: {most}: rename it")
+    return Model("cell_" + re.sub(r"[^0-9A-Za-z]+", "_", stem).strip("_").lower())
+
+
+def check_names(names: Sequence[str], random_cells: int) -> None:
+    """Raise GenotypeError unless each name is that of a cell, or of a .json file that holds one."""
+    models: list[Model] = []
+    for name in names:
+        if name == "random":
+            models += [random_cell(seed).model for seed in range(random_cells)]
+            continue
+        models.append(model_of(name))
+        if name.endswith(".json"):
+            load(Path(name).expanduser())  # a bad one is refused before anything is trained
+    if len({*models}) < len(models) or not models:
+        called = ", ".join(repr(model.slug) for model in models) or "none"
+        given = f"GENOTYPES={','.join(names)} with RANDOM_CELLS={random_cells}"
+        wanted = "name some, and no two that are called alike"
+        raise GenotypeError(f"{given} gives the cells {called}: {wanted}")
+
+
+def named_cells(names: Sequence[str], folder: Path, random_cells: int = 0) -> list[NamedCell]:
+    """Return the cells with these names, in their order.
+
+    A name is a key of PUBLISHED; "random" (`random_cells`, of seeds 0, 1, ...); a key of FOUND,
+    whose cell is NAME.json in `folder` and is skipped if it is not there; or a file.
+    """
+    check_names(names, random_cells)
+    cells: list[NamedCell] = []
+    for name in names:
+        file = folder / f"{name}.json" if name in FOUND else Path(name).expanduser()
+        if name in PUBLISHED:
+            cells.append(NamedCell(model_of(name), PUBLISHED[name]))
+        elif name == "random":
+            cells += map(random_cell, range(random_cells))
+        elif name in FOUND and not file.is_file():
+            print(f"the cell {name!r} is skipped: {FOUND[name][1]} to have it trained here")
+        else:
+            genotype, about = load(file)
+            seconds = about.get("seconds")  # a user may have written the file
+            known = isinstance(seconds, int | float) and seconds >= 0
+            cells.append(NamedCell(model_of(name), genotype, seconds if known else None))
+    if not cells:
+        raise GenotypeError("GENOTYPES: no cell is left to train")
+    return cells
+
+
+ETA = 3  # a third of the candidates continues, with three times the epochs
+DRAWS = 5  # random cells to draw for each that takes part, to find some of similar size
+
+
+def candidates(
+    searched: Sequence[NamedCell],
+    given: Sequence[NamedCell],
+    count: int,
+    size_of: Callable[[Genotype], int],
+) -> dict[str, list[NamedCell]]:
+    """Return the cells to compare by kind: "searched", "file" (`given`), "published", "random".
+
+    The `count` random cells are those of `DRAWS` times as many whose size is nearest to the mean
+    of the searched cells: a larger network is often better, however its cell was found.
+    """
+    drawn = [random_cell(seed) for seed in range(DRAWS * count if searched else count)]
+    if searched:
+        mean = statistics.fmean(size_of(cell.genotype) for cell in searched)
+        drawn.sort(key=lambda cell: abs(math.log(size_of(cell.genotype) / mean)))
+        drawn = sorted(drawn[:count], key=lambda cell: cell.model.number or 0)
+    published = [NamedCell(model_of(name), cell) for name, cell in PUBLISHED.items()]
+    kinds = {"searched": [*searched], "file": [*given], "published": published, "random": drawn}
+    return {kind: cells for kind, cells in kinds.items() if cells}
+
+
+def halve(
+    by_kind: Mapping[str, Sequence[NamedCell]],
+    epochs: int,
+    train_rung: Callable[[Sequence[NamedCell], int], Sequence[tuple[float, float]]],
+    most: int,
+) -> tuple[NamedCell, pd.DataFrame]:
+    """Train all cells for `epochs`, the best third for three times as many, until one is left.
+
+    `train_rung(cells, epochs)` trains the network of each from scratch, since a short training is
+    not the start of a long one; it returns their validation AUCs and seconds. If the next rung had
+    more than `most` epochs, the best of this one wins. Ties go to the first. Return the winner, and
+    a row for each training; `kept`: it continues, or has won.
+    """
+    kind_of = {cell.model.slug: kind for kind, cells in by_kind.items() for cell in cells}
+    left = {cell.model.slug: cell for cells in by_kind.values() for cell in cells}
+    rungs = []
+    while len(left) > 1:
+        rung = pd.DataFrame({"epochs": epochs, "model": [*left]})
+        rung["title"] = [cell.model.title for cell in left.values()]
+        rung["kind"] = rung.model.map(kind_of)
+        rung[["val_auc", "seconds"]] = train_rung([*left.values()], epochs)
+        best = rung.sort_values("val_auc", ascending=False, kind="stable").model
+        kept = len(best) // ETA if ETA * epochs <= most else 1
+        left = {slug: left[slug] for slug in best.iloc[: max(1, kept)]}
+        rungs.append(rung.assign(kept=rung.model.isin(left)))
+        epochs *= ETA
+    (winner,) = left.values()
+    return winner, pd.concat(rungs, ignore_index=True)

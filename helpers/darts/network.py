@@ -1,4 +1,4 @@
-"""Build the network of a genotype, to be trained from scratch: cells, stems, heads, drop path.
+"""Stack cells between a stem and a classifier, and build the network of a genotype.
 
 Source: DARTS (Liu et al., arXiv 1806.09055), appendix A.2 (CIFAR) and A.4 (ImageNet).
 """
@@ -7,21 +7,70 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchvision.ops import StochasticDepth
 
 from helpers.core import seeding
 from helpers.darts import genotypes
 from helpers.darts.genotypes import Genotype
-from helpers.darts.operations import OPS, FactorizedReduce, ReLUConvBN
 from helpers.darts.settings import NetworkSettings
-from helpers.darts.space import NUM_CLASSES
-from helpers.darts.stack import Stack
+from helpers.darts.space import NUM_CLASSES, OPS, FactorizedReduce, ReLUConvBN
 from helpers.models import backbones
-from helpers.models.spec import ModelSpec, count_parameters
+from helpers.models.spec import ModelSpec, Network, count_parameters
+
+
+class Stack(Network):
+    """L cells between a stem (see `stems`) and a linear classifier; what a pass does is left open.
+
+    `cell(older_channels, newer_channels, channels, reduction, reduction_before)` returns a module
+    with `nodes` times its channels. The reductions, at L//3 and 2L//3, double the channels.
+    """
+
+    cells: nn.ModuleList
+
+    def __init__(
+        self,
+        cell: Callable[[int, int, int, bool, bool], nn.Module],
+        channels: int,
+        layers: int,
+        num_classes: int,
+        in_channels: int,
+        stem: str,
+        nodes: int = 4,
+    ) -> None:
+        super().__init__()
+        self.stem0, self.stem1 = stems(stem, in_channels, channels)
+        older = newer = 3 * channels if stem == "cifar" else channels
+        before = stem == "imagenet"  # stem1 has halved the map of stem0
+        self.cells = nn.ModuleList()
+        for index in range(layers):
+            reduction = layers > 1 and index in (layers // 3, 2 * layers // 3)
+            channels *= 2 if reduction else 1
+            self.cells.append(cell(older, newer, channels, reduction, before))
+            older, newer, before = newer, nodes * channels, reduction
+        self.embedding_size = newer
+        self.classifier = nn.Linear(newer, num_classes)
+
+
+def stems(stem: str, in_channels: int, channels: int) -> tuple[nn.Module, nn.Module]:
+    """Return two modules: from images to the first cell's older input, and from that to the newer.
+
+    "cifar" keeps H and W; both inputs have 3 * `channels` channels. Otherwise both have `channels`:
+    "half" and "quarter" divide H and W by 2 and 4, "imagenet" by 4, then by 8.
+    """
+
+    def conv(c_in: int, c_out: int, stride: int) -> list[nn.Module]:
+        return [nn.Conv2d(c_in, c_out, 3, stride, 1, bias=False), nn.BatchNorm2d(c_out)]
+
+    if stem == "cifar":
+        return nn.Sequential(*conv(in_channels, 3 * channels, 1)), nn.Identity()
+    strides = {"half": (2, 1, 1), "quarter": (2, 2, 1), "imagenet": (2, 2, 2)}[stem]
+    half, full = channels // 2, channels
+    older = (*conv(in_channels, half, strides[0]), nn.ReLU(), *conv(half, full, strides[1]))
+    return nn.Sequential(*older), nn.Sequential(nn.ReLU(), *conv(full, full, strides[2]))
 
 
 class Cell(nn.Module):
@@ -50,19 +99,13 @@ class Cell(nn.Module):
             OPS[name](channels, 2 if reduction and source < 2 else 1, True)
             for name, source, _ in edges
         )
-        # Drop path (arXiv 1605.07648) zeroes an edge's output for whole images. An identity is
-        # never dropped: without it nothing might reach the node.
-        self.drop_paths = nn.ModuleList(
-            nn.Identity() if isinstance(operation, nn.Identity) else StochasticDepth(0.0, "row")
-            for operation in self.operations
-        )
 
     def forward(self, older: Tensor, newer: Tensor) -> Tensor:
         """Return the states of the four nodes, concatenated."""
         states = [self.older(older), self.newer(newer)]
-        edges = list(zip(self.sources, self.operations, self.drop_paths, strict=True))
+        edges = list(zip(self.sources, self.operations, strict=True))
         for row in range(0, len(edges), 2):  # two edges into each node
-            first, second = (drop(op(states[source])) for source, op, drop in edges[row : row + 2])
+            first, second = (op(states[source]) for source, op in edges[row : row + 2])
             states.append(first + second)
         return torch.cat(states[2:], dim=1)
 
@@ -109,7 +152,7 @@ class DerivedNetwork(Stack):
     ) -> None:
         cell, shape = functools.partial(Cell, genotype), (num_classes, in_channels, size.stem)
         super().__init__(cell, size.channels, size.layers, *shape)
-        self.genotype, self.drop_path = genotype, size.drop_path
+        self.genotype = genotype
         self.auxiliary_index = 2 * size.layers // 3
         # cell 2L//3 has doubled the channels for the last time
         self.auxiliary_head = (
@@ -137,12 +180,6 @@ class DerivedNetwork(Stack):
     def embed(self, x: Tensor) -> Tensor:
         """Return the embeddings (B, embedding_size): the means of the last cell's maps."""
         return self._features(x)[0].mean(dim=(2, 3))
-
-    def before_epoch(self, epoch: int, epochs: int) -> None:
-        """Raise the drop-path rate linearly, from 0 in epoch 0; identities are never dropped."""
-        for module in self.modules():
-            if isinstance(module, StochasticDepth):
-                module.p = self.drop_path * epoch / epochs
 
 
 def outline(genotype: Genotype, size: NetworkSettings, in_channels: int) -> DerivedNetwork:
@@ -184,6 +221,7 @@ def build_network(spec: ModelSpec, seed: int) -> DerivedNetwork:
 def build_derived(spec: ModelSpec) -> DerivedNetwork:
     """Return the untrained network of a specification from `network_spec`."""
     size = dict(spec.options)
+    size.pop("drop_path", None)  # in older files
     genotype = genotypes.from_json(size.pop("genotype"))
     model = DerivedNetwork(genotype, NetworkSettings(**size), spec.num_classes, spec.in_channels)
     model.spec = spec

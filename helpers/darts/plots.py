@@ -17,9 +17,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from helpers.darts.genotypes import Genotype
-from helpers.darts.operations import OPS
-from helpers.darts.space import EDGES, KINDS, NODE_STATES
-from helpers.darts.verdict import Choice
+from helpers.darts.search import Choice
+from helpers.darts.space import EDGES, KINDS, NODE_STATES, OPS
 
 OUTPUT = 6
 STATE_NAMES = ("cₖ₋₂", "cₖ₋₁", "0", "1", "2", "3", "cₖ")

@@ -71,7 +71,6 @@ class NetworkSettings:
     layers: int  # L, the number of cells
     stem: str = "imagenet"  # divides height and width by 8; "cifar" keeps them
     auxiliary: bool = False  # a second classifier
-    drop_path: float = 0.0  # share of dropped paths at the end of a training; it grows from 0
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -107,7 +106,6 @@ class RetrainSettings:
     grad_clip: float = setting(5.0, "largest norm of the gradient", ge=0)
     label_smoothing: float = setting(0.1, "of the labels, against overconfidence", ge=0, lt=1)
     auxiliary: bool = setting(True, "a second classifier in training, its loss weighted 0.4")
-    drop_path: float = setting(0.0, "share of dropped paths at the end; starts from 0", ge=0, lt=1)
     retrain_augment: Augment = setting("flips", AUGMENT)
     keep: Literal["best", "last"] = setting("best", "epoch whose weights are kept")
     test_views: Views = setting(1, TEST_VIEWS)
@@ -117,8 +115,7 @@ class RetrainSettings:
     @property
     def network(self) -> NetworkSettings:
         """Return the size of each network."""
-        size = (self.retrain_channels, self.retrain_layers)
-        return NetworkSettings(*size, auxiliary=self.auxiliary, drop_path=self.drop_path)
+        return NetworkSettings(self.retrain_channels, self.retrain_layers, auxiliary=self.auxiliary)
 
     @property
     def training(self) -> TrainSettings:

@@ -16,15 +16,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from helpers.darts.operations import (
-    OPS,
-    FactorizedReduce,
-    ReLUConvBN,
-    primitives,
-    softmax_by_node,
-)
-from helpers.darts.space import KINDS
-from helpers.darts.stack import Stack
+from helpers.darts import space
+from helpers.darts.network import Stack
+from helpers.darts.space import FactorizedReduce, ReLUConvBN
 
 ARCHITECTURE = ("alpha_normal", "alpha_reduce", "beta_normal", "beta_reduce")  # parameters
 ALPHA_STD = 1e-3  # the softmax starts nearly uniform (arXiv 1806.09055, appendix A.1)
@@ -41,7 +35,7 @@ class MixedEdge(nn.Module):
         super().__init__()
         self.stride, self.partial = stride, partial
         self.operations = nn.ModuleDict(
-            {name: build(channels // partial, stride, False) for name, build in OPS.items()}
+            {name: build(channels // partial, stride, False) for name, build in space.OPS.items()}
         )
 
     def forward(self, x: Tensor, weights: Tensor) -> Tensor:
@@ -142,8 +136,8 @@ class Supernet(Stack):
         self.partial, self.nodes = partial, nodes
         self.pool: nn.Module = nn.AdaptiveAvgPool2d(1)
         edges = first_row(nodes)
-        for kind in KINDS:
-            alpha = ALPHA_STD * torch.randn(edges, len(primitives()))
+        for kind in space.KINDS:
+            alpha = ALPHA_STD * torch.randn(edges, len(space.primitives()))
             self.register_parameter(f"alpha_{kind}", nn.Parameter(alpha))
             beta = nn.Parameter(ALPHA_STD * torch.randn(edges)) if partial > 1 else None
             self.register_parameter(f"beta_{kind}", beta)
@@ -163,7 +157,7 @@ class Supernet(Stack):
     def mixing(self, kind: str) -> tuple[Tensor, Tensor | None]:
         """Return softmax(alpha) (edges, 8) of the cells of a kind, and softmax(beta) or None."""
         alpha, beta = getattr(self, f"alpha_{kind}"), getattr(self, f"beta_{kind}")
-        return alpha.softmax(dim=-1), None if beta is None else softmax_by_node(beta)
+        return alpha.softmax(dim=-1), None if beta is None else space.softmax_by_node(beta)
 
     def inputs(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return the two inputs of the first cell, the older one first."""
@@ -173,7 +167,7 @@ class Supernet(Stack):
     def forward(self, x: Tensor) -> Tensor:
         """Return the logits (B, num_classes) of images x (B, in_channels, H, W)."""
         older, newer = self.inputs(x)
-        mixing = {kind: self.mixing(kind) for kind in KINDS}
+        mixing = {kind: self.mixing(kind) for kind in space.KINDS}
         for cell in self.cells:
             kind = "reduce" if cell.reduction else "normal"
             older, newer = newer, cell(older, newer, *mixing[kind])

@@ -110,8 +110,6 @@ class Training:
             self._check_time()
             work.tell(self._progress())
             started, self._total, self._seen = time.monotonic(), 0.0, 0
-            if before := getattr(self.model, "before_epoch", None):  # see `models.Network`
-                before(self.epoch, settings.epochs)
             record: Record = {"epoch": self.epoch + 1}
             yield record
             if settings.schedule != "one_cycle":

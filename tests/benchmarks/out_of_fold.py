@@ -31,7 +31,7 @@ from torchvision import transforms
 from helpers.core import files, metrics, paths, seeding
 from helpers.core.members import sides
 from helpers.core.paths import published_scores
-from helpers.darts import genotypes, named, network, search
+from helpers.darts import genotypes, network, search
 from helpers.darts.settings import RetrainSettings, SearchSettings
 from helpers.datasets import near_duplicates, sources, splits
 from helpers.datasets.cache import open_cache
@@ -132,7 +132,7 @@ class Block(nn.Module):
 def random_cell(number, table, seed):
     """Train a random cell: another one in each fold, as `searched` searches one in each."""
     fold = int(table.fold[table.split == "val"].iloc[0])
-    cell = named.random_cell(FOLDS * number + fold).genotype
+    cell = genotypes.random_cell(FOLDS * number + fold).genotype
     return of_genotype(cell, table, seed)
 
 

@@ -23,13 +23,11 @@ from torch import nn
 
 from helpers.core import seeding
 from helpers.darts import search as darts
-from helpers.darts import verdict
 from helpers.darts.architect import BETA_RATE, BETAS
 from helpers.darts.fast_supernet import FastSupernet
 from helpers.darts.genotypes import strengths
-from helpers.darts.operations import STANDARD
 from helpers.darts.settings import SearchSettings
-from helpers.darts.space import KINDS
+from helpers.darts.space import KINDS, STANDARD
 from helpers.training.batches import EmbeddingBatches
 from tests.benchmarks import rows
 
@@ -151,7 +149,7 @@ def noise_limit(history, settings):
         for kind, columns in zip(KINDS, kinds, strict=True):
             record[f"alpha_{kind}"] = columns[:, :-1]
             record[f"beta_{kind}"] = BETA_RATE * columns[:, -1] if settings.partial > 1 else None
-        largest.append(max(choice.lead for choice in verdict.choices(record)))
+        largest.append(max(choice.lead for choice in darts.choices(record)))
     return float(np.quantile(largest, QUANTILE))
 
 
@@ -171,10 +169,10 @@ def search(problem, order, partial, seed, permuted):
     strength = np.log(strengths(last["alpha_normal"], last["beta_normal"]))
     right = {edge: np.isin([*STANDARD], names) for edge, names in posed.right.items()}
     leads = [strength[e][ok].max() - strength[e][~ok].max() for e, ok in right.items()]
-    choices = [choice for choice in verdict.choices(last) if choice.kind == "normal"]
+    choices = [choice for choice in darts.choices(last) if choice.kind == "normal"]
     return {
         "found": " ".join(f"{choice.chosen}:{choice.lead:.2f}" for choice in choices),
-        "decided": len(verdict.decided(history, limit)),
+        "decided": len(darts.decided(history, limit)),
         "hit": bool(min(leads) > limit),
         "seconds": round(time.process_time() - started, 1),
     }

@@ -18,7 +18,7 @@ import pandas as pd
 from scipy import stats
 
 from helpers.core import files, metrics, paths, seeding
-from helpers.darts import genotypes, named
+from helpers.darts import genotypes
 from helpers.darts.genotypes import PUBLISHED
 from helpers.results.out_of_fold import UNSEEN, read_folder
 from tests.benchmarks.out_of_fold import POPULATION, stored
@@ -146,6 +146,6 @@ if __name__ == "__main__":
     lines = (paths.published_scores() / "searched_cells.jsonl").read_text("utf-8").splitlines()
     lines = [line for line in map(json.loads, lines) if line["protocol"] == UNSEEN]
     kinds = {"searched": [genotypes.from_json(line["cell"]) for line in lines]}
-    kinds["random"] = [named.random_cell(number).genotype for number in range(40)]
+    kinds["random"] = [genotypes.random_cell(number).genotype for number in range(40)]
     for kind, some in kinds.items():
         print(f"two {kind} cells share {agreement(some):.1f} of 16 edges")

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from helpers.core.members import sides
-from helpers.darts import genotypes, search, verdict
+from helpers.darts import genotypes, search
 from helpers.darts.settings import SearchSettings
 from helpers.runs.presets import PRESET_VALUES
 from tests.benchmarks import out_of_fold, planted, population, rows
@@ -29,7 +29,7 @@ def one(fold, seed, permuted):
     table = search.training_images(sides(out_of_fold.protocol("groups"), fold))
     images = out_of_fold.images(settings.image_size_px)
     found = search.search(images, table, settings, permuted=permuted)
-    leads = [round(choice.lead, 3) for choice in verdict.choices(found.history[-1])]
+    leads = [round(choice.lead, 3) for choice in search.choices(found.history[-1])]
     return {
         "noise_limit": round(planted.noise_limit(found.history, settings), 3),
         "leads": json.dumps(leads),

@@ -8,8 +8,7 @@ import torch
 from helpers.core import files
 from helpers.darts import genotypes
 from helpers.darts.genotypes import PUBLISHED, Genotype, count_skips, derive_genotype
-from helpers.darts.operations import OPS, primitives
-from helpers.darts.space import EDGES, GenotypeError
+from helpers.darts.space import EDGES, OPS, GenotypeError, primitives
 
 SEP, DIL, SKIP, MAX = "sep_conv_3x3", "dil_conv_3x3", "skip_connect", "max_pool_3x3"
 CELL = ((SEP, 0), (SEP, 1), (SEP, 0), (SKIP, 2), (MAX, 1), (DIL, 3), (SKIP, 0), (DIL, 4))

@@ -5,7 +5,7 @@ import torch
 
 from helpers.core import files
 from helpers.core.errors import UserError
-from helpers.darts import genotypes, named, network
+from helpers.darts import genotypes, network
 from helpers.darts.settings import NetworkSettings
 from helpers.explain.attribution import grad_cam
 from helpers.models import backbones
@@ -19,7 +19,7 @@ def test_published_random_and_own_cells_are_found_by_name(tmp_path):
     cell = genotypes.random_genotype(9)
     own = tmp_path / "My Cell.json"
     files.save_json(own, genotypes.described(cell, {"method": "by hand", "seconds": -1}))
-    cells = named.named_cells(("PC_DARTS_IMAGENET", "random", str(own)), tmp_path, 2)
+    cells = genotypes.named_cells(("PC_DARTS_IMAGENET", "random", str(own)), tmp_path, 2)
     random = [Model("random_cell", number=0), Model("random_cell", number=1)]
     assert [c.model for c in cells] == [Model("pc_darts_imagenet"), *random, Model("cell_my_cell")]
     assert cells[2].genotype == genotypes.random_genotype(1) and cells[3].genotype == cell
@@ -29,12 +29,12 @@ def test_published_random_and_own_cells_are_found_by_name(tmp_path):
 def test_cells_of_the_run_are_found_with_their_cost_and_missing_ones_are_skipped(tmp_path, capsys):
     about = {"method": "arg max", "seconds": 7.0, "device": "a CPU"}
     files.save_json(tmp_path / "searched.json", genotypes.described(DARTS_V2, about))
-    cells = named.named_cells(("searched", "halving", "DARTS_V2"), tmp_path)
+    cells = genotypes.named_cells(("searched", "halving", "DARTS_V2"), tmp_path)
     assert [c.model.slug for c in cells] == ["darts_searched", "darts_v2"]
     assert cells[0].search_seconds == 7.0
     assert "halving" in capsys.readouterr().out
     with pytest.raises(genotypes.GenotypeError):
-        named.named_cells(("halving",), tmp_path)
+        genotypes.named_cells(("halving",), tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_a_wrong_name_is_refused_with_the_culprit(tmp_path, monkeypatch, names, 
     monkeypatch.chdir(tmp_path)
     files.save_json(tmp_path / "damaged.json", {"normal": [], "wrong": []})
     with pytest.raises(UserError) as error:
-        named.named_cells(names, tmp_path)
+        genotypes.named_cells(names, tmp_path)
     assert all(culprit in str(error.value) for culprit in culprits)
 
 
@@ -65,11 +65,11 @@ def test_initial_weights_depend_on_the_seed_alone():
 
 @pytest.mark.parametrize("layers", [1, 3, 5])
 def test_a_saved_network_offers_what_features_and_grad_cam_need(tmp_path, layers):
-    size = NetworkSettings(4, layers, auxiliary=True, drop_path=0.3)
+    size = NetworkSettings(4, layers, auxiliary=True)
     spec = network.network_spec(genotypes.random_genotype(4), size, 32, 1)
     backbones.save_model(tmp_path / "m.safetensors", backbones.build(spec))
     model = backbones.load_model(tmp_path / "m.safetensors")
-    assert model.spec == spec and model.drop_path == 0.3
+    assert model.spec == spec
     images = torch.randn(2, 1, 32, 32)
     embedding = model.embed(images)
     assert embedding.shape == (2, spec.embedding_size)
@@ -94,7 +94,7 @@ def test_the_preset_paper_is_table_1_to_the_letter():
     assert (t.optimizer, t.lr, t.momentum, t.weight_decay) == ("sgd", 0.1, 0.9, 3e-5)
     assert (t.batch_size, t.schedule, t.gamma) == (32, "exponential", 0.97)
     assert (t.grad_clip, t.label_smoothing) == (5.0, 0.1)
-    assert given.network == NetworkSettings(48, 14, auxiliary=True, drop_path=0.0)
+    assert given.network == NetworkSettings(48, 14, auxiliary=True)
 
 
 SIZE = NetworkSettings(channels=4, layers=3, auxiliary=True)
@@ -116,9 +116,9 @@ def halved(aucs, epochs, most, count):
         log.append((epochs, numbers))
         return [(aucs.get((n, epochs), aucs.get(n, 0.5)), 1.5) for n in numbers]
 
-    cells = [named.random_cell(number) for number in range(count)]
+    cells = [genotypes.random_cell(number) for number in range(count)]
     by_kind = {"published": cells[:1], "random": cells[1:]}
-    winner, trials = named.halve(by_kind, epochs, train_rung, most)
+    winner, trials = genotypes.halve(by_kind, epochs, train_rung, most)
     assert winner.model.slug == trials[trials.kept].model.iloc[-1]
     assert trials.seconds.eq(1.5).all() and trials.kind.tolist().count("published") <= len(log)
     return winner.model.number, trials, log
@@ -143,12 +143,12 @@ def test_a_rung_that_is_longer_than_the_training_that_follows_is_left_out(most, 
 
 
 def test_the_random_cells_are_those_nearest_in_size_to_the_searched_ones():
-    everyone = [named.random_cell(seed) for seed in range(named.DRAWS * 2)]
+    everyone = [genotypes.random_cell(seed) for seed in range(genotypes.DRAWS * 2)]
     ordered = sorted(everyone, key=lambda cell: size_of(cell.genotype))
-    largest = named.NamedCell(ordered[-1].model, ordered[-1].genotype)
-    found = named.candidates([largest], [], 2, size_of)["random"]
+    largest = genotypes.NamedCell(ordered[-1].model, ordered[-1].genotype)
+    found = genotypes.candidates([largest], [], 2, size_of)["random"]
     assert {cell.model for cell in found} == {cell.model for cell in ordered[-2:]}
-    by_kind = named.candidates([], [], 2, size_of)
+    by_kind = genotypes.candidates([], [], 2, size_of)
     assert [cell.model.number for cell in by_kind["random"]] == [0, 1]
     assert [*by_kind] == ["published", "random"]
     assert len(by_kind["published"]) == len(genotypes.PUBLISHED)

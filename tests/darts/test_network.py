@@ -2,14 +2,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
-from torchvision.ops import StochasticDepth
 
 from helpers.darts.fast_supernet import FastSupernet
 from helpers.darts.genotypes import PUBLISHED, random_genotype
 from helpers.darts.network import AuxiliaryHead, Cell, DerivedNetwork
-from helpers.darts.operations import primitives
 from helpers.darts.settings import NetworkSettings
-from helpers.darts.space import EDGES
+from helpers.darts.space import EDGES, primitives
 from helpers.darts.supernet import Supernet
 from helpers.models.spec import count_macs, count_parameters
 from tests.toy_search import copy_to_readable
@@ -81,25 +79,6 @@ def test_the_auxiliary_head_reads_the_map_after_cell_2l_over_3():
     network.auxiliary_head.register_forward_hook(lambda *args: seen.update(head=args[1][0]))
     network(torch.randn(2, 3, 64, 64))
     assert seen["cell"] is seen["head"]
-
-
-def test_drop_path_zeroes_whole_images_of_every_edge_but_the_identities():
-    network = small(layers=4)
-    drops = [m for m in network.modules() if isinstance(m, StochasticDepth)]
-    # DARTS_V2: 6 of 8 edges in a normal cell; in a reduction cell all but the three stride-1 skips.
-    assert len(drops) == 2 * 6 + 2 * 5
-    for cell in network.cells:
-        for operation, drop in zip(cell.operations, cell.drop_paths, strict=True):
-            assert isinstance(drop, StochasticDepth) != isinstance(operation, nn.Identity)
-    x = torch.rand(100, 3, 2, 2) + 0.5
-    network.drop_path = 0.5
-    network.before_epoch(1, 2)  # half of the epochs are over
-    assert {drop.p for drop in drops} == {0.25}
-    assert drops[0].eval()(x) is x
-    y = drops[0].train()(x)
-    kept = (y != 0).flatten(1).float().mean(1)
-    assert set(kept.tolist()) == {0.0, 1.0}
-    torch.testing.assert_close(y[kept == 1], x[kept == 1] / 0.75)
 
 
 def one_hot_alpha(genotype, kind):

@@ -8,8 +8,8 @@ from matplotlib.transforms import Bbox
 
 from helpers.darts import plots
 from helpers.darts.genotypes import PUBLISHED, random_genotype
+from helpers.darts.search import Choice
 from helpers.darts.space import EDGES, KINDS, NODE_STATES
-from helpers.darts.verdict import Choice
 
 
 def boxes_of(ax):

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 
 from helpers.core import paths, seeding, work
-from helpers.darts import genotypes, network, operations, plots, search, verdict
+from helpers.darts import genotypes, network, plots, search, space
 from helpers.darts.architect import Architect
 from helpers.darts.fast_supernet import FastSupernet
 from helpers.darts.settings import NetworkSettings, SearchSettings
@@ -176,7 +176,7 @@ def test_a_new_operation_from_a_cell_is_used_by_search_and_network(images, table
     exercise = next(c.source for c in notebook("04").cells if "Exercise: an op" in c.source)
     cell = exercise.split("```python\n")[1].split("```")[0]
     assert len(cell.splitlines()) <= 5
-    before = dict(operations.OPS)
+    before = dict(space.OPS)
     try:
         exec(cell, {"nn": torch.nn})
         given = SearchSettings(**TINY | {"epochs": 1})
@@ -187,7 +187,7 @@ def test_a_new_operation_from_a_cell_is_used_by_search_and_network(images, table
         wanted = {kind: np.eye(9)[[8] * 14] for kind in ("normal", "reduce")}
         genotype = genotypes.derive_genotype(wanted["normal"], wanted["reduce"])
         assert {name for name, _ in genotype.normal} == {"conv_3x3"}
-        assert len(verdict.choices(found.history[-1])) == 22
+        assert len(search.choices(found.history[-1])) == 22
         plots.draw_genotypes({"mine": genotype})
         for one in (genotype, *genotypes.PUBLISHED.values()):
             spec = network.network_spec(one, NetworkSettings(4, 3), 16, 1)
@@ -196,7 +196,7 @@ def test_a_new_operation_from_a_cell_is_used_by_search_and_network(images, table
             kernels = [p.shape for p in net.cells.parameters()]
             assert ((4, 4, 3, 3) in kernels) == (one is genotype)
     finally:
-        operations.OPS.clear()
-        operations.OPS.update(before)
+        space.OPS.clear()
+        space.OPS.update(before)
     with pytest.raises(genotypes.GenotypeError, match="conv_3x3"):
         genotypes.from_json(genotypes.to_json(genotype))

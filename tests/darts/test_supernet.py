@@ -6,7 +6,7 @@ import torch.nn.functional as F
 
 from helpers.core.rules import SettingsError
 from helpers.darts.fast_supernet import FastSupernet
-from helpers.darts.operations import OPS
+from helpers.darts.space import OPS
 from helpers.darts.supernet import MixedEdge, Supernet
 from tests.toy_search import copy_to_readable, decided, slots
 

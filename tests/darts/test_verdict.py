@@ -3,9 +3,8 @@
 import numpy as np
 import pytest
 
-from helpers.darts import verdict
-from helpers.darts.operations import OPS
-from helpers.darts.space import KINDS
+from helpers.darts import search
+from helpers.darts.space import KINDS, OPS
 
 
 def record_of(strength=0.0, beta=None):
@@ -18,7 +17,7 @@ def record_of(strength=0.0, beta=None):
 
 
 def test_choices_are_the_operations_of_kept_edges_and_the_inputs_of_nodes_that_have_three():
-    found = verdict.choices(record_of(2.0))
+    found = search.choices(record_of(2.0))
     assert len(found) == 2 * (8 + 3)
     assert found[: len(found) // 2] == [c._replace(kind="normal") for c in found[len(found) // 2 :]]
     normal = {choice.edge: choice for choice in found[:11] if choice.edge is not None}
@@ -33,21 +32,21 @@ def test_choices_are_the_operations_of_kept_edges_and_the_inputs_of_nodes_that_h
 def test_beta_decides_the_inputs_and_no_operation():
     beta = [0.0] * 14
     beta[2] = 3.0  # from state 0 to the second node
-    plain, found = verdict.choices(record_of(0.0)), verdict.choices(record_of(0.0, beta))
+    plain, found = search.choices(record_of(0.0)), search.choices(record_of(0.0, beta))
     assert [c.lead for c in plain] == pytest.approx([0.0] * 22, abs=1e-12)
     inputs = [choice for choice in found if choice.edge is None]
     assert inputs[0].chosen == "0, 1" and inputs[0].lead == pytest.approx(0.0, abs=1e-12)
     assert {choice.lead for choice in found if choice.edge is not None} == {0.0}
     beta[3] = 1.0
-    assert verdict.choices(record_of(0.0, beta))[4].lead == pytest.approx(1.0)
+    assert search.choices(record_of(0.0, beta))[4].lead == pytest.approx(1.0)
 
 
 def test_a_choice_counts_if_it_leads_by_more_than_all_of_a_null_search():
     history = [record_of(), record_of()]
-    assert verdict.limit_of(history) == pytest.approx(0.0, abs=1e-12)
+    assert search.limit_of(history) == pytest.approx(0.0, abs=1e-12)
     history[-1]["alpha_reduce"][13][2] = 9.0
-    assert verdict.limit_of(history) == pytest.approx(9.0)
-    assert verdict.limit_of(history[::-1]) == pytest.approx(0.0, abs=1e-12)  # the last epoch's
+    assert search.limit_of(history) == pytest.approx(9.0)
+    assert search.limit_of(history[::-1]) == pytest.approx(0.0, abs=1e-12)  # the last epoch's
 
 
 @pytest.mark.parametrize(
@@ -64,7 +63,7 @@ def test_a_verdict_counts_the_choices_that_lead_by_more_than_the_limit(edges, co
     for edge in (0, 1, 2, 3, 5, 6, 4, 7, 8, 9, 10, 11, 12, 13)[:edges]:
         for kind in KINDS if edges == 14 else KINDS[:1]:
             record[f"alpha_{kind}"][edge][4] = 9.0
-    sure = verdict.decided([record], 5.0)
+    sure = search.decided([record], 5.0)
     assert [choice[:3] for choice in sure[:1]] == [("normal", 0, "sep_conv_3x3")][:edges]
-    found = verdict.finding([record], 5.0)
+    found = search.finding([record], 5.0)
     assert (found.estimate, found.verdict) == (count, said) and "of 22" in found.what

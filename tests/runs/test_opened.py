@@ -10,7 +10,7 @@ import helpers
 from helpers import runs
 from helpers.core import files
 from helpers.core.rules import SettingsError
-from helpers.darts import genotypes, network, operations
+from helpers.darts import genotypes, network, space
 from helpers.darts.settings import NetworkSettings
 from helpers.datasets.split_file import read_split
 from helpers.decisions import decision
@@ -89,7 +89,7 @@ def test_of_equal_networks_the_first_in_the_results_table_is_the_best_everywhere
 
 def test_a_network_that_cannot_be_built_here_is_left_out_and_said(described, capsys, monkeypatch):
     with monkeypatch.context() as patch:  # an operation from a cell of another process
-        patch.setitem(operations.OPS, "conv_9x9", operations.OPS["sep_conv_3x3"])
+        patch.setitem(space.OPS, "conv_9x9", space.OPS["sep_conv_3x3"])
         edges = [("conv_9x9", number) for _ in range(4) for number in (0, 1)]
         cell = genotypes.Genotype(tuple(edges), tuple(edges))
         odd = backbones.build(network.network_spec(cell, NetworkSettings(4, 3), 32, 1))
