@@ -92,42 +92,18 @@ def made_once(tmp_path_factory, name: str, make: Callable[[Path], object]) -> Pa
 
 
 @pytest.fixture(scope="session")
-def finished_run(tmp_path_factory) -> Path:
-    """Return a folder with `home`, a run of two stages, and `parts`, its images; read only."""
-    from tests.small_run import make_run  # much to import: only where it is used
-
-    return made_once(tmp_path_factory, "finished", make_run)
-
-
-@pytest.fixture(scope="session")
 def described_run(tmp_path_factory) -> Path:
     """Return a folder with `home`, a run with a described network, and `parts`; read only."""
-    from tests.deploy_run import make_run
+    from tests.deploy_run import make_run  # much to import: only where it is used
 
     return made_once(tmp_path_factory, "described", make_run)
 
 
 @pytest.fixture
-def copied(tmp_path, monkeypatch) -> Callable[[Path], Path]:
-    """Return a function that makes a copy of a home the home of this test."""
-
-    def copy(home: Path) -> Path:
-        monkeypatch.setenv(paths.HOME_VARIABLE, str(tmp_path / "home"))
-        return shutil.copytree(home, tmp_path / "home")
-
-    return copy
-
-
-@pytest.fixture
-def run_copy(finished_run, copied) -> Path:
-    """Return the home of this test, that of `finished_run`; the images stay there."""
-    return copied(finished_run / "home")
-
-
-@pytest.fixture
-def described(described_run, copied) -> paths.RunPaths:
-    """Return the run of the home of this test, that of `described_run`."""
-    copied(described_run / "home")
+def described(described_run, tmp_path, monkeypatch) -> paths.RunPaths:
+    """Return the run of the home of this test, a copy of that of `described_run`."""
+    monkeypatch.setenv(paths.HOME_VARIABLE, str(tmp_path / "home"))
+    shutil.copytree(described_run / "home", tmp_path / "home")
     return paths.RunPaths("t")
 
 

@@ -21,7 +21,6 @@ import torch
 from matplotlib.figure import Figure
 from PIL import Image
 
-from helpers import runs
 from helpers.commands import cli, kernel, run
 from helpers.core import environment, files, paths
 from helpers.core.members import Member
@@ -187,18 +186,6 @@ def small_cnn(channels: int, seed: int) -> backbones.TwoLayerCNN:
     """Return the network of `train`."""
     torch.manual_seed(seed)
     return backbones.build(backbones.spec_of("cnn", 2, 16, channels))
-
-
-def make_run(place: Path) -> Path:
-    """Make a home with a split and a trained network; its images are beside it."""
-    write_images(place / "parts")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(paths.HOME_VARIABLE, str(place / "home"))
-        assert run_split(place / "parts") == 0
-        run = runs.open(FINETUNING, OPTIONS)
-        train(run)
-        run.finish()
-    return place
 
 
 def change_a_byte(path: Path) -> None:

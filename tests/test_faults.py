@@ -11,8 +11,6 @@ import pytest
 from helpers import runs
 from helpers.core import files, paths
 from helpers.datasets import cache as images
-from helpers.datasets import sources
-from helpers.datasets.settings import SplitSettings
 from helpers.runs.record import RunError, edit_run, load_run, lock_file
 from tests import small_run
 from tests.small_run import CONTEXT, FINETUNING, OPTIONS, run_split, train
@@ -51,21 +49,23 @@ def test_a_run_that_is_killed_three_times_ends_with_the_same_bytes(tmp_path):
 
 
 def test_a_split_killed_while_it_replaces_another_takes_no_prediction_of_that_along(
-    run_copy, finished_run
+    described, described_run
 ):
     # the old predictions were removed after the new split was written: a kill in between left
     # them, and every later notebook refused them
+    assert described.predictions("net").exists()
     with small_run.interrupted("split.csv", before=True), pytest.raises(KeyboardInterrupt):
-        run_split(finished_run / "parts", "-p", "SEED=1")
-    assert not (run_copy / "data/runs/t/predictions/cnn.csv").exists()
-    assert run_split(finished_run / "parts", "-p", "SEED=1") == 0
+        run_split(described_run / "parts", "-p", "SEED=1")
+    assert not described.predictions("net").exists()
+    assert run_split(described_run / "parts", "-p", "SEED=1") == 0
     with pytest.raises(files.ArtifactError, match="holds no predictions"):
         runs.open(FINETUNING, OPTIONS).models()
 
 
-def test_a_finished_step_leaves_the_epochs_of_another_setting_to_continue_from(run_copy, capsys):
+def test_a_finished_step_leaves_the_epochs_of_another_setting_to_continue_from(described, capsys):
     # the resume file was removed by whatever training of that name was found done
     longer = OPTIONS | {"CNN_EPOCHS": 3}
+    train(runs.open(FINETUNING, OPTIONS))
     with small_run.interrupted("*.resume"), pytest.raises(KeyboardInterrupt):
         train(runs.open(FINETUNING, longer))
     run = runs.open(FINETUNING, OPTIONS)
@@ -87,13 +87,12 @@ def test_notebooks_of_one_run_that_write_run_json_at_once_lose_nothing(home):
     assert not list((home / "data/runs/r").glob(".*.tmp"))
 
 
-def test_two_that_need_the_same_cache_decode_it_once(finished_run, tmp_path, monkeypatch):
+def test_two_that_need_the_same_cache_decode_it_once(split, tmp_path, monkeypatch):
     decoded, decode = [], images.decode
     monkeypatch.setattr(images, "decode", lambda p, *a: decoded.append(p) or decode(p, *a))
-    table = sources.load(SplitSettings(dataset=f"folder:{finished_run / 'parts'}")).table
     with ThreadPoolExecutor(2) as pool:
-        found = [*pool.map(lambda _: images.open_cache(table, 8, tmp_path / "cache"), range(2))]
-    assert len(decoded) == 80
+        found = [*pool.map(lambda _: images.open_cache(split, 8, tmp_path / "cache"), range(2))]
+    assert len(decoded) == 120
     np.testing.assert_array_equal(found[0].pixels, found[1].pixels)
 
 
@@ -103,7 +102,7 @@ def hold(lock: Path, pipe) -> None:
         pipe.recv()
 
 
-def test_a_notebook_that_another_process_has_open_is_refused_until_that_ends(run_copy):
+def test_a_notebook_that_another_process_has_open_is_refused_until_that_ends(described):
     # two notebooks of one run with other settings took each other's files for their own
     run_paths, (here, there) = paths.RunPaths("t"), CONTEXT.Pipe()
     other = CONTEXT.Process(target=hold, args=(lock_file(run_paths, FINETUNING), there))
@@ -119,7 +118,7 @@ def test_a_notebook_that_another_process_has_open_is_refused_until_that_ends(run
     runs.open(FINETUNING, OPTIONS).finish()
 
 
-def test_a_notebook_s_first_cells_may_be_run_again(run_copy):
+def test_a_notebook_s_first_cells_may_be_run_again(described):
     lock = lock_file(paths.RunPaths("t"), FINETUNING)
 
     def is_held() -> bool:
