@@ -17,7 +17,7 @@ from helpers.decisions import decision
 from helpers.deploy import predictor
 from helpers.deploy.description import NAME, Description, sealed
 from helpers.models import backbones
-from helpers.models.spec import Network
+from helpers.models.backbones import Network
 from helpers.runs.opened import describe_models
 from tests import small_run
 from tests.small_run import FINETUNING, run_split, train_members

@@ -29,7 +29,7 @@ from helpers.models import backbones
 from helpers.models.record import Model
 from helpers.runs import record, workers
 from helpers.runs.run import Run
-from helpers.training import network_costs
+from helpers.training import curves_and_costs
 from helpers.training.fit import Fitted, trainings
 
 FINETUNING = "03_finetuning"
@@ -70,7 +70,7 @@ def in_this_process():
         patch.setattr(environment, "commit", lambda: None)  # checkpoints hold it; files may change
         patch.setenv(workers.LIMIT, "1")  # the process that dies does all work itself
         patch.setattr(Figure, "savefig", _save_nothing)
-        patch.setattr(network_costs, "milliseconds_per_image", lambda *_: 1.0)
+        patch.setattr(curves_and_costs, "milliseconds_per_image", lambda *_: 1.0)
         yield
 
 

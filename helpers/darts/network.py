@@ -19,7 +19,7 @@ from helpers.darts.genotypes import Genotype
 from helpers.darts.settings import NetworkSettings
 from helpers.darts.space import NUM_CLASSES, OPS, FactorizedReduce, ReLUConvBN
 from helpers.models import backbones
-from helpers.models.spec import ModelSpec, Network, count_parameters
+from helpers.models.backbones import ModelSpec, Network, count_parameters
 
 
 class Stack(Network):

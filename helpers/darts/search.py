@@ -33,9 +33,8 @@ from helpers.darts.settings import SearchSettings
 from helpers.darts.space import EDGES, KINDS, NUM_CLASSES, OPS, STANDARD
 from helpers.darts.supernet import ARCHITECTURE, Supernet
 from helpers.datasets.cache import ImageCache
-from helpers.models.spec import ModelSpec
-from helpers.training.augment import augmentation
-from helpers.training.batches import Batches, ImageBatches
+from helpers.models.backbones import ModelSpec
+from helpers.training.batches import Batches, ImageBatches, augmentation
 from helpers.training.inference import evaluate
 from helpers.training.loop import Training, TrainingError
 

@@ -22,8 +22,7 @@ from helpers.core.rules import STRICT
 from helpers.core.style import LABEL_NAMES, percent_up, told_apart
 from helpers.decisions.decision import apply_temperature
 from helpers.models import backbones
-from helpers.models.backbones import PretrainedClassifier
-from helpers.models.spec import Network
+from helpers.models.backbones import Network, PretrainedClassifier
 from helpers.models.weights import licence_of
 from helpers.results.predictions import Scored
 

@@ -30,7 +30,7 @@ from helpers.datasets import decoding
 from helpers.decisions.decision import NEAREST_TO_CERTAIN
 from helpers.deploy.description import NAME, VERDICTS
 from helpers.deploy.predictor import Opened, TrainedModel
-from helpers.models.spec import Network
+from helpers.models.backbones import Network
 from helpers.training.batches import normalise, symmetry
 
 FILE = "model.onnx"

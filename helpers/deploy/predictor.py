@@ -33,7 +33,7 @@ from helpers.datasets.folder import image_files
 from helpers.deploy.description import NAME, Description, read_description
 from helpers.explain.attribution import class_maps
 from helpers.models import backbones
-from helpers.models.spec import Facts, Network, at_once
+from helpers.models.backbones import Facts, Network, at_once
 from helpers.training.batches import normalise, to_float
 from helpers.training.inference import Scorer, ScoresError, probability_of_bad
 from helpers.training.patchcore import PatchCoreNetwork

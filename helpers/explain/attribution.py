@@ -12,7 +12,7 @@ from scipy import ndimage
 from torch import Tensor, nn
 from torch.nn import functional
 
-from helpers.models.spec import Network, at_once, evaluating
+from helpers.models.backbones import Network, at_once, evaluating
 from helpers.training.inference import placed
 from helpers.training.patchcore import PatchCoreNetwork
 

@@ -14,7 +14,7 @@ from torchvision.transforms.functional import gaussian_blur
 from helpers.core import seeding
 from helpers.core.style import LABEL_NAMES
 from helpers.explain.maps import Subject
-from helpers.models.spec import at_once, evaluating
+from helpers.models.backbones import at_once, evaluating
 from helpers.training.inference import autocast, judging_precision
 
 STEPS = 10  # of a curve; the time grows with it

@@ -22,7 +22,7 @@ from helpers.core import environment
 from helpers.core.style import LABEL_NAMES, draw_image
 from helpers.datasets.cache import ImageCache
 from helpers.explain.attribution import class_maps
-from helpers.models.spec import Network
+from helpers.models.backbones import Network
 from helpers.training.batches import ImageBatches
 from helpers.training.inference import placed
 

@@ -13,7 +13,7 @@ from threadpoolctl import threadpool_limits
 
 from helpers.core.metrics import group_numbers
 from helpers.core.style import SIDES
-from helpers.training.features import Features
+from helpers.training.inference import Features
 
 PCA_DIMENSIONS = 50  # neighbours are found several times faster after PCA
 MOST_PARTS = 5_000  # the time of the measures grows with the square, and more dots hide each other

@@ -27,7 +27,7 @@ from helpers.core.errors import OutOfTime, UserError
 from helpers.core.paths import RunPaths
 from helpers.darts import network as derived
 from helpers.models import backbones
-from helpers.models.spec import Network
+from helpers.models.backbones import Network
 from helpers.runs import workers
 from helpers.runs.record import are_intact, digests_of, edit_run, load_run
 from helpers.training import patchcore

@@ -17,8 +17,8 @@ from helpers.deploy import description, predictor
 from helpers.deploy.description import NAME, RULE, Description, describe, read_description
 from helpers.deploy.predictor import Opened
 from helpers.models import backbones
+from helpers.models.backbones import Network
 from helpers.models.record import Model
-from helpers.models.spec import Network
 from helpers.results.predictions import Scored, chosen
 from helpers.runs.record import load_run, read_models
 from helpers.runs.run import Run

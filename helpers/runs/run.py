@@ -3,7 +3,7 @@
     run = runs.open("03_finetuning", globals())
     fits = run.train({Model("fbp"): trainings(members, network, images, run.split, settings.fbp)})
     run.add(Model("fbp"), fits[Model("fbp")])
-    run.save_figure(figures.learning_curves(curve), "03_curve")
+    run.save_figure(figure, "03_curve")
     run.finish()
 
 Called again, `train` finds what is done, see `memo`.

@@ -22,12 +22,10 @@ from helpers.core.members import Member, sides
 from helpers.core.rules import SettingsError
 from helpers.datasets.cache import ImageCache
 from helpers.models import backbones
-from helpers.models.spec import Network
+from helpers.models.backbones import Network
 from helpers.models.weights import Weights
-from helpers.training.augment import augmentation
-from helpers.training.batches import Batches, ImageBatches
-from helpers.training.features import Features
-from helpers.training.inference import facts_of, predict
+from helpers.training.batches import Batches, ImageBatches, augmentation
+from helpers.training.inference import Features, facts_of, predict
 from helpers.training.loop import Training
 from helpers.training.settings import TrainSettings
 

@@ -25,7 +25,7 @@ from helpers.core import environment, seeding
 from helpers.core.errors import UserError
 from helpers.datasets.cache import ImageCache
 from helpers.models import backbones
-from helpers.models.spec import ModelSpec, Network, at_once
+from helpers.models.backbones import ModelSpec, Network, at_once
 from helpers.models.weights import Weights
 from helpers.training.batches import ImageBatches
 from helpers.training.inference import Scorer, facts_of

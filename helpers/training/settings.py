@@ -45,7 +45,7 @@ def _known_backbones(given: tuple[str, ...]) -> tuple[str, ...]:
 def _known_augmentation(given: Any) -> Any:
     from torch.nn import Module  # slow to import
 
-    from helpers.training.augment import AUGMENTATIONS
+    from helpers.training.batches import AUGMENTATIONS
 
     if isinstance(given, str) and given not in AUGMENTATIONS:
         raise ValueError(f"is not one of {', '.join(AUGMENTATIONS)}")
@@ -75,7 +75,7 @@ class TrainSettings:
     gamma: Annotated[float, Field(gt=0, le=1)] = 0.97  # exponential: the factor per epoch
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.1
     grad_clip: Annotated[float, Field(ge=0)] = 5.0  # 0 clips nothing
-    # a name, or an nn.Module of your own; see `training.augment`
+    # a name, or an nn.Module of your own; see `batches.augmentation`
     augment: Annotated[Any, AfterValidator(_known_augmentation)] = "full"
     precision: Precision = "auto"
     keep: Literal["best", "last"] = "best"  # the weights of the best epoch on validation

@@ -9,7 +9,7 @@ from helpers.darts.network import AuxiliaryHead, Cell, DerivedNetwork
 from helpers.darts.settings import NetworkSettings
 from helpers.darts.space import EDGES, primitives
 from helpers.darts.supernet import Supernet
-from helpers.models.spec import count_macs, count_parameters
+from helpers.models.backbones import count_macs, count_parameters
 from tests.toy_search import copy_to_readable
 
 DARTS_V2 = PUBLISHED["DARTS_V2"]

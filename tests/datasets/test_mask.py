@@ -14,7 +14,7 @@ from helpers.datasets.sources import mask_of
 from helpers.deploy import predictor
 from helpers.explain.maps import make_subject
 from helpers.models import backbones
-from helpers.models.spec import Facts
+from helpers.models.backbones import Facts
 from helpers.models.weights import find_weights
 from helpers.runs import settings
 from helpers.training import patchcore

@@ -22,7 +22,7 @@ from helpers.decisions.decision import apply_temperature
 from helpers.deploy import export, predictor
 from helpers.deploy.description import NAME, sealed
 from helpers.models import backbones
-from helpers.models.spec import Facts
+from helpers.models.backbones import Facts
 from helpers.training.patchcore import MemoryBank, network_of, patch_features
 from tests.datasets.test_cache import TURNED
 from tests.datasets.test_decoding import deep_noise, write_deep_png

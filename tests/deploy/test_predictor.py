@@ -15,7 +15,7 @@ from helpers.datasets import DataError
 from helpers.deploy import predictor
 from helpers.deploy.description import NAME
 from helpers.models import backbones
-from helpers.models.spec import Facts
+from helpers.models.backbones import Facts
 from helpers.training.inference import ScoresError
 from helpers.training.patchcore import MemoryBank, PatchCoreNetwork, network_of
 from tests.datasets.test_cache import TURNED, noise, save

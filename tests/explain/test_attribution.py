@@ -15,7 +15,7 @@ from helpers.datasets.cache import open_cache
 from helpers.explain import attribution
 from helpers.explain.attribution import grad_cam
 from helpers.explain.maps import make_subject
-from helpers.models.spec import ModelSpec
+from helpers.models.backbones import ModelSpec
 from helpers.models.weights import find_weights
 from helpers.training import patchcore
 

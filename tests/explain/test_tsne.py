@@ -7,7 +7,7 @@ from sklearn.datasets import make_blobs
 from sklearn.manifold import trustworthiness
 
 from helpers.explain import tsne
-from helpers.training.features import Features
+from helpers.training.inference import Features
 
 
 def two_clouds(n=200, dimensions=60, distance=8.0, seed=0):

@@ -65,8 +65,8 @@ compiled.CompiledNetwork(network, network, "no")(torch.zeros(1, 1, 4, 4))
 from openvino.tools.ovc import telemetry_utils
 telemetry_utils.init_ovc_telemetry().force_shutdown(5)  # waits for what is being sent
 if importlib.util.find_spec("sklearnex"):  # it is not made for all machines
-    from helpers.training import known_classifiers
-    forest = known_classifiers.fastest("ensemble", "RandomForestClassifier")
+    from helpers.training import classifiers
+    forest = classifiers.fastest("ensemble", "RandomForestClassifier")
     # OpenVINO's older TBB came first: the forest fell back to stock scikit-learn, without a word
     assert forest.__module__.startswith("sklearnex."), forest
 print("done")

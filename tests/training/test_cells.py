@@ -29,7 +29,7 @@ from helpers.models.record import Model
 from helpers.models.weights import find_weights
 from helpers.results import results_table
 from helpers.training import classifiers
-from helpers.training.features import Features
+from helpers.training.inference import Features
 from helpers.training.fit import pretrained, trainings
 settings, split, large, small = run.settings, run.split, run.images(32), run.images(16)
 cross = once = own = [Member(0)]

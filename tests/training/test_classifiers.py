@@ -13,9 +13,8 @@ from sklearn.preprocessing import MinMaxScaler
 from helpers.core.members import cross_fitted
 from helpers.models.record import Model
 from helpers.training import classifiers
-from helpers.training.classifiers import fit_classifier, fittings, score_classifier
-from helpers.training.features import Features
-from helpers.training.known_classifiers import CLASSIFIERS
+from helpers.training.classifiers import CLASSIFIERS, fit_classifier, fittings, score_classifier
+from helpers.training.inference import Features
 from tests.conftest import folded_split
 
 

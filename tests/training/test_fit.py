@@ -12,8 +12,7 @@ from helpers.core.members import Member, cross_fitted, sides
 from helpers.core.rules import SettingsError
 from helpers.datasets.cache import open_cache
 from helpers.training import fit
-from helpers.training.features import Features
-from helpers.training.inference import predict
+from helpers.training.inference import Features, predict
 from helpers.training.settings import TrainSettings
 from tests import small_run
 from tests.conftest import folded_split

@@ -1,14 +1,15 @@
-"""Scores and probabilities of a model."""
+"""Scores, probabilities and embeddings of a model."""
 
 from importlib.util import find_spec
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from sklearn.metrics import log_loss, roc_auc_score
 from torch import nn
 
-from helpers.core import environment
+from helpers.core import environment, files
 from helpers.models import backbones, compiled
 from helpers.training import inference
 from helpers.training.inference import Scorer
@@ -36,45 +37,45 @@ class _LeftMinusRight(nn.Module):
 
 
 @pytest.fixture
-def images():
+def five():
     return _Images(torch.randn(5, 1, 4, 4), np.array([0, 1, 0, 1, 1]))
 
 
-def test_scores_are_those_of_the_model_and_of_the_symmetries_of_the_square(images):
+def test_scores_are_those_of_the_model_and_of_the_symmetries_of_the_square(five):
     model = _LeftMinusRight()
-    x = images.images
+    x = five.images
     views = [x, x.flip(-1), x.flip(-2), x.flip(-2, -1)]
     views += [view.transpose(-2, -1) for view in views]
     with torch.no_grad():
         expected = np.stack([model(view).numpy() for view in views])
-    found = Scorer(model, precision="no").scores(images, views=8)
+    found = Scorer(model, precision="no").scores(five, views=8)
     assert found.dtype == np.float32 and found.shape == (8, 5, 2)
     np.testing.assert_allclose(found, expected, atol=1e-7)
     scorer = Scorer(model, precision="no")
     np.testing.assert_array_equal(scorer.score_batch(x).numpy(), found[:1, :])  # one view
-    outputs = scorer.outputs(model, images, "scores")
+    outputs = scorer.outputs(model, five, "scores")
     np.testing.assert_array_equal(torch.cat([*outputs]).numpy(), found[0])
     for count in (1, 4):
-        fewer = Scorer(model, precision="no").scores(images, views=count)
+        fewer = Scorer(model, precision="no").scores(five, views=count)
         np.testing.assert_array_equal(fewer, found[:count])
 
 
-def test_probabilities_are_the_softmax_averaged_over_the_views(images):
-    once = inference.predict(_LeftMinusRight(), images, "no")
-    scores = Scorer(_LeftMinusRight(), precision="no").scores(images)[0]
+def test_probabilities_are_the_softmax_averaged_over_the_views(five):
+    once = inference.predict(_LeftMinusRight(), five, "no")
+    scores = Scorer(_LeftMinusRight(), precision="no").scores(five)[0]
     np.testing.assert_allclose(once, 1 / (1 + np.exp(-scores[:, 1].astype(float))))
     # mirrored left to right the margin changes its sign, upside down it does not
     np.testing.assert_allclose(
-        inference.predict(_LeftMinusRight(), images, "no", views=4),
+        inference.predict(_LeftMinusRight(), five, "no", views=4),
         (2 * once + 2 * (1 - once)) / 4,
         atol=1e-7,
     )
 
 
-def test_images_without_a_finite_score_are_named(images):
-    images.images[[0, 1, 3, 4]] = torch.nan
+def test_images_without_a_finite_score_are_named(five):
+    five.images[[0, 1, 3, 4]] = torch.nan
     with pytest.raises(inference.ScoresError, match=r"4 image\(s\).* a, b, d$"):
-        inference.predict(_LeftMinusRight(), images, "no", views=4)
+        inference.predict(_LeftMinusRight(), five, "no", views=4)
 
 
 class _ThreeClasses(nn.Module):
@@ -89,15 +90,15 @@ class _ThreeClasses(nn.Module):
         return scores, torch.full_like(scores, torch.nan)
 
 
-def test_all_classes_but_the_first_are_bad(images):
+def test_all_classes_but_the_first_are_bad(five):
     model, labels = _ThreeClasses(), np.array([0, 1, 2, 0, 2])
-    images.labels = labels
+    five.labels = labels
     scorer = Scorer(model.train(), precision="no")
     assert scorer.model is model and not model.training
-    raw = scorer.scores(images)[0].astype(float)
+    raw = scorer.scores(five)[0].astype(float)
     each = np.exp(raw) / np.exp(raw).sum(axis=1, keepdims=True)
-    np.testing.assert_allclose(inference.predict(model, images, "no"), 1 - each[:, 0], atol=1e-7)
-    found = inference.evaluate(model, images, "no")
+    np.testing.assert_allclose(inference.predict(model, five, "no"), 1 - each[:, 0], atol=1e-7)
+    found = inference.evaluate(model, five, "no")
     assert found["val_auc"] == pytest.approx(roc_auc_score(labels > 0, 1 - each[:, 0]))
     assert found["val_loss"] == pytest.approx(log_loss(labels, each), abs=1e-6)
     assert found["val_accuracy"] == np.mean(each.argmax(axis=1) == labels)
@@ -185,3 +186,22 @@ def test_a_module_of_a_user_s_own_is_not_traced_since_it_may_branch_on_its_value
     for images in (torch.ones(8, 1, 4, 4), -torch.ones(8, 1, 4, 4)):
         with torch.no_grad():
             torch.testing.assert_close(scorer.score_batch(images)[0], model(images))
+
+
+def test_embeddings_come_in_any_order_asked_for_and_a_missing_image_is_named():
+    arrays = {"id": np.array(["a", "b", "c"]), "embedding": np.arange(6.0).reshape(3, 2)}
+    found = inference.Features.of_arrays(arrays)
+    np.testing.assert_array_equal(found.of(pd.Series(["c", "a"])), [[4, 5], [0, 1]])
+    with pytest.raises(files.ArtifactError, match="'z'"):
+        found.of(pd.Series(["z"]))
+    batches = found.batches(pd.DataFrame({"id": ["c", "b"], "label": [1, pd.NA]}), 2)
+    assert batches.labels.tolist() == [1, -1] and batches.ids.tolist() == ["c", "b"]
+    np.testing.assert_array_equal(next(batches.ordered()), [[4, 5], [2, 3]])
+
+
+def test_brightness_is_the_mean_gray_value_and_the_digest_tells_images_and_values(split, images):
+    ids, expected = split.id[::-1], images.pixels.mean(axis=(1, 2, 3))[::-1]
+    found = inference.brightness(ids, images)
+    np.testing.assert_allclose(found.embeddings[:, 0], expected, atol=1.0)
+    others = [inference.brightness(ids[::-1], images), inference.brightness(ids[1:], images)]
+    assert len({one.digest for one in (found, *others)}) == 3

@@ -1,40 +1,69 @@
-"""Costs of networks beside their AUC: size, speed, and seconds of search and training."""
+"""Show trained networks: their learning curves, size, speed, and seconds of search and training."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+import seaborn as sns
 import torch
+from matplotlib.figure import Figure
 from torch import nn
 
-from helpers.core import style
-from helpers.models.backbones import build
+from helpers.core.style import percent_axis
+from helpers.models.backbones import ModelSpec, Network, build, count_macs, count_parameters
 from helpers.models.compiled import WORTH_IT_FROM
 from helpers.models.record import Model
-from helpers.models.spec import ModelSpec, Network, count_macs, count_parameters
 from helpers.training.fit import Fitted
 from helpers.training.inference import Scorer
 
+TITLES = {"train_loss": "training loss", "val_auc": "validation AUC, %, one view"}
+MARKERS = "P<>p*h^osDvX"  # and colours, by the order of names: a model keeps its own in 03 and 05
+SMOOTHED = 0.1  # share of the epochs whose mean is a point of a learning curve
 BATCH = 32  # images that are timed together
-COLUMNS = {  # of the table for the eye
-    "Model": "{title}",
-    "AUC, one training": "{auc:%}",
-    "±": "{std:%}",
-    "Trainings": "{trainings}",
-    "Parameters, trained or frozen": "{parameters:,.0f}",
-    "Multiply-adds": "{macs:n}",
-    "ms, one image": "{ms_single:.3g}",
-    f"ms, batch of {BATCH}": "{ms_batch:.3g}",
-    "Image px": "{image_size_px:.0f}",
-    "Epochs": "{epochs}",
-    "Views": "{test_views:.0f}",
-    "Search, s": "{search_s:.0f}",
-    "Training, s": "{training_s:.0f}",
-}
+
+
+def learning_curves(
+    trained: Mapping[Model, Iterable[Fitted]], title: str = "", pale: Sequence[str] = ()
+) -> Figure:
+    """Draw training loss and validation AUC over epochs, one line per model, `pale` slugs gray.
+
+    A point is the mean over a tenth of the epochs around it: single epochs of many models would
+    hide each other. A band is one standard deviation of a model's trainings.
+    """
+    shown = {model: [*fits] for model, fits in trained.items()}
+    parts = [_smooth(fit).assign(model=m.title) for m, fits in shown.items() for fit in fits]
+    curves = pd.concat(parts, ignore_index=True)
+    palette = sns.color_palette("colorblind").as_hex()
+    colours = {m.title: palette[m.order[0] % len(palette)] for m in shown}
+    colours |= {model.title: "0.65" for model in shown if model.slug in pale}
+    markers = {model.title: MARKERS[model.order[0] % len(MARKERS)] for model in shown}
+    looks: dict[str, Any] = {"hue": "model", "style": "model", "dashes": False, "errorbar": "sd"}
+    looks |= {"palette": colours, "markers": markers}
+    size = (10, max(3.6, 0.3 * len(shown)))  # space for the legend
+    figure, axes = plt.subplots(1, len(TITLES), figsize=size)
+    for ax, (column, words) in zip(axes, TITLES.items(), strict=True):
+        sns.lineplot(curves, x="epoch", y=column, ax=ax, legend=ax is axes[-1], **looks)
+        for line in ax.lines:  # some ten markers a line
+            line.set_markevery(max(1, np.size(line.get_xdata()) // 10))
+        ax.set(ylabel=words, xlabel="share of the epochs, %", xticks=range(0, 101, 25))
+    percent_axis(axes[-1].yaxis)
+    figure.suptitle(title, x=0.01, ha="left", fontsize=12)  # left of the legend
+    handles = axes[-1].get_legend_handles_labels()
+    axes[-1].get_legend().remove()
+    figure.legend(*handles, loc="outside right upper")
+    return figure
+
+
+def _smooth(fit: Fitted) -> pd.DataFrame:
+    curve = pd.DataFrame(fit.history)
+    window = max(1, round(SMOOTHED * len(curve)))
+    means = curve[[*TITLES]].rolling(window, center=True, min_periods=1).mean()
+    return means.assign(epoch=100 * curve.epoch / len(curve))
 
 
 def cost(spec: ModelSpec, precision: str = "auto") -> dict[str, float]:
@@ -96,17 +125,3 @@ def summary(
     ]
     aucs = [name for name in table if name.startswith(("val_auc", "test_auc"))]
     return table[["model", "judged_by", *aucs]].merge(pd.DataFrame(rows), on="model")
-
-
-def cost_table(summary: pd.DataFrame, models: Sequence[Model]) -> pd.DataFrame:
-    """Return the summary in words, the best AUC of one network (the mean of all) first."""
-    side = "test" if "test_auc" in summary and summary.test_auc.notna().any() else "val"
-    rows = summary.assign(
-        title=summary.model.map({model.slug: model.title for model in models}),
-        auc=summary.get(f"{side}_auc_mean", summary[f"{side}_auc"]).fillna(summary[f"{side}_auc"]),
-        std=summary.get(f"{side}_auc_std"),
-    )
-    shown = style.filled(rows.sort_values("auc", ascending=False), COLUMNS)
-    shown = shown.loc[:, (shown != style.MISSING).any()]
-    by = summary.judged_by.iloc[0].capitalize()
-    return shown.rename(columns={"AUC, one training": f"{by} AUC, one training"})
