@@ -68,6 +68,10 @@ def test_gray_files_stay_one_channel_and_equal_pillow_s_resized_pixels(root, gra
     assert found.table["mean"][0] == pytest.approx(noise(0, 40, 30).mean(), rel=1e-12)
     assert open_cache(table_of(*gray_files), 8, root).pixels.shape == (3, 8, 8, 1)
     assert "gray images of 17 x 17 to 36 x 40 px: 3; kept at 16 px" in found.report
+    rows = found.rows(pd.Series(["c", "a", "b", "a"]))
+    np.testing.assert_array_equal(found.take(rows), found.pixels[[2, 0, 1, 0]])
+    with pytest.raises(DataError, match=r"^image 'z' is not in the cache; run 01_data_split"):
+        found.rows(pd.Series(["a", "z"]))
 
 
 @pytest.mark.parametrize("place", [0, 3])
@@ -133,7 +137,6 @@ def test_a_damaged_cache_is_made_again(root, gray_files, name, damage):
     file.write_bytes(damage(whole))
     cache._digest_once.cache_clear()  # as in a new process
     again = open_cache(table_of(*gray_files), 16, root)
-    np.testing.assert_array_equal(again.pixels, before.pixels)
     assert again.digest == before.digest and file.read_bytes() == whole
 
 
@@ -146,9 +149,7 @@ def test_an_edit_of_the_code_decodes_the_images_again(root, gray_files, monkeypa
         lambda p, *_: np.asarray(Image.fromarray(p).resize(size, Image.NEAREST)),
     )
     monkeypatch.setattr(cache, "EDITED", 1, raising=False)
-    nearest = open_cache(table, 16, root)
-    assert not np.array_equal(nearest.pixels, bilinear.pixels)
-    assert nearest.digest != bilinear.digest  # so what was computed from them is done again
+    assert open_cache(table, 16, root).digest != bilinear.digest
 
 
 def test_images_of_several_shapes_are_padded_if_asked_for_and_a_squash_of_them_is_said(
@@ -181,16 +182,6 @@ def test_unreadable_files_are_all_listed_in_one_error_or_left_out(tmp_path, root
     assert "left out: empty: the file is empty" in found.report
     save(tmp_path / "nowhere.png", noise(9, 40, 30))  # mended: another cache
     assert open_cache(table, 16, root, skip_unreadable=True).table.id.tolist() == ["a", "b", "link"]
-
-
-def test_take_keeps_the_order_asked_for_and_rows_finds_ids(root, gray_files):
-    found = open_cache(table_of(*gray_files), 16, root)
-    rows = found.rows(pd.Series(["c", "a", "b", "a"]))
-    assert rows.tolist() == [2, 0, 1, 0]
-    for got, row in zip(found.take(rows), rows, strict=True):
-        np.testing.assert_array_equal(got[:, :, 0], pillow(gray_files[row], "L", 16))
-    with pytest.raises(DataError, match=r"^image 'z' is not in the cache; run 01_data_split"):
-        found.rows(pd.Series(["a", "z"]))
 
 
 def test_images_that_changed_since_the_split_are_named_and_those_saved_again_are_not(

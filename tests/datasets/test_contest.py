@@ -41,10 +41,8 @@ def load(root, kind="nexperia"):
 def test_both_stages_of_nexperia_are_read_nested_or_not(tmp_path, layout, suffix):
     write(tmp_path, layout, suffix)
     table = load(tmp_path).table.set_index("id")
-    assert sorted(table.index) == [f"{s}{i}" for s in "bgt" for i in range(4)]
-    assert table.loc["b0", "label"] == 1 and table.loc["g3", "label"] == 0
-    assert table.loc[["t0", "t3"], "label"].isna().all()
-    assert (table.official_split == "test").sum() == 4
+    assert table.label.sort_index().fillna(-1).tolist() == [1] * 4 + [0] * 4 + [-1] * 4
+    assert sorted(table.index[table.official_split == "test"]) == ["t0", "t1", "t2", "t3"]
 
 
 def test_hidden_folders_are_skipped_and_images_of_no_class_are_said(tmp_path):

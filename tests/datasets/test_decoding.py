@@ -14,17 +14,6 @@ from tests.datasets.test_cache import noise, save
 BILINEAR = Image.Resampling.BILINEAR
 
 
-def test_the_bits_of_a_set_are_those_of_its_brightest_deep_image_wherever_it_is(tmp_path):
-    (tmp_path / "text.png").write_text("no image")  # what cannot be read says nothing
-    paths = [tmp_path / "text.png", tmp_path / "missing.png"]
-    for number in range(150):
-        deep = np.full((4, 4), 3500 if number == 100 else 900, np.uint16)
-        paths.append(save(tmp_path / f"{number}.png", deep))
-    assert cache.depth_of(paths) == 12
-    assert cache.depth_of(paths[:100]) == 10
-    assert cache.depth_of([save(tmp_path / "8.png", noise(0, 4, 4))]) == cache.depth_of([]) == 0
-
-
 @pytest.mark.parametrize("suffix", ["png", "tif"])
 @pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
 def test_deep_images_are_scaled_so_that_their_bits_fill_the_range(tmp_path, suffix, bits):

@@ -24,7 +24,10 @@ def scenes(n, seed=0):
 
 @pytest.fixture
 def cache(tmp_path):
+    """Six parts, two of them pictured twice, and 21 pictures that look alike."""
     images = dict(zip("abcdef", scenes(6), strict=True))
+    plain = scenes(1, seed=5)[0]
+    images |= {f"plain{i:02d}": plain for i in range(near_duplicates.LARGEST_CLUSTER + 1)}
     images["a_blurred"] = images["a"].filter(ImageFilter.GaussianBlur(2))
     images["b_dark"] = images["b"].point(lambda value: value * 0.6 + 10)
     return open_cache(write_images(tmp_path / "images", images), 64, tmp_path / "cache")
@@ -34,7 +37,8 @@ def test_a_blurred_and_a_darker_picture_of_a_part_are_found_and_other_parts_are_
     pairs, remark = near_duplicates.find(cache, 20)
     ids = cache.table.id
     found = {(ids[i], ids[j]) for i, j in zip(pairs["first"], pairs["second"], strict=True)}
-    assert found == {("a", "a_blurred"), ("b", "b_dark")} and remark == ""
+    assert found == {("a", "a_blurred"), ("b", "b_dark")}
+    assert remark.startswith("21 images look alike to the hash")
     assert pairs.bits.between(0, 20).all()
     pairs, remark = near_duplicates.find(cache, 0)
     assert pairs.empty and "not searched" in remark
@@ -54,16 +58,6 @@ def test_pairs_are_those_whose_bits_differ_counted_one_by_one(monkeypatch):
     expected = sorted(row for row in counted if row[2] <= 22)
     assert sorted(pairs.itertuples(index=False, name=None)) == expected
     assert (3, 20, 5) in expected and len(expected) > 3
-
-
-def test_many_parts_that_look_alike_are_not_called_duplicates(tmp_path):
-    plain = {f"plain{i:02d}": scenes(1)[0] for i in range(near_duplicates.LARGEST_CLUSTER + 1)}
-    pair = scenes(2, seed=5)[1]
-    images = plain | {"x": pair, "y": pair.filter(ImageFilter.GaussianBlur(1))}
-    cache = open_cache(write_images(tmp_path / "images", images), 64, tmp_path / "cache")
-    pairs, remark = near_duplicates.find(cache, 20)
-    assert len(pairs) == 1 and cache.table.id[pairs["first"][0]] == "x"
-    assert remark.startswith("21 images look alike to the hash")
 
 
 def test_alike_images_make_no_pairs_so_that_memory_does_not_grow_with_the_square(monkeypatch):
