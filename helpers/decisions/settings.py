@@ -24,7 +24,7 @@ class AnalysisSettings:
 
 @dataclass(frozen=True, config=STRICT)
 class DecisionSettings:
-    """Settings of notebook 07: the ensemble, thresholds with a promise, costs, labels to check."""
+    """Settings of notebook 07: thresholds with a promise, costs, labels to check."""
 
     seed: Seed = setting(0, SEED)
     model: Text = setting("", FOLLOWED)

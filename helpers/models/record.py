@@ -18,7 +18,6 @@ from pydantic import TypeAdapter
 from helpers.core.members import Member
 from helpers.models import weights
 
-ENSEMBLES = ("stacking",)  # models that join the others
 CLASSICAL = ("lda", "rf", "lr", "svm")  # fitted on features
 # names of the bases, in the order of the report's Table 2; others follow in alphabetical order
 BASES = {
@@ -39,7 +38,6 @@ BASES = {
     "pc_darts_imagenet": "PC-DARTS ImageNet",
     "pdarts": "P-DARTS",
     "random_cell": "Random cell",
-    "stacking": "Stacking",
     "majority": "Majority",
 }
 KINDS = {  # of the bases; others are "from scratch"
@@ -48,7 +46,6 @@ KINDS = {  # of the bases; others are "from scratch"
     **dict.fromkeys((*CLASSICAL, "patchcore"), "classical, frozen features"),
     **dict.fromkeys(("ll", "fbp"), "fine-tuned"),
     **dict.fromkeys(("darts_searched", "darts_halving"), "searched"),
-    **dict.fromkeys(ENSEMBLES, "ensemble"),
 }
 
 
@@ -96,10 +93,10 @@ class Model:
 
     @property
     def order(self) -> tuple[int, str]:
-        """Return a sort key: the order of BASES, then other models, ensembles last."""
+        """Return a sort key: the order of BASES, then other models."""
         known = list(BASES)
         place = known.index(self.base) if self.base in known else len(known)
-        return (len(known) + 1 if self.base in ENSEMBLES else place, self.slug)
+        return (place, self.slug)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values, see `from_json`."""

@@ -1,1 +1,1 @@
-"""Metrics, tables, comparisons, ensembles, decisions, the submission and their plots."""
+"""Metrics, tables, comparisons, the submission and their plots."""

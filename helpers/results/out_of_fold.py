@@ -35,8 +35,6 @@ OTHERS = {
     "plain": "Plain fine-tuning",
     "searched": "DARTS searched",
 }
-# kinds of models that were fitted to the scores, or searched with labels of the images
-CHOSEN = ("ensemble", "searched")
 
 
 @dataclass(frozen=True)
@@ -94,7 +92,7 @@ def three_columns(found: OutOfFold) -> pd.DataFrame:
     complete, rows = {protocol: _complete(found, protocol) for protocol in PROTOCOLS}, []
     for name, model in sorted(models.items(), key=lambda item: item[1].order):
         row: dict[str, Any] = {"model": name, "title": model.title, "kind": model.kind}
-        row["chosen"] = model.kind in CHOSEN
+        row["chosen"] = model.kind == "searched"  # with labels of the images
         row |= dict.fromkeys([*AUCS, "difference", "standard_error", "p_value"], np.nan)
         seen, unseen = (complete[protocol].get(name, pd.DataFrame()) for protocol in PROTOCOLS)
         row |= {"random_seeds": seen.shape[1], "groups_seeds": unseen.shape[1]}

@@ -14,7 +14,7 @@ from helpers.datasets.split_file import read_split
 from helpers.decisions import decision
 from helpers.decisions.settings import DecisionSettings
 from helpers.models.record import Model
-from helpers.results import ensembles, results_table
+from helpers.results import results_table
 from helpers.results.predictions import Scored
 from helpers.runs.record import read_models
 from tests import planted
@@ -154,17 +154,15 @@ def test_good_parts_alone_choose_the_threshold_and_are_counted_by_hand():
     assert row["overkill_rate"] == 0.0  # nothing is rejected
 
 
-def test_shuffled_test_labels_change_no_threshold_temperature_ensemble_or_choice(home):
+def test_shuffled_test_labels_change_no_threshold_temperature_or_choice(home):
     run_paths = planted.run_of({"svm": 1.5, "cnn": 1.4, "fbp": 1.3})
 
     def chosen():
         models, split = read_models(run_paths), read_split(run_paths.split_csv)
-        stacked = ensembles.stack(models, split)
         table = results_table.results_table(models, split)
         points = decision.operating_table(models, DecisionSettings(), 0.3)
         temperatures = decision.calibration_table(models, 0.3).temperature
         choices = [*points.threshold, *temperatures, *table.threshold[:-1]]
-        choices += [*stacked.predictions.defect_score, stacked.gain, stacked.kept]
         return choices, results_table.best_model(table), table.test_auc[0]
 
     *before, test_auc = chosen()

@@ -18,7 +18,6 @@ FOLDS = tuple(Member(seed, fold) for seed in (0, 1) for fold in range(5))
         (Model("lr", features="brightness"), "lr_on_brightness", "Brightness alone", "reference"),
         (Model("module_prior"), "module_prior", "Module prior (no pixel)", "reference"),
         (Model("random_cell", number=3), "random_cell_3", "Random cell 3", "from scratch"),
-        (Model("stacking"), "stacking", "Stacking", "ensemble"),
         (Model("my_model"), "my_model", "my_model", "own"),
     ],
 )
@@ -35,9 +34,9 @@ def test_a_further_backbone_is_named_and_what_was_averaged_is_said():
     assert Model.from_json(model.to_json()) == model
 
 
-def test_models_are_in_the_report_s_order_then_a_user_s_then_ensembles():
-    names = ["stacking", "my_model", "fbp", "majority", "lda"]
+def test_models_are_in_the_report_s_order_then_a_user_s():
+    names = ["my_model", "fbp", "majority", "lda"]
     models = [*map(Model, names), Model("lda", features="fbp")]
     ordered = [model.slug for model in sorted(models, key=lambda model: model.order)]
     assert ordered[:3] == ["lda", "lda_on_fbp", "fbp"]
-    assert ordered[-2:] == ["my_model", "stacking"]
+    assert ordered[-1] == "my_model"

@@ -14,7 +14,7 @@ from helpers.models.record import Model
 from helpers.results import comparison, out_of_fold
 from helpers.results.out_of_fold import OutOfFold
 
-MODELS = {"lda": Model("lda"), "fbp": Model("fbp"), "stacking": Model("stacking")}
+MODELS = {"lda": Model("lda"), "fbp": Model("fbp"), "svm": Model("svm")}
 MODELS["darts_searched"] = Model("darts_searched")
 
 
@@ -45,7 +45,7 @@ def found():
 
     by = {
         protocol: {"lda": scores(of_lot, [0]), "fbp": scores(2 * of_lot, range(3))}
-        | {"stacking": scores(of_lot, [0]), "darts_searched": scores(of_lot, [0])}
+        | {"svm": scores(of_lot, [0]), "darts_searched": scores(of_lot, [0])}
         for protocol, of_lot in (("random", 0.6), ("groups", 0.2))
     }
     return OutOfFold(folds, by, MODELS)
