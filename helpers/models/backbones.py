@@ -94,9 +94,6 @@ class Network(nn.Module):
         """Return the raw class scores (B, K)."""
         return self.head(self.embed(images))
 
-    def before_epoch(self, epoch: int, epochs: int) -> None:
-        """Change what follows a schedule before an epoch of a training, counted from 0."""
-
 
 def at_once(size_px: int) -> int:
     """Return a batch size for scoring: the pixels of 64 images of 224 px, 1 to 64 images."""

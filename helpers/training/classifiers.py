@@ -13,7 +13,8 @@ import functools
 import importlib
 import time
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,6 +38,7 @@ from helpers.training.inference import Features
 
 Grid = Mapping[str, Sequence[Any]]  # parameter of the estimator -> values
 LARGEST_LOGIT = 15.0  # a CSV's 9 digits tell scores apart up to about 20
+CV_IMAGES = 5_000  # that choose hyper-parameters at most
 SVM_IMAGES = 50_000  # that an SVM is fitted on at most: its time grows with the square
 
 
@@ -137,8 +139,8 @@ def score_classifier(
 ) -> ScoredClassifier:
     """Fit a classifier on the rows `train` of a table, and score the others.
 
-    The folds inside keep groups together if the table has a column `group`; `options` are folds,
-    cv_images and name of `fit_classifier`.
+    The folds inside keep groups together if the table has a column `group`; `options` are folds
+    and name of `fit_classifier`.
     """
     started = time.monotonic()
     train = table[table.split == "train"]
@@ -161,14 +163,13 @@ def fit_classifier(
     seed: int,
     *,
     folds: int = 5,
-    cv_images: int = 0,
     groups: np.ndarray | None = None,
     name: str = "own",
 ) -> tuple[BaseEstimator, dict[str, Any], float]:
     """Choose hyper-parameters by cross-validated AUC, then fit on all training rows.
 
     A copy of `estimator` is fitted, an SVC on at most `SVM_IMAGES`; the parameters in `grid` are
-    chosen on at most `cv_images` rows (0: all). The folds are stratified, and keep `groups` (N,)
+    chosen on at most `CV_IMAGES` rows. The folds are stratified, and keep `groups` (N,)
     together if they can. `name` and `seed` set all random draws.
 
     Returns:
@@ -184,7 +185,7 @@ def fit_classifier(
     if smallest < 2:
         raise ValueError(f"{name} needs two training images of each class; one has {smallest}")
     folds = min(folds, smallest)
-    rows = _sample(labels, cv_images, folds, random_state)
+    rows = _sample(labels, CV_IMAGES, folds, random_state)
     of_rows = None if groups is None else groups[rows]
     splitter = _inner_folds(labels[rows], folds, random_state, of_rows)
     model = clone(estimator)
@@ -222,7 +223,7 @@ def _inner_folds(
 
 def _sample(labels: np.ndarray, limit: int, folds: int, random_state: int) -> np.ndarray:
     """Return the rows of a sample of `limit`, each class in proportion, a row for each fold."""
-    if not 0 < limit < len(labels):
+    if limit >= len(labels):
         return np.arange(len(labels))
     order = np.random.default_rng(random_state).permutation(len(labels))
     kept = []
@@ -232,26 +233,17 @@ def _sample(labels: np.ndarray, limit: int, folds: int, random_state: int) -> np
     return np.sort(np.concatenate(kept))
 
 
-def fitted_table(fitted: Mapping[Model, Iterable[ScoredClassifier]]) -> pd.DataFrame:
+def fitted_table(fitted: Mapping[Model, Collection[ScoredClassifier]]) -> pd.DataFrame:
     """Return what each model chose, how good that was inside its training set, and the seconds.
 
     If folds have chosen differently, each choice is followed by the number of folds.
     """
-    fits = [(model.title, fit) for model, of_model in fitted.items() for fit in of_model]
-    table = pd.DataFrame(
-        {
-            "Model": [title for title, _ in fits],
-            "Chosen": [", ".join(f"{n} = {v}" for n, v in fit.chosen.items()) for _, fit in fits],
-            "AUC inside training": [100 * fit.cv_auc for _, fit in fits],
-            "Seconds": [fit.seconds for _, fit in fits],
-        }
-    )
-
-    def several(chosen: pd.Series) -> str:
-        counts = chosen.value_counts()
-        words = "; ".join(f"{words} in {n}" for words, n in counts.items())
-        return f"{words} of {len(chosen)} folds" if len(counts) > 1 else chosen.iloc[0]
-
-    columns = {"Chosen": several, "AUC inside training": "mean", "Seconds": "sum"}
-    table = table.groupby("Model", sort=False, as_index=False).agg(columns)
-    return table.round(1).astype(str)
+    rows = []
+    for model, fits in fitted.items():
+        aucs, seconds = zip(*((100 * fit.cv_auc, fit.seconds) for fit in fits), strict=True)
+        counts = Counter(", ".join(f"{n} = {v}" for n, v in fit.chosen.items()) for fit in fits)
+        chosen = "; ".join(f"{words} in {n}" for words, n in counts.most_common())
+        chosen = f"{chosen} of {len(aucs)} folds" if len(counts) > 1 else next(iter(counts))
+        rows.append((model.title, chosen, np.mean(aucs), sum(seconds)))
+    columns = ["Model", "Chosen", "AUC inside training", "Seconds"]
+    return pd.DataFrame(rows, columns=columns).round(1).astype(str)

@@ -12,7 +12,6 @@ import math
 import platform
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -72,7 +71,6 @@ class Training:
         self.name, self.resume, self.deadline_s = doing.name, doing.resume, doing.deadline_s
         self.parameters = parameters or [p for p in model.parameters() if p.requires_grad]
         self.precision = precision_of(device, settings.precision)
-        self.loss_of = Loss(settings.label_smoothing)
         self.optimizer = make_optimizer(self.parameters, settings)
         steps = max(1, math.ceil(train.epoch_size / train.batch_size)) * settings.epochs
         self.scheduler = make_scheduler(self.optimizer, settings, steps)
@@ -148,7 +146,7 @@ class Training:
         """Take a step of the weights on one batch; return its loss, which must be finite."""
         self.optimizer.zero_grad(set_to_none=True)
         with autocast(images.device, self.precision):
-            loss = self.loss_of(self.model(images), targets)
+            loss = loss_of(self.model(images), targets, self.settings.label_smoothing)
         self.scaler.scale(loss).backward(inputs=self.parameters)  # not alpha's in a search
         if not math.isfinite(value := loss.item()):
             ids = ", ".join(self.train.ids[self._rows])
@@ -286,14 +284,9 @@ def make_scheduler(
             return schedulers.ConstantLR(optimizer, factor=1.0)
 
 
-@dataclass(frozen=True)
-class Loss:
-    """Cross-entropy of raw scores, or of (scores, auxiliary scores), over a batch."""
-
-    smoothing: float
-
-    def __call__(self, output: Any, targets: Tensor) -> Tensor:
-        """Return the mean over the batch, in float32 whatever the scores' precision."""
-        if isinstance(output, tuple):
-            return self(output[0], targets) + AUXILIARY_WEIGHT * self(output[1], targets)
-        return F.cross_entropy(output.float(), targets, label_smoothing=self.smoothing)
+def loss_of(output: Any, targets: Tensor, smoothing: float = 0.0) -> Tensor:
+    """Return the mean cross-entropy of raw scores, or of (scores, auxiliary scores), in float32."""
+    if isinstance(output, tuple):
+        auxiliary = loss_of(output[1], targets, smoothing)
+        return loss_of(output[0], targets, smoothing) + AUXILIARY_WEIGHT * auxiliary
+    return F.cross_entropy(output.float(), targets, label_smoothing=smoothing)

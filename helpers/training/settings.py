@@ -20,8 +20,6 @@ from helpers.models import AUTO, RANDOM, Precision, Views
 SEED = "start of all random draws; another seed gives another result"
 BACKBONE = "pretrained network by name; auto: ResNet-18 (the report's), else a packaged one"
 WEIGHTS = "file with its pretrained weights; random: none"
-FOLDS = "of the cross-validation that chooses hyper-parameters"
-CV_IMAGES = "training images that choose hyper-parameters at most; 0: all"
 EPOCH_IMAGES = "an epoch draws at most so many images, each epoch others; 0: all"
 PRECISION = "of the arithmetic; auto: bf16 where it is fast; no: float32"
 AUGMENT = "random changes of training images that do not change the label"
@@ -103,8 +101,7 @@ class BackboneSettings:
     image_size_px: int = setting(
         192, "width and height of the images that the backbone sees, in pixels", ge=16
     )
-    folds: int = setting(5, FOLDS, ge=2)
-    cv_images: int = setting(5000, CV_IMAGES, ge=0)
+    folds: int = setting(5, "of the cross-validation that chooses hyper-parameters", ge=2)
     trees: int = setting(500, "of the random forest; more are steadier and slower", ge=1)
 
     def __post_init__(self) -> None:

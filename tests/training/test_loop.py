@@ -1,7 +1,6 @@
 """The training loop: exact resume, schedules, loss, the rule for the best epoch."""
 
 import dataclasses
-import itertools
 import os
 import re
 import time
@@ -13,11 +12,11 @@ import pytest
 import torch
 from torch import nn
 
-from helpers.core import environment, errors, files, seeding, tensors, work
+from helpers.core import environment, errors, files, tensors, work
 from helpers.core.errors import OutOfTime
 from helpers.training import loop
 from helpers.training.batches import EmbeddingBatches, epoch_order
-from helpers.training.loop import Loss, Training, TrainingError, make_optimizer, make_scheduler
+from helpers.training.loop import Training, TrainingError, make_optimizer, make_scheduler
 from helpers.training.settings import TrainSettings
 from tests.small_run import untimed
 from tests.training.test_batches import image_batches
@@ -77,17 +76,6 @@ def test_three_epochs_equal_one_epoch_and_two_resumed_bit_for_bit(tmp_path, opti
     assert untimed(found.history) == untimed(expected.history)
 
 
-def _weights_before_each_step(training):
-    """Train, and return the first layer's weights before each step and at the end."""
-    weights, layer = [], training.model[0]
-    for _ in training.epochs():
-        for batch in training.batches():
-            weights.append(layer.weight.detach().clone())
-            training.step(*batch)
-        weights.append(layer.weight.detach().clone())
-    return weights
-
-
 @pytest.mark.parametrize(
     ("keep", "aucs", "epochs"),
     [
@@ -117,7 +105,7 @@ def test_the_record_of_an_epoch_has_the_mean_loss_over_its_images_and_the_speed(
     assert fit.seconds <= time.monotonic() - started + 0.02
     with torch.no_grad():
         scores = model(torch.from_numpy(train.embeddings))
-        loss = float(Loss(0.1)(scores, torch.from_numpy(train.labels)))
+        loss = float(loop.loss_of(scores, torch.from_numpy(train.labels), 0.1))
     for epoch, record in enumerate(fit.history, 1):
         assert (record["epoch"], record["images"]) == (epoch, 90)
         assert record["train_loss"] == pytest.approx(loss, abs=1e-6)
@@ -137,8 +125,12 @@ def test_no_step_is_longer_than_the_clipped_gradient_and_0_clips_nothing(clip, l
     model = nn.Sequential(nn.Linear(6, 2))
     plain = {"optimizer": "sgd", "schedule": "constant", "momentum": 0.0, "weight_decay": 0.0}
     settings = TrainSettings(**plain, lr=1.0, grad_clip=clip, epochs=1, precision="no")
-    weights = _weights_before_each_step(_training(model, settings))
-    steps = [float((b - a).norm()) for a, b in itertools.pairwise(weights)]
+    training, steps = _training(model, settings), []
+    for _ in training.epochs():
+        for batch in training.batches():
+            before = model[0].weight.detach().clone()
+            training.step(*batch)
+            steps.append(float((model[0].weight.detach() - before).norm()))
     assert 0 < max(steps) < longest * (1 + 1e-5) and (max(steps) > 0.02) == (clip == 0)
 
 
@@ -159,14 +151,13 @@ def test_numbers_that_are_not_finite_name_the_images_and_the_settings(side, prec
 
 
 def test_the_auxiliary_loss_has_its_weight_and_the_same_smoothing():
-    loss_of = Loss(smoothing=0.1)
     scores, auxiliary = torch.tensor([[2.0, 0.0]]), torch.tensor([[0.0, 1.0]])
     target = torch.tensor([0])
     # smoothed target (0.95, 0.05): by hand from log-softmax
     main = -(0.95 * np.log(np.exp(2) / (np.exp(2) + 1)) + 0.05 * np.log(1 / (np.exp(2) + 1)))
     aux = -(0.95 * np.log(1 / (1 + np.e)) + 0.05 * np.log(np.e / (1 + np.e)))
-    assert float(loss_of(scores, target)) == pytest.approx(main, abs=1e-6)
-    total = float(loss_of((scores, auxiliary), target))
+    assert float(loop.loss_of(scores, target, 0.1)) == pytest.approx(main, abs=1e-6)
+    total = float(loop.loss_of((scores, auxiliary), target, 0.1))
     assert total == pytest.approx(main + 0.4 * aux, abs=1e-6)
 
 
@@ -224,25 +215,17 @@ def test_scales_and_shifts_are_not_decayed_by_adamw():
     assert kept["weight_decay"] == 0 and all(p.ndim == 1 for p in kept["params"])
 
 
-def test_each_epoch_draws_its_own_dropout_masks():
-    class Unshuffled(EmbeddingBatches):
-        def shuffled(self, seed, epoch):
-            inputs, targets = torch.from_numpy(self.embeddings), torch.from_numpy(self.labels)
-            yield np.arange(len(self)), inputs, targets
+def test_each_step_draws_random_numbers_of_its_own_which_seed_and_epoch_alone_decide():
+    drawn = []
 
-    problem = _problem()
-    same_order = Unshuffled(problem.embeddings, pd.DataFrame({"id": problem.ids}), 96)
-    same_order.labels = problem.labels
-    model = nn.Sequential(nn.Linear(6, 8), nn.Dropout(0.5), nn.Linear(8, 2))
-    settings = TrainSettings(epochs=2, lr=1e-30, schedule="constant", precision="no")
-    fit = Training(model, same_order, problem, settings, seed=2).run()
-    expected = []
-    for epoch in range(2):
-        with seeding.torch_stream(2, "train", epoch), torch.no_grad():
-            scores = model.train()(torch.from_numpy(problem.embeddings))
-            expected.append(float(Loss(0.1)(scores, torch.from_numpy(problem.labels))))
-    assert [record["train_loss"] for record in fit.history] == pytest.approx(expected, abs=1e-6)
-    assert abs(expected[0] - expected[1]) > 1e-4
+    class Draws(nn.Linear):
+        def forward(self, x):
+            drawn.extend(torch.rand(1).tolist() if self.training else [])
+            return super().forward(x)
+
+    for _ in range(2):
+        _fit(Draws(6, 2), TrainSettings(epochs=2, precision="no"))
+    assert drawn[:12] == drawn[12:] and len(set(drawn)) == 12
 
 
 def test_a_training_out_of_time_stops_after_a_whole_epoch_which_is_saved(tmp_path):
@@ -291,24 +274,21 @@ def test_a_training_continues_with_scaled_losses_and_back_without(tmp_path):
     assert len(_fit(_model(), settings, path).history) == 2
 
 
-def test_a_resume_file_of_another_network_or_without_a_training_is_damaged(tmp_path):
+def test_a_resume_file_of_another_network_is_damaged_but_not_by_full_memory(tmp_path, monkeypatch):
     path, settings = _stopped(tmp_path / "resume"), TrainSettings(epochs=2, precision="no")
     with pytest.raises(files.ArtifactError, match="resume is damaged"):
         _fit(nn.Sequential(nn.Linear(6, 3)), settings, path)
-    tensors.save_state(path, {"key": 1})
-    with pytest.raises(files.ArtifactError, match="resume is damaged"):
-        _fit(_model(), settings, path)
-
-
-def test_full_memory_while_a_training_is_continued_damages_no_file(tmp_path, monkeypatch):
-    path, full = _stopped(tmp_path / "resume"), RuntimeError("can't allocate memory: 3 GB")
+    full = RuntimeError("can't allocate memory: 3 GB")
     monkeypatch.setattr(Training, "load_state", Mock(side_effect=full))
     with (
         pytest.raises(errors.MemoryFullError, match="the memory is full; lower BATCH_SIZE"),
         errors.enough_for("cnn", TrainSettings()),
     ):
-        _fit(_model(), TrainSettings(epochs=2, precision="no"), path)
-    assert path.exists()
+        _fit(_model(), settings, path)
+    monkeypatch.undo()
+    tensors.save_state(path, {"key": 1})  # not a training's
+    with pytest.raises(files.ArtifactError, match="resume is damaged"):
+        _fit(_model(), settings, path)
 
 
 def test_a_training_tells_the_runner_epoch_auc_speed_and_the_time_left(tmp_path, monkeypatch):
