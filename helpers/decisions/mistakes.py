@@ -131,8 +131,8 @@ def doubts(audited: pd.DataFrame) -> list[Finding]:
         return found
     doubted, groups = audited.probability.between(0, 1, inclusive="neither"), audited.get("group")
     rate = rate_interval(doubted[suspect], None if groups is None else groups[suspect])
-    is_other = doubted.mean() < rate.low or doubted.mean() > rate.high
-    verdict = "differs from all labels" if is_other else "no difference seen"
+    is_usual = rate.low <= doubted.mean() <= rate.high
+    verdict = "no difference seen" if is_usual else "differs from all labels"
     found.append(Finding("labels that the annotators doubted, of the suspect ones", *rate, verdict))
     return [*found, Finding("labels that the annotators doubted, of all", doubted.mean())]
 

@@ -1,4 +1,4 @@
-"""Compare Grad-CAM maps with random ones by insertion and deletion (Petsiuk et al. 2018)."""
+"""Compare Grad-CAM maps with random ones by deletion (Petsiuk et al. 2018, "RISE")."""
 
 from __future__ import annotations
 
@@ -19,9 +19,7 @@ from helpers.training.inference import autocast, judging_precision
 
 STEPS = 10  # of a curve; the time grows with it
 BLUR_SHARE = 1 / 20  # blur radius (sigma) by image side: hides a crack, leaves the part's shading
-BETTER = {"insertion": 1, "deletion": -1}  # sign of a better area: larger or smaller
 TABLE = {  # templates of `style.shown`
-    "Measure": "{measure}",
     "Parts": "{images} called {called}",
     "Maps": "{maps:.3f}",
     "Random maps": "{chance:.3f}",
@@ -32,8 +30,8 @@ TABLE = {  # templates of `style.shown`
 def measure(subject: Subject, n_images: int, seed: int = 0) -> pd.DataFrame:
     """Measure the maps of at most `n_images` parts, drawn with `seed`, half of them called bad.
 
-    A row per measure and class has the mean areas `maps` and `chance` (of random maps), and the
-    `gain` over these with its 95 % interval; it is above 0 if the maps are better.
+    A row per class has the mean of `deletion_areas` of the maps and by `chance` (of random maps),
+    and the `gain` over these with its 95 % interval; it is above 0 if the maps are better.
     """
     order = seeding.numpy_stream(seed, "parts behind the maps").permutation(len(subject.parts))
     sample = subject.parts.iloc[order].groupby("called").head(n_images // 2)
@@ -45,21 +43,19 @@ def measure(subject: Subject, n_images: int, seed: int = 0) -> pd.DataFrame:
         images, model = subject.images(ids), subject.model
         maps, hidden = subject.maps(ids, label).to(images.device), blurred(images)
         with autocast(images.device, judging_precision(model, images.device)):
-            areas, random = (
-                insertion_deletion(model, images, hidden, heat, label, seed=seed)
+            reached, chance = (
+                deletion_areas(model, images, hidden, heat, label, seed=seed)
                 for heat in (maps, random_maps(maps, seed))
             )
-        for kind, sign in BETTER.items():
-            reached, chance = areas[kind], random[kind]  # (B,)
-            gain = (sign * (reached - chance)).numpy()
-            low, high = stats.ttest_1samp(gain, 0).confidence_interval()
-            row = {"measure": f"{kind} area", "called": word, "images": len(gain)}
-            row |= {"maps": reached.mean().item(), "chance": chance.mean().item()}
-            rows.append(row | {"gain": gain.mean(), "low": low, "high": high})
+        gain = (chance - reached).numpy()
+        low, high = stats.ttest_1samp(gain, 0).confidence_interval()
+        row = {"called": word, "images": len(gain), "maps": reached.mean().item()}
+        row |= {"chance": chance.mean().item(), "gain": gain.mean(), "low": low, "high": high}
+        rows.append(row)
     return pd.DataFrame(rows)
 
 
-def insertion_deletion(
+def deletion_areas(
     model: nn.Module,
     images: Tensor,
     hidden: Tensor,
@@ -67,24 +63,21 @@ def insertion_deletion(
     target_class: int,
     steps: int = STEPS,
     seed: int = 0,
-) -> dict[str, Tensor]:
-    """Return the areas (B,) under the "insertion" and "deletion" curves of RISE (Petsiuk 2018).
+) -> Tensor:
+    """Return the area (B,) under each image's deletion curve.
 
     A curve holds the probability of the target class after equal shares of the pixels of `images`
-    (B, C, H, W), the most important first by `maps` (B, H, W), were put in or taken out. Pixels
-    that are out look as in `hidden`. Equally important pixels follow in an order drawn with `seed`.
+    (B, C, H, W), the most important first by `maps` (B, H, W), were taken out: then they look as in
+    `hidden`. Equally important pixels follow in an order drawn with `seed`.
     """
     rank = _importance_rank(maps, seed)[:, None]  # (B, 1, H, W), 0 is the most important pixel
-    probabilities: dict[str, list[Tensor]] = {kind: [] for kind in BETTER}
+    curve = []
     for share in torch.linspace(0, 1, steps + 1).tolist():
-        moved = rank < round(share * maps[0].numel())
-        inserted, deleted = torch.where(moved, images, hidden), torch.where(moved, hidden, images)
-        for kind, changed in (("insertion", inserted), ("deletion", deleted)):
-            with evaluating(model), torch.no_grad():
-                y = torch.cat([model(some) for some in changed.split(at_once(changed.shape[2]))])
-            probabilities[kind].append(y.float().softmax(dim=1)[:, target_class].cpu())
-    curves = {kind: torch.stack(values, dim=1) for kind, values in probabilities.items()}
-    return {kind: torch.trapezoid(curve, dx=1 / steps) for kind, curve in curves.items()}
+        changed = torch.where(rank < round(share * maps[0].numel()), hidden, images)
+        with evaluating(model), torch.no_grad():
+            y = torch.cat([model(some) for some in changed.split(at_once(changed.shape[2]))])
+        curve.append(y.float().softmax(dim=1)[:, target_class].cpu())
+    return torch.trapezoid(torch.stack(curve, dim=1), dx=1 / steps)
 
 
 def blurred(images: Tensor) -> Tensor:

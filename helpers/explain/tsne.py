@@ -35,11 +35,9 @@ TABLE = {  # templates of `style.shown`
 class Mapped(NamedTuple):
     """The parts of one side under one embedding."""
 
-    side: str  # "train" or "val"
-    embedding: str  # "pretrained" or "fine-tuned"
+    row: dict[str, Any]  # side, embedding, and `separation` in it (not in the plane)
     labels: np.ndarray  # (N,)
     plane: np.ndarray  # (N, 2)
-    row: dict[str, Any]  # the measures of `separation`, in the whole embedding, not in the plane
 
 
 def before_and_after(
@@ -66,7 +64,7 @@ def before_and_after(
                 alike = separation(x, group_numbers(rows.group.to_numpy(), len(x)))
                 row["group_agreement"] = alike["label_agreement"]
                 row["group_chance"] = alike["chance_agreement"]
-            mapped.append(Mapped(side, kind, labels, tsne(x, seed), row))
+            mapped.append(Mapped(row, labels, tsne(x, seed)))
     return mapped
 
 

@@ -74,6 +74,6 @@ def test_of_a_large_side_some_parts_are_drawn_and_a_small_one_is_left_out(monkey
     split["id"] = [f"{i:03d}" for i in split.index]
     same = Features(split.id.to_numpy(dtype=str), two_clouds(n=86)[0])
     mapped = tsne.before_and_after({"pretrained": same, "fine-tuned": same}, split)
-    assert [(m.side, len(m.labels)) for m in mapped] == [("train", 60)] * 2
+    assert [(m.row["side"], len(m.labels)) for m in mapped] == [("train", 60)] * 2
     said = capsys.readouterr().out
     assert "60 of the 80 training parts" in said and "6 validation parts are too few" in said
