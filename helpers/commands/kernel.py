@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from helpers.core import environment, errors, files, paths, work
-from helpers.core.errors import OutOfTime
 from helpers.runs import settings as config
 from helpers.runs.record import RunError
 
@@ -71,7 +70,7 @@ def run_notebook(
                 extra_arguments=["--log-level=50"],
             )
     except papermill.PapermillExecutionError as error:
-        if error.ename == OutOfTime.__name__:
+        if error.ename == errors.OutOfTime.__name__:
             raise RunOutOfTime(f"{error.evalue}\nTo continue: {command}") from None
         reason = f"{source.name}, cell [{error.exec_count}]: {error.ename}: {error.evalue}"
     except DeadKernelError:

@@ -26,9 +26,8 @@ import pandas as pd
 from tqdm.auto import tqdm
 
 import helpers
-from helpers.commands.cli import parser_of
-from helpers.core import files, style
-from helpers.core.errors import UserError
+from helpers.commands import cli
+from helpers.core import errors, files, style
 from helpers.datasets import check_utf8, elpv
 from helpers.datasets.decoding import CAMERA_BITS
 from helpers.datasets.folder import SUFFIXES, image_files, left_out
@@ -52,12 +51,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Answer, and write what was asked for; return 1 if an image cannot be read, else 0."""
     options = parser().parse_args(arguments)
     if options.maps and options.maps.is_file():
-        raise UserError(f"--maps {options.maps} is a file: name a folder")
+        raise errors.UserError(f"--maps {options.maps} is a file: name a folder")
     found = open_model(options.model)
     opened, remark = with_options(found, options), ""
     if not options.images:
         if found.checkpoints[0].parent != DEMO_FOLDER or found.description is None:
-            raise UserError(f"name the images to judge; only --model {DEMO} brings its own")
+            raise errors.UserError(f"name the images to judge; only --model {DEMO} brings its own")
         options.images = [str(elpv.folder() / "images" / name) for name in DEMO_IMAGES]
         remark = f"By their labels: bad, good, good. {found.description.attribution}"
     places = [Path(image).expanduser() for image in options.images]
@@ -117,7 +116,7 @@ def entries(place: Path) -> list[Entry]:
     else:
         found = [Entry(str(place), _stem(place), str(place))]
     if not found:
-        raise UserError(f"{place} holds no image ({', '.join(SUFFIXES)})")
+        raise errors.UserError(f"{place} holds no image ({', '.join(SUFFIXES)})")
     return found
 
 
@@ -146,7 +145,7 @@ def _continued(
     out = options.out
     progress = out.with_name(f"{out.name}.progress")
     if out.is_dir() or (out.exists() and not progress.is_file()):
-        raise UserError(f"--out {out} exists already: name another file, or delete it")
+        raise errors.UserError(f"--out {out} exists already: name another file, or delete it")
     by = files.fingerprint([*map(files.file_digest, opened.checkpoints), vars(opened.facts)])
     about = [by, *map(os.path.abspath, options.images)]
     answers: list[Answer] = []
@@ -208,7 +207,7 @@ def _write_maps(model: TrainedModel, table: pd.DataFrame, folder: Path) -> None:
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the command."""
-    top = parser_of("predict", __doc__)
+    top = cli.parser_of("predict", __doc__)
     add = top.add_argument
     images = "an image file, a folder of images, or a CSV with a column path (and id)"
     add("images", nargs="*", metavar="IMAGE", help=images)

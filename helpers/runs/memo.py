@@ -23,13 +23,11 @@ import torch
 from torch import nn
 
 from helpers.core import errors, files, keys, rules, tensors, work
-from helpers.core.errors import OutOfTime, UserError
 from helpers.core.paths import RunPaths
 from helpers.darts import network as derived
 from helpers.models import backbones
 from helpers.models.backbones import Network
-from helpers.runs import workers
-from helpers.runs.record import are_intact, digests_of, edit_run, load_run
+from helpers.runs import record, workers
 from helpers.training import patchcore
 
 # the modules whose import names the kinds of networks that a checkpoint may hold
@@ -90,12 +88,12 @@ class Memo:
         resume_of = {name: root / f"{name}.{key}.resume" for name, key in key_of.items()}
         minutes = getattr(self.settings, "time_budget_min", 0.0)
         deadline_s = self.started_s + 60 * minutes if minutes else None  # a clock machines share
-        recorded = load_run(self.paths).get("steps", {})
+        recorded = record.load_run(self.paths).get("steps", {})
         steps = {
             name: step
             for name, key in key_of.items()
             if (step := recorded.get(name)) and step["key"] == key and step.get("kinds")
-            if are_intact(self.paths, step["outputs"])
+            if record.are_intact(self.paths, step["outputs"])
         }
         self.reused += steps
         waiting: dict[str, Call] = {}
@@ -104,7 +102,7 @@ class Memo:
             given = calls[name], root / name, self.settings, job, key_of[name], ignore
             waiting[name] = functools.partial(make, *given, rules.contents())
         if waiting and time.time() > (deadline_s or math.inf):
-            raise OutOfTime(  # a training checks the time again before each epoch
+            raise errors.OutOfTime(  # a training checks the time again before each epoch
                 f"{next(iter(waiting))}: the time budget is used up; finished work is kept: run "
                 "the same command again to continue"
             )
@@ -113,8 +111,8 @@ class Memo:
             made = workers.side_by_side(waiting, what, root)
         for name, step in made:
             step |= {"key": key_of[name], "stage": self.name}
-            step["outputs"] = digests_of(self.paths, places_of(step, root / name).values())
-            with edit_run(self.paths) as run:
+            step["outputs"] = record.digests_of(self.paths, places_of(step, root / name).values())
+            with record.edit_run(self.paths) as run:
                 run.setdefault("steps", {})[name] = steps[name] = step
             resume_of[name].unlink(missing_ok=True)  # not before the step is on record
         for name in calls:
@@ -132,7 +130,7 @@ def make(
     """
     rules.restore(held)
     if keys.key_of(call, ignore) != key:
-        raise UserError(
+        raise errors.UserError(
             f"{place.name}: the package's code has changed since this notebook imported it, or was "
             "changed in a cell, where other processes cannot see it: restart the kernel, and pass "
             "an object of your own as an argument instead of assigning it"

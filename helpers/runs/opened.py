@@ -10,25 +10,23 @@ from pathlib import Path
 
 import pandas as pd
 
-from helpers.core import files, metrics, paths
-from helpers.core.members import CALIBRATION_FOLD
+from helpers.core import files, members, metrics, paths
 from helpers.core.paths import RunPaths
 from helpers.deploy import description, predictor
-from helpers.deploy.description import NAME, RULE, Description, describe, read_description
-from helpers.deploy.predictor import Opened
+from helpers.deploy.description import Description
 from helpers.models import backbones
 from helpers.models.backbones import Network
 from helpers.models.record import Model
 from helpers.results.predictions import Scored, chosen
-from helpers.runs.record import load_run, read_models
+from helpers.runs import record
 from helpers.runs.run import Run
 
 DEMO = "demo"  # names the network that comes with the package
 DEMO_FOLDER = Path(predictor.__file__).with_name(DEMO)
-DEPLOYED = (None, CALIBRATION_FOLD)  # folds that the deployed trainings have not seen
+DEPLOYED = (None, members.CALIBRATION_FOLD)  # folds that the deployed trainings have not seen
 
 
-def open_model(name: str | Path) -> Opened:
+def open_model(name: str | Path) -> predictor.Opened:
     """Load the checkpoints that belong to a name, and their description.
 
     A name is a model's folder, one checkpoint in it, RUN/MODEL in data/runs, a run or its folder
@@ -49,7 +47,8 @@ def checkpoints(folder: Path) -> list[Path]:
     For a cross-fitted model these are the trainings that have not seen the calibration fold. The
     run's record names them, or else their names do. A model without a network has none.
     """
-    models = load_run(RunPaths(os.fspath(folder.absolute().parent.parent))).get("models", {})
+    run_paths = RunPaths(os.fspath(folder.absolute().parent.parent))
+    models = record.load_run(run_paths).get("models", {})
     if folder.name in models:
         members = Model.from_json(models[folder.name]["model"]).members
         deployed = [member for member in members if member.fold in DEPLOYED]
@@ -88,9 +87,9 @@ def _find(name: str | Path) -> Path:
 def best_described(root: Path) -> Path | None:
     """Return the folder of a run's best network that has a model.json, if any; see `ranked`."""
     folders = {name: root / "checkpoints" / name for name in networks(root)}
-    described = [name for name, folder in folders.items() if read_description(folder)]
+    described = [name for name, folder in folders.items() if description.read_description(folder)]
     if len(described) > 1:
-        order = ranked(read_models(RunPaths(os.fspath(root))))
+        order = ranked(record.read_models(RunPaths(os.fspath(root))))
         described = [name for name in order if name in described]
     return folders[described[0]] if described else None
 
@@ -106,7 +105,7 @@ def network_for(run_paths: RunPaths, wanted: str = "", but: str = "") -> tuple[s
 
     It is not `but`, and it can be built here.
     """
-    scored = read_models(run_paths)
+    scored = record.read_models(run_paths)
     names = ranked(scored)
     first = chosen(scored, wanted) if wanted else names[0]
     order = [n for n in dict.fromkeys((first, *names)) if n != but]
@@ -149,7 +148,7 @@ def describe_models(
     The `points` are `decision.operating_table` of the deployed models, or `decision.good_alone` of
     PatchCore; `calibrated` is `decision.calibration_table`: without rows there is no probability.
     """
-    points = points[(points.rule == RULE) & (points.side == "val")].set_index("model")
+    points = points[(points.rule == description.RULE) & (points.side == "val")].set_index("model")
     # a usual good part has logit 0 by PatchCore: no temperature makes its scores probabilities
     temperature = calibrated.set_index("model").temperature.drop("patchcore", errors="ignore")
     content, described = run.record, list[Description]()
@@ -165,12 +164,12 @@ def describe_models(
     for name in ranked(scored):
         if not (network := _network_in(run.paths.trainings(name))):
             continue
-        trainings = checkpoints(run.paths.trainings(name))
+        trainings, scale = checkpoints(run.paths.trainings(name)), temperature.get(name)
         notes = content["stages"].get(content.get("models", {}).get(name, {}).get("stage"), {})
         both = (notes.get(key, "").split(", ") for key in ("backbone", "weights"))
         backbone = description.backbone_of(network)
         origin["weights"] = dict(zip(*both, strict=False)).get(backbone, notes.get("weights", ""))
-        about = describe(scored[name], points.loc[name], temperature.get(name), trainings, **origin)
-        files.save_json(run.output(trainings[0].with_name(NAME)), asdict(about))
+        about = description.describe(scored[name], points.loc[name], scale, trainings, **origin)
+        files.save_json(run.output(trainings[0].with_name(description.NAME)), asdict(about))
         described.append(about)
     return described

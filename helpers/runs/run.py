@@ -34,9 +34,6 @@ from helpers.models.record import Model
 from helpers.results import submission
 from helpers.results.predictions import Scored
 from helpers.runs import memo, record, settings
-from helpers.runs.memo import Call, Memo, Names
-from helpers.runs.record import edit_run, joined, load_run, read_models
-from helpers.runs.settings import FIRST
 
 if TYPE_CHECKING:
     from IPython.display import HTML
@@ -46,7 +43,7 @@ OPEN: dict[Path, filelock.AcquireReturnProxy] = {}  # the notebooks that this pr
 
 
 @dataclass
-class Run(Memo):
+class Run(memo.Memo):
     """A run, opened by one notebook; `finish` writes the notebook's record into run.json."""
 
     notes: dict[str, Any] = field(default_factory=dict)
@@ -61,12 +58,12 @@ class Run(Memo):
     @property
     def record(self) -> dict[str, Any]:
         """Return the content of run.json: what the notebooks of the run have recorded."""
-        return load_run(self.paths)
+        return record.load_run(self.paths)
 
     @property
     def source(self) -> dict[str, Any]:
         """Return what 01 has recorded of the data, such as `settings`; empty if nothing."""
-        return self.record.get("stages", {}).get(FIRST, {})
+        return self.record.get("stages", {}).get(settings.FIRST, {})
 
     @cached_property
     def split(self) -> pd.DataFrame:
@@ -93,9 +90,9 @@ class Run(Memo):
 
     def train(
         self,
-        models: Mapping[Model, Mapping[Member, Call]],
+        models: Mapping[Model, Mapping[Member, memo.Call]],
         what: str = "trainings",
-        ignore: Names = (),
+        ignore: memo.Names = (),
         folder: str = "checkpoints",
     ) -> dict[Model, dict[Member, Any]]:
         """Do what `each` does for trainings; results are kept as `folder`/SLUG/seed0_fold1, ..."""
@@ -138,7 +135,7 @@ class Run(Memo):
             seconds = round(sum(fitted.seconds for fitted in fits.values()), 1)
             costs = {"seconds": seconds} | known | costs
             model = dataclasses.replace(model, members=tuple(fits))
-            fits = joined({member: fitted.scores for member, fitted in fits.items()})
+            fits = record.joined({member: fitted.scores for member, fitted in fits.items()})
         path, content = self.paths.predictions(model.slug), files.csv_bytes(fits)
         digest = files.bytes_digest(content)
         ours = self.record.get("models", {}).get(model.slug, {}).get("digest")
@@ -148,7 +145,7 @@ class Run(Memo):
                 "since: rename it to keep it as a model of your own, or delete it"
             )
         files.write_bytes(self.output(path), content)
-        with edit_run(self.paths) as run:
+        with record.edit_run(self.paths) as run:
             about = {"stage": self.name, "digest": digest, "costs": costs}
             run.setdefault("models", {})[model.slug] = about | {"model": model.to_json()}
         self.added.append(model.slug)
@@ -158,7 +155,7 @@ class Run(Memo):
 
         Without those of later notebooks a notebook that is run again shows the same models.
         """
-        return read_models(self.paths, until=self.name)
+        return record.read_models(self.paths, until=self.name)
 
     def write_submission(self, scored: Scored) -> Path:
         """Write the submission of a model whole or not at all, and return its path.
@@ -196,7 +193,7 @@ class Run(Memo):
             for file in (*stale, *tables, self.paths.submission):
                 file.unlink(missing_ok=True)  # first: if killed here, the old split is on record
         files.write_bytes(self.output(self.paths.split_csv), content)
-        with edit_run(self.paths) as run:
+        with record.edit_run(self.paths) as run:
             if run.get("split") != digest:
                 run["models"] = {}
             run["split"] = digest
@@ -248,7 +245,7 @@ class Run(Memo):
         """
         shown = self.paths.figure(picture)
         self.head.close(shown if shown in self.outputs else None)
-        with edit_run(self.paths) as content:
+        with record.edit_run(self.paths) as content:
             models = content.setdefault("models", {})
             mine = [slug for slug, about in models.items() if about["stage"] == self.name]
             old = [slug for slug in mine if slug not in self.added]

@@ -10,14 +10,11 @@ from types import ModuleType
 from typing import Any
 
 from helpers.core import environment, paths
-from helpers.core.environment import default_device, default_precision, device_name
 from helpers.core.errors import UserError
 from helpers.core.rules import Registry, SettingsError
 from helpers.datasets import split_file
 from helpers.runs import record, settings
-from helpers.runs.record import check_run_name, edit_run, load_run
 from helpers.runs.run import OPEN, Run
-from helpers.runs.settings import FIRST
 
 
 class StageError(UserError):
@@ -33,15 +30,15 @@ def open_run(name: str, names: Mapping[str, Any]) -> Run:
     lock = record.lock_file(run.paths, name)  # a notebook's first cells may be run twice
     if not (lock in OPEN and lock.exists()):
         OPEN[lock] = record.lock(run.paths, name)
-    with edit_run(run.paths) as content:
+    with record.edit_run(run.paths) as content:
         content.update(run=run.paths.name, preset=run.preset)
-        content.update({"dataset": run.settings.dataset} if name == FIRST else {})
+        content.update({"dataset": run.settings.dataset} if name == settings.FIRST else {})
         content.setdefault("stages", {})[name] = {
             "status": "started",
             "settings": dataclasses.asdict(run.settings),
             "started": time.strftime("%Y-%m-%d %H:%M:%S"),
-            "device": device_name(default_device()),
-            "precision": default_precision(default_device()),
+            "device": environment.device_name(environment.default_device()),
+            "precision": environment.default_precision(environment.default_device()),
             "versions": environment.versions(),
             "commit": environment.commit(),
         }
@@ -61,15 +58,15 @@ def prepare(name: str, names: Mapping[str, Any]) -> Run:
     }
     preset = given.pop("PRESET", None) or default_preset()
     run_name = given.pop("RUN", None) or default_run(given.get("DATASET") or "elpv", preset)
-    check_run_name(run_name)
+    record.check_run_name(run_name)
     run_paths = paths.RunPaths(run_name)
-    content = load_run(run_paths)
-    if name != FIRST:
+    content = record.load_run(run_paths)
+    if name != settings.FIRST:
         preset = content.get("preset") or default_preset()
     resolved = settings.resolve(name, preset, {n.lower(): v for n, v in given.items()})
     settings.check_places(resolved)
     run = Run(name, run_paths, preset, resolved)
-    if name == FIRST:
+    if name == settings.FIRST:
         check_same_dataset(run_name, content, resolved.dataset)
     else:
         require_earlier(run)
@@ -79,7 +76,7 @@ def prepare(name: str, names: Mapping[str, Any]) -> Run:
 
 
 def default_preset() -> str:
-    return "full" if default_device().type == "cuda" else "quick"
+    return "full" if environment.default_device().type == "cuda" else "quick"
 
 
 def default_run(dataset: str, preset: str) -> str:
@@ -103,7 +100,7 @@ def check_same_dataset(run: str, content: Mapping[str, Any], dataset: str) -> No
 
 def waits_for(name: str, run_paths: paths.RunPaths) -> str:
     """Return what a notebook, or its cells that need both classes, waits for; "" if for nothing."""
-    if name == FIRST or not run_paths.split_csv.is_file():
+    if name == settings.FIRST or not run_paths.split_csv.is_file():
         return ""
     return split_file.waits_for(split_file.read_split(run_paths.split_csv))
 
@@ -115,7 +112,8 @@ def require_earlier(run: Run) -> None:
         known = f" (there are: {', '.join(existing)})" if existing else ""
         raise StageError(
             f"{run.name} needs the split of run {run.paths.name!r}, which does not exist{known}: "
-            f"run notebooks/{FIRST}.ipynb first, or name another run (--name; RUN in a notebook)"
+            f"run notebooks/{settings.FIRST}.ipynb first, or name another run (--name; RUN in a "
+            "notebook)"
         )
     record.refuse_changed_files(run.record, run.name, run.paths.root)
     is_decoded = "image_size_px" in run.source.get("settings", {})

@@ -22,9 +22,7 @@ import torch
 from threadpoolctl import threadpool_limits
 from tqdm.auto import tqdm
 
-from helpers.core import environment, files, paths, work
-from helpers.core.environment import default_device
-from helpers.core.errors import UserError
+from helpers.core import environment, errors, files, paths, work
 
 CLUSTER = "RAY_ADDRESS"  # environment variable: the cluster that Ray's own programs use
 LIMIT = "LOKY_MAX_CPU_COUNT"  # environment variable of joblib: at most so many CPU cores
@@ -36,7 +34,7 @@ Jobs = list[tuple[Any, ...]]  # the arguments of `_call`
 def count(tasks: int) -> int:
     """Return the number of workers for so many tasks here: at most one per core or GPU."""
     gpus = {"cuda": torch.cuda.device_count(), "mps": 1}
-    places = gpus.get(default_device().type) or joblib.cpu_count()
+    places = gpus.get(environment.default_device().type) or joblib.cpu_count()
     return max(1, min(tasks, places, int(psutil.virtual_memory().available // BYTES_EACH)))
 
 
@@ -80,7 +78,7 @@ def _on_cluster(jobs: Jobs) -> Iterator[tuple[str, Any]]:
     try:
         import ray
     except ImportError:
-        raise UserError("work on a cluster needs Ray: pip install ray") from None
+        raise errors.UserError("work on a cluster needs Ray: pip install ray") from None
     ray.init(ignore_reinit_error=True, log_to_driver=False, include_dashboard=False)
     has_gpus = bool(ray.cluster_resources().get("GPU"))
     call = ray.remote(_call).options(num_cpus=1, num_gpus=int(has_gpus))
@@ -93,7 +91,7 @@ def _on_cluster(jobs: Jobs) -> Iterator[tuple[str, Any]]:
 @contextlib.contextmanager
 def one_thread() -> Iterator[None]:
     """Compute a block with one thread on a CPU; the order of sums is then the same anywhere."""
-    before, on_cpu = torch.get_num_threads(), default_device().type == "cpu"
+    before, on_cpu = torch.get_num_threads(), environment.default_device().type == "cpu"
     try:
         with threadpool_limits(1 if on_cpu else None):
             torch.set_num_threads(1 if on_cpu else before)
@@ -136,7 +134,7 @@ def _end_with(parent: int) -> None:
 
 def _own_gpu(place: Path | None) -> contextlib.AbstractContextManager[Any]:
     """Choose a GPU that no other worker uses, and return its lock."""
-    if place is None or default_device().type != "cuda":
+    if place is None or environment.default_device().type != "cuda":
         return contextlib.nullcontext()
     while True:  # there are no more workers than GPUs
         for number in range(torch.cuda.device_count()):

@@ -49,7 +49,7 @@ def test_a_good_csv_is_answered_by_the_command_that_submits_it(csv, capfd, monke
     assert given["wait"] is not None and given["message"]
 
 
-def test_a_bad_csv_and_a_missing_sample_are_named(csv, capfd):
+def test_a_bad_csv_and_a_missing_sample_are_named_and_columns_are_the_sample_s(csv, capfd):
     csv.write_text("id,defect_score\na,0\nb,0\n")
     assert "'c'" in said_by(capfd, code=1)
     csv.write_text(GOOD)
@@ -57,10 +57,6 @@ def test_a_bad_csv_and_a_missing_sample_are_named(csv, capfd):
     sample.rename("other.csv")
     assert "kaggle competitions download" in said_by(capfd, code=1)
     assert cli.main([*CHECK, "--sample", "other.csv"]) == 0
-
-
-def test_the_columns_are_those_of_the_sample(csv, capfd):
-    (sample,) = Path("data").rglob("*.csv")
     sample.write_text("file,p\na.png,0.5\nb.png,0.5\n")
     assert "write file,p" in said_by(capfd, code=1)
     csv.write_text("file,p\nb.png,0.1\na.png,0.9\n")

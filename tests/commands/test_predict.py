@@ -82,9 +82,6 @@ def test_the_demo_comes_with_a_network_images_and_a_licence(capsys):
         assert line.split() in map(str.split, readme.splitlines())
     assert "bad, good, good" in labels and "CC BY-NC-SA 4.0" in labels
     assert "at most 0.67 % of the bad parts pass" in promise  # thresholds as they were sealed
-
-
-def test_the_demo_brings_its_images_with_other_bits_too(capsys):
     assert start(["--model", "demo", "--bits", "12"]) == 0
     out = capsys.readouterr().out
     assert "bad, good, good" in out and "no verdicts" in out
@@ -107,15 +104,15 @@ def make_model(path: Path, seed: int = 0) -> Path:
     return path
 
 
-def command(folder: Path, *more: str, out: str = "scores.csv") -> list[str]:
-    """Return the arguments that score `folder`/parts into `folder`/scores.csv."""
-    given = [str(folder / "parts"), "--model", str(folder / "m.safetensors")]
+def command(folder: Path, *more: str, out: str = "scores.csv", of: str = "parts") -> list[str]:
+    """Return the arguments that score the images `of` a folder into `folder`/scores.csv."""
+    given = [str(folder / of), "--model", str(folder / "m.safetensors")]
     return [*given, "--out", str(folder / out), *more]
 
 
-def scores(folder: Path, name: str = "scores.csv") -> pd.DataFrame:
+def scores(folder: Path) -> pd.DataFrame:
     """Return the answers by the path below the folder of images."""
-    frame = pd.read_csv(folder / name, keep_default_na=False)
+    frame = pd.read_csv(folder / "scores.csv", keep_default_na=False)
     return frame.set_index(frame.path.str.removeprefix(f"{folder}/parts/"))
 
 
@@ -218,8 +215,6 @@ def test_scores_of_another_model_or_of_other_images_stay(many, capsys):
     make_model(many / "m.safetensors", seed=1)
     (many / "parts2").mkdir()
     save(many / "parts2" / "a.png", noise(1, 20, 20))
-    other = command(many)
-    other[0] = str(many / "parts2")
     (many / "own.csv").write_text("precious")
     for given, culprit in (
         (command(many), "scores.csv has scores of other model"),
@@ -230,7 +225,7 @@ def test_scores_of_another_model_or_of_other_images_stay(many, capsys):
         assert start(given) == 1
         assert culprit in capsys.readouterr().err
     make_model(many / "m.safetensors")
-    assert start(other) == 1
+    assert start(command(many, of="parts2")) == 1
     assert "has scores of other images" in capsys.readouterr().err
     assert (many / "scores.csv").read_bytes() == before
     assert (many / "own.csv").read_text() == "precious"
