@@ -1,3 +1,5 @@
+"""Cells: valid, derived, random, in files, found by name, and the best of them by halving."""
+
 import math
 import random
 from collections import Counter
@@ -6,9 +8,12 @@ import pytest
 import torch
 
 from helpers.core import files
-from helpers.darts import genotypes
+from helpers.core.errors import UserError
+from helpers.darts import genotypes, network
 from helpers.darts.genotypes import PUBLISHED, Genotype, count_skips, derive_genotype
+from helpers.darts.settings import NetworkSettings
 from helpers.darts.space import EDGES, OPS, GenotypeError, primitives
+from helpers.models.record import Model
 
 SEP, DIL, SKIP, MAX = "sep_conv_3x3", "dil_conv_3x3", "skip_connect", "max_pool_3x3"
 CELL = ((SEP, 0), (SEP, 1), (SEP, 0), (SKIP, 2), (MAX, 1), (DIL, 3), (SKIP, 0), (DIL, 4))
@@ -26,19 +31,23 @@ def test_the_order_of_a_nodes_edges_does_not_matter():
 
 
 @pytest.mark.parametrize(
-    ("row", "edge"),
-    [(3, ("a", 2)), (0, ("none", 0)), (2, (SEP, 3)), (7, (SEP, -1)), (7, (SEP, True)), (1, SEP)],
+    ("cell", "culprits"),
+    [
+        (cell_with(3, ("a", 2)), ("reduce[3]", "('a', 2)")),
+        (cell_with(0, ("none", 0)), ("reduce[0]", "('none', 0)")),
+        (cell_with(2, (SEP, 3)), ("reduce[2]",)),
+        (cell_with(7, (SEP, -1)), ("reduce[7]",)),
+        (cell_with(7, (SEP, True)), ("reduce[7]", "True")),
+        (cell_with(1, SEP), ("reduce[1]",)),
+        (cell_with(1, (DIL, 0)), ("reduce", "node 2")),
+        (CELL[:7], ("reduce",)),
+        ("sep", ("reduce", "'sep'")),
+    ],
 )
-def test_an_edge_outside_the_search_space_is_refused(row, edge):
+def test_a_cell_outside_the_search_space_is_refused_with_the_edge(cell, culprits):
     with pytest.raises(GenotypeError) as caught:
-        Genotype(CELL, cell_with(row, edge))
-    assert f"reduce[{row}]" in str(caught.value) and repr(edge) in str(caught.value)
-
-
-@pytest.mark.parametrize("cell", [cell_with(1, (DIL, 0)), CELL[:7], "sep"])
-def test_a_cell_without_two_inputs_of_each_node_is_refused(cell):
-    with pytest.raises(GenotypeError, match="reduce"):
         Genotype(CELL, cell)
+    assert all(culprit in str(caught.value) for culprit in culprits)
 
 
 def test_the_published_cells_hold_the_operations_of_their_papers():
@@ -175,5 +184,92 @@ def test_a_bad_file_is_refused_with_its_name_and_the_field(tmp_path, content, cu
     path = tmp_path / "bad.json"
     files.save_json(path, content)
     with pytest.raises(GenotypeError) as caught:
-        genotypes.load(path)
+        genotypes.named_cells([str(path)], tmp_path)
     assert str(path) in str(caught.value) and culprit in str(caught.value)
+
+
+def test_published_random_and_own_cells_are_found_by_name(tmp_path):
+    cell = genotypes.random_genotype(9)
+    own = tmp_path / "My Cell.json"
+    files.save_json(own, genotypes.described(cell, {"method": "by hand", "seconds": -1}))
+    cells = genotypes.named_cells(("PC_DARTS_IMAGENET", "random", str(own)), tmp_path, 2)
+    random = [Model("random_cell", number=0), Model("random_cell", number=1)]
+    assert [c.model for c in cells] == [Model("pc_darts_imagenet"), *random, Model("cell_my_cell")]
+    assert cells[2].genotype == genotypes.random_genotype(1) and cells[3].genotype == cell
+    assert cells[3].search_seconds is None  # unknown, not negative
+
+
+def test_cells_of_the_run_are_found_with_their_cost_and_missing_ones_are_skipped(tmp_path, capsys):
+    about = {"method": "arg max", "seconds": 7.0, "device": "a CPU"}
+    files.save_json(tmp_path / "searched.json", genotypes.described(PUBLISHED["DARTS_V2"], about))
+    cells = genotypes.named_cells(("searched", "halving", "DARTS_V2"), tmp_path)
+    assert [c.model.slug for c in cells] == ["darts_searched", "darts_v2"]
+    assert cells[0].search_seconds == 7.0
+    assert "halving" in capsys.readouterr().out
+    with pytest.raises(genotypes.GenotypeError):
+        genotypes.named_cells(("halving",), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("names", "culprit"),
+    [
+        (("DRATS_V2",), "DARTS_V2"),
+        (("x/y.json",), "x/y.json"),
+        ((__file__,), __file__),  # no .json file
+        ((100 * "x" + ".json",), 100 * "x"),
+        ((), "GENOTYPES"),
+        (("DARTS_V2", "DARTS_V2"), "darts_v2"),
+    ],
+)
+def test_a_wrong_name_is_refused_with_the_culprit(tmp_path, names, culprit):
+    with pytest.raises(UserError) as error:
+        genotypes.named_cells(names, tmp_path)
+    assert culprit in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("aucs", "epochs", "most", "rungs"),
+    [
+        ({i: 0.5 + i / 100 for i in range(16)}, 5, 45, {5: [*range(16)], 15: [15, 14, 13, 12, 11]}),
+        # a later rung decides again, and of equal cells the first continues
+        ({0: 0.6, 1: 0.6, (1, 6): 0.8, (5, 6): 0.9}, 2, 9, {2: [*range(6)], 6: [0, 1]}),
+        ({i: i / 20 for i in range(9)}, 2, 18, {2: [*range(9)], 6: [8, 7, 6]}),
+        ({i: i / 20 for i in range(9)}, 2, 5, {2: [*range(9)]}),  # 6 epochs would be too many
+    ],
+)
+def test_the_best_third_continues_with_three_times_the_epochs_until_one_is_left(
+    aucs, epochs, most, rungs
+):
+    log = {}
+
+    def train_rung(cells, epochs):
+        log[epochs] = [cell.model.number for cell in cells]
+        return [(aucs.get((n, epochs), aucs.get(n, 0.5)), 1.5) for n in log[epochs]]
+
+    cells = [genotypes.random_cell(number) for number in range(len(rungs[epochs]))]
+    by_kind = {"published": cells[:1], "random": cells[1:]}
+    winner, trials = genotypes.halve(by_kind, epochs, train_rung, most)
+    assert log == rungs and winner.model.number == max(
+        rungs[max(rungs)], key=lambda n: aucs.get((n, max(rungs)), aucs.get(n, 0.5))
+    )
+    kept = [[f"random_cell_{n}" for n in numbers] for numbers in [*rungs.values()][1:]]
+    kept.append([winner.model.slug])
+    for (_, rung), expected in zip(trials.groupby("epochs"), kept, strict=True):
+        assert {*rung.model[rung.kept]} == {*expected}
+    assert trials.seconds.eq(1.5).all()
+    assert (trials.kind == "published").equals(trials.model == "random_cell_0")
+
+
+def test_the_random_cells_are_those_nearest_in_size_to_the_searched_ones():
+    def size_of(genotype):
+        return network.parameters(genotype, NetworkSettings(4, 3, auxiliary=True))
+
+    everyone = [genotypes.random_cell(seed) for seed in range(genotypes.DRAWS * 2)]
+    ordered = sorted(everyone, key=lambda cell: size_of(cell.genotype))
+    largest = genotypes.NamedCell(ordered[-1].model, ordered[-1].genotype)
+    found = genotypes.candidates([largest], [], 2, size_of)["random"]
+    assert {cell.model for cell in found} == {cell.model for cell in ordered[-2:]}
+    by_kind = genotypes.candidates([], [], 2, size_of)
+    assert [cell.model.number for cell in by_kind["random"]] == [0, 1]
+    assert [*by_kind] == ["published", "random"]
+    assert len(by_kind["published"]) == len(genotypes.PUBLISHED)

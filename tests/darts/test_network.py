@@ -1,15 +1,22 @@
+"""The network of a genotype: sizes, cells, heads, files; and the supernet that has its weights."""
+
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+from helpers.core import files
+from helpers.darts import network as derived
 from helpers.darts.fast_supernet import FastSupernet
 from helpers.darts.genotypes import PUBLISHED, random_genotype
 from helpers.darts.network import AuxiliaryHead, Cell, DerivedNetwork
 from helpers.darts.settings import NetworkSettings
 from helpers.darts.space import EDGES, primitives
 from helpers.darts.supernet import Supernet
+from helpers.explain.attribution import grad_cam
+from helpers.models import backbones
 from helpers.models.backbones import count_macs, count_parameters
+from helpers.runs import settings
 from tests.toy_search import copy_to_readable
 
 DARTS_V2 = PUBLISHED["DARTS_V2"]
@@ -25,7 +32,7 @@ def small(genotype=DARTS_V2, channels=4, layers=3, num_classes=2, **options):
     ("num_classes", "parameters", "auxiliary_parameters", "macs"),
     [(1000, 4_718_752, 1_260_776, 529_911_552), (2, 3_951_290, 493_314, 529_145_088)],
 )
-def test_the_imagenet_network_of_darts_v2_has_the_published_size(
+def test_the_networks_of_darts_v2_have_the_published_sizes(
     num_classes, parameters, auxiliary_parameters, macs
 ):
     network = small(DARTS_V2, 48, 14, num_classes, auxiliary=True)
@@ -33,9 +40,6 @@ def test_the_imagenet_network_of_darts_v2_has_the_published_size(
     assert head == auxiliary_parameters
     assert count_parameters(network) - head == parameters
     assert count_macs(network, 224) == macs
-
-
-def test_the_cifar_network_of_darts_v2_has_the_published_3_349_342_parameters():
     assert count_parameters(small(DARTS_V2, 36, 20, 10, stem="cifar")) == 3_349_342
 
 
@@ -134,3 +138,43 @@ def test_a_supernet_with_one_hot_alphas_computes_the_derived_network(genotype, s
     logits = network.train()(x)
     torch.testing.assert_close(logits, readable.train()(x), rtol=1e-9, atol=1e-9)
     torch.testing.assert_close(logits, supernet.train()(x), rtol=1e-9, atol=1e-9)
+
+
+def test_initial_weights_depend_on_the_seed_alone():
+    spec = derived.network_spec(DARTS_V2, NetworkSettings(4, 3), 32, 1)
+    nets = [derived.build_network(spec, seed).stem0[0].weight for seed in (0, 0, 1)]
+    assert torch.equal(nets[0], nets[1]) and not torch.equal(nets[0], nets[2])
+
+
+@pytest.mark.parametrize("layers", [1, 3, 5])
+def test_a_saved_network_offers_what_features_and_grad_cam_need(tmp_path, layers):
+    size = NetworkSettings(4, layers, auxiliary=True)
+    spec = derived.network_spec(random_genotype(4), size, 32, 1)
+    backbones.save_model(tmp_path / "m.safetensors", backbones.build(spec))
+    model = backbones.load_model(tmp_path / "m.safetensors")
+    assert model.spec == spec
+    images = torch.randn(2, 1, 32, 32)
+    embedding = model.embed(images)
+    assert embedding.shape == (2, spec.embedding_size)
+    torch.testing.assert_close(model(images), model.classifier(embedding))
+    maps = grad_cam(model, images, 1, model.spec.feature_layer)
+    assert maps.shape == (2, 32, 32)
+    assert model.get_submodule(spec.feature_layer) is model.cells[-1]
+
+
+def test_a_checkpoint_with_a_damaged_genotype_is_refused(tmp_path):
+    spec = derived.network_spec(DARTS_V2, NetworkSettings(4, 1), 32, 3)
+    model = backbones.build(spec)
+    spec.options["genotype"]["normal"][0][0] = "__import__('os')"
+    backbones.save_model(tmp_path / "m.safetensors", model)
+    with pytest.raises(files.ArtifactError, match="__import__"):
+        backbones.load_model(tmp_path / "m.safetensors")
+
+
+def test_the_preset_paper_is_table_1_to_the_letter():
+    given = settings.resolve("05_genotype_retraining", "paper", {})
+    t = given.training
+    assert (t.optimizer, t.lr, t.momentum, t.weight_decay) == ("sgd", 0.1, 0.9, 3e-5)
+    assert (t.batch_size, t.schedule, t.gamma) == (32, "exponential", 0.97)
+    assert (t.grad_clip, t.label_smoothing) == (5.0, 0.1)
+    assert given.network == NetworkSettings(48, 14, auxiliary=True)
