@@ -88,25 +88,18 @@ def test_the_second_order_is_computed_without_tf32_and_as_deterministic_as_the_r
     assert seen == [(False, True)] * 4 and cudnn.allow_tf32 == before
 
 
-def test_a_loss_that_does_not_depend_on_the_weights_has_no_gradient():
+@pytest.mark.parametrize("moving", [False, True])
+def test_the_inner_step_is_the_step_that_sgd_would_take(moving):
     net, sgd = search()
-    flat_loss = Architect(net, lambda logits, targets: 0 * logits.sum(), order=2)
-    loss, grads = flat_loss.gradient(VAL, TRAIN, sgd)
-    assert loss == 0 and not flat(grads).any()
-
-
-def test_the_inner_step_is_the_step_that_sgd_would_take():
-    for steps in (0, 1):  # without and with momentum buffers
-        net, sgd = search()
-        if steps == 0:
-            sgd.state.clear()
-        weights = net.weight_parameters()
-        dw = torch.autograd.grad(F.cross_entropy(net(TRAIN[0]), TRAIN[1]), weights)
-        found = architect.unrolled(weights, dw, sgd)
-        for w, g in zip(weights, dw, strict=True):
-            w.grad = g
-        sgd.step()
-        torch.testing.assert_close(found, [w.detach() for w in weights], rtol=1e-12, atol=1e-14)
+    if not moving:  # without momentum buffers
+        sgd.state.clear()
+    weights = net.weight_parameters()
+    dw = torch.autograd.grad(F.cross_entropy(net(TRAIN[0]), TRAIN[1]), weights)
+    found = architect.unrolled(weights, dw, sgd)
+    for w, g in zip(weights, dw, strict=True):
+        w.grad = g
+    sgd.step()
+    torch.testing.assert_close(found, [w.detach() for w in weights], rtol=1e-12, atol=1e-14)
 
 
 @pytest.mark.parametrize("partial", [1, 2])
@@ -120,12 +113,16 @@ def test_the_first_order_gradient_is_autograds(partial):
     assert found == pytest.approx(loss.item(), rel=1e-10)
 
 
-def test_a_network_without_normal_cells_leaves_their_alpha_to_weight_decay():
+def test_alpha_without_any_part_in_the_loss_has_no_gradient():
+    net, sgd = search()
+    flat_loss = Architect(net, lambda logits, targets: 0 * logits.sum(), order=2)
+    loss, grads = flat_loss.gradient(VAL, TRAIN, sgd)
+    assert loss == 0 and not flat(grads).any()
+    # without normal cells their alpha is left to weight decay
     net = FastSupernet(4, 2, 2, nodes=1)
     val = batch(2, dtype=torch.float32)
     grads = Architect(net, F.cross_entropy).gradient(val)[1]
-    assert not grads[0].any()
-    assert grads[1].any()
+    assert not grads[0].any() and grads[1].any()
 
 
 @pytest.mark.parametrize("order", [1, 2])
@@ -170,13 +167,6 @@ def test_a_step_that_fails_changes_neither_w_nor_alpha(order, failing):
     assert torch.equal(before, bits(net, sgd))
     assert torch.equal(flat(net.architecture_parameters()), alphas)
     assert all(p.requires_grad for p in net.parameters())
-
-
-def test_adam_of_alpha_is_that_of_the_paper():
-    """Appendix A.1: rate 3e-4, momentum (.5, .999), weight decay 1e-3."""
-    adam = Architect(FastSupernet(4, 2, 2, nodes=1), F.cross_entropy).adam
-    assert (adam.defaults["lr"], adam.defaults["weight_decay"]) == (3e-4, 1e-3)
-    assert adam.defaults["betas"] == (0.5, 0.999)
 
 
 def test_beta_takes_a_tenth_of_alphas_step():

@@ -1,4 +1,4 @@
-"""The search: halves, what it finds and records; a stop changes nothing."""
+"""The search: halves, what it finds, records and decides; a stop changes nothing."""
 
 import dataclasses
 import functools
@@ -12,25 +12,25 @@ import torch
 import torch.nn.functional as F
 
 from helpers.core import paths, seeding, work
-from helpers.darts import genotypes, network, plots, search, space
+from helpers.darts import genotypes, network, plots, search
 from helpers.darts.architect import Architect
 from helpers.darts.fast_supernet import FastSupernet
 from helpers.darts.settings import NetworkSettings, SearchSettings
+from helpers.darts.space import KINDS, OPS
 from helpers.datasets.cache import ImageCache
 from helpers.models import backbones
 from helpers.training.batches import ImageBatches
 from helpers.training.inference import evaluate
 from tests.small_run import untimed
 
-
-def notebook(number):
-    """Read a notebook by its number."""
-    (path,) = paths.notebooks_root().glob(f"{number}_*.ipynb")
-    return nbformat.read(path, as_version=4)
-
-
 TINY = {"image_size_px": 16, "batch_size": 16, "channels": 4, "layers": 3}
 TINY |= {"epochs": 3, "alpha_lr": 0.05}
+
+
+@pytest.fixture
+def table(split):
+    """The 60 training images."""
+    return split[split.split == "train"]
 
 
 def test_the_halves_are_stratified_and_disjoint_in_random_order(table):
@@ -173,10 +173,11 @@ def test_a_search_stopped_three_times_in_the_middle_of_an_epoch_ends_with_the_sa
 
 
 def test_a_new_operation_from_a_cell_is_used_by_search_and_network(images, table, tmp_path):
-    exercise = next(c.source for c in notebook("04").cells if "Exercise: an op" in c.source)
+    notebook = nbformat.read(paths.notebooks_root() / "04_darts_search.ipynb", as_version=4)
+    exercise = next(c.source for c in notebook.cells if "Exercise: an op" in c.source)
     cell = exercise.split("```python\n")[1].split("```")[0]
     assert len(cell.splitlines()) <= 5
-    before = dict(space.OPS)
+    before = dict(OPS)
     try:
         exec(cell, {"nn": torch.nn})
         given = SearchSettings(**TINY | {"epochs": 1})
@@ -196,7 +197,64 @@ def test_a_new_operation_from_a_cell_is_used_by_search_and_network(images, table
             kernels = [p.shape for p in net.cells.parameters()]
             assert ((4, 4, 3, 3) in kernels) == (one is genotype)
     finally:
-        space.OPS.clear()
-        space.OPS.update(before)
+        OPS.clear()
+        OPS.update(before)
     with pytest.raises(genotypes.GenotypeError, match="conv_3x3"):
         genotypes.from_json(genotypes.to_json(genotype))
+
+
+def record_of(strength=0.0, beta=None):
+    """An epoch in which operation e % 7 leads on edge e, the more the later the edge."""
+    alpha = np.zeros((14, 8))
+    for edge in range(14):
+        alpha[edge, 1 + edge % 7] = strength * (1 + edge / 10)
+    record = {f"alpha_{kind}": alpha.tolist() for kind in KINDS}
+    return record | {f"beta_{kind}": beta for kind in KINDS} | {"images": 100}
+
+
+def test_choices_are_the_operations_of_kept_edges_and_the_inputs_of_nodes_that_have_three():
+    found = search.choices(record_of(2.0))
+    assert len(found) == 2 * (8 + 3)
+    assert found[: len(found) // 2] == [c._replace(kind="normal") for c in found[len(found) // 2 :]]
+    normal = {choice.edge: choice for choice in found[:11] if choice.edge is not None}
+    assert [*normal] == [0, 1, 3, 4, 7, 8, 12, 13]  # the strongest two of each node
+    assert normal[4].chosen == [*OPS][4] and normal[4].lead == pytest.approx(2.0 * 1.4)
+    inputs = [choice for choice in found[:11] if choice.edge is None]
+    assert [choice.chosen for choice in inputs] == ["1, 2", "2, 3", "3, 4"]
+    kept, left = (np.exp(a) / (np.exp(a) + 7) for a in (2.0 * 1.3, 2.0 * 1.2))  # edges 3, 2
+    assert inputs[0].lead == pytest.approx(np.log(kept / left))
+
+
+def test_beta_decides_the_inputs_and_no_operation():
+    beta = [0.0] * 14
+    beta[2] = 3.0  # from state 0 to the second node
+    plain, found = search.choices(record_of(0.0)), search.choices(record_of(0.0, beta))
+    assert [c.lead for c in plain] == pytest.approx([0.0] * 22, abs=1e-12)
+    inputs = [choice for choice in found if choice.edge is None]
+    assert inputs[0].chosen == "0, 1" and inputs[0].lead == pytest.approx(0.0, abs=1e-12)
+    assert {choice.lead for choice in found if choice.edge is not None} == {0.0}
+    beta[3] = 1.0
+    assert search.choices(record_of(0.0, beta))[4].lead == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(
+    ("edges", "count", "said"),
+    [
+        (0, 0, "nothing decided"),
+        (1, 1, "next to nothing decided"),
+        (6, 6, "a part of the cells decided"),
+        (14, 16, "the cells decided"),
+    ],
+)
+def test_a_verdict_counts_the_choices_that_lead_by_more_than_the_limit(edges, count, said):
+    record = record_of()
+    for edge in (0, 1, 2, 3, 5, 6, 4, 7, 8, 9, 10, 11, 12, 13)[:edges]:
+        for kind in KINDS if edges == 14 else KINDS[:1]:
+            record[f"alpha_{kind}"][edge][4] = 9.0
+    null = [record, record_of()]  # the last epoch's leads are the limit
+    assert search.limit_of(null) == pytest.approx(0.0, abs=1e-12)
+    assert search.limit_of(null[::-1]) == pytest.approx(9.0 if edges else 0.0, abs=1e-12)
+    sure = search.decided([record], 5.0)
+    assert [choice[:3] for choice in sure[:1]] == [("normal", 0, "sep_conv_3x3")][:edges]
+    found = search.finding([record], 5.0)
+    assert (found.estimate, found.verdict) == (count, said) and "of 22" in found.what

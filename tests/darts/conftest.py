@@ -1,7 +1,0 @@
-import pytest
-
-
-@pytest.fixture
-def table(split):
-    """The 60 training images."""
-    return split[split.split == "train"]
