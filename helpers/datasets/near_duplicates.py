@@ -1,6 +1,8 @@
 """Find near duplicates: images that show one part twice, by a perceptual hash.
 
-The same part photographed twice, sharp and blurred for example, has nearly the same hash.
+The same part photographed twice, sharp and blurred for example, has nearly the same hash: a bit of
+ImageHash's `phash` says if one of the lowest frequencies of the original pixels is above their
+median. So blur, brightness and size change few bits; the size that the models see changes none.
 """
 
 from __future__ import annotations
@@ -30,7 +32,8 @@ def find(cache: ImageCache, most_bits: int) -> tuple[pd.DataFrame, str]:
             "Near duplicates were not searched (NEAR_DUPLICATE_BITS=0, or more than "
             f"{MOST_IMAGES:,} images)."
         )
-    pairs, alike = near_pairs(hashes(cache), most_bits)
+    bits = np.unpackbits(np.frombuffer(bytes.fromhex("".join(cache.table.hash)), dtype=np.uint8))
+    pairs, alike = near_pairs(bits.reshape(n, -1).astype(bool), most_bits)
     cluster = clusters(n, pairs)
     alike |= np.bincount(cluster)[cluster] > LARGEST_CLUSTER
     alike = np.isin(cluster, cluster[alike])  # with all that pairs link to them
@@ -40,16 +43,6 @@ def find(cache: ImageCache, most_bits: int) -> tuple[pd.DataFrame, str]:
         f"{LARGEST_CLUSTER}; they are not treated as near duplicates."
     )
     return pairs, remark if alike.any() else ""
-
-
-def hashes(cache: ImageCache) -> np.ndarray:
-    """Return the perceptual hash (N, 256) bool of every image of a cache (ImageHash's `phash`).
-
-    A bit says if one of the lowest frequencies of the original pixels is above their median. So
-    blur, brightness and size change few bits, and the size that the models see changes none.
-    """
-    bits = np.unpackbits(np.frombuffer(bytes.fromhex("".join(cache.table.hash)), dtype=np.uint8))
-    return bits.reshape(len(cache.table), -1).astype(bool)
 
 
 def near_pairs(hashes: np.ndarray, most_bits: int) -> tuple[pd.DataFrame, np.ndarray]:
