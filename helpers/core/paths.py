@@ -11,7 +11,6 @@ KAGGLE_INPUT = Path("/kaggle/input")
 KAGGLE_WORKING = Path("/kaggle/working")  # becomes the output of the notebook
 KAGGLE_TEMP = Path("/kaggle/temp")  # is not saved
 LONGEST_NAME = 200  # bytes of a model's name; a file system takes 255 with what is added
-PACKED_NOTEBOOKS = "_notebooks"  # the folder inside the package that a wheel carries them in
 
 
 def project_root() -> Path:
@@ -36,12 +35,8 @@ def home() -> Path:
     """
     if os.environ.get(HOME_VARIABLE):
         return Path(os.environ[HOME_VARIABLE]).expanduser().resolve()
-    return KAGGLE_WORKING if on_kaggle() else working_folder()
-
-
-def on_kaggle() -> bool:
-    """Return True if this process runs on one of Kaggle's machines."""
-    return bool(os.environ.get("KAGGLE_KERNEL_RUN_TYPE")) and KAGGLE_WORKING.is_dir()
+    on_kaggle = "KAGGLE_KERNEL_RUN_TYPE" in os.environ and KAGGLE_WORKING.is_dir()
+    return KAGGLE_WORKING if on_kaggle else working_folder()
 
 
 def raw_root() -> Path:
@@ -66,14 +61,9 @@ def runs_root() -> Path:
     return home() / "data" / "runs"
 
 
-def submissions_root() -> Path:
-    """Return the folder of checked CSV files for the contest."""
-    return home() / "submissions"
-
-
 def notebooks_root() -> Path:
     """Return the folder of notebooks: inside the package if it came as a wheel, else beside it."""
-    packed = Path(__file__).resolve().parents[1] / PACKED_NOTEBOOKS
+    packed = Path(__file__).resolve().parents[1] / "_notebooks"
     return packed if packed.is_dir() else project_root() / "notebooks"
 
 
@@ -134,4 +124,5 @@ class RunPaths:
 
     @property
     def submission(self) -> Path:
-        return submissions_root() / f"{self.name}.csv"
+        """Return the checked CSV file for the contest."""
+        return home() / "submissions" / f"{self.name}.csv"

@@ -16,28 +16,21 @@ ROOT = paths.project_root()
 UNIX_ONLY = {"resource", "fcntl", "grp", "pwd", "termios"}
 
 
-@pytest.fixture
-def project(tmp_path, monkeypatch):
+def test_a_commit_with_changed_files_has_a_plus_and_that_around_a_wheel_does_not_count(
+    tmp_path, monkeypatch
+):
     monkeypatch.setattr(paths, "project_root", lambda: tmp_path)
     (tmp_path / "pyproject.toml").touch()
     (tmp_path / "notebooks").mkdir()
-    return tmp_path
-
-
-def commit_all(folder):
+    assert environment.commit() is None  # there is no repository
     who = ("-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false")
     for command in (("init", "-q"), ("add", "."), (*who, "commit", "-q", "-m", "x")):
-        subprocess.run(["git", "-C", str(folder), *command], check=True)
-
-
-def test_a_commit_with_changed_files_has_a_plus_and_that_around_a_wheel_does_not_count(project):
-    assert environment.commit() is None  # there is no repository
-    commit_all(project)
+        subprocess.run(["git", "-C", str(tmp_path), *command], check=True)
     first = environment.commit()
     assert first and not first.endswith("+")
-    (project / "pyproject.toml").write_text("changed")
+    (tmp_path / "pyproject.toml").write_text("changed")
     assert environment.commit() == f"{first}+"
-    (project / "notebooks").rmdir()
+    (tmp_path / "notebooks").rmdir()
     assert environment.commit() is None  # a repository that holds an installed wheel
 
 
@@ -112,21 +105,15 @@ def test_a_precision_is_taken_if_the_device_is_built_for_it(monkeypatch, name, g
     assert environment.default_precision(torch.device(name)) == precision
 
 
-@pytest.fixture
-def kaggle(tmp_path, monkeypatch):
-    """Kaggle's folders below a temporary one, as on a machine whose /kaggle/temp is not there."""
-    for name in ("WORKING", "TEMP"):
+def test_on_kaggle_runs_are_output_and_decoded_images_are_not(tmp_path, monkeypatch):
+    for name in ("WORKING", "TEMP"):  # as on a machine whose /kaggle/temp is not there
         monkeypatch.setattr(paths, f"KAGGLE_{name}", tmp_path / "kaggle" / name.lower())
     paths.KAGGLE_WORKING.mkdir(parents=True)
     monkeypatch.delenv(paths.HOME_VARIABLE, raising=False)
     monkeypatch.setenv("KAGGLE_KERNEL_RUN_TYPE", "Batch")
-    return tmp_path / "kaggle"
-
-
-def test_on_kaggle_runs_are_output_and_decoded_images_are_not(kaggle, monkeypatch):
-    assert paths.runs_root() == kaggle / "working/data/runs"
-    assert paths.cache_root() == kaggle / "temp/good-bad/cache"
+    assert paths.runs_root() == tmp_path / "kaggle/working/data/runs"
+    assert paths.cache_root() == tmp_path / "kaggle/temp/good-bad/cache"
     monkeypatch.setattr(paths.os, "access", lambda *_: False)
-    assert paths.cache_root() == kaggle / "working/data/cache"
-    monkeypatch.setenv(paths.HOME_VARIABLE, str(kaggle / "mine"))
-    assert paths.cache_root() == kaggle / "mine/data/cache"
+    assert paths.cache_root() == tmp_path / "kaggle/working/data/cache"
+    monkeypatch.setenv(paths.HOME_VARIABLE, str(tmp_path / "mine"))
+    assert paths.cache_root() == tmp_path / "mine/data/cache"
