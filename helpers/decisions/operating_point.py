@@ -17,14 +17,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
 
-from helpers.core.metrics import (
-    LEVEL,
-    Interval,
-    Sweep,
-    check_both_classes,
-    rate_interval,
-    threshold_sweep,
-)
+from helpers.core import metrics
+from helpers.core.metrics import Interval, Sweep
 from helpers.core.rules import Registry
 from helpers.results.comparison import with_ends
 
@@ -41,7 +35,7 @@ RULES = Registry(
         # on average: the mean, as in conformal risk control (arXiv 2208.02814)
         "expected": lambda n, k: (k + 1) / (n + 1),
         # at 95 % confidence: the quantile, the largest rate with P(Bin(n, rate) <= k) >= 5 %
-        "confident": lambda n, k: stats.beta.ppf(LEVEL, k + 1, n - k),
+        "confident": lambda n, k: stats.beta.ppf(metrics.LEVEL, k + 1, n - k),
     },
 )
 
@@ -101,7 +95,7 @@ def threshold_for_escape_rate(
     If the bad parts are too few to promise the rate, the threshold lets none of them escape; the
     promise then is a higher rate. It holds if bad parts, held out and new, are exchangeable.
     """
-    sweep = threshold_sweep(labels, scores)
+    sweep = metrics.threshold_sweep(labels, scores)
     n = int(sweep.n_escaped[-1])
     rates = RULES[rule](n, np.arange(n))  # ascending
     n_kept = int((rates <= max_escape_rate + TOLERANCE).sum())
@@ -130,11 +124,11 @@ def effect(
     `escapes` of the `bad` parts pass, `overkilled` of the `good` ones are rejected; `good_passed`
     is the share of the good ones that pass. `groups` (N,) are the units of the intervals.
     """
-    labels, scores = check_both_classes(labels, scores)
+    labels, scores = metrics.check_both_classes(labels, scores)
     good, bad = labels == 0, labels == 1
 
     def rate(flags: np.ndarray, own: np.ndarray) -> Interval:
-        return rate_interval(flags[own], None if groups is None else groups[own])
+        return metrics.rate_interval(flags[own], None if groups is None else groups[own])
 
     passed, rejected = scores < bins.pass_below, scores >= bins.reject_from
     row: dict[str, float] = {"escapes": int((passed & bad).sum()), "bad": int(bad.sum())}
@@ -147,7 +141,7 @@ def effect(
 
 def reviewed_share(labels: ArrayLike, scores: ArrayLike, bins: Bins, bad_rate: float) -> float:
     """Return the share of all parts on a line with this bad rate that a person looks at again."""
-    labels, scores = check_both_classes(labels, scores)
+    labels, scores = metrics.check_both_classes(labels, scores)
     flags = (scores >= bins.pass_below) & (scores < bins.reject_from)
     good, bad = (flags[labels == label].mean() for label in (0, 1))
     return float((1 - bad_rate) * good + bad_rate * bad)
@@ -159,7 +153,7 @@ def reject_threshold(labels: ArrayLike, scores: ArrayLike, pass_below: float, li
     Of the thresholds that send at most `line.review_share` of all parts to a person, it is the
     cheapest, or the highest if looks cost nothing. `pass_below` is one of `threshold_sweep`.
     """
-    sweep = threshold_sweep(labels, scores)
+    sweep = metrics.threshold_sweep(labels, scores)
     place = int(np.searchsorted(sweep.thresholds, pass_below))
     return float(sweep.thresholds[_reject_places(sweep, line)[place]])
 
@@ -192,7 +186,7 @@ def expected_cost(
 
 def cheapest_bins(labels: ArrayLike, scores: ArrayLike, line: Line) -> Bins:
     """Return the two thresholds with the least expected cost; the lowest of equals."""
-    sweep = threshold_sweep(labels, scores)
+    sweep = metrics.threshold_sweep(labels, scores)
     places, below = _reject_places(sweep, line), _share_below(sweep, line)
     escape_rate = sweep.n_escaped / sweep.n_escaped[-1]
     overkill_rate = sweep.n_overkilled[places] / sweep.n_overkilled[0]

@@ -20,15 +20,8 @@ from torch import Tensor
 
 from helpers.core import environment, files
 from helpers.core.style import evenly
-from helpers.datasets import DataError
+from helpers.datasets import DataError, decoding
 from helpers.datasets.cache import inside, unreadable_reason
-from helpers.datasets.decoding import (
-    BitsFound,
-    picture_of,
-    read_image,
-    refuse_what_pillow_changes,
-    resize,
-)
 from helpers.datasets.folder import image_files
 from helpers.deploy.description import NAME, Description, read_description
 from helpers.explain.attribution import class_maps
@@ -163,15 +156,15 @@ class TrainedModel:
         picture = _picture_of_array(image) if isinstance(image, np.ndarray) else image
         try:
             if isinstance(picture, Image.Image):
-                refuse_what_pillow_changes(picture)
-                found = picture_of(picture.copy(), bits, mask)
+                decoding.refuse_what_pillow_changes(picture)
+                found = decoding.picture_of(picture.copy(), bits, mask)
             else:
-                found = read_image(path, bits, mask)
-            pixels = resize(found.pixels, self.network.spec.image_size_px, self.facts.fit)
+                found = decoding.read_image(path, bits, mask)
+            pixels = decoding.resize(found.pixels, self.network.spec.image_size_px, self.facts.fit)
             return pixels.reshape(*pixels.shape[:2], -1), "", found.has_more
         except MemoryError:
             raise
-        except BitsFound as error:
+        except decoding.BitsFound as error:
             way = f"save it with {bits}, or see `helpers.predict --bits` (no verdicts)"
             return None, f"it uses {error.bits} bits, and the model reads {bits}: {way}", False
         except Exception as error:  # a damaged file raises one of many kinds
