@@ -170,13 +170,11 @@ def load(path: Path) -> tuple[Genotype, dict[str, Any]]:
         raise GenotypeError(f"{path}: genotype: {error}") from error
 
 
-SHORT = dict(zip(("mp", "ap", "sk", "s3", "s5", "d3", "d5"), space.STANDARD, strict=True))
-
-
 def _published(*cells: str) -> Genotype:
     """Return the normal and the reduction cell in "operation.input", with bars between nodes."""
+    names = dict(zip(("mp", "ap", "sk", "s3", "s5", "d3", "d5"), space.STANDARD, strict=True))
     pairs = ([edge.split(".") for edge in cell.replace("|", " ").split()] for cell in cells)
-    return Genotype(*(tuple((SHORT[op], int(source)) for op, source in cell) for cell in pairs))
+    return Genotype(*(tuple((names[op], int(source)) for op, source in cell) for cell in pairs))
 
 
 PUBLISHED = {

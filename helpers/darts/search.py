@@ -59,16 +59,13 @@ def search(
     images: ImageCache,
     table: pd.DataFrame,
     settings: SearchSettings,
-    *,
     permuted: bool = False,
-    supernet: type[Supernet] | None = None,
 ) -> Search:
     """Search a cell on the images of a table: `id`, `label`, and `group` if groups stay apart.
 
-    If `permuted`, the labels of alpha's half are shuffled: there is nothing to find. `supernet` is
-    by default the fast one if OPS holds the standard operations, else the readable one.
+    If `permuted`, the labels of alpha's half are shuffled: there is nothing to find.
     """
-    net = make_supernet(settings, images, supernet)
+    net = make_supernet(settings, images)
     for_w, for_alpha = halves(table, settings.seed, settings.search_images)
     if permuted:
         draws = seeding.numpy_stream(settings.seed, "permuted labels")
@@ -146,30 +143,22 @@ def halves(table: pd.DataFrame, seed: int, limit: int = 0) -> tuple[pd.DataFrame
     return rows[half == 0], rows[half == 1]
 
 
-def make_supernet(
-    settings: SearchSettings, images: ImageCache, supernet: type[Supernet] | None = None
-) -> Supernet:
-    """Return the supernet (see `search`); its weights and alphas depend on the seed alone."""
-    supernet = supernet or (FastSupernet if dict(OPS) == STANDARD else Supernet)
-    size, stem = (settings.channels, settings.layers, NUM_CLASSES), stem_for(images.size_px)
+def make_supernet(settings: SearchSettings, images: ImageCache) -> Supernet:
+    """Return the fast supernet, with own operations the readable one; the seed gives its weights.
+
+    The smallest maps have at least 28 pixels, as in DARTS at 224 px (appendix A.4), and two
+    reductions make them 7: a dilated 5x5 convolution spans 9, and on 2 x 2 maps has only one tap.
+    """
+    supernet = FastSupernet if dict(OPS) == STANDARD else Supernet
+    strides = {"imagenet": 8, "quarter": 4, "half": 2, "cifar": 1}
+    stem = next((s for s, stride in strides.items() if images.size_px >= 28 * stride), "cifar")
+    size = (settings.channels, settings.layers, NUM_CLASSES)
     with seeding.torch_stream(settings.seed, "initial weights supernet"):
         net = supernet(*size, images.channels, stem, settings.partial)
     middle, spread = (0.5,) * images.channels, (0.25,) * images.channels
     shape = (NUM_CLASSES, images.size_px, images.channels)
     net.spec = ModelSpec("supernet", "supernet", *shape, middle, spread, 0, feature_layer="")
     return net
-
-
-def stem_for(size_px: int) -> str:
-    """Return the stem that leaves the smallest maps on which the operations still differ.
-
-    That is at least 28 pixels, as DARTS at 224 px (appendix A.4); two reductions make them 7. A
-    dilated 5x5 convolution spans 9 pixels; on 2 x 2 maps only one tap is left.
-    """
-    for stem, stride in (("imagenet", 8), ("quarter", 4), ("half", 2)):
-        if size_px >= 28 * stride:
-            return stem
-    return "cifar"
 
 
 def endless(half: Batches, seed: int, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:

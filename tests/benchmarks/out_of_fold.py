@@ -94,12 +94,9 @@ def of_genotype(cell, table, seed):
     return from_scratch(lambda *shape: partial(network.build_network, spec_of(*shape)), table, seed)
 
 
-def by_hand(table, seed):
-    """Train a network drawn by hand, with as many weights as those of the cells."""
-    return from_scratch(drawn, table, seed)
-
-
 def drawn(_settings, size_px, channels):
+    """Return the builder of a network drawn by hand, with as many weights as those of the cells."""
+
     def build(seed):
         layers = []
         with seeding.torch_stream(seed, "initial weights by hand"):
@@ -181,7 +178,12 @@ def plainly(table, seed, num_workers=2):
 
 PUBLISHED = genotypes.PUBLISHED.items()
 ROWS = {name.lower(): partial(of_genotype, cell) for name, cell in PUBLISHED}
-ROWS |= {"by_hand": by_hand, "searched": searched, "plain": plainly, "fbp": fine_tuned}
+ROWS |= {
+    "by_hand": partial(from_scratch, drawn),
+    "searched": searched,
+    "plain": plainly,
+    "fbp": fine_tuned,
+}
 
 
 def recipe(row):
