@@ -36,18 +36,29 @@ def test_a_stage_is_found_by_its_number_or_name_and_unknown_and_repeated_names_a
         config.parse_parameters(["SEED=1", "BACKBONE=resnet18", "BACKBONE=vgg11"])
 
 
-@pytest.mark.parametrize("given", ["ok, fine parts,", '["ok", "fine parts"]', ["ok", "fine parts"]])
-def test_names_may_be_text_with_commas_json_or_a_list(given):
-    assert config.resolve("01_data_split", "quick", {"good": given}).good == ("ok", "fine parts")
-    numbers = config.resolve("01_data_split", "quick", {"good": 1, "split_csv": 2024})
-    assert numbers.good == ("1",) and numbers.split_csv == "2024"  # names of folders and files
-
-
-def test_the_smallest_and_the_largest_values_are_taken_and_a_whole_number_for_a_fraction():
-    config.resolve("01_data_split", "quick", {"max_images": 1, "seed": 2**32 - 1})
-    given = {"momentum": 0.0, "gamma": 1.0, "epoch_images": 2}
-    config.resolve("05_genotype_retraining", "quick", given)
-    assert isinstance(config.resolve("03_finetuning", "quick", {"fbp_lr": 1}).fbp.lr, float)
+@pytest.mark.parametrize(
+    ("stage", "given", "taken"),
+    [
+        ("01", {"good": "ok, fine parts,"}, ("ok", "fine parts")),
+        ("01", {"good": '["ok", "fine parts"]'}, ("ok", "fine parts")),
+        ("01", {"good": ["ok", "fine parts"]}, ("ok", "fine parts")),
+        ("01", {"good": 1}, ("1",)),  # a folder's name
+        ("01", {"split_csv": 2024}, "2024"),
+        ("01", {"max_images": 1}, 1),
+        ("01", {"seed": 2**32 - 1}, 2**32 - 1),
+        ("03", {"fbp_lr": 1}, 1.0),
+        ("03", {"backbone": "auto"}, ("auto",)),
+        ("03", {"backbone": '["resnet18", "timm/resnet18", "vgg11"]'}, ("resnet18", "vgg11")),
+        ("03", {"backbone": ["resnet18", "vgg11"]}, ("resnet18", "vgg11")),
+        ("05", {"momentum": 0.0}, 0.0),
+        ("05", {"gamma": 1.0}, 1.0),
+        ("05", {"epoch_images": 2}, 2),
+    ],
+)
+def test_a_value_in_range_is_taken_as_the_type_of_its_setting(stage, given, taken):
+    (name,) = given
+    found = getattr(config.resolve(config.stage_name(stage), "quick", given), name)
+    assert found == taken and type(found) is type(taken)
 
 
 @pytest.mark.parametrize(
@@ -116,16 +127,6 @@ def test_every_number_has_a_smallest_value(stage):
         value = config.resolve(stage, "quick", {}).__dict__[name]
         least = -1e9 if isinstance(value, float) else -(10**9)
         assert name.upper() in refused(stage, **{name: least})
-
-
-def test_a_backbone_is_a_name_or_a_list_of_names():
-    for given, backbones in (
-        ("auto", ("auto",)),
-        ('["resnet18", "timm/resnet18", "vgg11"]', ("resnet18", "vgg11")),
-        (["resnet18", "vgg11"], ("resnet18", "vgg11")),
-    ):
-        resolved = config.resolve("03_finetuning", "quick", {"backbone": given})
-        assert resolved.backbone == backbones
 
 
 @pytest.mark.parametrize("preset", config.PRESETS)
