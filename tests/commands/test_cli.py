@@ -13,7 +13,7 @@ import torch
 
 import helpers
 from helpers.commands import cli
-from helpers.commands.kernel import RunOutOfTime
+from helpers.commands.kernel import RunInterrupted, RunOutOfTime
 from helpers.core import environment, paths
 from helpers.core.errors import UserError
 
@@ -117,6 +117,7 @@ def test_an_interrupt_later_is_one_line_too_unless_the_shell_ignores_it(
         (UserError("wrong"), 1, "error: wrong\n"),
         (FileNotFoundError(2, "No such file", "x.png"), 1, "'x.png'\n"),
         (RunOutOfTime("later"), 75, "later\n"),
+        (RunInterrupted("stopped"), 130, "stopped\n"),
     ],
 )
 def test_an_error_is_one_line_and_says_the_exit_code(command, capsys, error, code, told):

@@ -88,6 +88,7 @@ def test_ctrl_c_in_a_cell_is_one_error_without_a_traceback_of_the_kernel(run_cel
         (DeadKernelError(), "RETRAIN_IMAGE_SIZE_PX or RETRAIN_BATCH_SIZE"),
         (RuntimeError("Kernel didn't respond in 600 seconds"), "600 seconds"),
         (NoSuchKernel("python3"), "python3"),
+        (KeyboardInterrupt(), f"^{STAGE}.ipynb: interrupted\n"),
     ],
 )
 def test_a_notebook_that_cannot_be_executed_names_what_is_to_blame(

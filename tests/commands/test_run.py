@@ -2,10 +2,8 @@
 
 import importlib.util
 import re
-from unittest.mock import Mock
 
 import pandas as pd
-import papermill
 import pytest
 
 from helpers.commands import cli, kernel, run
@@ -137,16 +135,6 @@ def test_a_time_budget_holds_for_all_notebooks_together(monkeypatch):
     assert a_moment == {"TIME_BUDGET_MIN": 0.001}
     with pytest.raises(kernel.RunOutOfTime, match=r"run --name t -p TIME_BUDGET_MIN=30"):
         run._remaining(plan, "02_features_baselines", started_s=-1000.0)
-
-
-def test_a_notebook_that_is_interrupted_ends_with_the_exit_code_of_ctrl_c(
-    home, monkeypatch, capsys
-):
-    monkeypatch.setattr(papermill, "execute_notebook", Mock(side_effect=KeyboardInterrupt))
-    assert _main("--preset", "smoke", "--name", "t") == 130
-    said = capsys.readouterr().err
-    assert "01_data_split.ipynb: interrupted\n" in said
-    assert said.endswith("python -m helpers.run --preset smoke --name t\n")
 
 
 def test_the_end_shows_what_the_notebooks_found_and_where_everything_is(described, capsys):
