@@ -145,7 +145,6 @@ class PretrainedClassifier(Network):
         self.head = nn.Linear(spec.embedding_size, spec.num_classes)
 
     def embed(self, images: Tensor) -> Tensor:
-        """Return the penultimate embeddings (B, D)."""
         return self.trunk(images)
 
 
@@ -179,7 +178,6 @@ class TwoLayerCNN(Network):
         self.head = nn.Linear(1000, spec.num_classes)
 
     def embed(self, images: Tensor) -> Tensor:
-        """Return the penultimate embeddings (B, D)."""
         return self.hidden(self.features(images))
 
 
@@ -194,11 +192,9 @@ class OwnNetwork(Network):
         self.module, self.spec = module, spec
 
     def embed(self, images: Tensor) -> Tensor:
-        """Return the embeddings (B, D)."""
         return getattr(self.module, "embed", self.module)(images)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return the raw class scores (B, 2)."""
         return self.module(images)
 
 

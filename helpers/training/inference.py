@@ -25,7 +25,7 @@ from helpers.models import Views
 from helpers.models.backbones import Facts, Network, OwnNetwork, at_once, pretrained
 from helpers.models.compiled import CompiledNetwork, is_worth_it
 from helpers.models.weights import Weights
-from helpers.training.batches import Batches, EmbeddingBatches, ImageBatches, symmetry
+from helpers.training.batches import Batches, ImageBatches, symmetry
 
 AnyNetwork = TypeVar("AnyNetwork", bound=nn.Module)
 
@@ -208,10 +208,6 @@ class Features:
                 f"the features lack image {rows.index[rows.isna()][0]!r}; run notebook 02 again"
             )
         return self.embeddings[rows.to_numpy(dtype=np.int64)]
-
-    def batches(self, table: pd.DataFrame, batch_size: int) -> EmbeddingBatches:
-        """Return batches of the embeddings of a table's images (`id`, `label`)."""
-        return EmbeddingBatches(self.of(table.id), table, batch_size)
 
 
 def embed_all(

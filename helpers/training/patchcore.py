@@ -157,7 +157,6 @@ class PatchCoreNetwork(Network):
         return MemoryBank(self.memory, float(self.usual), self.inside)
 
     def embed(self, images: Tensor) -> Tensor:
-        """Return the backbone's embeddings (B, D)."""
         return self.backbone.embed(images)
 
     def features(self, images: Tensor) -> Tensor:

@@ -78,20 +78,16 @@ def test_images_without_a_finite_score_are_named(five):
         inference.predict(_LeftMinusRight(), five, "no", views=4)
 
 
-class _ThreeClasses(nn.Module):
+class _ThreeClasses(nn.Conv2d):
     """Gives scores of three classes, and a second output, to be ignored."""
 
-    def __init__(self):
-        super().__init__()
-        self.conv = nn.Conv2d(1, 3, 4)
-
     def forward(self, x):
-        scores = self.conv(x)[..., 0, 0]
+        scores = super().forward(x)[..., 0, 0]
         return scores, torch.full_like(scores, torch.nan)
 
 
 def test_all_classes_but_the_first_are_bad(five):
-    model, labels = _ThreeClasses(), np.array([0, 1, 2, 0, 2])
+    model, labels = _ThreeClasses(1, 3, 4), np.array([0, 1, 2, 0, 2])
     five.labels = labels
     scorer = Scorer(model.train(), precision="no")
     assert scorer.model is model and not model.training
@@ -173,15 +169,11 @@ def test_a_network_that_cannot_be_compiled_is_run_by_torch_and_that_is_said(monk
 
 
 def test_a_module_of_a_user_s_own_is_not_traced_since_it_may_branch_on_its_values():
-    class Branches(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.conv = nn.Conv2d(1, 2, 4)
-
+    class Branches(nn.Conv2d):
         def forward(self, x):
-            return self.conv(x)[..., 0, 0] * (1 if x.mean() > 0 else -1)
+            return super().forward(x)[..., 0, 0] * (1 if x.mean() > 0 else -1)
 
-    model = backbones.own_network(Branches(), 4, 1)
+    model = backbones.own_network(Branches(1, 2, 4), 4, 1)
     scorer = Scorer(model, precision="no", images=10_000)
     for images in (torch.ones(8, 1, 4, 4), -torch.ones(8, 1, 4, 4)):
         with torch.no_grad():
@@ -194,9 +186,6 @@ def test_embeddings_come_in_any_order_asked_for_and_a_missing_image_is_named():
     np.testing.assert_array_equal(found.of(pd.Series(["c", "a"])), [[4, 5], [0, 1]])
     with pytest.raises(files.ArtifactError, match="'z'"):
         found.of(pd.Series(["z"]))
-    batches = found.batches(pd.DataFrame({"id": ["c", "b"], "label": [1, pd.NA]}), 2)
-    assert batches.labels.tolist() == [1, -1] and batches.ids.tolist() == ["c", "b"]
-    np.testing.assert_array_equal(next(batches.ordered()), [[4, 5], [2, 3]])
 
 
 def test_brightness_is_the_mean_gray_value_and_the_digest_tells_images_and_values(split, images):

@@ -83,10 +83,11 @@ def test_the_saved_memory_is_a_network_that_gives_the_same_scores(split, images,
     np.testing.assert_allclose(scores, found.scores.defect_score, rtol=1e-4)
 
 
-def test_without_good_images_it_is_refused(split, images, weights):
-    bad = split[(split.split != "train") | (split.label == 1)]
+def test_without_good_images_or_stages_of_stride_8_and_16_it_is_refused(split, images, weights):
     with pytest.raises(ValueError, match="two good training images"):
-        fit(weights, images, bad)
+        fit(weights, images, split[(split.split != "train") | (split.label == 1)])
+    with pytest.raises(patchcore.NoMiddleLayersError, match=r"stride 8, .* 16: choose another"):
+        fit(find_weights("test_vit", "random", 64), images, split)
 
 
 def test_the_core_set_is_that_of_a_naive_implementation():
@@ -140,11 +141,6 @@ def test_distances_are_those_to_the_nearest_patch_in_the_map_s_order(monkeypatch
     assert torch.equal(same, rows)
 
 
-def _backbone(kind):
-    torch.manual_seed(0)
-    return backbones.build(backbones.spec_of(kind, 2, 64)).eval()
-
-
 @pytest.mark.parametrize(
     ("kind", "channels"),
     [
@@ -156,14 +152,15 @@ def _backbone(kind):
     ],
 )
 def test_features_are_those_of_the_stages_of_stride_8_and_16(kind, channels):
+    model = backbones.build(backbones.spec_of(kind, 2, 64)).eval()
     with torch.no_grad():
-        found = patch_features(_backbone(kind), torch.randn(2, 3, 64, 64))
+        found = patch_features(model, torch.randn(2, 3, 64, 64))
     assert found.shape == (2, channels, 8, 8)
 
 
 def test_features_are_the_layers_own_averaged_upsampled_and_joined():
-    model, images = _backbone("resnet18"), torch.randn(2, 3, 72, 72)  # maps of 9 x 9 and 5 x 5
-    trunk = model.trunk
+    model = backbones.build(backbones.spec_of("resnet18", 2, 64)).eval()
+    trunk, images = model.trunk, torch.randn(2, 3, 72, 72)  # maps of 9 x 9 and 5 x 5
     with torch.no_grad():
         found = patch_features(model, images)
         stem = trunk.maxpool(trunk.act1(trunk.bn1(trunk.conv1(images))))
@@ -173,18 +170,6 @@ def test_features_are_the_layers_own_averaged_upsampled_and_joined():
     torch.testing.assert_close(found[:, :128, 4, 6], fine[:, :, 3:6, 5:8].mean((2, 3)))
     torch.testing.assert_close(found[:, :128, 0, 0], fine[:, :, :2, :2].mean((2, 3)))  # a corner
     padded = F.pad(coarse, (1, 1, 1, 1), value=torch.nan)
-    averaged = torch.stack(
-        [
-            padded[:, :, i : i + 3, j : j + 3].flatten(2).nanmean(2)
-            for i in range(5)
-            for j in range(5)
-        ],
-        dim=2,
-    ).reshape(2, 256, 5, 5)
+    averaged = padded.unfold(2, 3, 1).unfold(3, 3, 1).nanmean((4, 5))  # of 3 x 3 neighbours
     expected = F.interpolate(averaged, (9, 9), mode="bilinear")
     torch.testing.assert_close(found[:, 128:], expected)
-
-
-def test_a_backbone_without_stages_of_stride_8_and_16_is_refused(split, images):
-    with pytest.raises(patchcore.NoMiddleLayersError, match=r"stride 8, .* 16: choose another"):
-        fit(find_weights("test_vit", "random", 64), images, split)
