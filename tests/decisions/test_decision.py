@@ -96,9 +96,9 @@ def test_brier_scores_before_and_after_the_temperature_of_validation():
 def test_rates_are_by_groups_wherever_they_are_known_though_the_split_is_random():
     # 200 bad parts of 11 modules, none escapes: 0 of 11, not 0 of 200
     labels, scores = np.repeat([0, 1], 200), np.repeat([0.1, 0.9], 200)
-    own = scored(val=(labels.tolist(), scores.tolist()), test=(labels.tolist(), scores.tolist()))
-    group = [f"module{i % 11}" for i in range(400)]
-    by_module = dataclasses.replace(own, test=own.test.assign(group=group))
+    own = scored(val=(labels, scores), test=(labels, scores))
+    modules = own.test.assign(group=[f"module{i % 11}" for i in range(400)])
+    by_module = dataclasses.replace(own, test=modules)
     assert not by_module.groups_apart
     alone, grouped = (
         decision.operating_table({"m": one}, DecisionSettings(), 0.3).iloc[1]
