@@ -20,19 +20,16 @@ from PIL import Image
 
 from helpers.core import paths
 
-# `suite`: the same few examples each time; HYPOTHESIS_PROFILE=thorough: many, new ones each time
+# the same few examples each time; HYPOTHESIS_PROFILE=thorough: many, new ones each time
+THOROUGH = os.environ.get("HYPOTHESIS_PROFILE") == "thorough"
 settings.register_profile(
-    "suite",
-    max_examples=60,
+    "tests",
+    max_examples=500 if THOROUGH else 60,
     deadline=None,
-    derandomize=True,
-    suppress_health_check=[HealthCheck.too_slow],  # of a machine that is busy
+    derandomize=not THOROUGH,
+    suppress_health_check=[*HealthCheck] if THOROUGH else [HealthCheck.too_slow],  # if it is busy
 )
-settings.register_profile(
-    "thorough", max_examples=500, deadline=None, suppress_health_check=list(HealthCheck)
-)
-settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "suite"))
-
+settings.load_profile("tests")
 
 LONG = ("test_notebooks.py", "test_faults.py")  # minutes each
 
