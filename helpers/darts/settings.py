@@ -7,27 +7,16 @@ from typing import Any, Literal
 
 from pydantic.dataclasses import dataclass
 
-from helpers.core.rules import STRICT, Names, Seed, SettingsError, setting
+from helpers.core.rules import STRICT, Names, NoneOrSeveral, Seed, SettingsError, setting
 from helpers.models import Precision, Views
-from helpers.training.settings import (
-    AUGMENT,
-    EPOCH_IMAGES,
-    PRECISION,
-    SEED,
-    TEST_VIEWS,
-    TIME_BUDGET,
-    Augment,
-    EpochImages,
-    TrainSettings,
-    training_of,
-)
+from helpers.training import settings as shared
 
 
 @dataclass(frozen=True, config=STRICT)
 class SearchSettings:
     """Settings of notebook 04, the DARTS search; stem and beta's rate are not as published."""
 
-    seed: Seed = setting(0, SEED)
+    seed: Seed = setting(0, shared.SEED)
     image_size_px: int = setting(64, "side of the images that the supernet sees", ge=16)
     batch_size: int = setting(64, "images of a step; the paper has 64", ge=2)
     search_images: int = setting(0, "use at most so many training images; 0: all", ge=0)
@@ -42,9 +31,9 @@ class SearchSettings:
     weight_decay: float = setting(3e-4, "weight decay of w; the paper has 3e-4", ge=0)
     alpha_lr: float = setting(3e-4, "learning rate of alpha; the paper has 3e-4", gt=0)
     alpha_weight_decay: float = setting(1e-3, "weight decay of alpha; the paper has 1e-3", ge=0)
-    augment: Augment = setting("flips", AUGMENT)
+    augment: shared.Augment = setting("flips", shared.AUGMENT)
     max_skips: int = setting(2, "skips in the normal cell (P-DARTS); -1: no limit", ge=-1)
-    time_budget_min: float = setting(0.0, TIME_BUDGET, ge=0)
+    time_budget_min: float = setting(0.0, shared.TIME_BUDGET, ge=0)
 
     def __post_init__(self) -> None:
         if self.channels % self.partial:
@@ -57,10 +46,10 @@ class SearchSettings:
             raise SettingsError(f"LR_MIN={self.lr_min:g} must not be above LR={self.lr:g}")
 
     @property
-    def training(self) -> TrainSettings:
+    def training(self) -> shared.TrainSettings:
         """Return the settings of the training of w."""
         fixed: dict[str, Any] = {"optimizer": "sgd", "schedule": "cosine", "label_smoothing": 0.0}
-        return training_of(self, precision="no", keep="last", **fixed)
+        return shared.training_of(self, precision="no", keep="last", **fixed)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,7 +69,7 @@ class RetrainSettings:
     Values that Table 1 lacks come from DARTS's ImageNet recipe (arXiv 1806.09055, appendix A.4).
     """
 
-    seed: Seed = setting(0, SEED)
+    seed: Seed = setting(0, shared.SEED)
     seeds: int = setting(1, "trainings of each cell, with seeds SEED, SEED + 1, ...", ge=1)
     genotypes: Names = setting(("DARTS_V2", "searched", "random"), "the cells to train")
     random_cells: int = setting(1, "how many random cells `random` adds", ge=0)
@@ -93,7 +82,7 @@ class RetrainSettings:
     retrain_channels: int = setting(48, "C of the first cells; the report has 48", ge=2)
     retrain_layers: int = setting(14, "L, the cells; the report has 14", ge=3)
     retrain_epochs: int = setting(250, "passes over the training images; DARTS has 250", ge=1)
-    epoch_images: EpochImages = setting(0, EPOCH_IMAGES)
+    epoch_images: NoneOrSeveral = setting(0, shared.EPOCH_IMAGES)
     optimizer: Literal["sgd", "adamw"] = setting("sgd", "of the weights; DARTS has SGD")
     retrain_lr: float = setting(0.1, "learning rate at its peak or start; the report has 0.1", gt=0)
     # with 1 or more the steps would grow without limit
@@ -106,11 +95,11 @@ class RetrainSettings:
     grad_clip: float = setting(5.0, "largest norm of the gradient", ge=0)
     label_smoothing: float = setting(0.1, "of the labels, against overconfidence", ge=0, lt=1)
     auxiliary: bool = setting(True, "a second classifier in training, its loss weighted 0.4")
-    retrain_augment: Augment = setting("flips", AUGMENT)
+    retrain_augment: shared.Augment = setting("flips", shared.AUGMENT)
     keep: Literal["best", "last"] = setting("best", "epoch whose weights are kept")
-    test_views: Views = setting(1, TEST_VIEWS)
-    precision: Precision = setting("auto", PRECISION)
-    time_budget_min: float = setting(0.0, TIME_BUDGET, ge=0)
+    test_views: Views = setting(1, shared.TEST_VIEWS)
+    precision: Precision = setting("auto", shared.PRECISION)
+    time_budget_min: float = setting(0.0, shared.TIME_BUDGET, ge=0)
 
     @property
     def network(self) -> NetworkSettings:
@@ -118,6 +107,6 @@ class RetrainSettings:
         return NetworkSettings(self.retrain_channels, self.retrain_layers, auxiliary=self.auxiliary)
 
     @property
-    def training(self) -> TrainSettings:
+    def training(self) -> shared.TrainSettings:
         """Return the settings of the training of each network."""
-        return training_of(self, "retrain_")
+        return shared.training_of(self, "retrain_")

@@ -18,8 +18,6 @@ from helpers.models import AUTO, RANDOM, Precision, Views
 
 # descriptions of settings that several stages have
 SEED = "start of all random draws; another seed gives another result"
-BACKBONE = "pretrained network by name; auto: ResNet-18 (the report's), else a packaged one"
-WEIGHTS = "file with its pretrained weights; random: none"
 EPOCH_IMAGES = "an epoch draws at most so many images, each epoch others; 0: all"
 PRECISION = "of the arithmetic; auto: bf16 where it is fast; no: float32"
 AUGMENT = "random changes of training images that do not change the label"
@@ -54,7 +52,6 @@ def _known_augmentation(given: Any) -> Any:
 
 Augment = Annotated[str, AfterValidator(_known_augmentation)]  # a name of AUGMENTATIONS
 Backbones = Annotated[Names, AfterValidator(_known_backbones)]
-EpochImages = NoneOrSeveral  # a batch of one image is dropped: there would be no training
 
 
 @dataclass(frozen=True, config=STRICT | {"arbitrary_types_allowed": True})
@@ -62,7 +59,8 @@ class TrainSettings:
     """Settings of one run of the training loop, for any model."""
 
     epochs: Annotated[int, Field(ge=1)] = 10
-    epoch_images: EpochImages = 0  # that an epoch draws at most, each epoch others; 0: all
+    # that an epoch draws at most, each epoch others; 0: all; a batch of one image would be dropped
+    epoch_images: NoneOrSeveral = 0
     batch_size: Annotated[int, Field(ge=1)] = 32
     optimizer: Literal["adamw", "sgd"] = "adamw"
     lr: Annotated[float, Field(gt=0)] = 6e-4
@@ -96,8 +94,10 @@ class BackboneSettings:
     """Settings that 02 and 03 share: the pretrained network, its images, the classical models."""
 
     seed: Seed = setting(0, SEED)
-    backbone: Backbones = setting((AUTO,), BACKBONE)
-    weights: Text = setting("", WEIGHTS)
+    backbone: Backbones = setting(
+        (AUTO,), "pretrained network by name; auto: ResNet-18 (the report's), else a packaged one"
+    )
+    weights: Text = setting("", "file with its pretrained weights; random: none")
     image_size_px: int = setting(
         192, "width and height of the images that the backbone sees, in pixels", ge=16
     )
@@ -132,7 +132,7 @@ class FinetuneSettings(BackboneSettings):
     seeds: int = setting(1, "trainings of all layers, with seeds SEED, SEED + 1, ...", ge=1)
     batch_size: int = setting(32, "images of a step", ge=2)
     precision: Precision = setting("auto", PRECISION)
-    epoch_images: EpochImages = setting(0, EPOCH_IMAGES)
+    epoch_images: NoneOrSeveral = setting(0, EPOCH_IMAGES)
     cnn_epochs: int = setting(10, "of the two-layer CNN", ge=1)
     cnn_lr: float = setting(1e-3, "peak learning rate of the two-layer CNN", gt=0)
     cnn_image_size_px: int = setting(
