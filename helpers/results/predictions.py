@@ -88,18 +88,11 @@ class Scored:
 
     @property
     def deployed(self) -> Scored:
-        """Return the model for new images: thresholds chosen on its `val` keep their promise."""
-        return self.without(CALIBRATION_FOLD)
+        """Return the model for new images: thresholds chosen on its `val` keep their promise.
 
-    @property
-    def calibration_fold(self) -> int | None:
-        """Return the fold that no member has seen; None if trainings have no folds, or several."""
-        folds = {member.fold for member in self.model.members}
-        return folds.pop() if len(folds) == 1 else None
-
-    def without(self, fold: int) -> Scored:
-        """Return the average of the trainings that have not seen a fold, or itself without them."""
-        blind = tuple(part for part in self.members if part.model.members[0].fold == fold)
+        It averages the trainings that have not seen the calibration fold, if there are any.
+        """
+        blind = tuple(part for part in self.members if part.calibration_fold == CALIBRATION_FOLD)
         if not blind:
             return self
 
@@ -113,6 +106,12 @@ class Scored:
         return dataclasses.replace(
             self, model=model, val=mean("val"), test=mean("test"), members=parts
         )
+
+    @property
+    def calibration_fold(self) -> int | None:
+        """Return the fold that no member has seen; None if trainings have no folds, or several."""
+        folds = {member.fold for member in self.model.members}
+        return folds.pop() if len(folds) == 1 else None
 
 
 def common(scored: Mapping[str, Scored]) -> dict[str, Scored]:

@@ -1,4 +1,4 @@
-"""The results table: one row per model, made from its scores alone.
+"""The results table: one row per model, made from its scores alone, and the facts of its run.
 
 Test labels are used here and in what is made of these rows, after every choice was made.
 """
@@ -14,7 +14,7 @@ import pandas as pd
 from helpers.core import metrics, style
 from helpers.core.finding import Finding
 from helpers.core.members import folds_of
-from helpers.core.style import OUT_OF_FOLD
+from helpers.core.style import OUT_OF_FOLD, SIDES
 from helpers.models.record import Model
 from helpers.results import comparison
 from helpers.results.comparison import with_ends
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pandas.io.formats.style import Styler
 
 CHOSEN = "best on held-out images"
+TRAINING = ("03_finetuning", "02_features_baselines")  # notebooks that record their backbone
 
 
 def results_table(scored: Mapping[str, Scored], split: pd.DataFrame) -> pd.DataFrame:
@@ -161,3 +162,31 @@ def shown(
     if "p_holm" in table:
         words.append("p: paired test against the best row, by Holm. Parameters of one network.")
     return style.styled(paper_table(table, units), " ".join(filter(None, words)), smoke, wrap=True)
+
+
+def facts(stages: Mapping[str, Mapping[str, Any]], split: pd.DataFrame) -> pd.DataFrame:
+    """Return a table of facts; `stages` is what the notebooks of a run have recorded (run.json)."""
+    first, last = stages[min(stages)], stages[max(stages)]
+    given = first.get("settings", {})
+    rows = {"Labels": first.get("label_mapping", ""), "Caveats": first.get("caveats", "")}
+    for side, own in split.groupby("split", sort=False).label:
+        counts = {"good": (own == 0).sum(), "bad": (own == 1).sum(), "unlabelled": own.isna().sum()}
+        words = ", ".join(f"{n:,} {word}" for word, n in counts.items() if n)
+        rows[f"Images, {SIDES.get(str(side), side)}"] = words
+    rows["Split"] = given.get("split_csv") or given.get("split", "")
+    rows["Split, seed"] = given.get("seed", "")
+    rows["Folds"] = split.fold.nunique() if "fold" in split else "none"
+    rows["Backbone"] = backbone(stages)
+    for name in sorted(stages):
+        settings = stages[name].get("settings", {})
+        if "seeds" in settings:
+            rows[f"Training seeds, {name[:2]}"] = f"{settings['seeds']} from {settings['seed']}"
+    rows["Device"] = last.get("device", "")
+    shown = {fact: str(value) for fact, value in rows.items() if value not in ("", None)}
+    return pd.DataFrame(shown.items(), columns=["Fact", "Value"])
+
+
+def backbone(stages: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return the pretrained backbone of notebook 03, or else of 02; "" if neither has been run."""
+    names = (stages.get(name, {}).get("backbone") for name in TRAINING)
+    return next(filter(None, names), "")
