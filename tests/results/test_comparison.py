@@ -51,17 +51,13 @@ def test_two_recipes_are_compared_by_delong_s_test_on_the_images_that_both_have_
     other = replace(given["worse"], val=given["worse"].val.iloc[::-1][:60])  # in another order
     found = comparison.paired(given["best"], other)
     assert found == metrics.auc_difference(labels[20:], scores["best"][20:], scores["worse"][20:])
+    # a table of all models is about these images too
+    table = comparison.compare_with(given | {"worse": other}, "best").set_index("model")
+    expected = metrics.auc_difference(labels[20:], scores["random"][20:], scores["best"][20:])
+    assert tuple(table.loc["random", ENDS]) == expected
     swapped = other.val.assign(label=1 - other.val.label)
     with pytest.raises(ValueError, match="best and worse were judged by different labels"):
         comparison.paired(given["best"], replace(other, val=swapped))
-
-
-def test_hidden_test_labels_leave_the_images_that_all_models_have_held_out_to_compare():
-    labels, scores, given = models(hidden=True)
-    given["worse"] = replace(given["worse"], val=given["worse"].val[:70])
-    row = comparison.compare_with(given, "best").set_index("model").loc["random"]
-    expected = metrics.auc_difference(labels[:70], scores["random"][:70], scores["best"][:70])
-    assert tuple(row[ENDS]) == expected
 
 
 def test_gains_are_findings_whose_verdicts_are_corrected_together():

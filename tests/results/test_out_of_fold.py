@@ -127,10 +127,6 @@ def test_the_module_prior_knows_seen_groups_and_nothing_of_new_ones(found):
 def test_a_folder_of_scores_gives_the_same_table(found, tmp_path):
     found = without(found, "groups", "fbp", "seed1")
     write_scores(tmp_path, found)
-    lines = (tmp_path / "groups" / "fbp.csv").read_text().splitlines()
-    assert lines[0] == "id,seed0,seed1,seed2" and lines[8].count(",,") == 1
-    assert max(len(line) for line in lines[1:]) <= len("0000") + 3 * len(",0.0012345")
-    assert (tmp_path / "folds.csv").read_text().startswith("id,label,group,random,groups\n0000,")
     again = out_of_fold.read_folder(tmp_path)
     pd.testing.assert_frame_equal(table_of(again), table_of(found), rtol=1e-3, atol=1e-3)
     named = [Model("lr", features="brightness"), Model("random_cell", number=7), Model("darts_v2")]

@@ -20,15 +20,6 @@ def run(home):
     return run_paths
 
 
-def _refusal(run_paths, name, damage):
-    path = run_paths.predictions(name)
-    files.save_csv(path, damage(files.load_csv(path, ("id",))))
-    with pytest.raises(files.ArtifactError) as error:
-        predictions.read_predictions(path, read_split(run_paths.split_csv))
-    assert str(error.value).startswith(str(path))
-    return str(error.value)
-
-
 def test_the_scores_of_several_seeds_are_read_by_seed_and_averaged(run):
     split = read_split(run.split_csv)
     model = predictions.read_predictions(run.predictions("fbp"), split)
@@ -55,27 +46,6 @@ def test_the_scores_of_one_training_are_written_and_read_without_seeds(run):
     assert run.predictions("cnn").read_bytes().startswith(b"id,split,defect_score\n")
     model = predictions.read_predictions(run.predictions("cnn"), split)
     assert (model.members, model.model.members, model.title) == ((), (), "Two-layer CNN")
-
-
-@pytest.mark.parametrize(
-    ("name", "damage", "message"),
-    [
-        ("svm", lambda f: f.assign(defect_score=f.defect_score + 1), ", line 2: defect_score 1."),
-        ("svm", lambda f: pd.concat([f, f.tail(1)]), ", line 82: id '0119' occurs twice"),
-        ("svm", lambda f: f.iloc[:-1], " lacks 1 id(s), e.g. '0119' (test)"),
-        ("svm", lambda f: f.assign(id=f.id.replace("0119", "zzz")), ", line 81: 'zzz' is not a"),
-        ("fbp", lambda f: f.iloc[:-1], " lacks 1 id(s), e.g. '0119' (test, seed 3)"),
-        ("fbp", lambda f: f.assign(seed=f.seed.replace(3, 0.5)), ", line 82: the seed is not a"),
-    ],
-)
-def test_a_file_in_which_not_every_seed_has_every_image_once_is_refused(run, name, damage, message):
-    assert message in _refusal(run, name, damage)
-
-
-def test_the_baselines_name_is_refused_for_a_predictions_file(run):
-    planted.plant(run, "majority", 1.0, 9)
-    with pytest.raises(files.ArtifactError, match="give the file another name"):
-        predictions.read_predictions(run.predictions("majority"), read_split(run.split_csv))
 
 
 def test_hidden_test_labels_leave_validation_to_judge_on(run):
@@ -118,19 +88,32 @@ def test_a_cross_fitted_model_has_an_out_of_fold_score_for_all_but_the_test_imag
 
 
 @pytest.mark.parametrize(
-    ("damage", "message"),
+    ("name", "damage", "message"),
     [
+        ("svm", lambda f: f.assign(defect_score=f.defect_score + 1), ", line 2: defect_score 1."),
+        ("svm", lambda f: pd.concat([f, f.tail(1)]), ", line 82: id '0119' occurs twice"),
+        ("svm", lambda f: f.iloc[:-1], " lacks 1 id(s), e.g. '0119' (test)"),
+        ("svm", lambda f: f.assign(id=f.id.replace("0119", "zzz")), ", line 81: 'zzz' is not a"),
+        ("seeds", lambda f: f.iloc[:-1], " lacks 1 id(s), e.g. '0119' (test, seed 3)"),
+        ("seeds", lambda f: f.assign(seed=f.seed.replace(3, 0.5)), ", line 82: the seed is not a"),
         # a score by a training that has seen the image
-        (lambda f: f.assign(fold=f.fold.replace({1: 2, 2: 1})), "is not a val id of fold 2"),
-        (lambda f: f[f.fold != 3], " (val, fold 3)"),
-        (lambda f: f.assign(fold=f.fold.replace(3, 9)), "id of fold 9; make the"),
-        (lambda f: f.drop(columns="fold"), "occurs twice; keep one row for each image, seed"),
+        ("fbp", lambda f: f.assign(fold=f.fold.replace({1: 2, 2: 1})), "is not a val id of fold 2"),
+        ("fbp", lambda f: f[f.fold != 3], " (val, fold 3)"),
+        ("fbp", lambda f: f.assign(fold=f.fold.replace(3, 9)), "id of fold 9; make the"),
+        ("fbp", lambda f: f.drop(columns="fold"), "occurs twice; keep one row for each"),
+        ("majority", lambda f: f, "give the file another name"),
     ],
 )
 def test_a_block_must_hold_exactly_the_images_that_its_training_has_not_seen(
-    folded, damage, message
+    folded, name, damage, message
 ):
-    assert message in _refusal(folded, "fbp", damage)
+    planted.plant(folded, "seeds", 1.0, 7, 3, once=True)
+    planted.plant(folded, "majority", 1.0, 9)
+    path = folded.predictions(name)
+    files.save_csv(path, damage(files.load_csv(path, ("id",))))
+    with pytest.raises(files.ArtifactError) as error:
+        predictions.read_predictions(path, read_split(folded.split_csv))
+    assert str(error.value).startswith(str(path)) and message in str(error.value)
 
 
 @pytest.mark.parametrize(("column", "value"), [("label", "0.5"), ("fold", "1.5")])
@@ -156,16 +139,6 @@ def test_deployed_is_the_average_of_the_trainings_that_have_not_seen_fold_0(fold
     assert deployed.deployed.model == deployed.model and len(deployed.members) == 2
     once = read_models(folded)["svm"]
     assert once.deployed is once and once.calibration_fold is None
-
-
-def test_models_are_compared_on_the_validation_images_that_all_have_scored(folded):
-    scored = read_models(folded)
-    split = read_split(folded.split_csv)
-    assert [len(model.val) for model in scored.values()] == [40, 80]
-    for model in predictions.common(scored).values():
-        assert model.val.id.tolist() == split.id[split.split == "val"].tolist()
-    both = predictions.common({"fbp": scored["fbp"]})["fbp"]
-    pd.testing.assert_frame_equal(both.val, scored["fbp"].val)
 
 
 def test_the_groups_of_a_split_come_with_labels_and_scores(folded):

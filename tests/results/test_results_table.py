@@ -8,7 +8,7 @@ from sklearn.metrics import accuracy_score, roc_auc_score
 from helpers.core import files
 from helpers.datasets.split_file import read_split
 from helpers.models.record import Model
-from helpers.results import comparison, predictions, results_table
+from helpers.results import charts, comparison, predictions, results_table
 from helpers.runs.record import read_models
 from tests import planted
 
@@ -179,3 +179,14 @@ def test_facts_name_images_split_backbone_seeds_and_device():
 def test_the_backbone_is_that_of_fine_tuning_or_of_the_features():
     later = STAGES | {"03_finetuning": {"backbone": "convnext_tiny"}}
     assert results_table.backbone(later) == "convnext_tiny" and results_table.backbone({}) == ""
+
+
+def test_auc_bars_show_each_model_at_its_value_and_interval_the_best_above():
+    aucs = {"test_auc": [0.8, 0.9], "test_auc_low": [0.7, 0.85], "test_auc_high": [0.9, 0.94]}
+    two = pd.DataFrame({"model": ["fbp", "svm"], "title": ["FBP", "SVM"], **aucs})
+    two["judged_by"] = "test"
+    (ax,) = charts.auc_bars(two).axes
+    assert [text.get_text() for text in ax.get_yticklabels()] == ["FBP", "SVM"]
+    assert [t.get_text() for t in ax.texts] == ["80.0", "90.0"]
+    arms = ax.containers[0].lines[2][0].get_segments()[0]  # the ends of an interval, (x, y)
+    assert arms[:, 0].tolist() == [0.7, 0.9]
