@@ -88,6 +88,7 @@ CLASSIFIERS = Registry(
             {"C": [0.1, 0.3, 1.0, 3.0, 10.0], "gamma": ["scale"]},
         ),
     },
+    keyed=False,  # estimator and grid are arguments of a fit
 )
 
 
