@@ -14,7 +14,6 @@ From now on a search weighs this operation too, and a cell may hold it. The supe
 from __future__ import annotations
 
 from collections import Counter
-from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -101,14 +100,31 @@ def separable(
     return nn.Sequential(*layers)
 
 
+def sep_conv_3x3(channels: int, stride: int, affine: bool) -> nn.Module:
+    return separable(channels, stride, affine, kernel=3, times=2)
+
+
+def sep_conv_5x5(channels: int, stride: int, affine: bool) -> nn.Module:
+    return separable(channels, stride, affine, kernel=5, times=2)
+
+
+def dil_conv_3x3(channels: int, stride: int, affine: bool) -> nn.Module:
+    return separable(channels, stride, affine, kernel=3, dilation=2)
+
+
+def dil_conv_5x5(channels: int, stride: int, affine: bool) -> nn.Module:
+    return separable(channels, stride, affine, kernel=5, dilation=2)
+
+
+# Functions, as a `partial` from another process would be another object: see `make_supernet`.
 STANDARD = {  # in the order of alpha's columns, after that of `none`
     "max_pool_3x3": max_pool_3x3,
     "avg_pool_3x3": avg_pool_3x3,
     "skip_connect": skip_connect,
-    "sep_conv_3x3": partial(separable, kernel=3, times=2),
-    "sep_conv_5x5": partial(separable, kernel=5, times=2),
-    "dil_conv_3x3": partial(separable, kernel=3, dilation=2),
-    "dil_conv_5x5": partial(separable, kernel=5, dilation=2),
+    "sep_conv_3x3": sep_conv_3x3,
+    "sep_conv_5x5": sep_conv_5x5,
+    "dil_conv_3x3": dil_conv_3x3,
+    "dil_conv_5x5": dil_conv_5x5,
 }
 OPS = Registry("operation", STANDARD)  # on an edge of a discrete cell
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import pickle
 from unittest import mock
 
 import nbformat
@@ -11,7 +12,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from helpers.core import paths, seeding, work
+from helpers.core import paths, rules, seeding, work
 from helpers.darts import genotypes, network, plots, search
 from helpers.darts.architect import Architect
 from helpers.darts.fast_supernet import FastSupernet
@@ -126,6 +127,15 @@ def test_each_step_is_algorithm_1_alpha_on_its_half_then_w_on_the_other(images, 
         cosine.step()
     found = search.search(images, table, given).weights
     torch.testing.assert_close(found, dict(net.state_dict()), rtol=1e-3, atol=1e-5)
+
+
+def test_a_worker_that_gets_the_registries_searches_with_the_fast_supernet_too(images):
+    held = rules.contents()
+    try:
+        rules.restore(pickle.loads(pickle.dumps({"operation": held["operation"]})))
+        assert isinstance(search.make_supernet(SearchSettings(**TINY), images), FastSupernet)
+    finally:
+        rules.restore(held)
 
 
 @pytest.mark.parametrize(("size_px", "side"), [(32, 32), (64, 32), (128, 32), (224, 28)])
