@@ -22,7 +22,7 @@ import pandas as pd
 from PIL import Image
 
 from helpers.core.rules import Registry
-from helpers.datasets import DataError, Source, chips, elpv, folder
+from helpers.datasets import DataError, Source, bsdata, chips, elpv, folder
 from helpers.datasets.contest import NEXPERIA
 from helpers.datasets.decoding import MASK
 from helpers.datasets.named import with_labels
@@ -31,7 +31,13 @@ from helpers.datasets.settings import SplitSettings
 BLACK = 127  # the largest gray value, of 255, that does not count in a mask
 SOURCES = Registry(
     "source",
-    {"elpv": elpv.load, "folder": folder.load, "nexperia": NEXPERIA, "chips": chips.load},
+    {
+        "elpv": elpv.load,
+        "folder": folder.load,
+        "nexperia": NEXPERIA,
+        "chips": chips.load,
+        "bsdata": bsdata.load,
+    },
 )
 
 

@@ -1,0 +1,37 @@
+"""Read where the damage is: a mask (white where it is) or polygons of labelme, by image."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from helpers.core import files
+from helpers.datasets import DataError
+
+
+def read(path: Path, size_px: int) -> np.ndarray:
+    """Return which pixels (S, S) of an image, squashed to a square, are damaged; bool.
+
+    A pixel counts if any of its area is damaged, so that small damage does not vanish. `path` is a
+    PNG of the image's size, or labelme's JSON with `imageWidth`, `imageHeight` and `shapes`.
+    """
+    if path.suffix.lower() == ".json":
+        about = files.load_json(path)
+        with files.reading(path):
+            mask = Image.new("L", (about["imageWidth"], about["imageHeight"]))
+            for shape in about["shapes"]:
+                points = [tuple(point) for point in shape["points"]]
+                ImageDraw.Draw(mask).polygon(points, fill=255, outline=255)
+    else:
+        with Image.open(path) as image:
+            mask = image.convert("L")
+    damaged = np.asarray(mask) > 127
+    if not damaged.any():
+        raise DataError(f"{path} outlines no damage")
+    rows, columns = (np.arange(size) * size_px // size for size in damaged.shape)
+    square = np.zeros((size_px, size_px), dtype=bool)
+    y, x = np.nonzero(damaged)
+    square[rows[y], columns[x]] = True
+    return square
