@@ -89,7 +89,7 @@ def three_columns(found: OutOfFold) -> pd.DataFrame:
     """
     labels, groups = found.folds.label.to_numpy(np.int64), found.folds.group.to_numpy()
     models = {PRIOR.slug: PRIOR, **found.models}
-    complete, rows = {protocol: _complete(found, protocol) for protocol in PROTOCOLS}, []
+    complete, rows = {protocol: complete(found, protocol) for protocol in PROTOCOLS}, []
     for name, model in sorted(models.items(), key=lambda item: item[1].order):
         row: dict[str, Any] = {"model": name, "title": model.title, "kind": model.kind}
         row["chosen"] = model.kind == "searched"  # with labels of the images
@@ -115,7 +115,7 @@ def three_columns(found: OutOfFold) -> pd.DataFrame:
     return table.assign(p_holm=pd.Series(holm(tested), tested.index))
 
 
-def _complete(found: OutOfFold, protocol: str) -> dict[str, pd.DataFrame]:
+def complete(found: OutOfFold, protocol: str) -> dict[str, pd.DataFrame]:
     """Return the scores of each model by the seeds that have scored every image, if any has."""
     if found.folds[protocol].isna().any():
         return {}

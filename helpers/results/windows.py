@@ -1,0 +1,70 @@
+"""Compare good and bad parts of one window of time only, where wear or drift tell the label.
+
+If parts get worse with time, the time of an image alone has a high AUC, without a pixel. Inside a
+window (a day, a shift) it has not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+
+from helpers.core import metrics, seeding
+
+DRAWS = 2000  # of groups, for an interval
+ENDS = ("low", "high")
+
+
+def windows(times: pd.Series, days: float) -> np.ndarray:
+    """Return the number (N,) of each time's window of so many days, from the first time on."""
+    times = pd.to_datetime(times)
+    return ((times - times.min()) // pd.Timedelta(days=days)).to_numpy()
+
+
+def window_aucs(
+    labels: ArrayLike,
+    scores: Mapping[str, ArrayLike],
+    windows: ArrayLike,
+    groups: ArrayLike,
+    reference: str,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Return the AUC over all pairs of a good and a bad part of one window, a row for each scorer.
+
+    Columns: `auc` and `gain` (minus that of the row `reference`), both with `_low` and `_high`, and
+    `pairs`. The 95 % intervals are percentiles of a bootstrap that draws whole groups.
+    """
+    names = list(scores)
+    labels, *values = metrics.check_both_classes(labels, *(scores[name] for name in names))
+    number, window = metrics.group_numbers(groups, len(labels)), np.asarray(windows)
+    n = int(number.max()) + 1
+    pairs, won = np.zeros((n, n)), np.zeros((len(names), n, n))  # by groups of the bad and the good
+    for own in (window == name for name in np.unique(window)):
+        bad, good = (np.flatnonzero(own & (labels == label)) for label in (1, 0))
+        at = np.ix_(number[bad], number[good])
+        cells = np.broadcast_arrays(at[0], at[1])
+        np.add.at(pairs, tuple(cells), 1)
+        for total, score in zip(won, values, strict=True):
+            above = np.sign(score[bad][:, None] - score[good])  # a tie is half a win
+            np.add.at(total, tuple(cells), (above + 1) / 2)
+    if not pairs.any():
+        raise ValueError("no window holds a good and a bad part: choose longer windows")
+    draws = seeding.numpy_stream(seed, "groups of windows").multinomial(n, [1 / n] * n, DRAWS)
+    draws = np.concatenate([np.ones((1, n)), draws])  # first the parts as they are
+    weights = np.einsum("di,ij,dj->d", draws, pairs, draws)
+    totals = np.einsum("di,kij,dj->kd", draws, won, draws)
+    with np.errstate(invalid="ignore"):  # a draw without any pair
+        aucs = totals / weights
+    rows = []
+    for name, auc in zip(names, aucs, strict=True):
+        row = {"model": name, "pairs": int(pairs.sum())}
+        for column, found in {"auc": auc, "gain": auc - aucs[names.index(reference)]}.items():
+            ends = np.nanquantile(found[1:], metrics.TAILS)
+            row |= {column: found[0]} | {
+                f"{column}_{e}": v for e, v in zip(ENDS, ends, strict=True)
+            }
+        rows.append(row)
+    return pd.DataFrame(rows)
