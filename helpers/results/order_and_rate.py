@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike
 from scipy import special, stats
 from sklearn.linear_model import LogisticRegression
 
@@ -28,7 +27,7 @@ from helpers.results.out_of_fold import SEEN, UNSEEN, OutOfFold, complete
 CERTAIN = 1e-5  # scores nearer to 0 or 1 are moved here: the logit stays finite
 
 
-def logits(scores: ArrayLike) -> np.ndarray:
+def logits(scores: Any) -> Any:
     """Return the logits of scores between 0 and 1."""
     return special.logit(np.clip(scores, CERTAIN, 1 - CERTAIN))
 
@@ -54,31 +53,42 @@ def decomposition(found: OutOfFold) -> pd.DataFrame:
     labels, group = found.folds.label.to_numpy(np.int64), found.folds.group.to_numpy()
     folds = found.folds[SEEN].to_numpy()
     rate = logits(group_prior(found.folds.assign(fold=folds)))
-    seen_by, unseen_by = complete(found, SEEN), complete(found, UNSEEN)
     rows = []
-    for name, model in found.models.items():
-        tables = [by.get(name, pd.DataFrame()) for by in (unseen_by, seen_by)]
-        both = tables[0].columns.intersection(tables[1].columns)
-        if not len(both):
-            continue
-        unseen, seen = (table[both].mean(axis=1).to_numpy() for table in tables)
-        s = pd.Series(logits(unseen))
+    for name, scores in judged_twice(found).items():
+        s = pd.Series(logits(scores.unseen))
         mean = s.groupby(group).transform("mean").to_numpy()
         terms = [s.to_numpy() - mean, rate]
         values = rebuilt(labels, terms, folds)
-        row: dict[str, Any] = {"model": name, "title": model.title, "seeds": len(both)}
-        for column, scores in {"unseen": unseen, "rebuilt": values, "seen": seen}.items():
-            row |= with_ends(column, metrics.auc_interval(labels, scores, group))
+        row: dict[str, Any] = {"model": name, "title": found.models[name].title}
+        for column, of in scores.assign(rebuilt=values).items():
+            row |= with_ends(str(column), metrics.auc_interval(labels, of, group))
         row["rebuilt_with_mean"] = metrics.roc_auc(labels, rebuilt(labels, [*terms, mean], folds))
-        *ends, row["p_value"], _ = metrics.auc_difference(labels, seen, values, group)
+        *ends, row["p_value"], _ = metrics.auc_difference(labels, scores.seen, values, group)
         row |= with_ends("unexplained", metrics.Interval(*ends))
-        row |= with_ends("inside_gain", inside_gain(labels, seen, unseen, group, folds))
-        of_groups = pd.DataFrame({"bad": labels, "unseen": s, "seen": logits(seen)})
-        of_groups = of_groups.groupby(group).mean()
-        for column in ("unseen", "seen"):
-            row[f"{column}_rate"] = of_groups.bad.corr(of_groups[column])
-        rows.append(row)
+        gain = inside_gain(labels, scores.seen, scores.unseen, group, folds)
+        row |= with_ends("inside_gain", gain)
+        means = group_means(found, scores)
+        rows.append(row | {f"{side}_rate": means.bad.corr(means[side]) for side in scores})
     return pd.DataFrame(rows).sort_values("unseen", ascending=False, ignore_index=True)
+
+
+def judged_twice(found: OutOfFold) -> dict[str, pd.DataFrame]:
+    """Return the scores `unseen` and `seen` (N,) of each model, the means over common seeds."""
+    tables = [complete(found, protocol) for protocol in (UNSEEN, SEEN)]
+    judged = {}
+    for name in found.models:
+        both = [by.get(name, pd.DataFrame()) for by in tables]
+        seeds = both[0].columns.intersection(both[1].columns)
+        if len(seeds):
+            means = (table[seeds].mean(axis=1).to_numpy() for table in both)
+            judged[name] = pd.DataFrame(dict(zip(("unseen", "seen"), means, strict=True)))
+    return judged
+
+
+def group_means(found: OutOfFold, scores: pd.DataFrame) -> pd.DataFrame:
+    """Return `bad` (the bad rate) and the mean logits of scores, a row for each group."""
+    bad = found.folds.label.rename("bad").astype(float)
+    return scores.transform(logits).join(bad).groupby(found.folds.group.to_numpy()).mean()
 
 
 def inside_gain(

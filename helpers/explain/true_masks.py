@@ -1,0 +1,52 @@
+"""Judge maps by true masks: does the peak lie in the damage, and how much of the map does?"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+from scipy import ndimage
+from torch import Tensor
+
+from helpers.core import metrics
+
+MARGIN = 15 / 224  # of the image's side: the tolerance of the pointing game
+TABLE = {  # templates of `tables.shown`
+    "Maps": "{maps}",
+    "Bad parts": "{images}",
+    "Peak in the damage": "{hit:%[]}",
+    "its area": "{area:%}",
+    "Peak near it": "{near:%[]}",
+    "area near it": "{near_area:%}",
+    "Share of the map in it": "{share:%[]}",
+}
+
+
+def on_damage(maps: Tensor, damaged: np.ndarray) -> pd.DataFrame:
+    """Return a row for each map (B, H, W) of a bad part whose damaged pixels (B, H, W) are known.
+
+    `hit` is True if the highest pixel is damaged, `near` if damage is not farther than `MARGIN`
+    (the pointing game, Zhang et al. 2018, doi 10.1007/s11263-017-1059-x); an empty map misses.
+    `share` of the map's sum is in the damage. `area` and `near_area` are what chance would hit.
+    """
+    rows = []
+    for heat, own in zip(maps.clamp(min=0).double().numpy(), damaged, strict=True):
+        near = ndimage.distance_transform_edt(~own) <= MARGIN * max(own.shape)
+        peak, is_empty = np.unravel_index(heat.argmax(), heat.shape), not heat.any()
+        row = {"hit": bool(own[peak]) and not is_empty, "near": bool(near[peak]) and not is_empty}
+        row |= {"area": own.mean(), "near_area": near.mean()}
+        rows.append(row | {"share": 0.0 if is_empty else heat[own].sum() / heat.sum()})
+    return pd.DataFrame(rows)
+
+
+def summary(judged: pd.DataFrame, groups: ArrayLike | None = None) -> dict[str, float]:
+    """Return the means of `on_damage`, with 95 % intervals; groups are their units."""
+    row: dict[str, float] = {"images": len(judged)}
+    for column, of in (
+        ("hit", metrics.rate_interval(judged.hit, groups)),
+        ("near", metrics.rate_interval(judged.near, groups)),
+        ("share", metrics.mean_interval(judged.share, groups)),
+        ("more", metrics.mean_interval(judged.hit - judged.area, groups, -1)),
+    ):
+        row |= dict(zip((column, f"{column}_low", f"{column}_high"), of, strict=True))
+    return row | {"area": judged.area.mean(), "near_area": judged.near_area.mean()}
