@@ -201,10 +201,14 @@ def load(place: Path | None, settings: SplitSettings) -> Source:
         write_dataset(root, *DEFAULT_COUNTS)
     source = NEXPERIA(root, settings)
     lots = files.load_csv(root / LOTS, ("id", "lot")).set_index("id").lot
+    masks = [
+        path.as_posix() if (path := root / "masks" / "train" / f"{name}.png").is_file() else None
+        for name in source.table.id
+    ]
     return replace(
         source,
         name="chips",
-        table=source.table.assign(group=source.table.id.map(lots)),
+        table=source.table.assign(group=source.table.id.map(lots), damage=masks),
         attribution="Images: synthetic, drawn by helpers.datasets.chips; not Nexperia's",
         caveats="The images are synthetic, so this says nothing about the contest.",
     )

@@ -14,11 +14,11 @@ class SplitSettings:
     """Settings of notebook 01: which images to use, and how to split them."""
 
     dataset: Text = setting(
-        "elpv", "the images: elpv, folder:PATH, nexperia[:PATH], chips or a name in SOURCES"
+        "elpv", "the images: elpv, folder:PATH, nexperia[:PATH], chips, bsdata:PATH, or of SOURCES"
     )
     seed: Seed = setting(0, "start of the random draw; another seed gives another split")
-    split: Literal["random", "groups"] = setting(
-        "random", "groups: each module or lot is in one set only, as on a new line"
+    split: Literal["auto", "groups", "random"] = setting(
+        "auto", "groups: each module or lot is in one set only; auto: so, if they are known"
     )
     cross_fit: NoneOrSeveral = setting(
         0, "folds of training and validation, so that every image gets a held-out score; 0: none"
@@ -34,7 +34,12 @@ class SplitSettings:
         "", "split.csv of another run, to repeat it; its SPLIT, CROSS_FIT, SEED too"
     )
     labels_csv: Text = setting("", "path or id, and labels, groups or columns of your own")
-    group_level: int = setting(0, "folder:PATH: the subfolder that names the group; 0: none", ge=0)
+    group_level: int | None = setting(
+        None,
+        "folder:PATH: the subfolder that names the group; 0: none; None: 1 if good and bad "
+        "have subfolders of equal names",
+        ge=0,
+    )
     near_duplicate_bits: int = setting(
         20, "of 256: hashes that differ in no more bits are near duplicates", ge=0, le=127
     )

@@ -62,10 +62,10 @@ def load(settings: SplitSettings) -> Source:
 def check_name(dataset: str) -> None:
     """Raise DataError unless `dataset` is `kind` or `kind:place`, with a known kind."""
     kind, colon, place = dataset.partition(":")
-    needs_place = bool(colon) or kind == "folder"
+    needs_place = bool(colon) or kind in ("folder", "bsdata")
     fits = bool(place.strip()) == needs_place  # an unset variable leaves a colon alone
     if kind not in SOURCES or not fits or (kind == "elpv" and place):
-        ways = {"elpv": "elpv", "folder": "folder:PATH"}
+        ways = {"elpv": "elpv", "folder": "folder:PATH", "bsdata": "bsdata:PATH"}
         known = ", ".join(ways.get(name, f"{name}, {name}:PATH") for name in SOURCES)
         raise DataError(f"DATASET={dataset!r} is not one of {known}")
 

@@ -59,11 +59,14 @@ def make_split(
         train = split.table[split.table.split == "train"]
 
     The source's `official_split` is respected. Without one, `test_fraction` of the images is split
-    off: stratified on the label and the source's `stratify` columns, or whole groups, stratified
-    on the label. With fewer than `FEWEST_BAD` different bad images, training has only good ones.
+    off: whole groups, stratified on the label, or else images, stratified on the label and the
+    source's `stratify` columns. With fewer than `FEWEST_BAD` different bad images, training has
+    only good ones.
 
     `digests` are those of each image's pixels, `pairs` the near duplicates (row numbers).
     """
+    if settings.split == "auto":
+        return _with_known_groups(source, digests, settings, pairs)
     table = source.table.reset_index(drop=True).assign(digest=digests.to_numpy())
     by_groups = settings.split == "groups"
     if by_groups and ("group" not in table or table.group.isna().all()):
@@ -72,15 +75,29 @@ def make_split(
             "in a LABELS_CSV (columns path and group) or by subfolders (GROUP_LEVEL=1), or use "
             "SPLIT='random'"
         )
-    columns = (table.digest, table.group) if by_groups else (table.digest,)
-    table["together"] = near_duplicates.clusters(len(table), pairs, *columns)
+    why, report = "SPLIT_CSV names no set for them", list[str]()
+    linked, columns = pairs, [table.digest]
+    if by_groups:
+        # a test set of the source's own cannot be changed: it may hold groups of the training
+        groups = table.group.mask(table.official_split == "test")
+        shared = set(table.group[groups.isna()].dropna()) & set(groups.dropna())
+        report += [f"groups that are in the source's own test set too: {len(shared)}"] * bool(
+            shared
+        )
+        # a camera that stands still makes all parts look alike: groups are not joined by looks
+        ends = [groups.iloc[pairs[end]].reset_index(drop=True) for end in ("first", "second")]
+        apart = ends[0].ne(ends[1]) & ends[0].notna() & ends[1].notna()
+        linked, columns = pairs[~apart.to_numpy(dtype=bool)], [table.digest, groups]
+        if apart.any():
+            joins = "near duplicates in two groups, which stay apart"
+            report.append(f"pairs of {joins}: {apart.sum()}")
+    table["together"] = near_duplicates.clusters(len(table), linked, *columns)
     table["cluster"] = near_duplicates.clusters(len(table), pairs, table.digest)
     by_source = table.assign(label=_source_labels(table))
     strata = by_source[["label", *source.stratify]].astype(str).fillna("hidden")
     by_source["stratum"] = strata.agg("/".join, axis="columns")
     is_bad = (table.label == 1) & (table.official_split != "test")
     has_few_bad = not settings.split_csv and table.cluster[is_bad].nunique() < FEWEST_BAD
-    why, report = "SPLIT_CSV names no set for them", []
 
     def leave_out(rows: pd.Series, why: str) -> None:
         table["split"] = table.split.mask(rows, "excluded")
@@ -121,6 +138,23 @@ def make_split(
     inner = ["together", "cluster", "official_split", "official_fold"]
     more = table.columns.difference([*first, *inner], sort=False)
     return Split(table[[*first, *more]], _duplicates(table), "\n".join(report))
+
+
+def _with_known_groups(
+    source: Source, digests: pd.Series, settings: SplitSettings, pairs: pd.DataFrame
+) -> Split:
+    """Split by whole groups if they are known and enough, else by images; the report says which."""
+    groups = source.table.get("group", pd.Series(dtype=object))
+    by_images = dataclasses.replace(settings, split="random")
+    if settings.split_csv or groups.nunique() < 2:
+        return make_split(source, digests, by_images, pairs)
+    try:
+        split = make_split(source, digests, dataclasses.replace(settings, split="groups"), pairs)
+    except DataError as error:
+        split, line = make_split(source, digests, by_images, pairs), f"SPLIT=random, since {error}"
+    else:
+        line = f"SPLIT=groups: no group is on two sides; groups: {groups.nunique()}"
+    return dataclasses.replace(split, report="\n".join(filter(None, [line, split.report])))
 
 
 def _sides_of_csv(path: Path, source: Source) -> np.ndarray:
@@ -234,7 +268,14 @@ def _draw_sides(table: pd.DataFrame, settings: SplitSettings) -> tuple[pd.Series
     first = ~table.together.where(labelled).duplicated()  # of those that can be drawn
     drawable = labelled & (table.group.notna() if by_groups else first)
     tested = table.official_split == "test"
-    if settings.test_fraction and not tested.any():
+    if by_groups and "official_fold" in table and settings.test_fraction and not tested.any():
+        # whole published folds, chosen beforehand: the first ones for test, the last for validation
+        n = 1 + int(table.official_fold.max())
+        tested = table.official_fold < max(1, round(settings.test_fraction * n))
+        if not settings.cross_fit:
+            side = pd.Series("train", index=table.index).mask(table.official_fold == n - 1, "val")
+            return side.mask(tested, "test"), settings
+    elif settings.test_fraction and not tested.any():
         drawn = _draw(table[drawable], settings.test_fraction, settings, "test")
         tested = table.together.isin(table.together[drawn])
     side = pd.Series("train", index=table.index).mask(tested, "test")
