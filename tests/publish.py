@@ -2,7 +2,7 @@
 
 A published notebook is the source with the cleaned outputs of the run's executed copy, and a stamp
 in its metadata that names the code, the run and the machine. The tables whose numbers README states
-are written to `notebooks/results/`, with the versions of the run's packages, README's figure to
+are written to `notebooks/results/`, with the versions of the run's packages, README's figures to
 `notebooks/images/`.
 """
 
@@ -22,14 +22,15 @@ from helpers.runs.settings import FIRST, STAGES
 # at least two names deep, so that "and/or" and "</td>" do not match; Windows's paths too
 ABSOLUTE_PATH = re.compile(r"(?<![\w./<~])/[\w.+@~-]+/[\w.+@~/-]+|file://\S+|\b[A-Z]:\\+\w\S*")
 TABLES = ("05_retraining", "06_claims", "06_comparison", "06_label_mappings", "06_results")
-TABLES += ("06_three_columns", "07_operating_points", "08_groups")
+TABLES += ("06_order_and_rate", "06_three_columns", "06_true_masks", "07_operating_points")
+TABLES += ("08_groups",)
 PICTURE = re.compile(r"base64,[\w+/=]+")  # its letters mean nothing
-FIGURE = "08_journey"  # README's
+FIGURES = ("06_order_and_rate", "08_journey")  # README's
 WIDGET = "application/vnd.jupyter.widget-view+json"  # a progress bar, dead without a kernel
 
 
 def publish(name):
-    """Write notebooks, tables and README's figure; nothing if anything is wrong."""
+    """Write notebooks, tables and README's figures; nothing if anything is wrong."""
     run_paths, root = paths.RunPaths(name), paths.notebooks_root()
     record = load_run(run_paths)
     missing = {*STAGES} - {n for n, s in record.get("stages", {}).items() if s["status"] == "done"}
@@ -47,8 +48,9 @@ def publish(name):
     versions = {n: v.partition("+")[0] for n, v in record["stages"][FIRST]["versions"].items()}
     pinned = [f"# Python {versions.pop('python')}", *(f"{n}=={v}" for n, v in versions.items())]
     contents[place / "constraints.txt"] = "\n".join([*pinned, ""]).encode()  # for `pip install -c`
-    figure = base64.b64encode(run_paths.figure(FIGURE).read_bytes()).decode()
-    contents[root / "images" / f"{FIGURE}.png"] = base64.b64decode(smaller(figure)["image/png"])
+    for name in filter(lambda name: run_paths.figure(name).is_file(), FIGURES):
+        figure = base64.b64encode(run_paths.figure(name).read_bytes()).decode()
+        contents[root / "images" / f"{name}.png"] = base64.b64decode(smaller(figure)["image/png"])
     for path, content in contents.items():
         files.write_bytes(path, content)
     return list(contents)

@@ -34,6 +34,7 @@ class Finding:
     high: float = math.nan
     verdict: str = ""
     unit: str = "%"  # "%" of a fraction, "points" of a difference of fractions, "" of a number
+    repeats: str = ""  # what other seeds gave, if that is known
 
     @property
     def number(self) -> str:
@@ -55,9 +56,11 @@ class Finding:
 
 def rows(findings: Iterable[Finding]) -> pd.DataFrame:
     """Return findings as a table of text: what, its number with unit, and the verdict."""
-    texts = [(f.what, f.number, f.verdict) for f in findings]
-    table = pd.DataFrame(texts, columns=["Finding", "Number [95 % interval]", "Verdict"])
-    return table if table.Verdict.any() else table.drop(columns="Verdict")
+    columns = ["Finding", "Number [95 % interval]", "Verdict", "Other seeds"]
+    table = pd.DataFrame(
+        [(f.what, f.number, f.verdict, f.repeats) for f in findings], columns=columns
+    )
+    return table.drop(columns=[name for name in columns[2:] if not table[name].any()])
 
 
 def of_json(content: Iterable[dict[str, Any]]) -> list[Finding]:

@@ -9,10 +9,11 @@ from PIL import Image, ImageDraw
 
 from helpers.core import files
 from helpers.datasets import DataError
+from helpers.datasets.decoding import Fit
 
 
-def read(path: Path, size_px: int) -> np.ndarray:
-    """Return which pixels (S, S) of an image, squashed to a square, are damaged; bool.
+def read(path: Path, size_px: int, fit: Fit = "squash") -> np.ndarray:
+    """Return which pixels (S, S) of an image, made square as `fit` says, are damaged; bool.
 
     A pixel counts if any of its area is damaged, so that small damage does not vanish. `path` is a
     PNG of the image's size, or labelme's JSON with `imageWidth`, `imageHeight` and `shapes`.
@@ -30,6 +31,12 @@ def read(path: Path, size_px: int) -> np.ndarray:
     damaged = np.asarray(mask) > 127
     if not damaged.any():
         raise DataError(f"{path} outlines no damage")
+    height, width = damaged.shape
+    if fit == "pad":
+        side = max(height, width)
+        top, left = (side - height) // 2, (side - width) // 2
+        edges = ((top, side - height - top), (left, side - width - left))
+        damaged = np.pad(damaged, edges)
     rows, columns = (np.arange(size) * size_px // size for size in damaged.shape)
     square = np.zeros((size_px, size_px), dtype=bool)
     y, x = np.nonzero(damaged)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
@@ -9,6 +11,8 @@ from scipy import ndimage
 from torch import Tensor
 
 from helpers.core import metrics
+from helpers.datasets import damage
+from helpers.explain.maps import Subject
 
 MARGIN = 15 / 224  # of the image's side: the tolerance of the pointing game
 TABLE = {  # templates of `tables.shown`
@@ -20,6 +24,14 @@ TABLE = {  # templates of `tables.shown`
     "area near it": "{near_area:%}",
     "Share of the map in it": "{share:%[]}",
 }
+
+
+def judge(subject: Subject, outlined: pd.Series, target_class: int) -> pd.DataFrame:
+    """Judge the maps of bad parts for one class by the files of their masks, `outlined` by id."""
+    cache = subject.cache
+    masks = [damage.read(Path(path), cache.size_px, cache.fit) for path in outlined]
+    judged = on_damage(subject.maps(outlined.index, target_class), np.stack(masks))
+    return judged.assign(id=outlined.index)
 
 
 def on_damage(maps: Tensor, damaged: np.ndarray) -> pd.DataFrame:
@@ -40,13 +52,24 @@ def on_damage(maps: Tensor, damaged: np.ndarray) -> pd.DataFrame:
 
 
 def summary(judged: pd.DataFrame, groups: ArrayLike | None = None) -> dict[str, float]:
-    """Return the means of `on_damage`, with 95 % intervals; groups are their units."""
-    row: dict[str, float] = {"images": len(judged)}
-    for column, of in (
-        ("hit", metrics.rate_interval(judged.hit, groups)),
-        ("near", metrics.rate_interval(judged.near, groups)),
-        ("share", metrics.mean_interval(judged.share, groups)),
-        ("more", metrics.mean_interval(judged.hit - judged.area, groups, -1)),
-    ):
+    """Return the means of `on_damage`, with 95 % intervals; groups are their units.
+
+    `more` is the rate of hits less the area of the damage, by which chance would hit.
+    """
+    found = {
+        "hit": metrics.rate_interval(judged.hit, groups),
+        "near": metrics.rate_interval(judged.near, groups),
+        "share": metrics.mean_interval(judged.share, groups),
+        "more": metrics.mean_interval(judged.hit - judged.area, groups, -1),
+    }
+    row = {"images": len(judged), "area": judged.area.mean(), "near_area": judged.near_area.mean()}
+    for column, of in found.items():
         row |= dict(zip((column, f"{column}_low", f"{column}_high"), of, strict=True))
-    return row | {"area": judged.area.mean(), "near_area": judged.near_area.mean()}
+    return row
+
+
+def in_the_middle(maps: Tensor) -> np.ndarray:
+    """Return the share (B,) of each map in the middle quarter of its area; 0 of an empty one."""
+    height, width = maps.shape[1:]
+    middle = maps[:, height // 4 : height - height // 4, width // 4 : width - width // 4]
+    return (middle.sum((1, 2)) / maps.sum((1, 2)).clamp(min=1e-12)).double().numpy()

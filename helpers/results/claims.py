@@ -1,6 +1,6 @@
 """Compare the report's numbers and claims (about Nexperia's parts) with those of a run.
 
-The claim that the network looks at the damage is untested until there are masks of the damage.
+Claims about what the network looks at need masks of the damage: BSData and drawn chips have them.
 """
 
 from __future__ import annotations
@@ -28,7 +28,11 @@ ON_FBP = ("lda_on_fbp", "rf_on_fbp", "lr_on_fbp", "svm_on_fbp")
 ACCURACY, AUC = "held-out accuracy", "AUC"
 REPORT = {ACCURACY: ACCURACIES, AUC: AUCS}
 SEPARATED = "neighbours that share a label, fine-tuned less pretrained"
-FOCUS = "highest pixel on the defect, less chance"
+# of maps: what they are for, and where their highest pixel is, or their sum, less chance
+FOCUS = "map for bad: highest pixel in the damage, less chance"
+ELSEWHERE = "map for good: highest pixel outside of the damage, less chance"
+CENTRE = "map for good: its share in the middle quarter, less 25 %"
+OUTSIDE = "map for bad: its share outside of the middle quarter, less 75 %"
 
 
 class Claim(NamedTuple):
@@ -59,7 +63,10 @@ CLAIMS = (
     Claim("The searched cell beats fine-tuning too (Table 2)", AUC, ("darts_searched",), ("fbp",)),
     Claim(_EFFECTIVE, AUC, ("darts_searched",), ("random_cell_0",)),
     Claim("Features are better separated after fine-tuning (section 4.2)", SEPARATED),
-    Claim("On a bad part the network looks at the damage (section 4.1)", FOCUS),
+    Claim("On a bad part the map for bad is on the damage (figure 10)", FOCUS),
+    Claim("On a bad part the map for good is on an undamaged place (figure 11)", ELSEWHERE),
+    Claim("On a good part the map for good is on the chip's centre (figure 7)", CENTRE),
+    Claim("On a good part the map for bad is outside of the chip (figure 8)", OUTSIDE),
 )
 
 

@@ -22,7 +22,7 @@ from sklearn.linear_model import LogisticRegression
 from helpers.core import metrics
 from helpers.datasets.group_prior import group_prior
 from helpers.results.comparison import with_ends
-from helpers.results.out_of_fold import SEEN, UNSEEN, OutOfFold, complete
+from helpers.results.out_of_fold import SEEN, UNSEEN, OutOfFold, complete_scores
 
 CERTAIN = 1e-5  # scores nearer to 0 or 1 are moved here: the logit stays finite
 
@@ -72,9 +72,15 @@ def decomposition(found: OutOfFold) -> pd.DataFrame:
     return pd.DataFrame(rows).sort_values("unseen", ascending=False, ignore_index=True)
 
 
+def rate_alone(found: OutOfFold) -> float:
+    """Return the AUC of the groups' bad rates on seen groups, without a pixel."""
+    prior = group_prior(found.folds.assign(fold=found.folds[SEEN]))
+    return metrics.roc_auc(found.folds.label, prior)
+
+
 def judged_twice(found: OutOfFold) -> dict[str, pd.DataFrame]:
     """Return the scores `unseen` and `seen` (N,) of each model, the means over common seeds."""
-    tables = [complete(found, protocol) for protocol in (UNSEEN, SEEN)]
+    tables = [complete_scores(found, protocol) for protocol in (UNSEEN, SEEN)]
     judged = {}
     for name in found.models:
         both = [by.get(name, pd.DataFrame()) for by in tables]

@@ -80,6 +80,17 @@ def published(split: pd.DataFrame) -> OutOfFold | None:
     return found if there.eq(here).all() else None
 
 
+def without(found: OutOfFold, group: str) -> OutOfFold:
+    """Return the scores without those of one group."""
+    rest = found.folds.group != group
+    ids = found.folds.id[rest]
+    scores = {
+        protocol: {name: table.loc[ids] for name, table in models.items()}
+        for protocol, models in found.scores.items()
+    }
+    return OutOfFold(found.folds[rest].reset_index(drop=True), scores, found.models)
+
+
 def three_columns(found: OutOfFold) -> pd.DataFrame:
     """Return a row for each model, the best on unseen groups first, and for the module prior.
 
@@ -89,7 +100,7 @@ def three_columns(found: OutOfFold) -> pd.DataFrame:
     """
     labels, groups = found.folds.label.to_numpy(np.int64), found.folds.group.to_numpy()
     models = {PRIOR.slug: PRIOR, **found.models}
-    complete, rows = {protocol: complete(found, protocol) for protocol in PROTOCOLS}, []
+    complete, rows = {protocol: complete_scores(found, protocol) for protocol in PROTOCOLS}, []
     for name, model in sorted(models.items(), key=lambda item: item[1].order):
         row: dict[str, Any] = {"model": name, "title": model.title, "kind": model.kind}
         row["chosen"] = model.kind == "searched"  # with labels of the images
@@ -115,7 +126,7 @@ def three_columns(found: OutOfFold) -> pd.DataFrame:
     return table.assign(p_holm=pd.Series(holm(tested), tested.index))
 
 
-def complete(found: OutOfFold, protocol: str) -> dict[str, pd.DataFrame]:
+def complete_scores(found: OutOfFold, protocol: str) -> dict[str, pd.DataFrame]:
     """Return the scores of each model by the seeds that have scored every image, if any has."""
     if found.folds[protocol].isna().any():
         return {}

@@ -203,8 +203,23 @@ class Run(memo.Memo):
         self.notes |= facts
 
     def found(self, *findings: Finding, head: bool = True) -> None:
-        """Show findings under this cell, and if `head` at the head when the notebook finishes."""
-        self.head.add(*findings, head=head)
+        """Show findings under this cell, and if `head` at the head when the notebook finishes.
+
+        Beside them stands what published repeats of a run of this name have found.
+        """
+        known = self._repeats
+        self.head.add(
+            *(dataclasses.replace(f, repeats=known.get(f.what, "")) for f in findings), head=head
+        )
+
+    @cached_property
+    def _repeats(self) -> dict[str, str]:
+        """Return what repeats have found, by the words of the finding."""
+        if not (path := paths.published_repeats(self.paths.name)).is_file():
+            return {}
+        table = files.load_csv(path, ("notebook", "finding", "repeats"))
+        own = table[table.notebook == self.name]
+        return dict(zip(own.finding, own.repeats, strict=True))
 
     def settings_table(self) -> HTML:
         """Return the folded table of all settings of the notebook: name, value, what it is for."""

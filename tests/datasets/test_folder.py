@@ -152,3 +152,21 @@ def test_a_data_set_that_does_not_exist_is_refused(tmp_path):
     for name in ("folder", "folder:", "mnist", "elpv:x", "nexperia: ", ""):
         with pytest.raises(DataError, match=f"DATASET='{name}' is not one of"):
             sources.load(SplitSettings(dataset=name))
+
+
+def test_subfolders_of_good_and_bad_with_equal_names_are_lots_and_others_may_be_kinds(tmp_path):
+    for lot in ("lot1", "lot2", "lot3"):
+        fill(tmp_path / "good" / lot, f"{lot}g.png")
+        fill(tmp_path / "bad" / lot, f"{lot}b.png")
+    source = load(tmp_path)
+    assert source.table.group.tolist() == 2 * ["lot1", "lot2", "lot3"]
+    assert source.caveats.startswith("subfolders are lots: 3")
+    assert "group" not in load(tmp_path, group_level=0).table
+    kinds = tmp_path / "kinds"
+    fill(kinds / "good" / "lot1", "a.png")
+    fill(kinds / "bad" / "scratch", "b.png")
+    source = load(kinds)
+    assert "group" not in source.table and "GROUP_LEVEL=1" in source.caveats
+    for lot in ("lot2", "lot3"):  # good parts alone
+        fill(tmp_path / "alone" / "good" / lot, f"{lot}.png")
+    assert load(tmp_path / "alone").table.group.tolist() == ["lot2", "lot3"]

@@ -9,7 +9,7 @@ from helpers.core import members
 from helpers.core.rules import SettingsError
 from helpers.datasets import DataError, Source, splits
 from helpers.datasets.settings import SplitSettings
-from helpers.datasets.split_file import waits_for
+from helpers.datasets.split_file import keeps_groups_apart, waits_for
 
 
 def toy_source(good=120, bad=80, test=0) -> Source:
@@ -237,8 +237,8 @@ def test_what_belongs_together_is_never_divided(kind, cross_fit, share, has_test
     source = grouped_source()
     digests = own_digests(source, i0050="i0200")
     together = [[0, 239], [30, 31, 100], [50, 200]]
-    if kind == "groups":
-        together += [list(range(start, start + 12)) for start in range(0, 240, 12)]
+    if kind == "groups":  # near duplicates join no groups
+        together = [list(range(start, start + 12)) for start in range(0, 240, 12)] + [[50, 200]]
     official = np.isin(source.table.index // 12, [0, 1, 2, 3, 8]) & has_test_set
     if has_test_set:
         source.table["official_split"] = np.where(official, "test", "train")
@@ -269,7 +269,7 @@ def test_what_belongs_together_is_never_divided(kind, cross_fit, share, has_test
 
 
 def test_a_split_by_groups_needs_groups_and_enough_of_them():
-    nowhere, official = grouped_source(), grouped_source()
+    nowhere = grouped_source()
     nowhere.table["group"] = None
     for source in (toy_source(), nowhere):
         assert "LABELS_CSV" in refused(source, split="groups")
@@ -280,8 +280,38 @@ def test_a_split_by_groups_needs_groups_and_enough_of_them():
     for fraction in (0.6, 0.04):
         with pytest.raises(SettingsError, match="TEST_FRACTION"):
             SplitSettings(split="groups", test_fraction=fraction)
-    official.table["official_split"] = ["train", "test"] * 120  # no group is left for training
-    assert "there are 0 and 0" in refused(official, split="groups")
+
+
+def apart(split: splits.Split) -> bool:
+    return keeps_groups_apart(split.table)
+
+
+def test_known_groups_are_held_out_by_default_unless_there_are_none_or_too_few():
+    whole = divide(grouped_source(20, 24))
+    assert apart(whole) and whole.report.startswith("SPLIT=groups")
+    few = divide(grouped_source(4, each=60))
+    assert not apart(few) and "SPLIT=random, since" in few.report and "4 groups" in few.report
+    assert divide(toy_source()).report == ""
+    mixed = divide(grouped_source(20, 24), split="random")
+    assert not apart(mixed) and mixed.report == ""
+
+
+def test_groups_of_the_source_s_own_test_set_are_counted_and_may_be_in_training():
+    official = grouped_source()
+    official.table["official_split"] = ["train", "test"] * 120  # as chips of a contest
+    split = divide(official)
+    assert "groups that are in the source's own test set too: 20" in split.report
+    assert (split.table.split == "test").sum() == 120 and (split.table.split != "excluded").all()
+    assert apart(splits.Split(split.table[split.table.split != "test"], split.duplicates, ""))
+
+
+def test_near_duplicates_do_not_join_groups_and_are_counted():
+    """A camera that stands still makes parts of all groups look alike."""
+    near = pd.DataFrame({"first": range(228), "second": range(12, 240), "bits": 8})
+    source = grouped_source()
+    split = splits.make_split(source, own_digests(source), SplitSettings(), near)
+    assert apart(split) and (split.table.split != "excluded").all()
+    assert "near duplicates in two groups, which stay apart: 228" in split.report
 
 
 def test_a_fold_without_one_class_is_refused_before_anything_is_fitted():
