@@ -46,7 +46,6 @@ SMALL = {
     "FBP_EPOCHS": 2,
     "RETRAIN_EPOCHS": 2,
     "HALVING_EPOCHS": 0,  # its trainings are made as those of the cells are
-    "MAP_IMAGES": 4,
     "EXPORT": "",  # its archive holds times
 }
 

@@ -24,7 +24,7 @@ NOTEBOOKS = sorted(paths.notebooks_root().glob("*.ipynb"))
 # with ten validation images other models are perfect by chance, too; a forest is fitted for each
 # grid point and fold
 SMOKE = ["--preset", "smoke", "--name", "t", "-p", "VAL_PER_CLASS=15"]
-SMOKE += ["-p", "TREES=10", "-p", "MAP_IMAGES=4"]
+SMOKE += ["-p", "TREES=10"]
 CELLS = {"darts_v2", "darts_searched", "random_cell_0"}
 NETWORKS = {"cnn", "ll", "fbp", "patchcore"}
 

@@ -19,7 +19,6 @@ class AnalysisSettings:
 
     seed: Seed = setting(0, SEED)
     model: Text = setting("", FOLLOWED)
-    map_images: int = setting(32, "for the insertion and deletion curves of Grad-CAM", ge=4)
 
 
 @dataclass(frozen=True, config=STRICT)

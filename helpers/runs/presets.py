@@ -36,7 +36,6 @@ PRESET_VALUES: dict[str, dict[str, dict[str, Any]]] = {
         | dict(epochs=2, alpha_lr=0.01),
         "05_genotype_retraining": dict(retrain_image_size_px=32, retrain_channels=4)
         | dict(retrain_layers=3, retrain_epochs=1, halving_epochs=1, halving_cells=2),
-        "06_analysis": dict(map_images=8),
     },
     # About the size of ELPV's training set; each epoch takes a part of a larger set. At 160 px FBP
     # takes two thirds of the time that it takes at 192 px (one training each on ELPV: 92.1, 92.7).
@@ -58,7 +57,6 @@ PRESET_VALUES: dict[str, dict[str, dict[str, Any]]] = {
         "05_genotype_retraining": _CELLS
         | dict(genotypes=("DARTS_V2", "searched", "halving", "random"))
         | dict(halving_epochs=5, retrain_epochs=40, keep="last"),
-        "06_analysis": dict(map_images=100),
     },
     # The report's Table 1 is about DARTS alone; only the batch size of 32 is used in 03.
     "paper": {
@@ -67,6 +65,5 @@ PRESET_VALUES: dict[str, dict[str, dict[str, Any]]] = {
         "03_finetuning": dict(image_size_px=224, cnn_image_size_px=224)
         | dict(cnn_epochs=40, fbp_epochs=30),
         "04_darts_search": dict(image_size_px=224, order=2),
-        "06_analysis": dict(map_images=200),
     },
 }

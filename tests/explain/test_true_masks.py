@@ -1,4 +1,5 @@
 import json
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
@@ -39,7 +40,7 @@ def test_random_maps_hit_as_often_as_the_area_says_and_the_interval_knows_it():
 def test_a_subject_s_maps_are_judged_by_the_files_of_its_parts(tmp_path):
     class Looking:
         cache = type("Cache", (), {"size_px": 10, "fit": "squash"})
-        asked = []
+        asked: ClassVar = []
 
         def maps(self, ids, label):
             self.asked += [(list(ids), label)]
