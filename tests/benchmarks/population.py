@@ -21,7 +21,7 @@ from helpers.core import files, metrics, paths, seeding
 from helpers.darts import genotypes
 from helpers.darts.genotypes import PUBLISHED
 from helpers.results.out_of_fold import UNSEEN, read_folder
-from tests.benchmarks.out_of_fold import POPULATION, stored
+from tests.benchmarks.out_of_fold import FOLDS, POPULATION, stored
 
 DRAWS = 1000  # of whole modules, for intervals of ranks and differences
 KINDS = {"random_cell": "random", "searched": "searched"}
@@ -97,7 +97,9 @@ def table(folds, scores):
 def against_random(rows):
     """Return, for each other cell, its points from the mean of the random ones, and a t test.
 
-    `seen` are the points that would be seen in 80 of 100 cases, see `power`.
+    A random row, and the searched one, is the mean over the folds of another cell each; a published
+    cell is one. If cells differ, and not trainings alone, the null of one cell is sqrt(FOLDS) times
+    as wide: `p_of_one` is its p. `seen` are the points seen in 80 of 100 cases, see `power`.
     """
     found = []
     for side in ("across", "inside"):
@@ -106,8 +108,12 @@ def against_random(rows):
         for row in rows[~rows.kind.isin(["random", "fbp"])].to_dict("records"):
             away = 100 * row[side] - cells.mean()
             p = 2 * stats.t.sf(abs(away) / deviation / math.sqrt(1 + 1 / n), n - 1)
-            found.append((row["training"], side, away, p, deviation, power(deviation, n)))
-    return pd.DataFrame(found, columns=["training", "side", "away", "p", "deviation", "seen"])
+            wide = deviation * math.sqrt(1 if row["kind"] == "searched" else FOLDS)
+            of_one = 2 * stats.t.sf(abs(away) / math.hypot(wide, deviation / math.sqrt(n)), n - 1)
+            values = (away, p, of_one, deviation, power(deviation, n))
+            found.append((row["training"], side, *values))
+    columns = ["training", "side", "away", "p", "p_of_one", "deviation", "seen"]
+    return pd.DataFrame(found, columns=columns)
 
 
 def ranks_by_fold(folds, scores):
