@@ -48,8 +48,8 @@ PRESET_VALUES: dict[str, dict[str, dict[str, Any]]] = {
         "05_genotype_retraining": _CELLS | dict(epoch_images=2000, retrain_epochs=24),
     },
     # All images in every epoch, longer trainings, and what raised an AUC or the trust in it: folds
-    # of all images instead of one test set (a source's test set stays), three seeds, and halving: 5 epochs x 15
-    # cells and 15 x 5. Larger networks of cells did little (`tests/benchmarks`).
+    # of all images instead of one test set (a source's test set stays), three seeds, and halving: 5
+    # epochs x 15 cells and 15 x 5. Larger networks of cells did little (`tests/benchmarks`).
     "full": {
         "01_data_split": dict(cross_fit=5, test_fraction=0.0),
         "03_finetuning": dict(cnn_epochs=20, ll_epochs=100, test_views=8, seeds=3),
