@@ -11,7 +11,7 @@ import functools
 import hashlib
 import os
 import shutil
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from helpers.core import files, keys
 from helpers.datasets import DataError, decoding
 from helpers.datasets.decoding import Fit
 
+CHUNK = 512  # images decoded between two writes; bounds the memory
 HASH_SIDE = 16  # of a perceptual hash: 16 x 16 = 256 bits
 ONE_SHAPE = 1.25  # aspect ratios that differ by this factor are about equal
 EXAMPLES = 20  # unreadable files that an error names
@@ -131,18 +132,21 @@ def _files_of(table: pd.DataFrame) -> list[Any]:
             return _digest_of(Path(path)) if os.path.isfile(path) else "not a file"
         return "not readable"
 
-    digests = [*_in_threads(digest, table.path, desc="read files", delay=2)]
+    digests = [*_in_threads(digest, table.path.tolist(), desc="read files", delay=2)]
     return [table.id.tolist(), [os.path.basename(path) for path in table.path], digests]
 
 
-def _in_threads(function: Callable, values: Collection[Any], **bar: Any) -> Iterator[Any]:
-    """Return an iterator over a function's result for each value, in order.
+def _in_threads(function: Callable, values: Sequence[Any], **bar: Any) -> Iterator[Any]:
+    """Yield a function's result for each value, in order; a chunk is in memory at once.
 
     Pillow frees the interpreter lock while it decodes and resizes, so threads are enough.
     """
-    calls = joblib.Parallel(-1, require="sharedmem", return_as="generator")
-    results = calls(joblib.delayed(function)(value) for value in values)
-    return tqdm(results, total=len(values), unit="img", leave=False, **bar)
+    with tqdm(total=len(values), unit="img", leave=False, **bar) as progress:
+        for start in range(0, len(values), CHUNK):
+            calls = map(joblib.delayed(function), values[start : start + CHUNK])
+            for result in joblib.Parallel(-1, require="sharedmem")(calls):
+                yield result
+                progress.update()
 
 
 def _build_cache(table: pd.DataFrame, size_px: int, folder: Path, fit: Fit, mask: str) -> None:
@@ -164,7 +168,7 @@ def _build_cache(table: pd.DataFrame, size_px: int, folder: Path, fit: Fit, mask
             return unreadable_reason(Path(path), error)
 
     with files.atomic_folder(folder) as partial:
-        results = _in_threads(attempt, table.path, desc=f"decode to {size_px} px")
+        results = _in_threads(attempt, table.path.tolist(), desc=f"decode to {size_px} px")
         with (partial / "images.u8").open("w+b") as file:
             for name, result in zip(table.id, results, strict=True):
                 if isinstance(result, str):

@@ -30,6 +30,7 @@ from PIL import Image, ImageDraw, ImageFilter, ImageFont
 from tqdm.auto import tqdm
 
 from helpers.core import files, paths
+from helpers.core.errors import UserError
 from helpers.datasets import DataError, Source
 from helpers.datasets.contest import NEXPERIA
 from helpers.datasets.settings import SplitSettings
@@ -198,7 +199,8 @@ def load(place: Path | None, settings: SplitSettings) -> Source:
     """Load the chips at `place`; without it those in `data/raw/chips`, drawn if missing."""
     root = place or paths.raw_root() / "chips"
     if place is None and not (root / MARKER).is_file():
-        write_dataset(root, *DEFAULT_COUNTS)
+        with files.held(root.with_name(".chips.lock")):  # only one process draws
+            write_dataset(root, *DEFAULT_COUNTS)
     source = NEXPERIA(root, settings)
     lots = files.load_csv(root / LOTS, ("id", "lot")).set_index("id").lot
     masks = [
@@ -262,13 +264,14 @@ def list_parts(train: int, test: int, seed: int, bad_fraction: float) -> pd.Data
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; exit with a message if the folder holds anything else."""
-    parser = argparse.ArgumentParser("python -m helpers.datasets.chips")
+    parser = argparse.ArgumentParser("python -m helpers.datasets.chips", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
     parser.add_argument("--train", type=int, default=30_000, help="(%(default)s)")
     parser.add_argument("--test", type=int, default=3_000, help="(%(default)s)")
     try:
         print(f"synthetic images in {write_dataset(**vars(parser.parse_args(arguments)))}")
-    except DataError as error:
+    except UserError as error:
         sys.exit(f"error: {error}")
 
 
