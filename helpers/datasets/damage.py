@@ -1,4 +1,4 @@
-"""Read where the damage is: a mask (white where it is) or polygons of labelme, by image."""
+"""Load masks of the damage in an image: a PNG that is white there, or polygons of labelme."""
 
 from __future__ import annotations
 
@@ -37,8 +37,9 @@ def read(path: Path, size_px: int, fit: Fit = "squash") -> np.ndarray:
         top, left = (side - height) // 2, (side - width) // 2
         edges = ((top, side - height - top), (left, side - width - left))
         damaged = np.pad(damaged, edges)
+    places = [np.arange(size_px) * size // size_px for size in damaged.shape]
+    square = damaged[np.ix_(*places)]  # of a smaller image all pixels
     rows, columns = (np.arange(size) * size_px // size for size in damaged.shape)
-    square = np.zeros((size_px, size_px), dtype=bool)
     y, x = np.nonzero(damaged)
     square[rows[y], columns[x]] = True
     return square

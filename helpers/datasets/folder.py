@@ -70,6 +70,9 @@ def _lots(labels: pd.Series, below: pd.Series) -> tuple[int, str]:
     first = below.map(lambda parts: parts[0] if parts else None)
     good, bad = (set(first[labels.eq(label).fillna(False)].dropna()) for label in (0, 1))
     shared = good & bad if labels.eq(1).any() else good
+    if len(shared) > 1 and (loose := (first.isna() & labels.notna()).sum()):
+        line = f"{loose} images lie beside the subfolders, so these are no lots"
+        return 0, f"{line} (GROUP_LEVEL=1: they are, and those images are left out)"
     if len(shared) > 1:
         return 1, f"subfolders are lots: {len(good | bad)} (GROUP_LEVEL=0: they are not)"
     if good and bad:

@@ -16,9 +16,11 @@ class SplitSettings:
     dataset: Text = setting(
         "elpv", "the images: elpv, folder:PATH, nexperia[:PATH], chips, bsdata:PATH, or of SOURCES"
     )
-    seed: Seed = setting(0, "start of the random draw; another seed gives another split")
+    seed: Seed = setting(
+        0, "start of random draws; another seed gives another split, but for published folds"
+    )
     split: Literal["auto", "groups", "random"] = setting(
-        "auto", "groups: each module or lot is in one set only; auto: so, if they are known"
+        "auto", "groups: each module or lot is in one set only; auto: if groups are known"
     )
     cross_fit: NoneOrSeveral = setting(
         0, "folds of training and validation, so that every image gets a held-out score; 0: none"

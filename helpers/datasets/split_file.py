@@ -50,7 +50,8 @@ def keeps_groups_apart(split: pd.DataFrame) -> bool:
     """Return True if the split has groups, and none of them is on two sides or in two folds."""
     if "group" not in split:
         return False
-    used = split[split.split.isin(list(SIDES)) & split.group.notna()]
+    # hidden labels: a contest's test set
+    used = split[split.split.isin(list(SIDES)) & split.group.notna() & split.label.notna()]
     side = used.split
     if "fold" in used:
         side = side.mask(used.fold.notna(), "fold " + used.fold.astype(str))

@@ -1,7 +1,7 @@
 """Split a source: seeded, stratified, with no image, near duplicate or group in two sets.
 
-The column `together` of the table numbers what stays in one set: images with equal pixels, near
-duplicates, and with `SPLIT="groups"` all images of one group (a module, a lot, a tool).
+The column `together` of the table numbers what stays in one set: images with equal pixels, and all
+images of one group (a module, a lot, a tool) or, if groups are not held out, near duplicates.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from sklearn.model_selection import train_test_split
 
 from helpers.core import seeding
 from helpers.core.members import stratified_folds
+from helpers.core.rules import SettingsError
 from helpers.core.style import LABEL_NAMES
 from helpers.datasets import DROPPED, DataError, Source, named, near_duplicates
 from helpers.datasets.settings import SplitSettings
@@ -31,6 +32,10 @@ GOOD_PARTS = 3  # validation is one of so many parts of the good images if there
 # why there may be fewer images or groups than were given
 JOINED = "(near duplicates count as one: a lower NEAR_DUPLICATE_BITS keeps more of them apart)"
 VALIDATION_FOLDS = 5  # validation is one of so many parts where VAL_PER_CLASS does not apply
+
+
+class TooFewGroups(DataError):
+    """Whole groups cannot be held out."""
 
 
 @dataclass(frozen=True)
@@ -76,28 +81,31 @@ def make_split(
             "SPLIT='random'"
         )
     why, report = "SPLIT_CSV names no set for them", list[str]()
-    linked, columns = pairs, [table.digest]
+    linked, beside, columns = pairs, pairs[:0], [table.digest]
     if by_groups:
         # a test set of the source's own cannot be changed: it may hold groups of the training
         groups = table.group.mask(table.official_split == "test")
         shared = set(table.group[groups.isna()].dropna()) & set(groups.dropna())
-        report += [f"groups that are in the source's own test set too: {len(shared)}"] * bool(
-            shared
-        )
-        # a camera that stands still makes all parts look alike: groups are not joined by looks
+        words = "groups of training and validation that the source's own test set has too"
+        report += [f"{words}: {len(shared)}"] * bool(shared)
+        # a camera that stands still makes all parts look alike: no group is joined by looks
         ends = [groups.iloc[pairs[end]].reset_index(drop=True) for end in ("first", "second")]
-        apart = ends[0].ne(ends[1]) & ends[0].notna() & ends[1].notna()
-        linked, columns = pairs[~apart.to_numpy(dtype=bool)], [table.digest, groups]
+        alone = ends[0].isna() | ends[1].isna()
+        apart = (ends[0] != ends[1]) & ~alone
+        linked, columns = pairs[~(apart | alone).to_numpy(dtype=bool)], [table.digest, groups]
+        beside = pairs[alone.to_numpy(dtype=bool)]
         if apart.any():
-            joins = "near duplicates in two groups, which stay apart"
-            report.append(f"pairs of {joins}: {apart.sum()}")
+            line = f"pairs of near duplicates in two groups, which stay apart: {apart.sum()}"
+            report.append(f"{line} (if they show one part, SPLIT=random keeps each pair together)")
     table["together"] = near_duplicates.clusters(len(table), linked, *columns)
     table["cluster"] = near_duplicates.clusters(len(table), pairs, table.digest)
     by_source = table.assign(label=_source_labels(table))
     strata = by_source[["label", *source.stratify]].astype(str).fillna("hidden")
     by_source["stratum"] = strata.agg("/".join, axis="columns")
     is_bad = (table.label == 1) & (table.official_split != "test")
-    has_few_bad = not settings.split_csv and table.cluster[is_bad].nunique() < FEWEST_BAD
+    different = near_duplicates.clusters(len(table), linked, table.digest)
+    count = len(np.unique(different[is_bad.fillna(False).to_numpy(dtype=bool)]))
+    has_few_bad = not settings.split_csv and count < FEWEST_BAD
 
     def leave_out(rows: pd.Series, why: str) -> None:
         table["split"] = table.split.mask(rows, "excluded")
@@ -125,6 +133,9 @@ def make_split(
         leave_out(alone, "they have no group")
     rank = table.split.map(PROTECTION)
     leaking = rank > rank.groupby(table.together).transform("min")
+    for one, other in (("first", "second"), ("second", "first")):  # a group cannot follow it
+        less = rank.iloc[beside[one]].to_numpy() > rank.iloc[beside[other]].to_numpy()
+        leaking.iloc[beside[one][less]] = True
     leave_out(leaking, "a copy, a near duplicate or their group is in validation or test")
     if settings.cross_fit and not has_few_bad:
         pool = table.split.isin(["train", "val"]) & table.label.notna()
@@ -150,10 +161,10 @@ def _with_known_groups(
         return make_split(source, digests, by_images, pairs)
     try:
         split = make_split(source, digests, dataclasses.replace(settings, split="groups"), pairs)
-    except DataError as error:
+    except (TooFewGroups, SettingsError) as error:
         split, line = make_split(source, digests, by_images, pairs), f"SPLIT=random, since {error}"
     else:
-        line = f"SPLIT=groups: no group is on two sides; groups: {groups.nunique()}"
+        line = f"SPLIT=groups: none is in training and in validation; groups: {groups.nunique()}"
     return dataclasses.replace(split, report="\n".join(filter(None, [line, split.report])))
 
 
@@ -249,7 +260,8 @@ def _hold_out_good(table: pd.DataFrame, settings: SplitSettings) -> pd.Series:
     good = table.together[drawable & (table.label == 0)]
     if (count := good.nunique()) < GOOD_PARTS:
         what = "groups of good images" if by_groups else f"different good images {JOINED}"
-        raise DataError(f"{GOOD_PARTS} {what} are needed; there are {count}")
+        kind = TooFewGroups if by_groups else DataError
+        raise kind(f"{GOOD_PARTS} {what} are needed; there are {count}")
     random_state = seeding.stream_seed(settings.seed, "split good") % 2**32
     fold = stratified_folds(np.zeros(len(good)), GOOD_PARTS, random_state, good)
     shown = set(table.together[bad]) - (set(good) if by_groups else set())
@@ -316,7 +328,8 @@ def _folds(pool: pd.DataFrame, settings: SplitSettings, n: int, purpose: str) ->
     counts = drawn.groupby("label").together.nunique().reindex([0, 1]).fillna(0).astype(int)
     if (least := counts.min()) < n:
         way = f", or set TEST_FRACTION=0 and CROSS_FIT={least}" if least > 1 else ""
-        raise DataError(
+        kind = TooFewGroups if settings.split == "groups" else DataError
+        raise kind(
             f"{n} parts for {purpose} need {n} {what} with good and {n} with bad images; there are "
             f"{counts[0]} and {counts[1]} {JOINED}. Add images{way}"
         )
@@ -365,7 +378,7 @@ def _check_sides(table: pd.DataFrame, settings: SplitSettings, has_few_bad: bool
         for label in [0] if has_few_bad else LABEL_NAMES:
             if not (images.label == label).any():
                 word = LABEL_NAMES[label]
-                advice = "SPLIT_CSV" if settings.split_csv else "SEED or CROSS_FIT, or add images"
+                advice = "SPLIT_CSV" if settings.split_csv else "SEED, CROSS_FIT or SPLIT"
                 raise DataError(f"the split leaves no {word} image in {name}: change {advice}")
         if (hidden := images.id[images.label.isna()]).size:
             raise DataError(f"{len(hidden)} image(s) in {name} have no label: {hidden.iloc[0]!r}")

@@ -13,11 +13,13 @@ from torch import Tensor
 from helpers.core import metrics
 from helpers.datasets import damage
 from helpers.explain.maps import Subject
+from helpers.training.patchcore import PatchCoreNetwork
 
 MARGIN = 15 / 224  # of the image's side: the tolerance of the pointing game
 TABLE = {  # templates of `tables.shown`
     "Maps": "{maps}",
     "Bad parts": "{images}",
+    "Empty maps": "{empty}",
     "Peak in the damage": "{hit:%[]}",
     "its area": "{area:%}",
     "Peak near it": "{near:%[]}",
@@ -30,8 +32,10 @@ def judge(subject: Subject, outlined: pd.Series, target_class: int) -> pd.DataFr
     """Judge the maps of bad parts for one class by the files of their masks, `outlined` by id."""
     cache = subject.cache
     masks = [damage.read(Path(path), cache.size_px, cache.fit) for path in outlined]
-    judged = on_damage(subject.maps(outlined.index, target_class), np.stack(masks))
-    return judged.assign(id=outlined.index)
+    maps = subject.maps(outlined.index, target_class)
+    if isinstance(subject.model, PatchCoreNetwork):
+        maps = maps - 1  # 1 is usual for a good part
+    return on_damage(maps, np.stack(masks)).assign(id=outlined.index)
 
 
 def on_damage(maps: Tensor, damaged: np.ndarray) -> pd.DataFrame:
@@ -39,14 +43,15 @@ def on_damage(maps: Tensor, damaged: np.ndarray) -> pd.DataFrame:
 
     `hit` is True if the highest pixel is damaged, `near` if damage is not farther than `MARGIN`
     (the pointing game, Zhang et al. 2018, doi 10.1007/s11263-017-1059-x); an empty map misses.
-    `share` of the map's sum is in the damage. `area` and `near_area` are what chance would hit.
+    `share` of the map's sum is in the damage, 0 if it is empty (`empty_map`). `area` and
+    `near_area` are what chance would hit.
     """
     rows = []
     for heat, own in zip(maps.clamp(min=0).double().numpy(), damaged, strict=True):
         near = ndimage.distance_transform_edt(~own) <= MARGIN * max(own.shape)
         peak, is_empty = np.unravel_index(heat.argmax(), heat.shape), not heat.any()
         row = {"hit": bool(own[peak]) and not is_empty, "near": bool(near[peak]) and not is_empty}
-        row |= {"area": own.mean(), "near_area": near.mean()}
+        row |= {"area": own.mean(), "near_area": near.mean(), "empty_map": is_empty}
         rows.append(row | {"share": 0.0 if is_empty else heat[own].sum() / heat.sum()})
     return pd.DataFrame(rows)
 
@@ -62,14 +67,20 @@ def summary(judged: pd.DataFrame, groups: ArrayLike | None = None) -> dict[str, 
         "share": metrics.mean_interval(judged.share, groups),
         "more": metrics.mean_interval(judged.hit - judged.area, groups, -1),
     }
-    row = {"images": len(judged), "area": judged.area.mean(), "near_area": judged.near_area.mean()}
+    row = {
+        "images": len(judged),
+        "empty": judged.empty_map.sum(),
+        "area": judged.area.mean(),
+        "near_area": judged.near_area.mean(),
+    }
     for column, of in found.items():
         row |= dict(zip((column, f"{column}_low", f"{column}_high"), of, strict=True))
     return row
 
 
 def in_the_middle(maps: Tensor) -> np.ndarray:
-    """Return the share (B,) of each map in the middle quarter of its area; 0 of an empty one."""
+    """Return the share of each map (B, H, W) in the middle quarter, without empty ones: (<= B,)."""
+    maps = maps[maps.sum((1, 2)) > 0]
     height, width = maps.shape[1:]
     middle = maps[:, height // 4 : height - height // 4, width // 4 : width - width // 4]
-    return (middle.sum((1, 2)) / maps.sum((1, 2)).clamp(min=1e-12)).double().numpy()
+    return (middle.sum((1, 2)) / maps.sum((1, 2))).double().numpy()

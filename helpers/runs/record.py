@@ -26,6 +26,7 @@ from helpers.core.rules import SettingsError
 from helpers.datasets.split_file import read_split
 from helpers.models.record import Model
 from helpers.results.predictions import Scored, read_predictions
+from helpers.runs.settings import FIRST
 
 
 class RunError(UserError):
@@ -94,6 +95,12 @@ def edit_run(run_paths: RunPaths) -> Iterator[dict[str, Any]]:
         run = load_run(run_paths)
         yield run
         files.save_json(run_paths.run_json, run)
+
+
+def settings_key(content: Mapping[str, Any], notebook: str) -> str:
+    """Return a digest of the settings of notebook 01 and of another one, without their seeds."""
+    both = (content["stages"].get(name, {}).get("settings", {}) for name in (FIRST, notebook))
+    return files.fingerprint([{k: v for k, v in each.items() if k != "seed"} for each in both])
 
 
 def lock_file(run_paths: RunPaths, stage: str = "") -> Path:

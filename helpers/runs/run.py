@@ -205,7 +205,7 @@ class Run(memo.Memo):
     def found(self, *findings: Finding, head: bool = True) -> None:
         """Show findings under this cell, and if `head` at the head when the notebook finishes.
 
-        Beside them stands what published repeats of a run of this name have found.
+        Show beside them what published repeats of this run have found.
         """
         known = self._repeats
         self.head.add(
@@ -214,11 +214,12 @@ class Run(memo.Memo):
 
     @cached_property
     def _repeats(self) -> dict[str, str]:
-        """Return what repeats have found, by the words of the finding."""
+        """Return what repeats with equal settings have found, by the words of the finding."""
         if not (path := paths.published_repeats(self.paths.name)).is_file():
             return {}
-        table = files.load_csv(path, ("notebook", "finding", "repeats"))
-        own = table[table.notebook == self.name]
+        table = files.load_csv(path, ("notebook", "settings", "finding", "repeats"))
+        key = record.settings_key(self.record, self.name)
+        own = table[(table.notebook == self.name) & (table.settings == key)]
         return dict(zip(own.finding, own.repeats, strict=True))
 
     def settings_table(self) -> HTML:

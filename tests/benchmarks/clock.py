@@ -1,7 +1,8 @@
 """Compare the models of runs with a clock: `python -m tests.benchmarks.clock RANDOM GROUPS`.
 
-    python -m helpers.run --dataset bsdata:PATH --preset full --name bs-groups -p IMAGE_SIZE_PX=288
-    python -m helpers.run --dataset bsdata:PATH --preset full --name bs-random -p SPLIT=random ...
+    given="--dataset bsdata:PATH --preset full -p IMAGE_SIZE_PX=288 -p NEAR_DUPLICATE_BITS=0"
+    python -m helpers.run $given --name bs-groups
+    python -m helpers.run $given --name bs-random -p SPLIT=random
 
 Both runs judge all images out of fold, one by random folds, one by whole places. Parts that wear
 are good at first and bad at the end, so the time of an image alone, without a pixel, has a high

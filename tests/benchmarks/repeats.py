@@ -15,7 +15,9 @@ import math
 import pandas as pd
 
 from helpers.core import files, finding, paths
-from helpers.runs.record import load_run
+from helpers.runs.record import load_run, settings_key
+
+BY = ["notebook", "settings", "finding"]
 
 
 def main(arguments=None):
@@ -24,11 +26,14 @@ def main(arguments=None):
     parser.add_argument("runs", nargs="+")
     names, rows = parser.parse_args(arguments).runs, []
     for name in names:
-        for notebook, stage in load_run(paths.RunPaths(name))["stages"].items():
+        content = load_run(paths.RunPaths(name))
+        for notebook, stage in content["stages"].items():
             found = finding.of_json(stage["findings"])
-            rows += [{"notebook": notebook, "finding": f.what, "of": f} for f in found]
+            key = settings_key(content, notebook)
+            about = {"notebook": notebook, "settings": key}
+            rows += [about | {"finding": f.what, "of": f} for f in found]
     table = []
-    for (notebook, what), own in pd.DataFrame(rows).groupby(["notebook", "finding"], sort=False):
+    for names_of, own in pd.DataFrame(rows).groupby(BY, sort=False):
         numbers = sorted(own.of, key=lambda f: f.estimate)
         low, high = (
             dataclasses.replace(f, low=math.nan, high=math.nan).number
@@ -38,7 +43,7 @@ def main(arguments=None):
         ends = low if low == high else f"{low.partition(' ')[0]} to {high}"
         missing = f"in {len(own)} of {len(names)} runs: " if len(own) < len(names) else ""
         changed = f"; {verdicts}" if own.of.map(lambda f: f.verdict).nunique() > 1 else ""
-        row = {"notebook": notebook, "finding": what}
+        row = dict(zip(BY, names_of, strict=True))
         table.append(row | {"repeats": f"{missing}{ends}{changed}"})
     files.save_csv(paths.published_repeats(names[0]), pd.DataFrame(table))
 

@@ -39,6 +39,8 @@ def test_polygons_and_masks_tell_which_pixels_of_a_squashed_image_are_damaged(pl
     expected = np.zeros((10, 10), dtype=bool)
     expected[2:5, 2:5] = True  # columns 10 to 19 of 40, rows 5 to 9 of 20
     assert (outlined == expected).all()
+    fine = damage.read(place / "label" / f"{BAD}.json", 80)  # larger than the image: no holes
+    assert fine[20:40, 20:40].all() and fine.sum() == 400
     mask = np.zeros((20, 40), dtype=np.uint8)
     mask[5, 10] = 255  # one pixel does not vanish
     Image.fromarray(mask).save(place / "mask.png")

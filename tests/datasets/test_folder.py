@@ -162,6 +162,9 @@ def test_subfolders_of_good_and_bad_with_equal_names_are_lots_and_others_may_be_
     assert source.table.group.tolist() == 2 * ["lot1", "lot2", "lot3"]
     assert source.caveats.startswith("subfolders are lots: 3")
     assert "group" not in load(tmp_path, group_level=0).table
+    fill(tmp_path / "good", "loose.png")
+    source = load(tmp_path)
+    assert "group" not in source.table and "1 images lie beside" in source.caveats
     kinds = tmp_path / "kinds"
     fill(kinds / "good" / "lot1", "a.png")
     fill(kinds / "bad" / "scratch", "b.png")
