@@ -35,7 +35,7 @@ def home() -> Path:
     """
     if os.environ.get(HOME_VARIABLE):
         return Path(os.environ[HOME_VARIABLE]).expanduser().resolve()
-    on_kaggle = "KAGGLE_KERNEL_RUN_TYPE" in os.environ and KAGGLE_WORKING.is_dir()
+    on_kaggle = os.environ.get("KAGGLE_KERNEL_RUN_TYPE") and KAGGLE_WORKING.is_dir()
     return KAGGLE_WORKING if on_kaggle else working_folder()
 
 

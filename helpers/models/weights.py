@@ -276,9 +276,11 @@ def _files(backbone: str, given: str) -> Iterator[tuple[Path, str]]:
     found = [
         file
         for root in (Path(torch.hub.get_dir(), "checkpoints"), paths.KAGGLE_INPUT)
-        for file in sorted(root.rglob("*"))
+        for file in root.rglob("*")
         if file.suffix in SUFFIXES and any(map(called.fullmatch, file.relative_to(root).parts))
     ]
+    # a file of the backbone's name before one in a folder of its name
+    found.sort(key=lambda file: (called.fullmatch(file.name) is None, file))
     yield from ((file, file.name) for file in found)
     if found:
         return

@@ -213,12 +213,12 @@ def full() -> nn.Module:
     )
 
 
-# a function of this package, or a class of torch's, that returns a module for batches; or, for
-# single images, a module of your own, its class, or a function that returns it
+# a function of this package that returns a module for batches; or, for single images, a module of
+# your own, its class, or a function that returns it
 AUGMENTATIONS = Registry(
     "augmentation",
     {
-        "none": nn.Identity,
+        "none": lambda: nn.Identity(),  # noqa: PLW0108 - a class of torch's gets single images
         "flips": lambda: RandomSymmetry(MIRRORED),  # the four mirror images
         "symmetries": lambda: RandomSymmetry(VIEWS),  # all eight of the square
         "full": full,
@@ -236,5 +236,5 @@ def augmentation(given: str | nn.Module) -> nn.Module:
     made = AUGMENTATIONS[given] if isinstance(given, str) else given
     if isinstance(made, nn.Module):
         return EachImage(copy.deepcopy(made))
-    is_ours = getattr(made, "__module__", "").startswith(("helpers.", "torch."))
+    is_ours = getattr(made, "__module__", "").startswith("helpers.")
     return made() if is_ours else EachImage(made())
