@@ -72,12 +72,6 @@ def decomposition(found: OutOfFold) -> pd.DataFrame:
     return pd.DataFrame(rows).sort_values("unseen", ascending=False, ignore_index=True)
 
 
-def rate_alone(found: OutOfFold) -> float:
-    """Return the AUC of the groups' bad rates on seen groups, without a pixel."""
-    prior = group_prior(found.folds.assign(fold=found.folds[SEEN]))
-    return metrics.roc_auc(found.folds.label, prior)
-
-
 def judged_twice(found: OutOfFold) -> dict[str, pd.DataFrame]:
     """Return the scores `unseen` and `seen` (N,) of each model, the means over common seeds."""
     tables = [complete_scores(found, protocol) for protocol in (UNSEEN, SEEN)]
