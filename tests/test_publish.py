@@ -49,8 +49,9 @@ def finished_run(home, monkeypatch):
     about = {"status": "done", "device": "CPU, 2 threads", "precision": "bf16", "commit": "abc1234"}
     about["versions"] = {"python": "3.11.7", "torch": "2.13.0+cpu"}
     files.save_json(run_paths.run_json, {"preset": "quick", "stages": dict.fromkeys(STAGES, about)})
-    run_paths.figure(publish.FIGURE).parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", (8, 8)).save(run_paths.figure(publish.FIGURE))
+    for name in publish.FIGURES:
+        run_paths.figure(name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8)).save(run_paths.figure(name))
     files.write_bytes(run_paths.table("06_results"), b"model,test_auc\nfbp,0.9\n")
     for stage in STAGES:
         execute(stage, said(f"{stage} speaks\n"))
@@ -79,9 +80,9 @@ def test_publishing_puts_outputs_and_a_stamp_into_the_sources_and_nothing_else(f
     execute(STAGE, BAR, printed, WARNING, table, FBP_EPOCHS=2)
     before = read()
     written = publish.publish(RUN)
-    assert [p.stem for p in written] == [*STAGES, "06_results", "constraints", publish.FIGURE]
+    assert [p.stem for p in written] == [*STAGES, "06_results", "constraints", *publish.FIGURES]
     assert Image.open(written[-1]).size == (8, 8)
-    assert written[-2].read_text() == "# Python 3.11.7\ntorch==2.13.0\n"
+    assert written[-3].read_text() == "# Python 3.11.7\ntorch==2.13.0\n"
     after = read()
     printed, table = publish.code_cells(after)[2].outputs
     assert printed.text == f"data/runs/{RUN}/split.csv {stay}"
