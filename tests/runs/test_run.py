@@ -11,6 +11,7 @@ from matplotlib import pyplot as plt
 
 from helpers.core import files, paths, style
 from helpers.core.errors import OutOfTime
+from helpers.core.finding import Finding
 from helpers.core.members import Member
 from helpers.core.rules import SettingsError
 from helpers.darts.settings import SearchSettings
@@ -23,8 +24,11 @@ from helpers.runs.run import Run
 from helpers.runs.start import StageError, open_run, prepare
 from helpers.training.settings import BaselineSettings
 from tests import planted
+from tests.benchmarks import repeats
 from tests.conftest import split_of
 from tests.runs import tasks
+
+STAGE = "02_features_baselines"
 
 
 def _run(name="02_features_baselines", settings=None, preset="quick"):
@@ -196,3 +200,20 @@ def test_a_submission_has_one_row_for_each_test_image_and_says_so_if_some_are_le
     left_out = {"stages": {"01_data_split": {"test_left_out": 20}}}
     files.save_json(run.paths.run_json, run.record | left_out)
     assert run.write_submission(scored).name == "toy.incomplete.csv"
+
+
+def test_a_finding_stands_beside_those_of_other_seeds_if_the_settings_are_equal(home, monkeypatch):
+    monkeypatch.setattr(paths, "notebooks_root", lambda: home / "notebooks")
+    for name, seed, auc, verdict in (("r", 0, 0.9, "ahead"), ("s", 1, 0.925, "behind")):
+        found = dataclasses.asdict(Finding("AUC", auc, verdict=verdict))
+        stage = {"status": "done", "settings": {"seed": seed, "split": "auto"}, "findings": [found]}
+        files.save_json(paths.RunPaths(name).run_json, {"run": name, "stages": {STAGE: stage}})
+    repeats.main(["r", "s"])
+    run = _run(STAGE)
+    run.found(Finding("AUC", 0.91), Finding("other", 1))
+    assert [one.repeats for one in run.head.findings] == ["90.0 to 92.5 %; ahead, behind", ""]
+    with edit_run(run.paths) as record:
+        record["stages"][STAGE]["settings"]["split"] = "random"
+    other = _run(STAGE)
+    other.found(Finding("AUC", 0.91))
+    assert other.head.findings[0].repeats == ""
