@@ -24,7 +24,7 @@ def load(place: Path | None, settings: SplitSettings) -> Source:
     """Read a clone, or a copy at another size: `place/data/*.jpg` and `place/label/*.json`.
 
     A photograph with a file of polygons is bad. Columns of its own: `group` (the place on the
-    spindle), `time` (of the photograph), and `damage` (the file of polygons, see `damage.read`).
+    spindle), `time` (of the photograph), and `damage` (the file of polygons).
     """
     if place is None or not all((place / name).is_dir() for name in ("data", "label")):
         raise DataError(

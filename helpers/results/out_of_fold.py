@@ -82,12 +82,8 @@ def published(split: pd.DataFrame) -> OutOfFold | None:
 
 def without(found: OutOfFold, group: str) -> OutOfFold:
     """Return the scores without those of one group."""
-    rest = found.folds.group != group
-    ids = found.folds.id[rest]
-    scores = {
-        protocol: {name: table.loc[ids] for name, table in models.items()}
-        for protocol, models in found.scores.items()
-    }
+    rest = (found.folds.group != group).to_numpy()
+    scores = {p: {n: t[rest] for n, t in models.items()} for p, models in found.scores.items()}
     return OutOfFold(found.folds[rest].reset_index(drop=True), scores, found.models)
 
 

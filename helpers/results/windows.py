@@ -18,28 +18,26 @@ DRAWS = 2000  # of groups, for an interval
 ENDS = ("low", "high")
 
 
-def windows(times: pd.Series, days: float) -> np.ndarray:
-    """Return the number (N,) of each time's window of so many days, from the first time on."""
-    times = pd.to_datetime(times)
-    return ((times - times.min()) // pd.Timedelta(days=days)).to_numpy()
-
-
 def window_aucs(
     labels: ArrayLike,
     scores: Mapping[str, ArrayLike],
-    windows: ArrayLike,
+    times: ArrayLike,
+    days: float,
     groups: ArrayLike,
     reference: str,
     seed: int = 0,
 ) -> pd.DataFrame:
     """Return the AUC over all pairs of a good and a bad part of one window, a row for each scorer.
 
+    Windows have so many `days`, from the first of the `times` (N,) on; equal scores are half a win.
+
     Columns: `auc` and `gain` (minus that of the row `reference`), both with `_low` and `_high`, and
     `pairs`. The 95 % intervals are percentiles of a bootstrap that draws whole groups.
     """
     names = list(scores)
     labels, *values = metrics.check_both_classes(labels, *(scores[name] for name in names))
-    number, window = metrics.group_numbers(groups, len(labels)), np.asarray(windows)
+    number, window = metrics.group_numbers(groups, len(labels)), pd.to_datetime(pd.Series(times))
+    window = ((window - window.min()) // pd.Timedelta(days=days)).to_numpy()
     n = int(number.max()) + 1
     pairs, won = np.zeros((n, n)), np.zeros((len(names), n, n))  # by groups of the bad and the good
     for own in (window == name for name in np.unique(window)):

@@ -42,8 +42,9 @@ def table(split, scores):
         rows.append(row)
     whole = pd.DataFrame(rows).set_index("model")
     for days in DAYS:
-        number = windows.windows(split.time, days)
-        inside = windows.window_aucs(labels, scores, number, groups, CLOCK).set_index("model")
+        inside = windows.window_aucs(labels, scores, split.time, days, groups, CLOCK).set_index(
+            "model"
+        )
         whole = whole.join(inside.add_suffix(f"_{days}d"))
     return whole.reset_index()
 

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from helpers.datasets import DataError, damage, sources
+from helpers.datasets import DataError, sources
 from helpers.datasets.settings import SplitSettings
+from helpers.explain.true_masks import read_mask
 
 BAD = "01_200902053521_585000_090_crop_2"
 NAMES = ("01_200828110014_277500_315_crop_2", BAD, "KGT_1_2_crop_3")
@@ -35,16 +36,16 @@ def test_a_photograph_is_bad_if_its_pitting_is_outlined_and_its_name_says_place_
 
 
 def test_polygons_and_masks_tell_which_pixels_of_a_squashed_image_are_damaged(place):
-    outlined = damage.read(place / "label" / f"{BAD}.json", 10)
+    outlined = read_mask(place / "label" / f"{BAD}.json", 10)
     expected = np.zeros((10, 10), dtype=bool)
     expected[2:5, 2:5] = True  # columns 10 to 19 of 40, rows 5 to 9 of 20
     assert (outlined == expected).all()
-    fine = damage.read(place / "label" / f"{BAD}.json", 80)  # larger than the image: no holes
+    fine = read_mask(place / "label" / f"{BAD}.json", 80)  # larger than the image: no holes
     assert fine[20:40, 20:40].all() and fine.sum() == 400
     mask = np.zeros((20, 40), dtype=np.uint8)
     mask[5, 10] = 255  # one pixel does not vanish
     Image.fromarray(mask).save(place / "mask.png")
-    assert np.argwhere(damage.read(place / "mask.png", 10)).tolist() == [[2, 2]]
+    assert np.argwhere(read_mask(place / "mask.png", 10)).tolist() == [[2, 2]]
     Image.new("L", (40, 20)).save(place / "mask.png")
     with pytest.raises(DataError, match="no damage"):
-        damage.read(place / "mask.png", 10)
+        read_mask(place / "mask.png", 10)
