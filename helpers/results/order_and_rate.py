@@ -113,7 +113,5 @@ def inside_gain(
     gain = float(weight @ table.gain)
     of_groups = (weight * (table.gain - gain)).groupby(table.group).sum()
     n = len(of_groups)
-    if n < 2:
-        return metrics.Interval(gain, -1.0, 1.0)
     half = stats.t.ppf(metrics.TAILS[1], n - 1) * np.sqrt((of_groups**2).sum() * n / (n - 1))
     return metrics.Interval(gain, gain - half, gain + half)

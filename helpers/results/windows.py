@@ -13,9 +13,9 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from helpers.core import metrics, seeding
+from helpers.results.comparison import with_ends
 
 DRAWS = 2000  # of groups, for an interval
-ENDS = ("low", "high")
 
 
 def window_aucs(
@@ -61,8 +61,6 @@ def window_aucs(
         row = {"model": name, "pairs": int(pairs.sum())}
         for column, found in {"auc": auc, "gain": auc - aucs[names.index(reference)]}.items():
             ends = np.nanquantile(found[1:], metrics.TAILS)
-            row |= {column: found[0]} | {
-                f"{column}_{e}": v for e, v in zip(ENDS, ends, strict=True)
-            }
+            row |= with_ends(column, metrics.Interval(found[0], *ends))
         rows.append(row)
     return pd.DataFrame(rows)
