@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from helpers.core.rules import SettingsError
-from helpers.darts.space import OPS, STANDARD, pad_to_even
+from helpers.darts.space import STANDARD, has_standard_operations, pad_to_even
 from helpers.darts.supernet import Cell, Supernet, first_row
 
 NARROW = 16  # with fewer channels, one product for all edges is faster than one per edge
@@ -173,7 +173,7 @@ class FastSupernet(Supernet):
     cell = FastCell
 
     def __init__(self, *args: Any, **options: Any) -> None:
-        if dict(OPS) != STANDARD:
+        if not has_standard_operations():
             raise SettingsError("FastSupernet knows the standard operations alone: use Supernet")
         super().__init__(*args, **options)
 

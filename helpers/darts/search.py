@@ -30,7 +30,7 @@ from helpers.darts.architect import Architect
 from helpers.darts.fast_supernet import FastSupernet
 from helpers.darts.genotypes import Genotype, count_skips, derive_genotype, strengths
 from helpers.darts.settings import SearchSettings
-from helpers.darts.space import EDGES, KINDS, NUM_CLASSES, OPS, STANDARD
+from helpers.darts.space import EDGES, KINDS, NUM_CLASSES, OPS, has_standard_operations
 from helpers.darts.supernet import ARCHITECTURE, Supernet
 from helpers.datasets.cache import ImageCache
 from helpers.models.backbones import ModelSpec
@@ -149,7 +149,7 @@ def make_supernet(settings: SearchSettings, images: ImageCache) -> Supernet:
     The smallest maps have at least 28 pixels, as in DARTS at 224 px (appendix A.4), and two
     reductions make them 7: a dilated 5x5 convolution spans 9, and on 2 x 2 maps has only one tap.
     """
-    supernet = FastSupernet if dict(OPS) == STANDARD else Supernet
+    supernet = FastSupernet if has_standard_operations() else Supernet
     strides = {"imagenet": 8, "quarter": 4, "half": 2, "cifar": 1}
     stem = next((s for s, stride in strides.items() if images.size_px >= 28 * stride), "cifar")
     size = (settings.channels, settings.layers, NUM_CLASSES)

@@ -134,6 +134,11 @@ def primitives() -> tuple[str, ...]:
     return ("none", *OPS)
 
 
+def has_standard_operations() -> bool:
+    """Return True if OPS holds the standard operations, in the order of alpha's columns."""
+    return list(OPS.items()) == list(STANDARD.items())
+
+
 def softmax_by_node(beta: Tensor) -> Tensor:
     """Return the softmax of beta (edges,) over the edges into each node: 2, 3, 4, ... of them.
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -26,6 +27,7 @@ import pandas as pd
 from helpers.core import files, paths, style
 from helpers.core.finding import Finding, Head
 from helpers.core.members import Member
+from helpers.core.rules import SettingsError
 from helpers.datasets import DataError, sources
 from helpers.datasets.cache import ImageCache, open_cache
 from helpers.datasets.settings import SplitSettings
@@ -136,6 +138,10 @@ class Run(memo.Memo):
             costs = {"seconds": seconds} | known | costs
             model = dataclasses.replace(model, members=tuple(fits))
             fits = record.joined({member: fitted.scores for member, fitted in fits.items()})
+        if not re.fullmatch(r"\w[\w@.-]*", model.slug):
+            raise SettingsError(f"a model cannot be called {model.slug!r}: letters, digits and _")
+        if not fits.defect_score.between(0, 1).all():
+            raise SettingsError(f"{model.slug}: scores are from 0 to 1, the probability of bad")
         path, content = self.paths.predictions(model.slug), files.csv_bytes(fits)
         digest = files.bytes_digest(content)
         ours = self.record.get("models", {}).get(model.slug, {}).get("digest")

@@ -30,6 +30,17 @@ CASES = {
 }
 
 
+def test_the_fast_network_refuses_the_standard_operations_in_another_order():
+    held = dict(OPS)
+    try:
+        OPS["skip_connect"] = OPS.pop("skip_connect")  # alpha's columns have another order now
+        with pytest.raises(SettingsError, match="Supernet"):
+            FastSupernet(4, 3, 2)
+    finally:
+        OPS.clear()
+        OPS.update(held)
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_the_fast_network_equals_the_readable_one_in_float64(case):
     options, batch, size = CASES[case]

@@ -202,6 +202,16 @@ def test_a_submission_has_one_row_for_each_test_image_and_says_so_if_some_are_le
     assert run.write_submission(scored).name == "toy.incomplete.csv"
 
 
+def test_a_row_that_could_not_be_read_again_is_not_written(home):
+    run = _run()
+    for name in ("../../esc", "", "a b"):
+        with pytest.raises(SettingsError, match="called"):
+            run.add(Model(name), _scores("x", "y"))
+    with pytest.raises(SettingsError, match="from 0 to 1"):
+        run.add(Model("mine"), _scores("x", "y").assign(defect_score=[0.5, 7]))
+    assert not run.paths.predictions_root.exists()
+
+
 def test_a_finding_stands_beside_those_of_other_seeds_if_the_settings_are_equal(home, monkeypatch):
     monkeypatch.setattr(paths, "notebooks_root", lambda: home / "notebooks")
     for name, seed, auc, verdict in (("r", 0, 0.9, "ahead"), ("s", 1, 0.925, "behind")):
