@@ -116,3 +116,11 @@ def test_what_passes_untouched_is_that_of_the_scores_out_of_fold_and_of_the_oper
     fbp = QUICK["05_retraining"].loc["fbp"]
     assert f"FBP takes {fbp.ms_single * fbp.test_views:.0f} ms for a part (CPU, four views)" in TEXT
     assert f"one fold of whole modules, {quick.bad + quick.good:.0f} images" in TEXT
+
+
+def test_how_often_maps_hit_the_damage_is_that_of_the_published_table():
+    hits = pd.read_csv(RESULTS / "bsdata" / "06_true_masks.csv").set_index("maps")
+    ours, cam = hits.loc["PatchCore (good parts only), for bad"], hits.loc["FBP, for bad"]
+    ends = [f"{100 * ours[f'hit{end}']:.0f}" for end in ("", "_low", "_high")]
+    assert "damage of {} % [{}, {}] of the bad parts".format(*ends) in TEXT
+    assert f"Grad-CAM's in {100 * cam.hit:.0f} %." in TEXT
