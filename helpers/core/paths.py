@@ -67,11 +67,6 @@ def notebooks_root() -> Path:
     return packed if packed.is_dir() else project_root() / "notebooks"
 
 
-def published_repeats(run: str) -> Path:
-    """Return the table of what repeats of a run with other seeds have found."""
-    return notebooks_root() / "results" / run / "repeats.csv"
-
-
 def published_scores() -> Path:
     """Return the folder of ELPV's out-of-fold scores, see `results.out_of_fold`."""
     return notebooks_root() / "results" / "out_of_fold"

@@ -18,7 +18,7 @@ import filelock
 import pandas as pd
 from pydantic import BaseModel, ValidationError
 
-from helpers.core import files
+from helpers.core import files, paths
 from helpers.core.errors import UserError
 from helpers.core.members import Member
 from helpers.core.paths import RunPaths
@@ -95,6 +95,11 @@ def edit_run(run_paths: RunPaths) -> Iterator[dict[str, Any]]:
         run = load_run(run_paths)
         yield run
         files.save_json(run_paths.run_json, run)
+
+
+def published_repeats(name: str) -> Path:
+    """Return the table of what repeats of a run with other seeds have found."""
+    return paths.notebooks_root() / "results" / name / "repeats.csv"
 
 
 def settings_key(content: Mapping[str, Any], notebook: str) -> str:

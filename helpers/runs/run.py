@@ -221,7 +221,7 @@ class Run(memo.Memo):
     @cached_property
     def _repeats(self) -> dict[str, str]:
         """Return what repeats with equal settings have found, by the words of the finding."""
-        if not (path := paths.published_repeats(self.paths.name)).is_file():
+        if not (path := record.published_repeats(self.paths.name)).is_file():
             return {}
         table = files.load_csv(path, ("notebook", "settings", "finding", "repeats"))
         key = record.settings_key(self.record, self.name)

@@ -15,7 +15,7 @@ import math
 import pandas as pd
 
 from helpers.core import files, finding, paths
-from helpers.runs.record import load_run, settings_key
+from helpers.runs.record import load_run, published_repeats, settings_key
 
 BY = ["notebook", "settings", "finding"]
 
@@ -45,7 +45,7 @@ def main(arguments=None):
         changed = f"; {verdicts}" if own.of.map(lambda f: f.verdict).nunique() > 1 else ""
         row = dict(zip(BY, names_of, strict=True))
         table.append(row | {"repeats": f"{missing}{ends}{changed}"})
-    files.save_csv(paths.published_repeats(names[0]), pd.DataFrame(table))
+    files.save_csv(published_repeats(names[0]), pd.DataFrame(table))
 
 
 if __name__ == "__main__":
