@@ -123,4 +123,4 @@ def test_how_often_maps_hit_the_damage_is_that_of_the_published_table():
     ours, cam = hits.loc["PatchCore (good parts only), for bad"], hits.loc["FBP, for bad"]
     ends = [f"{100 * ours[f'hit{end}']:.0f}" for end in ("", "_low", "_high")]
     assert "damage of {} % [{}, {}] of the bad parts".format(*ends) in TEXT
-    assert f"Grad-CAM's in {100 * cam.hit:.0f} %." in TEXT
+    assert f"Grad-CAM's near in {100 * cam.near:.0f} %." in TEXT
