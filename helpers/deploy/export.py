@@ -2,8 +2,9 @@
 
 The exported network takes the RGB pixels of images that have been resized, and gives score,
 probability of bad and verdict: normalisation, symmetries, softmax, the mean over the trainings,
-temperature and thresholds are inside. example.py beside it needs only onnxruntime, Pillow and
-NumPy; it reads images with decoding.py, a copy of this package's, so that both see the same pixels.
+temperature and thresholds are inside. The metadata of the file repeat model.json.
+example.py beside it needs only onnxruntime, Pillow and NumPy; it reads images with decoding.py, a
+copy of this package's, so that both see the same pixels.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+import helpers
 from helpers.core import files
 from helpers.core.errors import UserError
 from helpers.datasets import decoding
@@ -97,10 +99,11 @@ def export_model(opened: Opened, out: Path) -> None:
         "input": f"pixels: uint8 (N, {', '.join(map(str, shape))})",
         "outputs": "score, probability: float32 (N,); verdict: int32 (N,), a place in verdicts",
         "verdicts": VERDICTS,
+        "version": helpers.__version__,
     }
     with files.atomic_folder(out) as partial:
         try:
-            _write(network, shape, partial / FILE)
+            _write(network, shape, partial / FILE, facts)
         except Exception as error:  # torch and onnxscript raise many kinds
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise UserError(f"{description.title} cannot be exported: {reason}") from error
@@ -110,20 +113,23 @@ def export_model(opened: Opened, out: Path) -> None:
         files.save_json(partial / NAME, facts)
 
 
-def _write(network: ExportedNetwork, shape: Sequence[int], path: Path) -> None:
+def _write(
+    network: ExportedNetwork, shape: Sequence[int], path: Path, facts: dict[str, object]
+) -> None:
     pixels = torch.zeros(2, *shape, dtype=torch.uint8)  # one image would make N a constant
     with warnings.catch_warnings(), torch.no_grad():  # of tracing: sizes are constant, as intended
         warnings.simplefilter("ignore")
         number = {"images": {0: torch.export.Dim("images", min=1)}}
-        torch.onnx.export(
+        program = torch.onnx.export(
             torch.export.export(network, (pixels,), dynamic_shapes=number),
-            f=path,
             input_names=["pixels"],
             output_names=["score", "probability", "verdict"],
             dynamo=True,
-            external_data=False,
             verbose=False,
         )
+    assert program  # as it is not written yet
+    program.model.metadata_props.update({name: str(value) for name, value in facts.items()})
+    program.save(path, external_data=False)
 
 
 def check_exported(folder: Path, images: Sequence[str], opened: Opened) -> tuple[int, float]:

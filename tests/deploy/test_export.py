@@ -15,6 +15,7 @@ import pytest
 import torch
 from PIL import Image
 
+import helpers
 from helpers.core import files
 from helpers.core.errors import UserError
 from helpers.datasets import decoding
@@ -100,6 +101,8 @@ def write_images(folder):
 def test_the_example_reads_and_scores_images_alone_as_the_package_does(
     tmp_path, kind, channels, temperature, facts
 ):
+    import onnx
+
     opened = save_described(tmp_path / "net", small_models(2, kind, channels), **facts)
     about = sealed(dataclasses.replace(opened.description, temperature=temperature))
     opened = opened._replace(description=about)
@@ -126,6 +129,10 @@ def test_the_example_reads_and_scores_images_alone_as_the_package_does(
     assert found.verdict[~is_read].str.startswith("cannot be read: ").all()
     assert found.file.tolist() == asked
     assert dataclasses.asdict(about).items() <= files.load_json(tmp_path / "line" / NAME).items()
+    told = onnx.load(tmp_path / "line" / export.FILE).metadata_props
+    told = {entry.key: entry.value for entry in told}
+    assert (float(told["pass_below"]), told["seal"]) == (about.pass_below, about.digest)
+    assert (told["image_size_px"], told["version"]) == ("32", helpers.__version__)
     assert subprocess.run([*command, *expected.file[is_read]], check=False).returncode == 0
 
 
@@ -138,7 +145,7 @@ def test_patchcore_is_exported_for_any_number_of_images(tmp_path):
         features = patch_features(backbone, torch.randn(1, 3, 64, 64))
         bank = MemoryBank(features.flatten(2)[0].t()[:64], usual=3.0)
         own = export.ExportedNetwork([network_of(backbone, bank)], 1, 1.0, (0.5, 0.5)).eval()
-        export._write(own, (64, 64, 3), tmp_path / "model.onnx")
+        export._write(own, (64, 64, 3), tmp_path / "model.onnx", {})
         again = onnxruntime.InferenceSession(tmp_path / "model.onnx")
         runs = [lambda images: again.run(None, {"pixels": images})]
         if find_spec("openvino"):  # reads the same file
