@@ -1,4 +1,4 @@
-"""Run `good-bad COMMAND`; `python -m helpers.COMMAND` does the same."""
+"""Run `good-bad COMMAND`; `python -m helpers` and `python -m helpers.COMMAND` do the same."""
 
 from __future__ import annotations
 
@@ -26,14 +26,15 @@ _INTERRUPTED = "\ninterrupted"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the subcommand that is named first, the only one to be imported; return its exit code."""
+    """Run the subcommand that is named first, the only one to be imported; return its exit code.
+
+    Without arguments, show the help, which lists the commands.
+    """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     listed = "\n".join(f"  {name:<8} {text}" for name, text in COMMANDS.items())
     about = f"Find faulty electronic parts in images.\n\ncommands:\n{listed}"
-    parser = ArgumentParser(
-        "good-bad", description=about, formatter_class=RawDescriptionHelpFormatter
-    )
-    parser.epilog = "good-bad COMMAND --help shows the options of a command."
+    parser = parser_of("", about)
+    parser.epilog = "%(prog)s COMMAND --help shows the options of a command."
     parser.add_argument("--version", action="store_true", help="show what is in use, and end")
     parser.add_argument("command", choices=COMMANDS, metavar="COMMAND")
     if arguments[:1] == ["--version"]:
@@ -44,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         listed = "; ".join(f"{name} {version}" for name, version in used.items())
         print(f"good-bad {helpers.__version__} ({listed})")
         return 0
-    return start(parser.parse_args(arguments[:1]).command, arguments[1:])
+    return start(parser.parse_args(arguments[:1] or ["--help"]).command, arguments[1:])
 
 
 def start(command: str, arguments: Sequence[str] | None = None) -> int:
@@ -94,7 +95,8 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 def program(command: str) -> str:
     """Return how the user calls a command: `good-bad run`, or else `python -m helpers.run`."""
     installed = Path(sys.argv[0]).stem == "good-bad"
-    return f"good-bad {command}" if installed else f"python -m helpers.{command}"
+    call = f"good-bad {command}" if installed else f"python -m helpers.{command}"
+    return call.rstrip(" .")  # without a command, for the list of all
 
 
 def parser_of(command: str, about: str | None) -> ArgumentParser:
@@ -116,7 +118,3 @@ def run_parser() -> ArgumentParser:
     text = "a notebook's parameter; may be given several times"
     add("-p", dest="parameter", action="append", default=[], metavar="NAME=VALUE", help=text)
     return parser
-
-
-if __name__ == "__main__":
-    sys.exit(main())
