@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from scipy import optimize
 
 from helpers.core import metrics
 from helpers.darts import search
@@ -15,7 +16,7 @@ from helpers.darts.genotypes import PUBLISHED
 from helpers.darts.settings import SearchSettings
 from helpers.darts.space import KINDS
 from helpers.models.backbones import count_parameters
-from tests.benchmarks import out_of_fold, planted, population, rows, search_null
+from tests.benchmarks import out_of_fold, planted, population, promises, rows, search_null
 
 
 def test_a_table_continues_after_its_last_row(tmp_path):
@@ -183,3 +184,37 @@ def test_a_row_that_does_not_exist_is_refused_and_a_backbone_at_pixels_is_one():
             out_of_fold.main([row])
     given = out_of_fold.recipe("efficientnet_lite2@192").keywords
     assert given == {"backbone": "efficientnet_lite2", "image_size_px": 192}
+
+
+@pytest.mark.parametrize(("n_folds", "m"), [(2, 5), (3, 4)])
+def test_the_promise_of_all_folds_is_the_worst_that_dependent_folds_can_do(n_folds, m):
+    places = np.indices([m + 1] * n_folds).reshape(n_folds, -1)  # of a part in each fold
+    uniform = np.vstack([own == place for own in places for place in range(m + 1)])
+    program = {"A_eq": uniform, "b_eq": np.full(len(uniform), 1 / (m + 1))}
+    for k in range(n_folds * (m - 1) // 2):
+        worst = -optimize.linprog(-1.0 * (places.sum(axis=0) <= k), **program).fun
+        asked, folds = (2 * k + n_folds) / (n_folds * m + n_folds), np.repeat(range(n_folds), m)
+        promised = promises.rules(np.zeros((n_folds, folds.size + 2)), folds, asked)["cv"][0]
+        assert asked == pytest.approx(promised) and worst < promised + 1e-9
+        assert 2 * k % n_folds or worst == pytest.approx(promised)
+
+
+def test_a_part_passes_by_all_folds_if_few_parts_are_as_low_by_the_model_of_their_fold():
+    folds, scores = np.arange(10) * 3 // 10, np.random.default_rng(0).random((3, 410)).round(1)
+    by_rule = promises.rules(scores, folds, 0.6)
+    for part, passed in zip(range(10, 410), by_rule["cv"][1], strict=True):
+        assert passed == (sum(scores[f, i] <= scores[f, part] for i, f in enumerate(folds)) <= 2)
+    assert by_rule["cv"][0] == pytest.approx(7 / 13)  # k = 2; ten folds of one part: 2 k + 1 of 11
+    assert promises.rules(np.zeros((10, 12)), np.arange(10), 0.3)["cv"][0] == pytest.approx(3 / 11)
+    assert by_rule["one"][1].tolist() == (scores[0, 10:] < np.sort(scores[0, :4])[2]).tolist()
+
+
+def test_one_fold_keeps_its_promise_all_folds_need_theirs_and_a_mean_breaks_its_own(monkeypatch):
+    for name, value in (("DRAWS", 150), ("NEW", 300)):
+        monkeypatch.setattr(promises, name, value)
+    lda, opposed, blind = (promises.row(*promises.CASES[i]) for i in (0, -2, -1))
+    for row in (lda, opposed, blind):
+        assert abs(row["one_escape"] - row["one_promised"]) < 4 * row["one_escape_se"]
+        assert row["cv_escape"] < row["cv_promised"]
+    assert opposed["cv_escape"] > 1.5 * 150 / 3001  # k = 149: more than (k + 1) / (n + 1)
+    assert blind["mean_escape"] > 2 * blind["mean_promised"]
