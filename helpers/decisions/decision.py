@@ -106,6 +106,27 @@ def kept(points: pd.DataFrame) -> list[Finding]:
     ]
 
 
+def held_out(scored: Scored, point: pd.Series) -> Finding:
+    """Return how many bad parts set the promise of a row of `operating_table`, and how many lack.
+
+    Give the model itself, not `deployed`: if it is cross-fitted, the calibration fold sets the
+    promise, with the bad parts that it has of those in all folds. With more bad parts it keeps its
+    share; with CROSS_FIT=2 it has half of them.
+    """
+    in_all, n = (int(each.labels_scores("val")[0].sum()) for each in (scored, scored.deployed))
+    n_folds = len({member.fold for member in scored.model.members})
+    folds = " in all folds" if n_folds > 1 else ""
+    verdict = "enough"
+    if not point.is_kept:
+        needed = operating_point.parts_needed(point.asked)
+        verdict = f"too few: {percent_up(point.promised)} % is promised, {100 * point.asked:g} % "
+        verdict += f"needs {needed:,.0f}, {np.ceil(needed * in_all / n) - in_all:,.0f} more{folds}"
+        if n_folds > 2:
+            verdict += f" ({max(0, 2 * needed - in_all):,.0f} with CROSS_FIT=2)"
+    unit = f"of {in_all}{folds}" if folds else ""
+    return Finding("bad parts held out", n, verdict=verdict, unit=unit)
+
+
 def good_alone(scored: Scored, settings: DecisionSettings) -> pd.DataFrame:
     """Return the threshold chosen from good parts alone: a row like those of `operating_table`.
 

@@ -10,6 +10,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import brier_score_loss
 
 from helpers.core import files, metrics
+from helpers.core.members import Member
 from helpers.datasets.split_file import read_split
 from helpers.decisions import decision
 from helpers.decisions.settings import DecisionSettings
@@ -133,6 +134,30 @@ def test_a_broken_promise_is_called_so_and_chance_is_not():
     both = pd.concat([case(4, 0.011, 9999), kept])
     assert verdicts(both) == ["not contradicted"] * 2  # by chance, among two
     assert decision.kept(points[points.side == "val"]) == []
+
+
+@pytest.mark.parametrize(
+    ("bad", "asked", "said"),
+    [
+        ((10,), 0.01, "10: too few: 9.1 % is promised, 1 % needs 99, 89 more"),
+        ((17, 16, 15), 0.06, "17 of 48 in all folds: enough"),
+        ((24, 24), 0.01, "too few: 4 % is promised, 1 % needs 99, 150 more in all folds"),
+        ((17, 16, 15), 0.01, "1 % needs 99, 232 more in all folds (150 with CROSS_FIT=2)"),  # 279.5
+        ((30, 90, 90), 0.02, "2 % needs 49, 133 more in all folds (0 with CROSS_FIT=2)"),
+    ],
+)
+def test_the_bad_parts_that_lack_are_counted_in_all_folds_by_hand(bad, asked, said):
+    def one(n, *members):
+        own = scored(val=([0] * n + [1] * n, [0.1] * n + [0.9] * n))
+        return dataclasses.replace(own, model=Model("m", members=members))
+
+    parts = tuple(one(n, Member(0, fold)) for fold, n in enumerate(bad))
+    whole = one(sum(bad), *(part.model.members[0] for part in parts))
+    whole = dataclasses.replace(whole, members=parts)
+    settings = DecisionSettings(max_escape_rate=asked)
+    point = decision.operating_table({"m": whole.deployed}, settings, 0.3).iloc[0]
+    found = decision.held_out(whole, point)
+    assert f"{found.number}: {found.verdict}".endswith(said)
 
 
 def test_good_parts_alone_choose_the_threshold_and_are_counted_by_hand():
