@@ -1,0 +1,140 @@
+"""Train many cells on one task: `python -m tests.benchmarks.cells chips elpv`.
+
+A table by which search strategies are replayed. `chips`: drawn parts with faint defects, 36 random
+and the published cells at 1/9, 1/3 and all of the epochs, two seeds each (six of them three at
+all epochs). `elpv`: six random cells, four seeds, one published fold of whole modules. Each
+training has one thread; two run side by side. A row is written to `cells.csv` beside this file as
+soon as it is done, and is not computed again.
+"""
+
+import argparse
+import dataclasses
+import functools
+import itertools
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from helpers.core import files, metrics, paths
+from helpers.core.members import sides
+from helpers.darts import genotypes, network
+from helpers.darts.settings import RetrainSettings
+from helpers.datasets import chips
+from helpers.datasets.cache import ImageCache
+from helpers.runs import workers
+from helpers.runs.presets import PRESET_VALUES
+from helpers.training import fit
+from tests.benchmarks import out_of_fold
+
+TABLE = Path(__file__).with_name("cells.csv")
+KEY = ["set", "cell", "seed", "epochs"]
+SIZE_PX, COUNTS, BAD_RATE = 96, {"train": 2000, "val": 1000, "test": 2000}, 0.3
+FAINT = 0.6  # contrast of a defect, in that of `chips`: the best cell stays below .97
+EPOCHS = {"chips": 27, "elpv": 36}
+REPEATED = [f"random_{number}" for number in range(6)]  # by more seeds: how alike are trainings?
+CELLS = [*(f"random_{number}" for number in range(36)), *genotypes.PUBLISHED, "by_hand"]
+
+
+def genotype_of(cell):
+    """Return the genotype of a cell: random_NUMBER, a published one, or a JSON file."""
+    if cell.startswith("random_"):
+        return genotypes.random_genotype(int(cell.removeprefix("random_")))
+    return genotypes.PUBLISHED.get(cell) or genotypes.load(Path(cell))[0]
+
+
+def faint(index, label):
+    """Draw a chip whose defect, if it is bad, is faint: pixels (S, S) uint8."""
+    part = chips.draw_parameters(chips.stream(0, "part", "cells", index))
+    if label:
+        rng = chips.stream(0, "defect", "cells", index)
+        draw = chips.DEFECTS[str(rng.choice([*chips.DEFECTS]))]
+        before, part = part, draw(part, rng, rng.uniform())
+        points, above = part.overlay
+        slants = np.add(before.slants, FAINT * np.subtract(part.slants, before.slants))
+        part = dataclasses.replace(part, overlay=(points, FAINT * above), slants=tuple(slants))
+    scene = chips.draw_scene(part, SIZE_PX)
+    return chips.expose(scene, part, chips.stream(0, "sensor", "cells", index))
+
+
+@functools.cache
+def task(name):
+    """Return the images of a task, and its table (`id`, `label`, `split`)."""
+    if name == "elpv":
+        table = sides(out_of_fold.protocol("groups"), 0)
+        return out_of_fold.images(SIZE_PX), table[fit.SEEN]
+    split = np.repeat([*COUNTS], [*COUNTS.values()])
+    labels = (np.random.default_rng(0).random(len(split)) < BAD_RATE).astype(int)
+    place = paths.cache_root() / f"cells-{FAINT}-{SIZE_PX}-{len(split)}.npz"
+    if not place.exists():
+        pixels = np.stack([faint(index, label) for index, label in enumerate(labels)])
+        files.save_arrays(place, pixels=pixels)
+    pixels = files.load_arrays(place, "pixels")["pixels"][..., None]
+    table = pd.DataFrame({"id": [f"{i:05d}" for i in range(len(split))], "label": labels})
+    about = table[["id"]].assign(width_px=SIZE_PX, height_px=SIZE_PX)
+    return ImageCache(pixels, about, files.fingerprint(place.stem)), table.assign(split=split)
+
+
+def settings_of(name, epochs):
+    """Return how a network of cells is trained: as the preset `full` does, with other epochs."""
+    values = PRESET_VALUES["full"]["05_genotype_retraining"] | {"retrain_epochs": epochs}
+    views = {"test_views": 1} if name == "chips" else {}  # thousands of images
+    return RetrainSettings(**values | {"keep": "last"} | views)
+
+
+def train(name, cell, seed, epochs):
+    """Train a cell's network; return its row."""
+    images, table = task(name)
+    settings = settings_of(name, epochs)
+    shape = images.size_px, images.channels
+    if cell == "by_hand":
+        build = out_of_fold.drawn(settings.network, *shape)
+    else:
+        spec = network.network_spec(genotype_of(cell), settings.network, *shape)
+        build = partial(network.build_network, spec)
+    found = fit.fit(build, images, table, settings.training, seed)
+    labels = table.set_index("id").label
+    row = {"set": name, "cell": cell, "seed": seed, "epochs": epochs}
+    for side in ("val", "test"):
+        own = found.scores[found.scores.split == side].set_index("id").defect_score
+        auc = metrics.roc_auc(labels[own.index].astype(int), own) if len(own) else np.nan
+        row[f"{side}_auc"] = float(f"{auc:.5g}")
+    return row | {"seconds": round(found.seconds, 1), "weights": found.parameters}
+
+
+def wanted(name):
+    """Yield the rows of a task, the most telling first: all epochs of the repeated cells."""
+    whole = EPOCHS[name]
+    if name == "elpv":
+        yield from itertools.product([name], REPEATED, range(4), [whole])
+        return
+    yield from itertools.product([name], REPEATED, range(3), [whole])
+    for epochs in (whole, whole // 3, whole // 9):
+        yield from itertools.product([name], CELLS, range(2), [epochs])
+
+
+def main(arguments=None):
+    """Compute the rows that are missing."""
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.cells")
+    parser.add_argument("sets", nargs="+", choices=[*EPOCHS])
+    there = set()
+    if TABLE.exists():
+        there = {
+            *files.load_csv(TABLE, KEY, text=["set", "cell"])[KEY].itertuples(
+                index=False, name=None
+            )
+        }
+    rows = [row for name in parser.parse_args(arguments).sets for row in wanted(name)]
+    calls = {"/".join(map(str, row)): partial(train, *row) for row in rows if row not in there}
+    for name in {row[0] for row in rows}:
+        task(name)  # drawn or decoded once
+    for _, row in workers.side_by_side(calls, "cells", paths.cache_root()):
+        with files.held(TABLE.with_name(".cells.lock")):
+            done = [files.load_csv(TABLE, KEY, text=["set", "cell"])] if TABLE.exists() else []
+            table = pd.concat([*done, pd.DataFrame([row])], ignore_index=True)
+            files.save_csv(TABLE, table.sort_values(KEY, kind="stable"))
+
+
+if __name__ == "__main__":
+    main()
