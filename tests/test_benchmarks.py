@@ -1,7 +1,6 @@
 """The benchmarks run with small sizes."""
 
 import dataclasses
-import json
 
 import numpy as np
 import pandas as pd
@@ -10,13 +9,9 @@ import torch
 from scipy import optimize
 
 from helpers.core import metrics
-from helpers.darts import search
-from helpers.darts.architect import Architect
 from helpers.darts.genotypes import PUBLISHED
-from helpers.darts.settings import SearchSettings
-from helpers.darts.space import KINDS
 from helpers.models.backbones import count_parameters
-from tests.benchmarks import out_of_fold, planted, population, promises, rows, search_null
+from tests.benchmarks import out_of_fold, planted, population, promises, rows
 
 
 def test_a_table_continues_after_its_last_row(tmp_path):
@@ -36,60 +31,9 @@ def test_a_table_continues_after_its_last_row(tmp_path):
     }
 
 
-def test_the_search_finds_what_was_planted_and_nothing_by_permuted_labels():
-    keys = [("texture", 1, 1, 0, permuted) for permuted in (False, True)]
-    found, null = (planted.search(*key) for key in keys)
-    assert found["hit"] and not null["decided"]
-    table = pd.DataFrame(keys, columns=planted.KEY).join(pd.DataFrame([found, null]))
-    assert planted.summary(table).to_numpy().tolist() == [["1 of 1", "0 of 1"]]
-
-
-def test_searches_are_judged_by_the_null_search_of_their_fold_and_by_those_of_others():
-    leads = {(0, False): [1.0, 3.0, 5.0], (0, True): [2.0, 4.0], (1, True): [0.5, 3.0]}
-    found = [(fold, 0, p, 1.5, json.dumps(values)) for (fold, p), values in leads.items()]
-    table = pd.DataFrame(found, columns=[*search_null.KEY, "noise_limit", "leads"])
-    found = search_null.counts(table)
-    assert found.above_noise.tolist() == [2, 2, 1]
-    assert found.above_own.tolist()[0] == 1 and found.above_own[1:].isna().all()
-    assert found.above_others.tolist() == [1, 1, 0]
-    assert found.largest.tolist() == [5, 4, 3]
-
-
-def test_the_limit_of_noise_is_a_lead_that_few_searches_on_noise_reach_anywhere():
-    """The same noise through the package's own step of alpha, with a net that has nothing else."""
-
-    names = [f"alpha_{kind}" for kind in KINDS]
-    settings = SearchSettings(epochs=4, batch_size=10, alpha_lr=0.03)
-
-    class Noise(torch.nn.Module):
-        def __init__(self):
-            super().__init__()
-            for name in names:
-                self.register_parameter(name, torch.nn.Parameter(torch.zeros(14, 8)))
-
-        def architecture_parameters(self):
-            return [*self.parameters()]
-
-        def weight_parameters(self):
-            return []
-
-        def forward(self, pulls):  # (B, 28, 8)
-            return (torch.cat(self.architecture_parameters()) * pulls).sum(dim=(1, 2))
-
-    zeros = dict.fromkeys(names, np.zeros((14, 8)).tolist())
-    limit, largest = planted.noise_limit([zeros | {"images": 100}], settings), []
-    for seed in range(40):
-        torch.manual_seed(seed)
-        net, pulls = Noise(), torch.randn(100, 28, 8)  # one for each image
-        step = Architect(net, lambda out, _: out.mean(), lr=0.03, weight_decay=0.0).step
-        for _ in range(4):
-            for drawn in torch.randperm(100).split(10):
-                step((pulls[drawn], torch.zeros(10)))
-        record = {name: getattr(net, name).tolist() for name in names}
-        found = search.choices(record | {f"beta_{kind}": None for kind in KINDS})
-        largest.append(max(choice.lead for choice in found))
-    assert np.mean(np.array(largest) > limit) <= 0.2  # and not too high:
-    assert np.quantile(largest, 0.95) == pytest.approx(limit, rel=0.3)
+def test_the_search_finds_what_was_planted():
+    found = planted.search("texture", 1, 1, 0)
+    assert found["hit"] and found["found"].split()[0].startswith("sep_conv")
 
 
 def test_a_searched_cell_is_ranked_among_random_ones_by_modules_drawn_again(monkeypatch):

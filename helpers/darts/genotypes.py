@@ -75,6 +75,11 @@ def count_skips(genotype: Genotype) -> int:
     return sum(operation == "skip_connect" for operation, _ in genotype.normal)
 
 
+def all_edges(genotype: Genotype) -> set[tuple[str, str, int, int]]:
+    """Return (kind of cell, operation, source state, target state) of all 16 edges."""
+    return {(kind, *edge) for kind in KINDS for edge in genotype.edges(kind)}
+
+
 def derive_genotype(
     alpha_normal: Any,
     alpha_reduce: Any,

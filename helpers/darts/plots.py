@@ -6,7 +6,7 @@ line runs to the right in its own row, and its edges leave it downwards, so no l
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -17,8 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from helpers.darts.genotypes import Genotype
-from helpers.darts.search import Choice
-from helpers.darts.space import EDGES, KINDS, NODE_STATES, OPS
+from helpers.darts.space import KINDS, NODE_STATES, OPS
 
 OUTPUT = 6
 STATE_NAMES = ("cₖ₋₂", "cₖ₋₁", "0", "1", "2", "3", "cₖ")
@@ -36,26 +35,25 @@ def colour_of(operation: str) -> str:
 
 
 def draw_genotypes(
-    genotypes: Mapping[str, Genotype], sure: Sequence[Choice] | None = None
+    genotypes: Mapping[str, Genotype], strong: Collection[tuple[str, str, int, int]] | None = None
 ) -> Figure:
-    """Draw the normal cell of each named genotype, and below it the reduction cell.
+    """Draw the normal cells of named genotypes side by side, and below them the reduction cells.
 
-    Every edge carries the name of its operation; with `sure` all edges but these are pale. All
-    cells have one scale, and names the same size.
+    Every edge carries the name of its operation; with `strong` (see `all_edges`) all edges but
+    these are pale. All cells have one scale, and names the same size.
     """
     words = dict(zip(KINDS, ("normal", "reduction"), strict=True))
-    cells = [(name, cell, kind) for name, cell in genotypes.items() for kind in KINDS]
-    figure, axes = plt.subplots(len(cells), squeeze=False, layout="constrained")
-    for ax, (name, cell, kind) in zip(axes.flat, cells, strict=True):
-        edges = cell.edges(kind)
-        chosen = [choice[:3] for choice in sure or ()]
-        pale = [e for e in edges if (kind, EDGES.index(e[1:]), e[0]) not in chosen]
-        _draw_cell(ax, edges, () if sure is None else pale)
-        ax.set(title=f"{name}: {words[kind]} cell", aspect="equal")
-        ax.axis("off")
+    figure, axes = plt.subplots(2, len(genotypes), squeeze=False, layout="constrained")
+    for column, (name, cell) in zip(axes.T, genotypes.items(), strict=True):
+        for ax, kind in zip(column, KINDS, strict=True):
+            edges = cell.edges(kind)
+            pale = [] if strong is None else [e for e in edges if (kind, *e) not in strong]
+            _draw_cell(ax, edges, pale)
+            ax.set(title=f"{name}: {words[kind]} cell", aspect="equal")
+            ax.axis("off")
     width, height = (np.ptp(limits) for limits in (ax.get_xlim(), ax.get_ylim()))
     em = FONT_PT / 72  # inches
-    figure.set_size_inches(width * em, len(cells) * (height + 3) * em)
+    figure.set_size_inches(len(genotypes) * width * em, 2 * (height + 3) * em)
     return figure
 
 

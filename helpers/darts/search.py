@@ -1,22 +1,18 @@
-"""Search a cell by gradient descent (DARTS, Algorithm 1), and count what a search decided.
+"""Search a cell by gradient descent (DARTS, Algorithm 1).
 
 Sources: Liu et al. 2018, arXiv 1806.09055; partial channels and alpha's warm-up: Xu et al. 2019,
 arXiv 1907.05737. The images are split in two, stratified by class: one half for w, one for alpha.
 
     result = search(images, table, SearchSettings(epochs=2, layers=3))  # table: `id`, `label`
     result.genotype.edges("normal")
-
-A choice of a search counts if it leads by more than all choices of its null: the same search with
-permuted labels. The strength of an operation on an edge is softmax(alpha), with partial channels
-times softmax(beta) over the inputs of the node.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -24,13 +20,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from helpers.core import environment, seeding
-from helpers.core.finding import Finding
 from helpers.core.members import one_holds_a_class, stratified_folds
 from helpers.darts.architect import Architect
 from helpers.darts.fast_supernet import FastSupernet
-from helpers.darts.genotypes import Genotype, count_skips, derive_genotype, strengths
+from helpers.darts.genotypes import Genotype, count_skips, derive_genotype
 from helpers.darts.settings import SearchSettings
-from helpers.darts.space import EDGES, KINDS, NUM_CLASSES, OPS, has_standard_operations
+from helpers.darts.space import NUM_CLASSES, has_standard_operations
 from helpers.darts.supernet import ARCHITECTURE, Supernet
 from helpers.datasets.cache import ImageCache
 from helpers.models.backbones import ModelSpec
@@ -55,21 +50,10 @@ class Search:
         return genotype_of(self.history[-1], self.provenance["settings"]["max_skips"])
 
 
-def search(
-    images: ImageCache,
-    table: pd.DataFrame,
-    settings: SearchSettings,
-    permuted: bool = False,
-) -> Search:
-    """Search a cell on the images of a table: `id`, `label`, and `group` if groups stay apart.
-
-    If `permuted`, the labels of alpha's half are shuffled: there is nothing to find.
-    """
+def search(images: ImageCache, table: pd.DataFrame, settings: SearchSettings) -> Search:
+    """Search a cell on the images of a table: `id`, `label`, and `group` if groups stay apart."""
     net = make_supernet(settings, images)
     for_w, for_alpha = halves(table, settings.seed, settings.search_images)
-    if permuted:
-        draws = seeding.numpy_stream(settings.seed, "permuted labels")
-        for_alpha = for_alpha.assign(label=draws.permutation(for_alpha.label))
     augment = augmentation(settings.augment)
     w_half, alpha_half = (
         ImageBatches(images, half, net, settings.batch_size, augment) for half in (for_w, for_alpha)
@@ -179,62 +163,3 @@ def architecture(net: Supernet) -> dict[str, Any]:
 def genotype_of(record: Record, max_skips: int) -> Genotype:
     """Derive the cells from the alpha of an epoch."""
     return derive_genotype(**{name: record[name] for name in ARCHITECTURE}, max_skips=max_skips)
-
-
-class Choice(NamedTuple):
-    """A choice of a cell, and log(its strength / that of the next best)."""
-
-    kind: str  # of the cell
-    edge: int | None  # row of alpha whose operation was chosen; None: a node's two inputs
-    chosen: str  # the operation, or the states "0, 1"
-    lead: float
-
-
-def choices(record: Mapping[str, Any]) -> list[Choice]:
-    """Return the choices that an epoch's alpha (and beta) makes, see `architecture`.
-
-    For each kind of cell: the operation of every edge that is kept (before `max_skips`), and the
-    inputs of every node that has more than two; their lead is the second input's on the third.
-    """
-    made, names = [], list(OPS)
-    for kind in KINDS:
-        strength = np.log(strengths(record[f"alpha_{kind}"], record[f"beta_{kind}"]))
-        nodes = np.array([node for _, node in EDGES[: len(strength)]])
-        best = strength.max(axis=1)
-        for node in np.unique(nodes):
-            rows = np.flatnonzero(nodes == node)
-            rows = rows[np.argsort(-best[rows], kind="stable")]
-            for row in sorted(rows[:2]):
-                second, first = np.sort(strength[row])[-2:]
-                operation = names[int(strength[row].argmax())]
-                made.append(Choice(kind, int(row), operation, float(first - second)))
-            if len(rows) > 2:
-                kept = ", ".join(str(EDGES[row][0]) for row in sorted(rows[:2]))
-                made.append(Choice(kind, None, kept, float(best[rows[1]] - best[rows[2]])))
-    return made
-
-
-def limit_of(null: Sequence[Record]) -> float:
-    """Return the largest lead of a null search (labels permuted): above it a choice counts.
-
-    It is a single draw: with nothing to find, one search in two has a larger lead than its null.
-    """
-    return max(choice.lead for choice in choices(null[-1]))
-
-
-def decided(history: Sequence[Record], limit: float) -> list[Choice]:
-    """Return the choices of the last epoch that lead by more than the limit."""
-    return [choice for choice in choices(history[-1]) if choice.lead > limit]
-
-
-def finding(history: Sequence[Record], limit: float) -> Finding:
-    """Return how many choices the search decided, with a verdict.
-
-    "The cells" needs half of the choices above the limit, "a part" a quarter. A quarter still
-    happens by luck (in two of 20 pairs of permuted searches on ELPV, `tests/benchmarks`).
-    """
-    made, sure = len(choices(history[-1])), len(decided(history, limit))
-    verdict = "next to nothing decided" if sure else "nothing decided"
-    if 4 * sure >= made:
-        verdict = "the cells decided" if 2 * sure >= made else "a part of the cells decided"
-    return Finding(f"choices beyond chance, of {made}", sure, verdict=verdict, unit="")

@@ -11,6 +11,7 @@ import argparse
 import dataclasses
 import functools
 import itertools
+import time
 from functools import partial
 from pathlib import Path
 
@@ -86,7 +87,7 @@ def settings_of(name, epochs):
 def train(name, cell, seed, epochs):
     """Train a cell's network; return its row."""
     images, table = task(name)
-    settings = settings_of(name, epochs)
+    started, settings = time.process_time(), settings_of(name, epochs)
     shape = images.size_px, images.channels
     if cell == "by_hand":
         build = out_of_fold.drawn(settings.network, *shape)
@@ -100,7 +101,8 @@ def train(name, cell, seed, epochs):
         own = found.scores[found.scores.split == side].set_index("id").defect_score
         auc = metrics.roc_auc(labels[own.index].astype(int), own) if len(own) else np.nan
         row[f"{side}_auc"] = float(f"{auc:.5g}")
-    return row | {"seconds": round(found.seconds, 1), "weights": found.parameters}
+    seconds = round(time.process_time() - started, 1)  # of one core, whatever else runs
+    return row | {"seconds": seconds, "weights": found.parameters}
 
 
 def wanted(name):

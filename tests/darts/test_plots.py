@@ -8,8 +8,7 @@ from matplotlib.transforms import Bbox
 
 from helpers.darts import plots
 from helpers.darts.genotypes import PUBLISHED, random_genotype
-from helpers.darts.search import Choice
-from helpers.darts.space import EDGES, KINDS, NODE_STATES
+from helpers.darts.space import KINDS, NODE_STATES
 
 
 def boxes_of(ax):
@@ -46,17 +45,16 @@ def drawn_edges(ax):
 def test_a_picture_shows_each_edge_of_a_genotype_in_its_colour_and_nothing_overlaps(genotype):
     figure = plots.draw_genotypes({"a": genotype, "b": PUBLISHED["DARTS_V2"]})
     titles = [ax.get_title() for ax in figure.axes]
-    assert titles == [f"{n}: {k} cell" for n in "ab" for k in ("normal", "reduction")]
-    for ax, kind in zip(figure.axes, KINDS, strict=False):
+    assert titles == [f"{n}: {k} cell" for k in ("normal", "reduction") for n in "ab"]
+    for ax, kind in zip(figure.axes[::2], KINDS, strict=True):
         expected = {(s, t): (plots.colour_of(op), op) for op, s, t in genotype.edges(kind)}
         assert drawn_edges(ax) == expected
         on = [line for line in ax.lines if to_hex(line.get_color()) == "#9a9a9a"]
         assert len(on) == 2 + len(NODE_STATES)  # each node's line runs to the output
 
 
-def test_edges_that_were_not_decided_are_pale():
+def test_edges_that_are_not_strong_are_pale():
     cell = PUBLISHED["DARTS_V1"]
-    operation, *edge = cell.edges("normal")[0]
-    sure = [Choice("normal", EDGES.index(tuple(edge)), operation, 3.0)]
-    texts = [t for ax in plots.draw_genotypes({"a": cell}, sure).axes for t in ax.texts]
+    strong = {("normal", *cell.edges("normal")[0])}
+    texts = [t for ax in plots.draw_genotypes({"a": cell}, strong).axes for t in ax.texts]
     assert [to_hex(text.get_color()) for text in texts].count(to_hex("0.35")) == 15

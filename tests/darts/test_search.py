@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 import pickle
-from unittest import mock
 
 import nbformat
 import numpy as np
@@ -17,7 +16,7 @@ from helpers.darts import genotypes, network, plots, search
 from helpers.darts.architect import Architect
 from helpers.darts.fast_supernet import FastSupernet
 from helpers.darts.settings import NetworkSettings, SearchSettings
-from helpers.darts.space import KINDS, OPS
+from helpers.darts.space import OPS
 from helpers.datasets.cache import ImageCache
 from helpers.models import backbones
 from helpers.training.batches import ImageBatches
@@ -94,16 +93,6 @@ def test_a_search_finds_a_cell_and_tells_how(images, table, monkeypatch):
     net.load_state_dict(found.weights)
     part = ImageBatches(images, search.halves(table, 0)[1], net, 16)
     assert found.provenance["alpha_half_auc"] == evaluate(net, part)["val_auc"]
-
-
-def test_a_null_search_differs_in_the_labels_of_alphas_half_alone(images, table, monkeypatch):
-    batches, given = mock.Mock(wraps=search.ImageBatches), SearchSettings(**TINY)
-    monkeypatch.setattr(search, "ImageBatches", batches)
-    plain, null = (search.search(images, table, given, permuted=value) for value in (False, True))
-    seen = [call.args[1] for call in batches.call_args_list]
-    assert seen[0].equals(seen[2]) and [*seen[1].id] == [*seen[3].id]
-    assert sorted(seen[1].label) == sorted(seen[3].label) and [*seen[1].label] != [*seen[3].label]
-    assert plain.history[-1]["alpha_normal"] != null.history[-1]["alpha_normal"]
 
 
 def test_each_step_is_algorithm_1_alpha_on_its_half_then_w_on_the_other(images, table):
@@ -198,7 +187,6 @@ def test_a_new_operation_from_a_cell_is_used_by_search_and_network(images, table
         wanted = {kind: np.eye(9)[[8] * 14] for kind in ("normal", "reduce")}
         genotype = genotypes.derive_genotype(wanted["normal"], wanted["reduce"])
         assert {name for name, _ in genotype.normal} == {"conv_3x3"}
-        assert len(search.choices(found.history[-1])) == 22
         plots.draw_genotypes({"mine": genotype})
         for one in (genotype, *genotypes.PUBLISHED.values()):
             spec = network.network_spec(one, NetworkSettings(4, 3), 16, 1)
@@ -211,60 +199,3 @@ def test_a_new_operation_from_a_cell_is_used_by_search_and_network(images, table
         OPS.update(before)
     with pytest.raises(genotypes.GenotypeError, match="conv_3x3"):
         genotypes.from_json(genotypes.to_json(genotype))
-
-
-def record_of(strength=0.0, beta=None):
-    """An epoch in which operation e % 7 leads on edge e, the more the later the edge."""
-    alpha = np.zeros((14, 8))
-    for edge in range(14):
-        alpha[edge, 1 + edge % 7] = strength * (1 + edge / 10)
-    record = {f"alpha_{kind}": alpha.tolist() for kind in KINDS}
-    return record | {f"beta_{kind}": beta for kind in KINDS} | {"images": 100}
-
-
-def test_choices_are_the_operations_of_kept_edges_and_the_inputs_of_nodes_that_have_three():
-    found = search.choices(record_of(2.0))
-    assert len(found) == 2 * (8 + 3)
-    assert found[: len(found) // 2] == [c._replace(kind="normal") for c in found[len(found) // 2 :]]
-    normal = {choice.edge: choice for choice in found[:11] if choice.edge is not None}
-    assert [*normal] == [0, 1, 3, 4, 7, 8, 12, 13]  # the strongest two of each node
-    assert normal[4].chosen == [*OPS][4] and normal[4].lead == pytest.approx(2.0 * 1.4)
-    inputs = [choice for choice in found[:11] if choice.edge is None]
-    assert [choice.chosen for choice in inputs] == ["1, 2", "2, 3", "3, 4"]
-    kept, left = (np.exp(a) / (np.exp(a) + 7) for a in (2.0 * 1.3, 2.0 * 1.2))  # edges 3, 2
-    assert inputs[0].lead == pytest.approx(np.log(kept / left))
-
-
-def test_beta_decides_the_inputs_and_no_operation():
-    beta = [0.0] * 14
-    beta[2] = 3.0  # from state 0 to the second node
-    plain, found = search.choices(record_of(0.0)), search.choices(record_of(0.0, beta))
-    assert [c.lead for c in plain] == pytest.approx([0.0] * 22, abs=1e-12)
-    inputs = [choice for choice in found if choice.edge is None]
-    assert inputs[0].chosen == "0, 1" and inputs[0].lead == pytest.approx(0.0, abs=1e-12)
-    assert {choice.lead for choice in found if choice.edge is not None} == {0.0}
-    beta[3] = 1.0
-    assert search.choices(record_of(0.0, beta))[4].lead == pytest.approx(1.0)
-
-
-@pytest.mark.parametrize(
-    ("edges", "count", "said"),
-    [
-        (0, 0, "nothing decided"),
-        (1, 1, "next to nothing decided"),
-        (6, 6, "a part of the cells decided"),
-        (14, 16, "the cells decided"),
-    ],
-)
-def test_a_verdict_counts_the_choices_that_lead_by_more_than_the_limit(edges, count, said):
-    record = record_of()
-    for edge in (0, 1, 2, 3, 5, 6, 4, 7, 8, 9, 10, 11, 12, 13)[:edges]:
-        for kind in KINDS if edges == 14 else KINDS[:1]:
-            record[f"alpha_{kind}"][edge][4] = 9.0
-    null = [record, record_of()]  # the last epoch's leads are the limit
-    assert search.limit_of(null) == pytest.approx(0.0, abs=1e-12)
-    assert search.limit_of(null[::-1]) == pytest.approx(9.0 if edges else 0.0, abs=1e-12)
-    sure = search.decided([record], 5.0)
-    assert [choice[:3] for choice in sure[:1]] == [("normal", 0, "sep_conv_3x3")][:edges]
-    found = search.finding([record], 5.0)
-    assert (found.estimate, found.verdict) == (count, said) and "of 22" in found.what
