@@ -10,8 +10,19 @@ from scipy import optimize
 
 from helpers.core import metrics
 from helpers.darts.genotypes import PUBLISHED
+from helpers.darts.space import KINDS
+from helpers.darts.supernet import Supernet
 from helpers.models.backbones import count_parameters
-from tests.benchmarks import out_of_fold, planted, population, promises, rows
+from tests.benchmarks import (
+    cells,
+    out_of_fold,
+    planted,
+    population,
+    promises,
+    proxies,
+    replays,
+    rows,
+)
 
 
 def test_a_table_continues_after_its_last_row(tmp_path):
@@ -162,3 +173,55 @@ def test_one_fold_keeps_its_promise_all_folds_need_theirs_and_a_mean_breaks_its_
         assert row["cv_escape"] < row["cv_promised"]
     assert opposed["cv_escape"] > 1.5 * 150 / 3001  # k = 149: more than (k + 1) / (n + 1)
     assert blind["mean_escape"] > 2 * blind["mean_promised"]
+
+
+def rows_of(test, val=None):
+    """A table of trainings of random cells whose AUCs are those given (cells, seeds)."""
+    rows = []
+    for cell, seeds in enumerate(test):
+        for seed, auc in enumerate(seeds):
+            for epochs, share in ((27, 1.0), (9, 0.5), (3, 0.1)):
+                rows.append(("chips", f"random_{cell}", seed, epochs, auc * share, auc, 2 * epochs))
+    names = [*cells.KEY, "val_auc", "test_auc", "seconds"]
+    return pd.DataFrame(rows, columns=names).assign(weights=1)
+
+
+def test_a_replay_pays_for_what_it_trains_and_gets_what_validation_chose(monkeypatch):
+    monkeypatch.setattr(replays, "DRAWS", 300)
+    aucs = np.linspace(0.6, 0.9, 12)
+    table = replays.Table(rows_of(np.stack([aucs, aucs], axis=1)))
+    assert replays.replay(table).mean(axis=0) == pytest.approx([54 / 60, aucs.mean()], abs=0.02)
+    minutes, best = replays.replay(table, count=9).T
+    assert minutes == pytest.approx(9 * 54 / 60) and best.mean() > 0.85
+    minutes, best = replays.replay(table, kind="halving", count=9).T
+    assert minutes == pytest.approx((9 * 6 + 3 * 18 + 54) / 60) and best.mean() > 0.85
+    worse = -table.array("test_auc")[:, 2, 0]
+    worst = replays.replay(table, worse[:, None], "proxy", 9, cost_s=60.0)
+    assert worst[:, 0] == pytest.approx(1 + 3 * 54 / 60) and worst[:, 1].mean() < 0.75
+    assert replays.agreement(table, worse)[0] == pytest.approx(-1.0)
+
+
+def test_the_intraclass_correlation_is_the_share_of_the_variance_between_cells():
+    """Shrout and Fleiss 1979, table 2: four judges, six targets; ICC(1, 1) is .17."""
+    ratings = [[9, 2, 5, 8], [6, 1, 3, 2], [8, 4, 6, 8], [7, 1, 2, 6], [10, 5, 6, 9], [6, 2, 4, 7]]
+    icc, low, high = replays.intraclass(np.array(ratings, float))
+    assert icc == pytest.approx(0.166, abs=0.001)
+    assert (low, high) == (pytest.approx(-0.133, abs=0.001), pytest.approx(0.723, abs=0.001))
+
+
+def test_a_single_path_is_the_supernet_with_all_weight_on_one_cell():
+    torch.manual_seed(0)
+    single, image = proxies.SinglePath(4, 3, 2, 1, "cifar"), torch.randn(4, 1, 16, 16)
+    whole = Supernet(4, 3, 2, 1, "cifar")
+    whole.load_state_dict(single.state_dict())
+    single.choose(PUBLISHED["DARTS_V2"])
+    for kind in KINDS:
+        alpha = 60.0 * single.chosen[kind].clamp(min=0.5)
+        getattr(whole, f"alpha_{kind}").data = torch.where(single.chosen[kind] > 0, alpha, -60.0)
+    torch.testing.assert_close(single(image), whole(image))
+
+
+def test_only_the_defect_differs_between_a_good_and_a_bad_faint_chip():
+    good, bad = (cells.faint(3, label).astype(int) for label in (0, 1))
+    changed = np.abs(good - bad) > 12
+    assert 0 < changed.mean() < 0.1

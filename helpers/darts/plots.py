@@ -37,23 +37,22 @@ def colour_of(operation: str) -> str:
 def draw_genotypes(
     genotypes: Mapping[str, Genotype], strong: Collection[tuple[str, str, int, int]] | None = None
 ) -> Figure:
-    """Draw the normal cells of named genotypes side by side, and below them the reduction cells.
+    """Draw the normal cell of each named genotype, and below these the reduction cells.
 
     Every edge carries the name of its operation; with `strong` (see `all_edges`) all edges but
     these are pale. All cells have one scale, and names the same size.
     """
     words = dict(zip(KINDS, ("normal", "reduction"), strict=True))
-    figure, axes = plt.subplots(2, len(genotypes), squeeze=False, layout="constrained")
-    for column, (name, cell) in zip(axes.T, genotypes.items(), strict=True):
-        for ax, kind in zip(column, KINDS, strict=True):
-            edges = cell.edges(kind)
-            pale = [] if strong is None else [e for e in edges if (kind, *e) not in strong]
-            _draw_cell(ax, edges, pale)
-            ax.set(title=f"{name}: {words[kind]} cell", aspect="equal")
-            ax.axis("off")
+    cells = [(name, cell, kind) for kind in KINDS for name, cell in genotypes.items()]
+    figure, axes = plt.subplots(len(cells), squeeze=False, layout="constrained")
+    for ax, (name, cell, kind) in zip(axes.flat, cells, strict=True):
+        edges = cell.edges(kind)
+        _draw_cell(ax, edges, [e for e in edges if strong is not None and (kind, *e) not in strong])
+        ax.set(title=f"{name}: {words[kind]} cell", aspect="equal")
+        ax.axis("off")
     width, height = (np.ptp(limits) for limits in (ax.get_xlim(), ax.get_ylim()))
     em = FONT_PT / 72  # inches
-    figure.set_size_inches(len(genotypes) * width * em, 2 * (height + 3) * em)
+    figure.set_size_inches(width * em, len(cells) * (height + 3) * em)
     return figure
 
 

@@ -11,6 +11,7 @@ import argparse
 import dataclasses
 import functools
 import itertools
+import json
 import time
 from functools import partial
 from pathlib import Path
@@ -30,6 +31,7 @@ from helpers.training import fit
 from tests.benchmarks import out_of_fold
 
 TABLE = Path(__file__).with_name("cells.csv")
+SEARCHED = Path(__file__).with_name("searched_cells.jsonl")  # those of `proxies`
 KEY = ["set", "cell", "seed", "epochs"]
 SIZE_PX, COUNTS, BAD_RATE = 96, {"train": 2000, "val": 1000, "test": 2000}, 0.3
 FAINT = 0.6  # contrast of a defect, in that of `chips`: the best cell stays below .97
@@ -39,10 +41,16 @@ CELLS = [*(f"random_{number}" for number in range(36)), *genotypes.PUBLISHED, "b
 
 
 def genotype_of(cell):
-    """Return the genotype of a cell: random_NUMBER, a published one, or a JSON file."""
+    """Return the genotype of a cell: random_NUMBER, a published one, or a searched one."""
     if cell.startswith("random_"):
         return genotypes.random_genotype(int(cell.removeprefix("random_")))
-    return genotypes.PUBLISHED.get(cell) or genotypes.load(Path(cell))[0]
+    return genotypes.PUBLISHED.get(cell) or searched()[cell]
+
+
+def searched():
+    """Return the cells that the searches of `proxies` have derived, by name."""
+    lines = SEARCHED.read_text("utf-8").splitlines() if SEARCHED.exists() else []
+    return {one["name"]: genotypes.from_json(one["cell"]) for one in map(json.loads, lines)}
 
 
 def faint(index, label):
@@ -112,6 +120,7 @@ def wanted(name):
         yield from itertools.product([name], REPEATED, range(4), [whole])
         return
     yield from itertools.product([name], REPEATED, range(3), [whole])
+    yield from itertools.product([name], searched(), range(2), [whole])
     for epochs in (whole, whole // 3, whole // 9):
         yield from itertools.product([name], CELLS, range(2), [epochs])
 
