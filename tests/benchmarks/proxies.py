@@ -64,7 +64,7 @@ def by_search(name, seed):
     found = search.search(images, table[table.split == "train"], SearchSettings(**given, seed=seed))
     last = found.history[-1]
     logs = {k: np.log(strengths(last[f"alpha_{k}"], last[f"beta_{k}"])) for k in KINDS}
-    about = {"name": f"{name}_{seed}", "cell": genotypes.to_json(found.genotype)}
+    about = {"set": "chips", "name": f"{name}_{seed}", "cell": genotypes.to_json(found.genotype)}
     with files.held(cells.SEARCHED.with_name(".searched.lock")), cells.SEARCHED.open("a") as file:
         file.write(json.dumps(about) + "\n")
     return {cell: sum(logs[k][row, op] for k, row, op in edges_of(cell)) for cell in CELLS}
