@@ -187,7 +187,7 @@ def rows_of(test, val=None):
 
 
 def test_a_replay_pays_for_what_it_trains_and_gets_what_validation_chose(monkeypatch):
-    monkeypatch.setattr(replays, "DRAWS", 300)
+    monkeypatch.setattr(replays, "POOLS", 30)
     aucs = np.linspace(0.6, 0.9, 12)
     table = replays.Table(rows_of(np.stack([aucs, aucs], axis=1)))
     assert replays.replay(table).mean(axis=0) == pytest.approx([54 / 60, aucs.mean()], abs=0.02)

@@ -2,26 +2,29 @@
 
 Reads cells.csv and proxies.csv, and writes replays.csv, replays.png. Every strategy ends with one
 trained network, chosen by validation alone; what counts is its test AUC and all it cost, in minutes
-of one core. Each of DRAWS replays draws the cells of the table anew, with replacement, and a seed
-for each training, so the bands hold the error of cells and of trainings.
+of one core. A replay draws cells and a seed for each training. POOLS times the cells of the table
+are drawn anew, with replacement, and the mean of LUCK replays is taken: the bands are the 95 %
+intervals of these means, so they hold the error of cells; the gain over random search at equal cost
+is paired by pool.
 
 - random: train n random cells, keep the best on validation.
 - halving: n cells at 1/9 of the epochs, the best third at 1/3, of these the best third at all
   (Jamieson and Talwalkar 2016, arXiv 1502.07943).
 - a proxy: score n random cells, train the best three by its score, keep the best on validation.
-- a search: train the cell that it derives (two seeds).
+- a search: train the cells that its seeds derive; their mean.
 """
 
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from scipy import stats
 
-from helpers.core import files, seeding
+from helpers.core import files, seeding, style
 from tests.benchmarks import cells, proxies
 
-DRAWS, TRIED = 2000, 3  # replays of each point; cells that a proxy has trained
+POOLS, LUCK, TRIED = 200, 40, 3  # see above; cells that a proxy has trained
 COUNTS = (1, 2, 3, 6, 9, 18, 27)
 FREE = ("weights", "naswot", "synflow")
 
@@ -46,13 +49,14 @@ class Table:
 
 
 def replay(table, scores=None, kind="random", count=1, cost_s=0.0):
-    """Return minutes and test AUC of each replay of a strategy."""
-    rng = seeding.numpy_stream(0, f"replays {kind} {count}")
+    """Return minutes and test AUC of a strategy, by pool: (POOLS, 2)."""
     val, test, seconds = (table.array(name) for name in ("val_auc", "test_auc", "seconds"))
-    found = np.empty((DRAWS, 2))
-    for row in range(DRAWS):
-        pool = rng.choice(len(val), len(val))  # another set of 36 cells
-        tried = rng.choice(pool, count, replace=False)
+    found = np.empty((POOLS, LUCK, 2))
+    for pool, one in np.ndindex(POOLS, LUCK):
+        if not one:
+            own = seeding.numpy_stream(pool, "pool of cells").choice(len(val), len(val))
+            rng = seeding.numpy_stream(pool, f"replays {kind} {count}")
+        tried = rng.choice(own, count, replace=False)
         seed, spent = rng.integers(val.shape[2], size=val.shape[:2]), cost_s
         if kind == "halving":
             for length in (0, 1):
@@ -64,15 +68,15 @@ def replay(table, scores=None, kind="random", count=1, cost_s=0.0):
         last = seed[tried, 2]
         spent += seconds[tried, 2, last].sum()
         winner = tried[val[tried, 2, last].argmax()]
-        found[row] = spent / 60, test[winner, 2, seed[winner, 2]]
-    return found
+        found[pool, one] = spent / 60, test[winner, 2, seed[winner, 2]]
+    return found.mean(axis=1)
 
 
 def agreement(table, scores):
     """Return Kendall's tau of scores and mean test AUC over cells, with a 95 % interval."""
     truth, rng = table.array("test_auc")[:, 2].mean(axis=1), seeding.numpy_stream(0, "tau")
     taus = [stats.kendalltau(scores, truth).statistic]
-    for _ in range(DRAWS):
+    for _ in range(POOLS):
         rows = rng.choice(len(truth), len(truth))
         taus.append(stats.kendalltau(scores[rows], truth[rows]).statistic)
     return taus[0], *np.nanquantile(taus[1:], [0.025, 0.975])
@@ -105,44 +109,101 @@ def proxies_of(table):
     return found
 
 
-def main():
-    """Write the table and the figure; print correlations."""
-    rows = files.load_csv(cells.TABLE, cells.KEY, text=["set", "cell"])
+def step_0(rows):
+    """Print the intraclass correlation of cells on each task, with its interval."""
     for name, own in rows.groupby("set"):
         whole = own[own.epochs == cells.EPOCHS[name]]
         repeated = whole[whole.cell.isin(cells.REPEATED)].pivot_table("test_auc", "cell", "seed")
         repeated = repeated.dropna(axis="columns")
         icc = ", ".join(f"{value:.2f}" for value in intraclass(repeated.to_numpy()))
         print(f"{name}: {repeated.shape} cells x seeds, intraclass correlation, ends: {icc}")
-    table = Table(rows)
+
+
+def searches(table):
+    """Yield the name of a search, its minutes, and the test AUCs of the cells that it derived."""
+    done = pd.read_csv(proxies.TABLE)
+    for name in proxies.SEARCHES:
+        own = [cell for cell in cells.searched() if cell.rpartition("_")[0] == name]
+        known = table.found.loc[table.found.index.get_level_values("cell").isin(own)]
+        if len(known):
+            spent = done.seconds[done.proxy == name].mean() + known.seconds.mean()
+            yield name, spent / 60, known.test_auc.to_numpy()
+
+
+def main():
+    """Write the table and the figure; print correlations."""
+    rows = files.load_csv(cells.TABLE, cells.KEY, text=["set", "cell"])
+    step_0(rows)
+    table, by_pool = Table(rows), {}
     print(f"{len(table.cells)} random cells, test AUC {table.array('test_auc')[:, 2].mean():.4f}")
-    found = []
+    for count in COUNTS:
+        by_pool["random", count] = replay(table, count=count)
+        if count >= 9:
+            by_pool["halving", count] = replay(table, kind="halving", count=count)
     for name, (scores, seconds) in proxies_of(table).items():
         tau, low, high = agreement(table, scores.mean(axis=1))
         print(f"{name}: tau {tau:.2f} [{low:.2f}, {high:.2f}], {seconds / 60:.1f} minutes")
         for count in (9, 27) if "epochs" not in name else ():
-            found += points(name, replay(table, scores, name, count, seconds))
-    for count in COUNTS:
-        found += points("random", replay(table, kind="random", count=count))
-        if count in (9, 18, 27):
-            found += points("halving", replay(table, kind="halving", count=count))
-    files.save_csv(Path(__file__).with_suffix(".csv"), pd.DataFrame(found).round(5))
+            by_pool[name, count] = replay(table, scores, name, count, seconds)
+    random = np.stack([by_pool["random", count] for count in COUNTS])  # (counts, POOLS, 2)
+    found = []
+    for (name, count), pools in by_pool.items():
+        equal = [np.interp(m, *random[:, pool].T) for pool, m in enumerate(pools[:, 0])]
+        found.append(
+            {"strategy": name, "cells": count, "minutes": pools[:, 0].mean()}
+            | summary("auc", pools[:, 1])
+            | summary("gain", pools[:, 1] - equal)
+        )
+    for name, minutes, aucs in searches(table):
+        equal = np.array([np.interp(minutes, *random[:, pool].T) for pool in range(POOLS)])
+        error = np.hypot(aucs.std(ddof=1) / np.sqrt(len(aucs)), equal.std())
+        gain = aucs.mean() - equal.mean()
+        row = {"strategy": name, "cells": 1, "minutes": minutes, "auc": aucs.mean(), "gain": gain}
+        found.append(row | {"gain_low": gain - 2 * error, "gain_high": gain + 2 * error})
+    found = pd.DataFrame(found).round(5)
+    files.save_csv(Path(__file__).with_suffix(".csv"), found)
+    print(found.to_string())
+    draw(found, table)
 
 
-def points(name, replays):
-    """Return a row of a strategy: minutes, AUC, its standard error and interval."""
-    minutes, auc = replays.T
-    low, high = np.quantile(auc, [0.025, 0.975])
-    return [
-        {
-            "strategy": name,
-            "minutes": minutes.mean(),
-            "auc": auc.mean(),
-            "deviation": auc.std(),
-            "low": low,
-            "high": high,
-        }
-    ]
+def summary(name, values):
+    """Return the mean over pools and the ends of its 95 % interval."""
+    low, high = np.quantile(values, [0.025, 0.975])
+    return {name: values.mean(), f"{name}_low": low, f"{name}_high": high}
+
+
+def draw(found, table):
+    """Draw test AUC over minutes, a line and a band for each strategy."""
+    style.use_style()
+    figure, ax = plt.subplots(figsize=(9, 5))
+    looks = {"random": ("0.3", "o"), "halving": ("#0173b2", "s"), "single_path": ("#de8f05", "^")}
+    looks |= {"weights": ("#029e73", "D")}
+    for name, (colour, marker) in looks.items():
+        own = found[found.strategy == name].sort_values("minutes")
+        ax.plot(own.minutes, own.auc, marker=marker, color=colour, label=name.replace("_", " "))
+        ax.fill_between(own.minutes, own.auc_low, own.auc_high, color=colour, alpha=0.15, lw=0)
+    for name, marker in zip(proxies.SEARCHES, "x+*1", strict=True):
+        own = found[found.strategy == name]
+        ax.plot(
+            own.minutes,
+            own.auc,
+            marker,
+            color="#d55e00",
+            ms=10,
+            mew=2,
+            ls="none",
+            label=name.replace("_", " ").replace("search", "DARTS"),
+        )
+    for cell in ("DARTS_V2", "by_hand"):
+        if cell in table.found.index.get_level_values("cell"):
+            own = table.found.loc[cell].xs(table.epochs[-1], level="epochs")
+            ax.plot(own.seconds.mean() / 60, own.test_auc.mean(), "k.", ms=10)
+            ax.annotate(cell, (own.seconds.mean() / 60, own.test_auc.mean()))
+    style.percent_axis(ax.yaxis)
+    ax.set(xscale="log", xlabel="minutes of one core, searches and trainings", ylabel="test AUC, %")
+    ax.set_title("Which search pays? Faint chips, replayed on the table of cells")
+    ax.legend(loc="lower right", fontsize=9)
+    figure.savefig(Path(__file__).with_suffix(".png"), dpi=120, bbox_inches="tight")
 
 
 if __name__ == "__main__":
