@@ -41,20 +41,17 @@ def load(place: Path | None, settings: SplitSettings) -> Source:
     if settings.labels_csv and root not in classes:  # it may label images that are in no folder
         places += [(root, pd.NA, side)]
     table = table_of(root, places)
-    columns, names = TABLE, table.below.map(lambda path: path.parts[:-1])
-    level, remark = settings.group_level, ""
-    if level is None:
-        level, remark = _lots(table.label, names)
+    names, level = table.below.map(lambda path: path.parts[:-1]), settings.group_level
+    level, remark = _lots(table.label, names) if level is None else (level, "")
     if level:  # no group for files above it
         table["group"] = ["/".join(p[:level]) if len(p) >= level else None for p in names]
-        columns = [*TABLE, "group"]
     mapping = "good and bad as in LABELS_CSV"
     if classes:
         good, bad = (", ".join(f.name for f in classes if classes[f] == label) for label in (0, 1))
         mapping = f"bad = {bad or 'none yet'}; good = {good}"
     return Source(
         name=f"folder:{place.name}",
-        table=table[columns],
+        table=table.filter([*TABLE, "group"]),
         label_mapping=mapping,
         caveats=remark,
         left_out=left_out([f for f, *_ in places], [root]),
@@ -64,21 +61,18 @@ def load(place: Path | None, settings: SplitSettings) -> Source:
 def _lots(labels: pd.Series, below: pd.Series) -> tuple[int, str]:
     """Return the level of subfolders that are lots, 0 if none is, and a line about it.
 
-    Subfolders are lots if good and bad parts have some of the same names; if there are only good
-    parts, all their subfolders are. Others may be kinds of defects.
+    Subfolders are lots if those of bad parts have names of those of good ones: all of them, or at
+    least two. Others may be kinds of defects.
     """
     first = below.map(lambda parts: parts[0] if parts else None)
     good, bad = (set(first[labels.eq(label).fillna(False)].dropna()) for label in (0, 1))
-    shared = good & bad if labels.eq(1).any() else good
-    if len(shared) > 1 and (loose := (first.isna() & labels.notna()).sum()):
+    if len(good | bad) < 2 or not (bad <= good or len(good & bad) > 1):
+        line = "subfolders are no lots: it takes two or more, with equal names in good and bad"
+        return 0, f"{line} (GROUP_LEVEL=1: they are)" if good or bad else ""
+    if loose := (first.isna() & labels.notna()).sum():
         line = f"{loose} images lie beside the subfolders, so these are no lots"
         return 0, f"{line} (GROUP_LEVEL=1: they are, and those images are left out)"
-    if len(shared) > 1:
-        return 1, f"subfolders are lots: {len(good | bad)} (GROUP_LEVEL=0: they are not)"
-    if good and bad:
-        line = "subfolders of good and bad share no names, so they are no lots"
-        return 0, f"{line} (GROUP_LEVEL=1: they are)"
-    return 0, ""
+    return 1, f"subfolders are lots: {len(good | bad)} (GROUP_LEVEL=0: they are not)"
 
 
 def table_of(root: Path, places: Sequence[tuple[Path, Any, str]]) -> pd.DataFrame:

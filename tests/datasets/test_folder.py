@@ -173,3 +173,7 @@ def test_subfolders_of_good_and_bad_with_equal_names_are_lots_and_others_may_be_
     for lot in ("lot2", "lot3"):  # good parts alone
         fill(tmp_path / "alone" / "good" / lot, f"{lot}.png")
     assert load(tmp_path / "alone").table.group.tolist() == ["lot2", "lot3"]
+    fill(tmp_path / "alone" / "bad" / "lot3", "b.png")  # one bad lot
+    assert load(tmp_path / "alone").table.group.tolist() == ["lot3", "lot2", "lot3"]
+    fill(tmp_path / "alone" / "bad", "loose.png")
+    assert "1 images lie beside" in load(tmp_path / "alone").caveats
