@@ -166,6 +166,9 @@ def main(arguments: Sequence[str]) -> int:
             done = load_run(run_paths).get("stages", {}).get(stage, {})
             kept = f", {len(done['reused'])} results reused" if done.get("reused") else ""
             print(f"{head}: done in {time.monotonic() - stage_started_s:.0f} s{kept}", flush=True)
+            if stage == config.FIRST:  # how the images were divided, and why
+                for lines in filter(None, [done.get("report"), done.get("caveats")]):
+                    print(lines, flush=True)
             if stage == FIRST_TABLE != plan.chosen[-1]:
                 _show_table(run_paths)
         _show_results(run_paths, time.monotonic() - started_s, plan)

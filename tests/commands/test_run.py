@@ -157,7 +157,7 @@ def test_the_end_shows_what_the_notebooks_found_and_where_everything_is(describe
     assert f"model: {described.root}/checkpoints/other (" in capsys.readouterr().out
 
 
-def test_the_first_table_is_shown_after_02_and_the_latest_one_at_the_end(home, monkeypatch, capsys):
+def test_the_split_is_told_after_01_and_the_first_table_after_02(home, monkeypatch, capsys):
     run_paths = paths.RunPaths("x")
 
     def pretend(source, *_):
@@ -168,7 +168,12 @@ def test_the_first_table_is_shown_after_02_and_the_latest_one_at_the_end(home, m
             with edit_run(run_paths) as record:
                 started = f"2026-01-01 10:0{len(record.get('stages', {}))}:00"
                 record.setdefault("stages", {})[stage] = {"status": "done", "started": started}
+        elif stage == settings.FIRST:
+            with edit_run(run_paths) as record:
+                record["stages"] = {stage: {"report": "SPLIT=groups: few", "caveats": "drawn"}}
 
     monkeypatch.setattr(kernel, "run_notebook", pretend)
     assert _main("--preset", "quick", "--name", "x") == 0
-    assert re.findall(r"best of (\d+)", capsys.readouterr().out) == ["02", "06"]
+    out = capsys.readouterr().out
+    assert re.findall(r"best of (\d+)", out) == ["02", "06"]
+    assert re.search(r"01_data_split: done in 0 s\nSPLIT=groups: few\ndrawn\n\[2/", out)
