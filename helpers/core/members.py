@@ -71,7 +71,8 @@ def stratified_folds(
 
     The labels (N,) are classes or strata. No group of `groups` (N,) is in two folds, so there are
     at most as many folds as groups; a missing one is a group of its own. Without `groups`, or with
-    a single one, parts are drawn one by one.
+    a single one, parts are drawn one by one. A fold of more than two thirds of the parts is the
+    last, since the first ones test, validate or calibrate, and are not trained on.
     """
     labels = np.asarray(labels)
     fold = np.empty(labels.size, dtype=np.int64)
@@ -85,8 +86,9 @@ def stratified_folds(
             splits = splitter.split(labels, labels, numbers)
     tests = [rows for _, rows in splits]
     # scikit-learn puts the groups that are hardest to place into the first folds, whatever the seed
-    drawn = np.random.default_rng(random_state).permutation(len(tests))
-    for number, rows in zip(drawn, tests, strict=True):
+    drawn = np.random.default_rng(random_state).permutation(len(tests)).argsort()
+    tests = sorted((tests[n] for n in drawn), key=lambda rows: 3 * len(rows) > 2 * labels.size)
+    for number, rows in enumerate(tests):
         fold[rows] = number
     return fold
 

@@ -28,10 +28,8 @@ def find(cache: ImageCache, most_bits: int) -> tuple[pd.DataFrame, str]:
     """
     n = len(cache.table)
     if most_bits == 0 or n > MOST_IMAGES:
-        return NO_PAIRS, (
-            "Near duplicates were not searched (NEAR_DUPLICATE_BITS=0, or more than "
-            f"{MOST_IMAGES:,} images)."
-        )
+        why = f"NEAR_DUPLICATE_BITS=0, or more than {MOST_IMAGES:,} images"
+        return NO_PAIRS, f"Near duplicates were not searched ({why})."
     bits = np.unpackbits(np.frombuffer(bytes.fromhex("".join(cache.table.hash)), dtype=np.uint8))
     pairs, alike = near_pairs(bits.reshape(n, -1).astype(bool), most_bits)
     cluster = clusters(n, pairs)

@@ -60,4 +60,4 @@ class SplitSettings:
                 "and every image is scored out of fold, or TEST_FRACTION=0.25"
             )
         if self.split == "groups" and self.test_fraction and not 0.1 <= self.test_fraction <= 0.5:
-            raise SettingsError("TEST_FRACTION must be 0, or 0.1 to 0.5, with SPLIT='groups'")
+            raise SettingsError("TEST_FRACTION must be 0, or 0.1 to 0.5, unless SPLIT=random")

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,7 +20,6 @@ from sklearn.model_selection import train_test_split
 
 from helpers.core import seeding
 from helpers.core.members import stratified_folds
-from helpers.core.rules import SettingsError
 from helpers.core.style import LABEL_NAMES
 from helpers.datasets import DROPPED, DataError, Source, named, near_duplicates
 from helpers.datasets.settings import SplitSettings
@@ -29,13 +29,10 @@ from helpers.datasets.split_file import FEWEST_BAD
 PROTECTION = {"test": 0, "val": 1, "train": 2, "review": 2}
 MOST_PARTS = 10  # a test set of groups is one or more of so many equal parts at most
 GOOD_PARTS = 3  # validation is one of so many parts of the good images if there are few bad ones
-# why there may be fewer images or groups than were given
-JOINED = "(near duplicates count as one: a lower NEAR_DUPLICATE_BITS keeps more of them apart)"
+NEAR = "(near duplicates count as one, but not with NEAR_DUPLICATE_BITS=0)"
 VALIDATION_FOLDS = 5  # validation is one of so many parts where VAL_PER_CLASS does not apply
-
-
-class TooFewGroups(DataError):
-    """Whole groups cannot be held out."""
+LEAST_TRAINED = FEWEST_BAD // 2  # images of each class to train on if whole groups are held out
+MANY_NEAR = 0.2  # a larger share of near duplicates is probably of different parts
 
 
 @dataclass(frozen=True)
@@ -81,31 +78,32 @@ def make_split(
             "SPLIT='random'"
         )
     why, report = "SPLIT_CSV names no set for them", list[str]()
-    linked, beside, columns = pairs, pairs[:0], [table.digest]
+    linked, beside, alike = pairs, pairs[:0], [table.digest]
     if by_groups:
         # a test set of the source's own cannot be changed: it may hold groups of the training
         groups = table.group.mask(table.official_split == "test")
         shared = set(table.group[groups.isna()].dropna()) & set(groups.dropna())
         words = "groups of training and validation that the source's own test set has too"
         report += [f"{words}: {len(shared)}"] * bool(shared)
-        # a camera that stands still makes all parts look alike: no group is joined by looks
+        # a camera that stands still makes all parts look alike: nothing is joined by looks
         ends = [groups.iloc[pairs[end]].reset_index(drop=True) for end in ("first", "second")]
         alone = ends[0].isna() | ends[1].isna()
         apart = (ends[0] != ends[1]) & ~alone
-        linked, columns = pairs[~(apart | alone).to_numpy(dtype=bool)], [table.digest, groups]
-        beside = pairs[alone.to_numpy(dtype=bool)]
+        linked, beside, alike = pairs[:0], pairs[alone.to_numpy(dtype=bool)], [table.digest, groups]
         if apart.any():
             line = f"pairs of near duplicates in two groups, which stay apart: {apart.sum()}"
             report.append(f"{line} (if they show one part, SPLIT=random keeps each pair together)")
-    table["together"] = near_duplicates.clusters(len(table), linked, *columns)
+    elif (near := np.unique(pairs[["first", "second"]]).size) > MANY_NEAR * len(table):
+        way = "if these are different parts before a fixed camera, set NEAR_DUPLICATE_BITS=0"
+        report.append(f"near duplicates of others: {near} of {len(table)} images; {way}")
+    table["together"] = near_duplicates.clusters(len(table), linked, *alike)
     table["cluster"] = near_duplicates.clusters(len(table), pairs, table.digest)
     by_source = table.assign(label=_source_labels(table))
     strata = by_source[["label", *source.stratify]].astype(str).fillna("hidden")
     by_source["stratum"] = strata.agg("/".join, axis="columns")
-    is_bad = (table.label == 1) & (table.official_split != "test")
-    different = near_duplicates.clusters(len(table), linked, table.digest)
-    count = len(np.unique(different[is_bad.fillna(False).to_numpy(dtype=bool)]))
-    has_few_bad = not settings.split_csv and count < FEWEST_BAD
+    is_bad = ((table.label == 1) & (table.official_split != "test")).fillna(False)
+    different = table.digest if by_groups else table.together
+    has_few_bad = not settings.split_csv and different[is_bad].nunique() < FEWEST_BAD
 
     def leave_out(rows: pd.Series, why: str) -> None:
         table["split"] = table.split.mask(rows, "excluded")
@@ -139,33 +137,47 @@ def make_split(
     leave_out(leaking, "a copy, a near duplicate or their group is in validation or test")
     if settings.cross_fit and not has_few_bad:
         pool = table.split.isin(["train", "val"]) & table.label.notna()
-        fold = _cross_fit(by_source[pool], settings)
+        fold = _folds(by_source[pool], settings, settings.cross_fit, "folds")
         table["fold"] = fold.reindex(table.index).astype("Int64")
         table.loc[pool, "split"] = np.where(fold == 0, "val", "train")
+        if by_groups and (most := table.group[pool].value_counts(normalize=True)).iloc[0] > 0.5:
+            line = f"{most.index[0]} holds {most.iloc[0]:.0%} of the images; what judges it has"
+            report.append(f"{line} learned from few (smaller groups: GROUP_LEVEL=2 or LABELS_CSV)")
         beside = (table.split == "review") & table.together.isin(table.together[pool])
         leave_out(beside, "a review labelled them and a near duplicate or their group has a fold")
     _check_sides(table, settings, has_few_bad)
-    first = [n for n in ("id", "path", "label", "split", "fold") if n in table]
+    first = ["id", "path", "label", "split", "fold"]
     inner = ["together", "cluster", "official_split", "official_fold"]
     more = table.columns.difference([*first, *inner], sort=False)
-    return Split(table[[*first, *more]], _duplicates(table), "\n".join(report))
+    return Split(table.filter([*first, *more]), _duplicates(table), "\n".join(report))
 
 
 def _with_known_groups(
     source: Source, digests: pd.Series, settings: SplitSettings, pairs: pd.DataFrame
 ) -> Split:
-    """Split by whole groups if they are known and enough, else by images; the report says which."""
+    """Split by whole groups if they are known, else by images; the report says how, and why.
+
+    Groups that are too few for the settings are judged out of fold, in as many folds as can be.
+    """
     groups = source.table.get("group", pd.Series(dtype=object))
-    by_images = dataclasses.replace(settings, split="random")
+
+    def drawn(line: str, **changes: Any) -> Split:
+        split = make_split(source, digests, dataclasses.replace(settings, **changes), pairs)
+        return dataclasses.replace(split, report="\n".join(filter(None, [line, split.report])))
+
     if settings.split_csv or groups.nunique() < 2:
-        return make_split(source, digests, by_images, pairs)
-    try:
-        split = make_split(source, digests, dataclasses.replace(settings, split="groups"), pairs)
-    except (TooFewGroups, SettingsError) as error:
-        split, line = make_split(source, digests, by_images, pairs), f"SPLIT=random, since {error}"
-    else:
-        line = f"SPLIT=groups: none is in training and in validation; groups: {groups.nunique()}"
-    return dataclasses.replace(split, report="\n".join(filter(None, [line, split.report])))
+        return drawn("", split="random")
+    with contextlib.suppress(DataError):
+        line = f"none is in training and in validation; groups: {groups.nunique()}"
+        return drawn(f"SPLIT=groups: {line}", split="groups")
+    good, bad = (groups[source.table.label.eq(k).fillna(False)].nunique() for k in (0, 1))
+    few = f"since there are few: {good} with good parts, {bad} with bad ones"
+    for n in range(settings.cross_fit or VALIDATION_FOLDS, 1, -1):
+        with contextlib.suppress(DataError):
+            line = f"SPLIT=groups, each judged out of fold (CROSS_FIT={n}, TEST_FRACTION=0), {few}"
+            return drawn(line, split="groups", cross_fit=n, test_fraction=0.0)
+    line = "SPLIT=random: scores are too good for a new group. To hold out whole ones, add good and"
+    return drawn(f"{line} bad parts of further groups, {few}", split="random")
 
 
 def _sides_of_csv(path: Path, source: Source) -> np.ndarray:
@@ -199,7 +211,7 @@ def subsample_source(source: Source, n: int | None, seed: int) -> Source:
     table = source.table
     if n is None or len(table) <= n:
         return source
-    side = table.official_split + _label_words(table.assign(label=_source_labels(table)))
+    side = table.official_split + _source_labels(table).astype("string").fillna("hidden")
     shuffled = side.sample(frac=1, random_state=seeding.stream_seed(seed, "subsample") % 2**32)
     # Spread each class evenly over [0, 1) and take the first n: every class in proportion.
     place = shuffled.groupby(shuffled).cumcount() / side.map(side.value_counts())[shuffled.index]
@@ -216,7 +228,8 @@ def keep_readable(source: Source, ids: pd.Series) -> Source:
 
 def describe(source: Source, split: Split, unreadable: Iterable[str]) -> dict:
     """Return the facts about the data that run.json and later notebooks need."""
-    counts = split.table.groupby(["split", _label_words(split.table)]).size()
+    labels = split.table.label.astype("string").fillna("hidden")
+    counts = split.table.groupby(["split", labels]).size()
     official = pd.concat([source.table, source.dropped]).official_split == "test"
     in_test = int((split.table.split == "test").sum())
     return {
@@ -224,6 +237,7 @@ def describe(source: Source, split: Split, unreadable: Iterable[str]) -> dict:
         "kinds": list(source.kinds),
         "attribution": source.attribution,
         "caveats": source.caveats,
+        "report": split.report,
         "images": {f"{side} {label}": int(n) for (side, label), n in counts.items()},
         "left_out": list(source.left_out),
         "test_left_out": max(0, int(official.sum()) - in_test),  # of the source's test set
@@ -241,11 +255,6 @@ def _source_labels(table: pd.DataFrame) -> pd.Series:
     return before if (before == 1).sum() >= FEWEST_BAD else table.label
 
 
-def _label_words(table: pd.DataFrame) -> pd.Series:
-    """Return the labels as text, "hidden" for missing ones: NaN would drop out of every count."""
-    return table.label.map({0: "0", 1: "1"}).fillna("hidden")
-
-
 def _hold_out_good(table: pd.DataFrame, settings: SplitSettings) -> pd.Series:
     """Put a third of the good images and all bad ones into validation, the others into training.
 
@@ -258,10 +267,8 @@ def _hold_out_good(table: pd.DataFrame, settings: SplitSettings) -> pd.Series:
     drawable &= table.group.notna() if by_groups else True
     bad = drawable & (table.label == 1).fillna(False)
     good = table.together[drawable & (table.label == 0)]
-    if (count := good.nunique()) < GOOD_PARTS:
-        what = "groups of good images" if by_groups else f"different good images {JOINED}"
-        kind = TooFewGroups if by_groups else DataError
-        raise kind(f"{GOOD_PARTS} {what} are needed; there are {count}")
+    if good.nunique() < 2:
+        raise DataError("all good images are of one group, or copies of one: add others")
     random_state = seeding.stream_seed(settings.seed, "split good") % 2**32
     fold = stratified_folds(np.zeros(len(good)), GOOD_PARTS, random_state, good)
     shown = set(table.together[bad]) - (set(good) if by_groups else set())
@@ -289,13 +296,15 @@ def _draw_sides(table: pd.DataFrame, settings: SplitSettings) -> tuple[pd.Series
             return side.mask(tested, "test"), settings
     elif settings.test_fraction and not tested.any():
         drawn = _draw(table[drawable], settings.test_fraction, settings, "test")
+        if by_groups and (table.loc[drawn].groupby("label").together.nunique() > 1).sum() < 2:
+            why = "one group in test says nothing about others"
+            raise DataError(f"{why}: add groups, or set TEST_FRACTION=0 and CROSS_FIT=5")
         tested = table.together.isin(table.together[drawn])
     side = pd.Series("train", index=table.index).mask(tested, "test")
     pool = table[drawable & ~table.together.isin(table.together[tested])]
-    if settings.cross_fit:  # validation is a fold
-        return side, settings
-    if by_groups:
+    if by_groups and not settings.cross_fit:
         side[_draw(pool, 1 / VALIDATION_FOLDS, settings, "val")] = "val"
+    if by_groups or settings.cross_fit:  # validation is a fold
         return side, settings
     classes = {word: pool[pool.label == label] for label, word in LABEL_NAMES.items()}
     n = settings.val_per_class  # as many good as bad ones, as in the report
@@ -307,31 +316,28 @@ def _draw_sides(table: pd.DataFrame, settings: SplitSettings) -> tuple[pd.Series
     return side, settings
 
 
-def _cross_fit(pool: pd.DataFrame, settings: SplitSettings) -> pd.Series:
-    """Return the fold of each image: the source's own folds of groups, if their number fits."""
-    if settings.split == "groups" and not settings.test_fraction and "official_fold" in pool:
-        # near duplicates may join groups of two folds: their images go where the first is
-        fold = pool.official_fold.groupby(pool.together).transform("first").astype(int)
-        if set(fold) == set(range(settings.cross_fit)):
-            return fold
-    return _folds(pool, settings, settings.cross_fit, "folds")
-
-
 def _folds(pool: pd.DataFrame, settings: SplitSettings, n: int, purpose: str) -> pd.Series:
-    """Return the fold 0..n-1 of each image of a pool: stratified; equal `together` share one."""
+    """Return the fold 0..n-1 of each image of a pool: stratified; equal `together` share one.
+
+    They are the source's own folds of groups, if these are as many and none is the test set.
+    """
+    if settings.split == "groups" and not settings.test_fraction and "official_fold" in pool:
+        # copies may join groups of two folds: their images go where the first is
+        fold = pool.official_fold.groupby(pool.together).transform("first").astype(int)
+        if set(fold) == set(range(n)):
+            return fold
     random_state = seeding.stream_seed(settings.seed, f"split {purpose}") % 2**32
     if settings.split == "groups":
         drawn, strata, groups, what = pool, pool.label.astype(int), pool.together, "groups"
     else:
         drawn = pool.drop_duplicates("together")
-        strata, groups, what = _strata(drawn, n), None, "different images"
-    counts = drawn.groupby("label").together.nunique().reindex([0, 1]).fillna(0).astype(int)
+        strata, groups, what = _strata(drawn, n), None, f"different images {NEAR}"
+    counts = drawn.groupby("label").together.nunique().reindex([0, 1], fill_value=0)
     if (least := counts.min()) < n:
         way = f", or set TEST_FRACTION=0 and CROSS_FIT={least}" if least > 1 else ""
-        kind = TooFewGroups if settings.split == "groups" else DataError
-        raise kind(
+        raise DataError(
             f"{n} parts for {purpose} need {n} {what} with good and {n} with bad images; there are "
-            f"{counts[0]} and {counts[1]} {JOINED}. Add images{way}"
+            f"{counts[0]} and {counts[1]}. Add images{way}"
         )
     fold = pd.Series(stratified_folds(strata, n, random_state, groups), drawn.together)
     return pool.together.map(fold.groupby(level=0).first())
@@ -365,7 +371,7 @@ def _draw(pool: pd.DataFrame, size: float, settings: SplitSettings, purpose: str
 
 
 def _check_sides(table: pd.DataFrame, settings: SplitSettings, has_few_bad: bool) -> None:
-    """Raise DataError if test is empty, or train, val or a fold lacks a class or has hidden labels.
+    """Raise DataError if test is empty, or another set lacks a class or has hidden labels.
 
     With few bad images there are no folds, and test is the source's own.
     """
@@ -374,11 +380,13 @@ def _check_sides(table: pd.DataFrame, settings: SplitSettings, has_few_bad: bool
     sets = {side: table[table.split == side] for side in ("train", "val")}
     for fold in range(settings.cross_fit if "fold" in table else 0):
         sets[f"fold {fold}"] = table[(table.fold == fold).fillna(False)]
+        sets[f"training without fold {fold}"] = table[(table.fold != fold).fillna(False)]
     for name, images in sets.items():
+        least = 1 if settings.split_csv or not name.startswith("train") else LEAST_TRAINED
         for label in [0] if has_few_bad else LABEL_NAMES:
-            if not (images.label == label).any():
-                word = LABEL_NAMES[label]
-                advice = "SPLIT_CSV" if settings.split_csv else "SEED, CROSS_FIT or SPLIT"
-                raise DataError(f"the split leaves no {word} image in {name}: change {advice}")
+            if (count := int((images.label == label).sum())) < least:
+                left = f"{count or 'no'} {LABEL_NAMES[label]} image in {name} (at least {least})"
+                way = "SPLIT_CSV" if settings.split_csv else f"SEED, CROSS_FIT or SPLIT {NEAR}"
+                raise DataError(f"the split leaves {left}: add images, or change {way}")
         if (hidden := images.id[images.label.isna()]).size:
             raise DataError(f"{len(hidden)} image(s) in {name} have no label: {hidden.iloc[0]!r}")

@@ -195,7 +195,7 @@ def test_by_groups_good_parts_alone_are_held_out_by_groups_and_so_are_few_bad_on
     bad, held = table[table.label == 1], used.group[used.split == "val"]
     assert ((bad.split == "val") == bad.group.isin(held)).all()
     assert (used.split == "val").mean() == pytest.approx(1 / 3, abs=0.02)
-    assert "3 groups of good images are needed" in refused(grouped_source(2, 3), split="groups")
+    assert "all good images are of one group" in refused(lots((40, 0), (0, 5)), split="groups")
 
 
 def test_subsample_keeps_classes_and_test_images_in_proportion_and_the_order():
@@ -225,6 +225,14 @@ def grouped_source(n_groups=20, each=12, seed=0) -> Source:
     table["official_split"] = ""
     table["group"] = np.repeat([f"lot{i:02d}" for i in range(n_groups)], each)
     return Source("lots", table, "bad = 1")
+
+
+def lots(*sizes: tuple[int, int]) -> Source:
+    """Lots of so many good and bad parts."""
+    source = grouped_source(1, sum(map(sum, sizes)))
+    source.table["group"] = np.repeat([f"lot{n + 1}" for n in range(len(sizes))], np.sum(sizes, 1))
+    labels = np.repeat([0, 1] * len(sizes), np.ravel(sizes))
+    return dataclasses.replace(source, table=source.table.assign(label=pd.array(labels, "Int64")))
 
 
 @pytest.mark.parametrize("kind", ["random", "groups"])
@@ -274,24 +282,54 @@ def test_a_split_by_groups_needs_groups_and_enough_of_them():
     few = refused(grouped_source(4, each=24), split="groups")
     assert "4 groups" in few and "4 and 3" in few and "TEST_FRACTION=0 and CROSS_FIT=3" in few
     divide(grouped_source(4, each=24), split="groups", test_fraction=0.0, cross_fit=3)
-    assert "CROSS_FIT" in refused(grouped_source(9), split="groups", cross_fit=8)
     for fraction in (0.6, 0.04):
-        with pytest.raises(SettingsError, match="TEST_FRACTION"):
-            SplitSettings(split="groups", test_fraction=fraction)
+        with pytest.raises(SettingsError, match="unless SPLIT=random"):
+            divide(grouped_source(20, 24), test_fraction=fraction)
 
 
 def apart(split: splits.Split) -> bool:
     return keeps_groups_apart(split.table)
 
 
-def test_known_groups_are_held_out_by_default_unless_there_are_none_or_too_few():
-    whole = divide(grouped_source(20, 24))
-    assert apart(whole) and whole.report.startswith("SPLIT=groups")
-    few = divide(grouped_source(4, each=60))
-    assert not apart(few) and few.report.startswith("SPLIT=random, since 5 parts for val")
-    assert divide(toy_source()).report == ""
+def test_known_groups_are_held_out_by_default_and_a_test_set_has_several_of_them():
+    for seed in range(4):
+        whole = divide(lots(*[(30, 10)] * 10), seed=seed)
+        assert apart(whole) and whole.report.endswith("in training and in validation; groups: 10")
+        assert whole.table.group[whole.table.split == "test"].nunique() >= 2
+    assert "one group in test says nothing" in refused(lots(*[(30, 10)] * 6), split="groups")
     mixed = divide(grouped_source(20, 24), split="random")
-    assert not apart(mixed) and mixed.report == ""
+    assert not apart(mixed) and mixed.report == divide(toy_source()).report == ""
+
+
+@pytest.mark.parametrize("settings", [{}, {"cross_fit": 5, "test_fraction": 0.0}])
+@pytest.mark.parametrize(
+    ("folds", "sizes"),
+    [
+        (5, [(30, 10)] * 6),
+        (2, [(30, 10)] * 2),
+        (3, [(40, 0)] * 3 + [(25, 15)] * 3),
+        (5, [(300, 100)] + [(15, 5)] * 5),
+        (0, [(40, 0)] * 6),  # PatchCore alone
+        (None, [(40, 0)] * 5 + [(25, 15)]),
+        (None, [(30, 14), (30, 1)]),  # one bad part to train on
+    ],
+)
+def test_few_lots_are_judged_out_of_fold_and_a_random_split_says_why(folds, sizes, settings):
+    few = f"few: {len(sizes)} with good parts, {sum(bad > 0 for _, bad in sizes)} with bad ones"
+    says = f"(CROSS_FIT={folds}, TEST_FRACTION=0), since there are {few}"
+    if folds in (0, settings.get("cross_fit", 0)):
+        says = "SPLIT=groups: none is in training and in validation"
+    elif folds is None:
+        says = f"add good and bad parts of further groups, since there are {few}"
+    for seed in range(4):
+        split = divide(lots(*sizes), seed=seed, **settings)
+        assert says in split.report and apart(split) == (folds is not None)
+        if folds:
+            held = split.table.groupby("fold").label.agg(["size", "nunique"])
+            assert held.index.tolist() == [*range(folds)] and (held["nunique"] == 2).all()
+            uneven = "lot1 holds 80% of the images" in split.report
+            assert uneven == (sizes[0][0] == 300) == ("learned from few" in split.report)
+            assert not uneven or held["size"].idxmax() == folds - 1  # trains the deployed model
 
 
 def test_groups_of_the_source_s_own_test_set_are_counted_and_may_be_in_training():
@@ -313,6 +351,19 @@ def test_near_duplicates_do_not_join_groups_and_are_counted():
     source.table.loc[[3, 100], "group"] = None  # these link no groups, but follow their pair
     split = splits.make_split(source, own_digests(source), SplitSettings(), near)
     assert apart(split) and (split.table.split != "excluded").sum() == 238
+
+
+def test_parts_that_look_alike_count_one_by_one_in_lots_and_without_lots_the_way_out_is_named():
+    source = lots(*[(15, 5)] * 6)
+    near = pd.DataFrame({"first": np.arange(120) // 20 * 20, "second": range(120), "bits": 8})
+    split = splits.make_split(source, own_digests(source), SplitSettings(), near)
+    assert split.table.fold.nunique() == 5 and "near duplicates" not in split.report
+    source = dataclasses.replace(source, table=source.table.drop(columns="group"))
+    with pytest.raises(DataError, match="NEAR_DUPLICATE_BITS=0"):  # all good ones are near bad ones
+        splits.make_split(source, own_digests(source), SplitSettings(), near)
+    for pairs, says in ((near[near["second"] % 20 < 15], True), (near[:20], False)):
+        split = splits.make_split(source, own_digests(source), SplitSettings(), pairs)
+        assert ("images; if these are different parts" in split.report) == says
 
 
 def test_a_fold_without_one_class_is_refused_before_anything_is_fitted():
