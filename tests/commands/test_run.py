@@ -168,10 +168,9 @@ def test_the_split_is_told_after_01_and_the_first_table_after_02(home, monkeypat
             with edit_run(run_paths) as record:
                 started = f"2026-01-01 10:0{len(record.get('stages', {}))}:00"
                 record.setdefault("stages", {})[stage] = {"status": "done", "started": started}
-        elif stage == settings.FIRST:
-            with edit_run(run_paths) as record:
-                record["stages"] = {stage: {"report": "SPLIT=groups: few", "caveats": "drawn"}}
 
+    with edit_run(run_paths) as record:
+        record["stages"] = {settings.FIRST: {"report": "SPLIT=groups: few", "caveats": "drawn"}}
     monkeypatch.setattr(kernel, "run_notebook", pretend)
     assert _main("--preset", "quick", "--name", "x") == 0
     out = capsys.readouterr().out

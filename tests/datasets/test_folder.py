@@ -158,15 +158,17 @@ def test_subfolders_of_good_and_bad_with_equal_names_are_lots_and_others_may_be_
     for lot in ("lot1", "lot2", "lot3"):
         fill(tmp_path / "good" / lot, f"{lot}g.png")
         fill(tmp_path / "bad" / lot, f"{lot}b.png")
+    fill(tmp_path / "bad" / "lot4", "lot4b.png")
     source = load(tmp_path)
-    assert source.table.group.tolist() == 2 * ["lot1", "lot2", "lot3"]
-    assert source.caveats.startswith("subfolders are lots: 3")
+    assert source.table.group.tolist() == [f"lot{n}" for n in (1, 2, 3, 4, 1, 2, 3)]
+    assert source.caveats.startswith("subfolders are lots: 4")
     assert "group" not in load(tmp_path, group_level=0).table
     fill(tmp_path / "good", "loose.png")
     source = load(tmp_path)
     assert "group" not in source.table and "1 images lie beside" in source.caveats
     kinds = tmp_path / "kinds"
     fill(kinds / "good" / "lot1", "a.png")
+    assert "it takes two or more" in load(kinds).caveats
     fill(kinds / "bad" / "scratch", "b.png")
     source = load(kinds)
     assert "group" not in source.table and "GROUP_LEVEL=1" in source.caveats
