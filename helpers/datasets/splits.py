@@ -141,8 +141,8 @@ def make_split(
         table["fold"] = fold.reindex(table.index).astype("Int64")
         table.loc[pool, "split"] = np.where(fold == 0, "val", "train")
         if by_groups and (most := table.group[pool].value_counts(normalize=True)).iloc[0] > 0.5:
-            line = f"{most.index[0]} holds {most.iloc[0]:.0%} of the images; what judges it has"
-            report.append(f"{line} learned from few (smaller groups: GROUP_LEVEL=2 or LABELS_CSV)")
+            line = f"{most.index[0]} holds {most.iloc[0]:.0%} of the images; models judged on it"
+            report.append(f"{line} learn from few (smaller groups: GROUP_LEVEL=2 or LABELS_CSV)")
         beside = (table.split == "review") & table.together.isin(table.together[pool])
         leave_out(beside, "a review labelled them and a near duplicate or their group has a fold")
     _check_sides(table, settings, has_few_bad)
