@@ -32,6 +32,7 @@ CONTENT |= {"classes": ["good", "bad"], "image_size_px": 32, "channels": 3, "fit
 CONTENT |= {"full_scale_bits": 0, "views": 4, "precision": "no", "calibration_fold": None}
 CONTENT |= {"temperature": 1.7, "pass_below": 0.4, "reject_from": 0.6, "rule": "expected"}
 CONTENT |= {"asked_escape_rate": 0.01, "promised_escape_rate": 0.01, "held_out_bad_parts": 99}
+CONTENT |= {"training_ranges": {"width_px": [20.0, 40.0], "brightness": [50.0, 150.0]}}
 
 
 def small_models(count: int = 2, kind: str = "cnn", channels: int = 3) -> list[Network]:

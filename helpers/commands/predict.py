@@ -1,12 +1,17 @@
-"""Ask a trained model about images: a few, or any number.
+"""Ask a trained model about images: a few, any number, or each new one in a folder.
 
     python -m helpers.predict parts/a.png parts/b.png --model RUN/fbp --maps maps
     python -m helpers.predict parts --model RUN/fbp --out scores.csv
+    python -m helpers.predict --watch camera --model RUN/fbp --out log.csv
 
 The first prints for each image its score, its probability of bad, and a verdict: pass, look again
-or reject. The second writes a CSV, and continues after a kill: scores.csv.progress keeps the
-answers of finished images; delete it when they are final. `--model demo` is a small network that
-comes with the package; without images it judges three solar cells of ELPV.
+or reject; with --json it prints a JSON document. The second writes a CSV, and continues after a
+kill: scores.csv.progress keeps the answers of finished images; delete it when they are final. The
+third appends a line to the log for each new image file, until Ctrl-C; after a kill it continues.
+`--model demo` is a small network that comes with the package; without images it judges three solar
+cells of ELPV.
+
+Exit codes: 0 if all images pass, 3 if some do not, 4 if some cannot be read; 1 or 2 after an error.
 """
 
 from __future__ import annotations
@@ -16,9 +21,11 @@ import contextlib
 import json
 import os
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Container, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,10 +38,14 @@ from helpers.core import errors, files, style
 from helpers.datasets import check_utf8, elpv
 from helpers.datasets.decoding import CAMERA_BITS
 from helpers.datasets.folder import SUFFIXES, image_files, left_out
+from helpers.deploy.description import VERDICTS
+from helpers.deploy.measures import counted
 from helpers.deploy.predictor import Answer, Opened, TrainedModel
 from helpers.runs.opened import DEMO, DEMO_FOLDER, open_model
 
+NOT_PASSED, UNREADABLE = 3, 4  # exit codes: 1 and 2 are those of errors, also of Python itself
 TOGETHER = 512  # images that a kill can cost: seconds of work on a CPU
+SETTLED_S, POLL_S = 1.0, 0.25  # a watched file is complete if it has not changed for so long
 PRECISIONS = ("bf16", "fp16", "no")
 DEMO_IMAGES = ("cell0502.png", "cell1572.png", "cell2156.png")  # not in the network's training
 
@@ -47,12 +58,37 @@ class Entry(NamedTuple):
     file: str  # to open
 
 
+class Seen(NamedTuple):
+    """How a watched file was found."""
+
+    changed: str  # when, in nanoseconds
+    size: int
+    since_s: float  # on a clock, that it is so
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Answer, and write what was asked for; return 1 if an image cannot be read, else 0."""
+    """Answer, and write what was asked for; return the exit code."""
     options = parser().parse_args(arguments)
+    if options.watch and (not options.out or options.images or options.maps or options.json):
+        raise errors.UserError("--watch FOLDER needs --out LOG, and no images, --maps or --json")
     if options.maps and options.maps.is_file():
         raise errors.UserError(f"--maps {options.maps} is a file: name a folder")
-    found = open_model(options.model)
+    with contextlib.redirect_stdout(sys.stderr if options.json else sys.stdout):
+        opened = open_model(options.model)
+        if options.watch:
+            return _watch(with_options(opened, options), options)
+        written = _answer(opened, options)
+    if options.json:
+        warnings = [warning.split(", ") if warning else [] for warning in written.warning]
+        listed = written.assign(warnings=warnings).drop(columns="warning").to_dict("records")
+        print(json.dumps(files.plain(listed), indent=1, allow_nan=False))
+    if (written.reason != "").any():
+        return UNREADABLE
+    return 0 if (written.verdict == VERDICTS[0]).all() else NOT_PASSED
+
+
+def _answer(found: Opened, options: argparse.Namespace) -> pd.DataFrame:
+    """Judge the images, print what there is to say, and return the rows that are written."""
     opened, remark = with_options(found, options), ""
     if not options.images:
         if found.checkpoints[0].parent != DEMO_FOLDER or found.description is None:
@@ -65,17 +101,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     named = [entry.file for entry in asked]
     answers = _continued(model, asked, opened, options) if options.out else [*model.answers(named)]
     table = model.judged(named, answers)
-    readable = table.reason == ""
+    readable, written = table.reason == "", rows(asked, table, model, options.model)
     if options.out:
-        written = pd.DataFrame(asked).drop(columns="file").join(table.drop(columns="file"))
-        unknown = [] if model.description else ["probability", "verdict"]
-        written = written.rename(columns={"score": "defect_score"}).drop(columns=unknown)
         files.save_csv(options.out, written)
         counts = table.verdict[table.verdict != ""].value_counts()
         each = "".join(f", {count} {verdict}" for verdict, count in counts.items())
         print(f"{options.out}: {readable.sum()} scored, {(~readable).sum()} unreadable{each}")
-    elif readable.any():
-        shown = table[readable].drop(columns="reason")
+    elif readable.any() and not options.json:
+        empty = [] if table.warning.any() else ["warning"]
+        shown = table[readable].drop(columns=["reason", *empty])
         if remark:  # the demo's images lie deep in an installed package
             shown["file"] = shown.file.map(lambda file: Path(file).name)
         print(shown.to_string(index=False, float_format="{:.4f}".format, na_rep=""))
@@ -85,14 +119,97 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{several} file(s) have several pages or frames; only the first is read")
     if remark:
         print(remark)
-    print(model.description.promise if model.description else model.remark)
-    if model.description and model.description.is_smoke:
-        print(style.SMOKE_NOTE)
+    _say_what_it_promises(model)
     if options.maps:
         _write_maps(model, table[readable], options.maps)
     for row in table[~readable].itertuples():
         print(f"error: {row.file} cannot be read: {row.reason}", file=sys.stderr)
-    return int(not readable.all())
+    if line := counted(table.warning[readable]):
+        print(line)
+    return written
+
+
+def _say_what_it_promises(model: TrainedModel) -> None:
+    print(model.description.promise if model.description else model.remark)
+    if model.description and model.description.is_smoke:
+        print(style.SMOKE_NOTE)
+
+
+def rows(
+    asked: Sequence[Entry], table: pd.DataFrame, model: TrainedModel, name: str
+) -> pd.DataFrame:
+    """Return the table of `model.judged` as it is written: with path and id of each image, and with
+    thresholds and seal, the model (`name` if it has none) and the time."""
+    about = model.description
+    facts = {fact: getattr(about, fact, None) for fact in ("pass_below", "reject_from")}
+    facts["seal"] = getattr(about, "digest", None)  # not the file's own: it may have been edited
+    facts["model"] = f"{about.run}/{about.model}" if about else name
+    facts["time"] = datetime.now(UTC).isoformat(timespec="seconds")
+    known = pd.DataFrame(asked).drop(columns="file")
+    return known.join(table.drop(columns="file")).assign(**facts)
+
+
+def _watch(opened: Opened, options: argparse.Namespace) -> int:
+    """Judge each image file that appears in a folder, and log it; return 0 after Ctrl-C.
+
+    The log tells what was judged: a path as it was last changed then. So a file that is replaced is
+    judged again, and nothing else is, also after a kill.
+    """
+    model = TrainedModel(opened, images=TOGETHER)
+    folder, log = options.watch.resolve(), options.out
+    seen, warnings = dict[str, Seen](), list[str]()
+    lock = files.held(log.with_name(f".{log.name}.lock"), wait=False)
+    with lock, contextlib.suppress(KeyboardInterrupt):
+        done = logged(log)
+        _say_what_it_promises(model)
+        print(f"watching {folder}; Ctrl-C ends", flush=True)
+        while True:
+            now_s = time.monotonic()
+            seen = unjudged(folder, done, seen, now_s)
+            ready = [file for file, state in seen.items() if now_s - state.since_s >= SETTLED_S]
+            for file, answer in zip(ready, model.answers(ready), strict=True):
+                changed = seen[file].changed
+                entry = Entry(file, _stem(Path(file).relative_to(folder)), file)
+                row = rows([entry], model.judged([file], [answer]), model, options.model)
+                line = files.csv_bytes(row.assign(modified_ns=changed))
+                with log.open("ab") as handle:
+                    handle.write(line if handle.tell() == 0 else line.partition(b"\n")[2])
+                    handle.flush()
+                    os.fsync(handle.fileno())  # it survives a power failure too
+                done.add((file, changed))
+                warnings += [*row.warning]
+            time.sleep(POLL_S)
+    print(f"{len(warnings)} images judged. {counted(warnings)}")
+    return 0
+
+
+def unjudged(
+    folder: Path, done: Container[tuple[str, str]], before: Mapping[str, Seen], now_s: float
+) -> dict[str, Seen]:
+    """Return the image files of a folder that are not in the log, and since when each is as it is.
+
+    `before` is what the last call has returned.
+    """
+    found = {}
+    for path in image_files(folder):
+        with contextlib.suppress(OSError):  # it is gone again
+            about, file = path.stat(), str(path)
+            now = Seen(str(about.st_mtime_ns), about.st_size, now_s)
+            if (file, now.changed) not in done:
+                last = before.get(file, now)
+                found[file] = last if last[:2] == now[:2] else now
+    return found
+
+
+def logged(log: Path) -> set[tuple[str, str]]:
+    """Return path and time of each line of a log, and cut off a line that a kill left half."""
+    content = log.read_bytes() if log.exists() else b""
+    if b"modified_ns" in content.partition(b"\n")[0] and not content.endswith(b"\n"):
+        os.truncate(log, content.rfind(b"\n") + 1)
+    if not content:
+        return set()
+    table = files.load_csv(log, ("path", "modified_ns"), ["modified_ns"])
+    return {*zip(table.path, table.modified_ns, strict=True)}
 
 
 def entries(place: Path) -> list[Entry]:
@@ -168,7 +285,8 @@ def _continued(
         for start in range(0, len(asked), TOGETHER):
             some = asked[start : start + TOGETHER]
             contents = [*pool.map(_content, [entry.file for entry in some])]
-            key = files.fingerprint([by, helpers.__version__, [e.path for e in some], contents])
+            by_what = [by, helpers.__version__, Answer._fields]
+            key = files.fingerprint([by_what, [e.path for e in some], contents])
             if key not in done:
                 done[key] = [[*answer] for answer in model.answers(entry.file for entry in some)]
                 print(f"\n{json.dumps([key, done[key]])}", end="", file=handle, flush=True)
@@ -214,6 +332,9 @@ def parser() -> argparse.ArgumentParser:
     model = "RUN or RUN/MODEL in data/runs, a model's folder, one checkpoint in it, or demo"
     add("--model", required=True, help=model)
     add("--out", type=Path, metavar="CSV", help="write the answers; a second call continues")
+    add("--json", action="store_true", help="print the answers as JSON, all else on stderr")
+    watch = "judge each image file that appears there, until Ctrl-C; --out is the log"
+    add("--watch", type=Path, metavar="FOLDER", help=watch)
     add("--maps", type=Path, metavar="FOLDER", help="write where the network looks, one PNG each")
     add("--precision", choices=PRECISIONS, help="no: float32; default: the run's")
     bits = "of images of more than 8 bits; default: the training's"

@@ -7,7 +7,7 @@ of the listed checkpoints has seen. They belong to the average of these checkpoi
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -34,6 +34,7 @@ CHOSEN = "; it is a little too good if they also chose the epoch"
 ALIKE = " It is for independent parts, and those of a group (lot) are alike."
 Count = Annotated[int, Field(ge=1)]
 Rate = Annotated[float, Field(ge=0, le=1)]
+Range = Annotated[list[float], Field(min_length=2, max_length=2)]
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -77,6 +78,8 @@ class Description:
     seal: str = ""  # `digest`, written with the promise
     # share of the good parts held out that are rejected; that do not pass, if no part is rejected
     overkill_rate: Rate | None = None
+    # of each measure of `measures.WORDS`; empty in an older file: then nothing is compared
+    training_ranges: dict[str, Range] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         low, high = self.pass_below, self.reject_from
@@ -86,7 +89,10 @@ class Description:
     @property
     def digest(self) -> str:
         """Return a digest of everything but the seal, as it is in the file."""
-        return files.fingerprint(asdict(replace(self, seal="")))
+        content = asdict(replace(self, seal=""))
+        if not self.training_ranges:  # as in a file that is older than they are
+            del content["training_ranges"]
+        return files.fingerprint(content)
 
     def probabilities(self, scores: ArrayLike) -> np.ndarray:
         """Return the calibrated probability of bad (N,) for each score (N,); NaN if unknown."""

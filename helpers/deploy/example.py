@@ -1,8 +1,10 @@
-"""Score images: python example.py part.png ...
+"""Judge images: python example.py part.png ...
 
-It needs onnxruntime, pillow and numpy, and returns 1 if an image cannot be read. OpenVINO reads
-model.onnx too: openvino.Core().compile_model("model.onnx", "CPU"), with the hint
-INFERENCE_PRECISION_HINT "f32", because bf16 would change the scores.
+It needs onnxruntime, pillow and numpy, and prints a CSV: the column `warning` says how an image is
+not like the training images. It returns 0 if all images pass, 3 if some do not, 4 if some cannot be
+read, and 1 or 2 after an error. OpenVINO reads model.onnx too:
+openvino.Core().compile_model("model.onnx", "CPU"), with the hint INFERENCE_PRECISION_HINT "f32",
+because bf16 would change the scores.
 """
 
 from __future__ import annotations
@@ -15,32 +17,37 @@ from pathlib import Path
 import numpy as np
 
 from helpers.datasets.decoding import read_image, resize
+from helpers.deploy.measures import counted, measure, unlike
 
 
 def main(folder: Path, files: list[str]) -> int:
-    """Print a row for each image file, with the model in a folder."""
+    """Print a row for each image file, with the model in a folder; return the exit code."""
     import onnxruntime
 
     facts = json.loads((folder / "model.json").read_text(encoding="utf-8"))
     network = onnxruntime.InferenceSession(
         folder / facts["file"], providers=["CPUExecutionProvider"]
     )
-    table, unread = csv.writer(sys.stdout), 0
-    table.writerow(["file", "score", "probability", "verdict"])
+    table, warnings, passed = csv.writer(sys.stdout), [], 0
+    table.writerow(["file", "score", "probability", "verdict", "warning"])
     for file in files:
         try:
             picture = read_image(Path(file), facts["full_scale_bits"] or 8, facts["mask"])
         except Exception as error:  # a damaged file raises one of many kinds
-            table.writerow([file, "", "", f"cannot be read: {error}"])
-            unread += 1
+            table.writerow([file, "", "", f"cannot be read: {error}", ""])
             continue
         image = resize(picture.pixels, facts["image_size_px"], facts["fit"])
         colour = image if image.ndim == 3 else np.repeat(image[..., None], 3, axis=2)
         outputs = network.run(None, {"pixels": np.ascontiguousarray(colour[None])})
         score, probability, verdict = (value[0].item() for value in outputs)
         known = "" if np.isnan(probability) else f"{probability:.9g}"
-        table.writerow([file, f"{score:.9g}", known, facts["verdicts"][verdict]])
-    return int(unread > 0)
+        height, width = picture.pixels.shape[:2]
+        warnings += [", ".join(unlike(measure(image, width, height), facts["training_ranges"]))]
+        table.writerow([file, f"{score:.9g}", known, facts["verdicts"][verdict], warnings[-1]])
+        passed += verdict == 0
+    if line := counted(warnings):
+        print(line, file=sys.stderr)
+    return 4 if len(warnings) < len(files) else 0 if passed == len(files) else 3
 
 
 if __name__ == "__main__":

@@ -3,8 +3,9 @@
 The exported network takes the RGB pixels of images that have been resized, and gives score,
 probability of bad and verdict: normalisation, symmetries, softmax, the mean over the trainings,
 temperature and thresholds are inside. The metadata of the file repeat model.json.
-example.py beside it needs only onnxruntime, Pillow and NumPy; it reads images with decoding.py, a
-copy of this package's, so that both see the same pixels.
+example.py beside it needs only onnxruntime, Pillow and NumPy; it reads and measures images with
+decoding.py and measures.py, copies of this package's, so that both see the same pixels and give the
+same warnings.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from helpers.core import files
 from helpers.core.errors import UserError
 from helpers.datasets import decoding
 from helpers.decisions.decision import NEAREST_TO_CERTAIN
+from helpers.deploy import measures
 from helpers.deploy.description import NAME, VERDICTS
 from helpers.deploy.predictor import Opened, TrainedModel
 from helpers.models.backbones import Network
@@ -107,8 +109,11 @@ def export_model(opened: Opened, out: Path) -> None:
         except Exception as error:  # torch and onnxscript raise many kinds
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise UserError(f"{description.title} cannot be exported: {reason}") from error
-        for program in (Path(__file__).with_name("example.py"), Path(decoding.__file__)):
-            text = program.read_text(encoding="utf-8").replace(decoding.__name__, "decoding")
+        copied = {Path(str(module.__file__)): module.__name__ for module in (decoding, measures)}
+        for program in (Path(__file__).with_name("example.py"), *copied):
+            text = program.read_text(encoding="utf-8")
+            for file, name in copied.items():
+                text = text.replace(name, file.stem)
             (partial / program.name).write_text(text, encoding="utf-8")
         files.save_json(partial / NAME, facts)
 
@@ -141,8 +146,8 @@ def check_exported(folder: Path, images: Sequence[str], opened: Opened) -> tuple
     """
     command = [sys.executable, str(folder / "example.py"), *images]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    exported = pd.read_csv(io.StringIO(done.stdout or "file"))
-    if len(exported) != len(images):  # it returns 1 too if an image cannot be read
+    exported = pd.read_csv(io.StringIO(done.stdout or "file"), dtype={"warning": str})
+    if len(exported) != len(images):  # its exit code tells of images
         lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
         raise UserError(f"{folder / 'example.py'} stopped: {lines[-1]}")
     facts, description = dataclasses.replace(opened.facts, precision="no"), opened.description
@@ -158,11 +163,12 @@ def check_exported(folder: Path, images: Sequence[str], opened: Opened) -> tuple
     assert description  # without thresholds nothing was exported
     # a score at a threshold may be rounded to its other side
     near = [description.verdicts(exported.score + d) for d in (-TOLERANCE, 0, TOLERANCE)]
-    wrong = is_read & ~np.any([exported.verdict == verdicts for verdicts in near], axis=0)
+    right = np.any([exported.verdict == verdicts for verdicts in near], axis=0)
+    wrong = is_read & ~(right & (exported.warning.fillna("") == expected.warning))
     if difference > TOLERANCE or wrong.any():
         shutil.rmtree(folder)
         raise UserError(
-            f"the exported model gives other scores (by up to {difference:.1e}) or verdicts: "
-            f"{folder} is removed"
+            f"the exported model gives other scores (by up to {difference:.1e}), verdicts or "
+            f"warnings: {folder} is removed"
         )
     return int(is_read.sum()), difference

@@ -23,6 +23,7 @@ from helpers.core.style import evenly
 from helpers.datasets import DataError, decoding
 from helpers.datasets.cache import inside, unreadable_reason
 from helpers.datasets.folder import image_files
+from helpers.deploy import measures
 from helpers.deploy.description import NAME, Description, read_description
 from helpers.explain.attribution import class_maps
 from helpers.models import backbones
@@ -42,6 +43,7 @@ class Answer(NamedTuple):
     score: float  # NaN if it cannot be read
     reason: str  # why it cannot be read; "" if it can
     has_more: bool  # True if its file has pages or frames behind the first
+    measures: Sequence[float]  # see `measures.measure`; none if it cannot be read
 
 
 class Opened(NamedTuple):
@@ -76,7 +78,8 @@ class TrainedModel:
         They are paths, Pillow images, or arrays uint8 (H, W), (H, W, 1) or (H, W, 3), of any size;
         an array (N, H, W, C) is N images. A row has `file` ("" if it is not a path), `score` (mean
         over networks and views), `probability` (calibrated; NaN if unknown), `verdict` ("pass",
-        "look again", "reject", or "" if unknown), and `reason`, why an image cannot be read.
+        "look again", "reject", or "" if unknown), `warning` ("darker, blurred": how it is not like
+        the training images), and `reason`, why an image cannot be read.
         """
         is_one = isinstance(images, str | Path | Image.Image)
         is_one = is_one or (isinstance(images, np.ndarray) and images.ndim < 4)
@@ -87,11 +90,14 @@ class TrainedModel:
     def judged(self, names: Sequence[str], answers: Iterable[Answer]) -> pd.DataFrame:
         """Return the table of `predict` for the answers for some images."""
         table = pd.DataFrame(answers, columns=Answer._fields).assign(file=names)
-        table = table.astype({"score": np.float64}).assign(probability=np.nan, verdict="")
-        if self.description:
-            table["probability"] = self.description.probabilities(table.score)
-            table["verdict"] = self.description.verdicts(table.score)
-        return table[["file", "score", "probability", "verdict", "reason"]]
+        table = table.astype({"score": np.float64})
+        table = table.assign(probability=np.nan, verdict="", warning="")
+        if about := self.description:
+            table["probability"] = about.probabilities(table.score)
+            table["verdict"] = about.verdicts(table.score)
+            unlike = (measures.unlike(each, about.training_ranges) for each in table.measures)
+            table["warning"] = [", ".join(words) for words in unlike]
+        return table[["file", "score", "probability", "verdict", "warning", "reason"]]
 
     def answers(self, images: Iterable[OneImage]) -> Iterator[Answer]:
         """Yield the answer for each of any number of images, in constant memory.
@@ -111,14 +117,14 @@ class TrainedModel:
         read = list(decoded)
         readable = [pixels for pixels, *_ in read if pixels is not None]
         scores = iter(self.scores(readable) if readable else ())
-        for image, (pixels, reason, has_more) in zip(batch, read, strict=True):
+        for image, (pixels, *about) in zip(batch, read, strict=True):
             score = np.nan if pixels is None else float(next(scores))
             if pixels is not None and not np.isfinite(score):
                 name = image if isinstance(image, str | Path) else "in memory"
                 is_float32 = self.scorers[0].precision == "no"
                 advice = "" if is_float32 else "; try `helpers.predict --precision no` (float32)"
                 raise ScoresError(f"the score of image {name} is not finite{advice}")
-            yield Answer(score, reason, has_more)
+            yield Answer(score, *about)
 
     def prepared(self, pixels: Sequence[np.ndarray]) -> Tensor:
         """Return B >= 1 images (S, S, 1 or 3) uint8, normalised for the networks: (B, C, S, S)."""
@@ -148,9 +154,9 @@ class TrainedModel:
             heat = (heat - 1).clamp(min=0)
         return heat * torch.from_numpy(inside(self.facts.mask, len(heat), self.facts.fit))
 
-    def read(self, image: OneImage) -> tuple[np.ndarray | None, str, bool]:
-        """Return an image as the networks see it, (S, S, 1 or 3) uint8, or None; then `reason` and
-        `has_more` of its `Answer`."""
+    def read(self, image: OneImage) -> tuple[np.ndarray | None, str, bool, Sequence[float]]:
+        """Return an image as the networks see it, (S, S, 1 or 3) uint8, or None; then `reason`,
+        `has_more` and `measures` of its `Answer`."""
         bits, mask = self.facts.full_scale_bits or 8, self.facts.mask
         path = Path(image) if isinstance(image, str | Path) else Path()
         picture = _picture_of_array(image) if isinstance(image, np.ndarray) else image
@@ -161,14 +167,16 @@ class TrainedModel:
             else:
                 found = decoding.read_image(path, bits, mask)
             pixels = decoding.resize(found.pixels, self.network.spec.image_size_px, self.facts.fit)
-            return pixels.reshape(*pixels.shape[:2], -1), "", found.has_more
+            height, width = found.pixels.shape[:2]
+            measured = measures.measure(pixels, width, height)
+            return pixels.reshape(*pixels.shape[:2], -1), "", found.has_more, measured
         except MemoryError:
             raise
         except decoding.BitsFound as error:
             way = f"save it with {bits}, or see `helpers.predict --bits` (no verdicts)"
-            return None, f"it uses {error.bits} bits, and the model reads {bits}: {way}", False
+            return None, f"it uses {error.bits} bits, and the model reads {bits}: {way}", False, ()
         except Exception as error:  # a damaged file raises one of many kinds
-            return None, unreadable_reason(path, error), False
+            return None, unreadable_reason(path, error), False, ()
 
 
 def _picture_of_array(array: np.ndarray) -> Image.Image:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import re
 from collections.abc import Mapping
@@ -10,9 +11,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from helpers.core import files, members, metrics, paths
+from helpers.core import files, members, metrics, paths, style
 from helpers.core.paths import RunPaths
-from helpers.deploy import description, predictor
+from helpers.datasets.cache import ImageCache
+from helpers.deploy import description, measures, predictor
 from helpers.deploy.description import Description
 from helpers.models import backbones
 from helpers.models.backbones import Network
@@ -23,6 +25,7 @@ from helpers.runs.run import Run
 
 DEMO = "demo"  # names the network that comes with the package
 DEMO_FOLDER = Path(predictor.__file__).with_name(DEMO)
+MOST_MEASURED = 5000  # training images: enough for the tails of their measures
 DEPLOYED = (None, members.CALIBRATION_FOLD)  # folds that the deployed trainings have not seen
 
 
@@ -67,20 +70,26 @@ def _find(name: str | Path) -> Path:
     path = path if path.is_dir() and run else Path(name).expanduser()
     if not path.exists() or not os.fspath(name):
         all_runs = (path.parent.name for path in paths.runs_root().glob("*/run.json"))
-        there = ", ".join((run and networks(root)) or sorted(all_runs))
-        known = f"; there are: {there}" if there else ""
-        raise files.ArtifactError(
-            f"the model {os.fspath(name)!r} is missing: give a model's folder, a checkpoint, RUN "
-            f"or RUN/MODEL{known}"
-        )
+        in_run = networks(root) if run else []
+        there = in_run or sorted(all_runs)
+        close = difflib.get_close_matches(model if in_run else run, there, n=2)
+        why = "is missing: give a model's folder, a checkpoint, RUN or RUN/MODEL"
+        if model and (root / "predictions" / f"{model}.csv").is_file():
+            why = "has scores alone: classical models are not saved; name a network"
+        why += f"; did you mean {' or '.join(close)}?" if close else ""
+        known = f"; there are: {', '.join(there)}" if there else ""
+        raise files.ArtifactError(f"the model {os.fspath(name)!r} {why}{known}")
     if not (path / "run.json").is_file():
         return path
     names = networks(path)
     if best := best_described(path) or (len(names) == 1 and path / "checkpoints" / names[0]):
         return best
+    if not names:
+        why = "classical models are not saved, and notebooks 02 (PatchCore), 03 and 05 train others"
+        raise files.ArtifactError(f"{name} has no trained network: {why}")
     raise files.ArtifactError(
         f"{name} does not say which network is the best before notebook 07 has been run: name one "
-        f"(there are: {', '.join(names) or 'none'})"
+        f"(there are: {', '.join(names)})"
     )
 
 
@@ -152,6 +161,7 @@ def describe_models(
     # a usual good part has logit 0 by PatchCore: no temperature makes its scores probabilities
     temperature = calibrated.set_index("model").temperature.drop("patchcore", errors="ignore")
     content, described = run.record, list[Description]()
+    ranges: dict[int, dict[str, list[float]]] = {}  # by the size of the images
     kind, colon, place = content.get("dataset", "").partition(":")
     origin = {
         "run": run.paths.name,
@@ -169,7 +179,18 @@ def describe_models(
         both = (notes.get(key, "").split(", ") for key in ("backbone", "weights"))
         backbone = description.backbone_of(network)
         origin["weights"] = dict(zip(*both, strict=False)).get(backbone, notes.get("weights", ""))
+        if (size_px := network.spec.image_size_px) not in ranges:
+            ranges[size_px] = training_ranges(run.images(size_px), run.split)
+        origin["training_ranges"] = ranges[size_px]
         about = description.describe(scored[name], points.loc[name], scale, trainings, **origin)
         files.save_json(run.output(trainings[0].with_name(description.NAME)), asdict(about))
         described.append(about)
     return described
+
+
+def training_ranges(images: ImageCache, split: pd.DataFrame) -> dict[str, list[float]]:
+    """Return `measures.ranges` of the training images, of at most `MOST_MEASURED`."""
+    rows = images.rows(split.id[split.split == "train"])
+    sizes = images.table[["width_px", "height_px"]].to_numpy()
+    some = rows[style.evenly(len(rows), MOST_MEASURED)]
+    return measures.ranges([measures.measure(images.pixels[row], *sizes[row]) for row in some])

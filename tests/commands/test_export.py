@@ -18,7 +18,7 @@ def test_a_model_is_written_and_checked_on_images(described_run, described, tmp_
     arguments = ["--model", "t", "--out", str(out), "--check", *images]
     assert cli.start("export", arguments) == 1
     said, told = capsys.readouterr()
-    assert f"{out}: decoding.py, example.py, model.json, model.onnx\n" in said
+    assert f"{out}: decoding.py, example.py, measures.py, model.json, model.onnx\n" in said
     assert "chosen in bf16" in said
     assert "largest difference of 3 scores: " in said and "2 of the images" in told
     assert cli.start("export", arguments) == 1

@@ -1,7 +1,12 @@
 """The command that answers for a few images or any number: the same bytes after a kill."""
 
 import functools
+import json
 import os
+import signal
+import sys
+import time
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +17,9 @@ from PIL import Image
 
 import helpers
 from helpers.commands import cli, predict
-from helpers.core import paths
-from helpers.deploy.description import read_description
+from helpers.commands.predict import NOT_PASSED, UNREADABLE
+from helpers.core import files, paths
+from helpers.deploy.description import NAME, read_description, sealed
 from helpers.deploy.predictor import TrainedModel
 from helpers.models import backbones
 from helpers.runs.opened import DEMO_FOLDER
@@ -30,7 +36,7 @@ def parts(described_run, described):
 
 
 def test_it_prints_a_line_for_each_image_and_the_promise(parts, capsys):
-    assert start([*parts, "--model", "t"]) == 0
+    assert start([*parts, "--model", "t"]) == NOT_PASSED
     out = capsys.readouterr().out.splitlines()
     model = helpers.load_model("t")
     expected = model.predict(parts)
@@ -48,11 +54,11 @@ def test_a_folder_stands_for_its_images_and_what_cannot_be_read_is_named(parts, 
     for number, part in enumerate(parts):
         Image.open(part).save(folder / f"{number}.png")
     (folder / "part.webp").touch()
-    assert start([str(folder), parts[0], "--model", "t"]) == 0
+    assert start([str(folder), parts[0], "--model", "t"]) == NOT_PASSED
     out = capsys.readouterr().out
     assert all(str(folder / f"{number}.png") in out for number in range(2))
     assert "left out: other files and links to folders: 1 (.webp)\n" in out
-    assert start([parts[0], "gone.png", parts[1], "--model", "t"]) == 1
+    assert start([parts[0], "gone.png", parts[1], "--model", "t"]) == UNREADABLE
     said = capsys.readouterr()
     assert said.err.startswith("error: gone.png") and said.err.count("\n") == 1
     assert all(part in said.out for part in parts) and "gone" not in said.out
@@ -72,7 +78,7 @@ def test_a_folder_stands_for_its_images_and_what_cannot_be_read_is_named(parts, 
 
 def test_the_demo_comes_with_a_network_images_and_a_licence(capsys):
     assert sum(file.stat().st_size for file in DEMO_FOLDER.iterdir()) < 1e6
-    assert start(["--model", "demo"]) == 0
+    assert start(["--model", "demo"]) == NOT_PASSED
     *lines, labels, promise = capsys.readouterr().out.splitlines()
     cells = [line.split(maxsplit=3) for line in lines[1:]]
     verdicts = [(Path(file).stem, verdict) for file, _, _, verdict in cells]
@@ -82,16 +88,54 @@ def test_the_demo_comes_with_a_network_images_and_a_licence(capsys):
         assert line.split() in map(str.split, readme.splitlines())
     assert "bad, good, good" in labels and "CC BY-NC-SA 4.0" in labels
     assert "at most 0.67 % of the bad parts pass" in promise  # thresholds as they were sealed
-    assert start(["--model", "demo", "--bits", "12"]) == 0
+    assert start(["--model", "demo", "--bits", "12"]) == NOT_PASSED  # without verdicts
     out = capsys.readouterr().out
     assert "bad, good, good" in out and "no verdicts" in out
+
+
+def test_json_and_csv_have_the_same_facts_and_what_is_not_like_the_training_is_named(
+    parts, described, tmp_path, capsys
+):
+    dark, out = str(tmp_path / "dark.png"), tmp_path / "scores.csv"
+    Image.open(parts[1]).point(lambda value: 0.5 * value).save(dark)
+    asked = [*parts, dark, "gone.png"]
+    assert start([*asked, "--model", "t", "--json", "--out", str(out)]) == UNREADABLE
+    said = capsys.readouterr()
+    listed, about = json.loads(said.out), read_description(described.trainings("net"))
+    counted = "1 of 3 images are not like the training images: darker (1)"
+    assert f"{counted}, " in said.err and about.promise in said.err
+    expected = helpers.load_model("t").predict(asked)
+    assert expected.warning.iloc[2].startswith("darker, ") and not any(expected.warning[:2])
+    for row, answer in zip(listed, expected.itertuples(), strict=True):
+        assert (row["path"], row["verdict"]) == (answer.file, answer.verdict)
+        assert row["warnings"] == [word for word in answer.warning.split(", ") if word]
+        assert (row["pass_below"], row["reject_from"]) == (about.pass_below, about.reject_from)
+        assert (row["model"], row["seal"]) == ("t/net", about.seal)
+    assert [row["score"] for row in listed[:3]] == pytest.approx(expected.score[:3], abs=1e-6)
+    assert listed[3]["score"] is listed[3]["probability"] is None
+    table = pd.read_csv(out, keep_default_na=False)
+    assert {*table.columns} - {"warning"} == {*listed[0]} - {"warnings"}
+    assert table.warning.tolist() == expected.warning.tolist()
+    assert table.time.tolist() == [row["time"] for row in listed]
+    start([*asked, "--model", "t"])
+    table, counts = capsys.readouterr().out.split("\n", 1)
+    assert table.endswith("warning") and counts.splitlines()[-1].startswith(counted)
+
+
+def test_nothing_but_parts_that_pass_returns_zero(described, parts, capsys):
+    path = described.trainings("net") / NAME
+    for limit, code in ((1.0, 0), (0.0, NOT_PASSED)):
+        about = replace(read_description(path.parent), pass_below=limit, reject_from=1.0)
+        files.save_json(path, asdict(sealed(about)))
+        assert start([*parts, "--model", "t", "--json"]) == code
+        assert {row["seal"] for row in json.loads(capsys.readouterr().out)} == {about.digest}
 
 
 def test_maps_are_written_for_each_image_that_can_be_read(parts, tmp_path):
     maps, priced = tmp_path / "maps", tmp_path / "$1_$.png"
     Image.open(parts[0]).rotate(90).save(priced)
     images = [parts[0], "gone.png", parts[0], str(priced)]
-    assert start([*images, "--model", "t", "--maps", str(maps)]) == 1
+    assert start([*images, "--model", "t", "--maps", str(maps)]) == UNREADABLE
     names = ["000_bad00.png", "001_bad00.png", "002_$1_$.png"]
     assert sorted(path.name for path in maps.iterdir()) == names
     assert all(np.asarray(Image.open(maps / name).convert("L")).std() > 10 for name in names)
@@ -114,6 +158,11 @@ def scores(folder: Path) -> pd.DataFrame:
     """Return the answers by the path below the folder of images."""
     frame = pd.read_csv(folder / "scores.csv", keep_default_na=False)
     return frame.set_index(frame.path.str.removeprefix(f"{folder}/parts/"))
+
+
+def untimed(path: Path) -> list[bytes]:
+    """Return the lines of a CSV of answers without the time, which is the last column."""
+    return [line.rpartition(b",")[0] for line in path.read_bytes().splitlines()]
 
 
 @pytest.fixture
@@ -143,29 +192,30 @@ def test_a_csv_of_answers_is_that_of_the_package_and_names_what_cannot_be_read(m
     os.mkfifo(root / "pipe.png")  # reading it would never end
     frames = [Image.fromarray(np.full((40, 40), value, np.uint8)) for value in (10, 200)]
     frames[0].save(root / "two.tif", save_all=True, append_images=frames[1:])
-    assert start(command(many)) == 1
+    assert start(command(many)) == UNREADABLE
     said = capsys.readouterr()
     assert "121 scored, 2 unreadable" in said.out and "1 file(s) have several pages" in said.out
     found = scores(many)
-    assert found.columns.tolist() == ["path", "id", "defect_score", "reason"]  # no thresholds
+    assert set(found.verdict) == set(found.pass_below) == {""}  # no thresholds
     assert found.id["bad/bad00.png"] == "bad/bad00"
     assert found.reason["bad/empty.png"] == "the file is empty (0 bytes)"
     assert found.reason["pipe.png"] == "not a file"
     readable = found[found.reason == ""]
     expected = helpers.load_model(many / "m.safetensors").predict(readable.path.tolist())
-    np.testing.assert_allclose(readable.defect_score.astype(float), expected.score, rtol=1e-6)
+    np.testing.assert_allclose(readable.score.astype(float), expected.score, rtol=1e-6)
 
 
 def test_a_csv_lists_images_by_id_also_the_answers_of_another_call(many, capsys):
     lines = f"7,parts/bad/bad00.png\n008,{many}/parts/good/good00.png\n9,gone.png\n"
     (many / "list.csv").write_text(f"id,path\n{lines}", encoding="utf-8-sig")
     given = command(many)[1:3]
-    assert start([str(many / "list.csv"), *given, "--out", str(many / "a.csv")]) == 1
+    assert start([str(many / "list.csv"), *given, "--out", str(many / "a.csv")]) == UNREADABLE
     table = pd.read_csv(many / "a.csv", dtype=str, keep_default_na=False)
     assert table.id.tolist() == ["7", "008", "9"]
     assert table.reason.tolist() == ["", "", "No such file or directory"]
-    assert start([str(many / "a.csv"), *given, "--out", str(many / "b.csv")]) == 1
-    assert (many / "b.csv").read_bytes() == (many / "a.csv").read_bytes()
+    again = [str(many / "a.csv"), *given, "--out", str(many / "b.csv")]
+    assert start(again) == UNREADABLE
+    assert untimed(many / "b.csv") == untimed(many / "a.csv")
     for line, culprit in (
         (",x.png", "line 2: id is missing"),
         ("1,a\\b.png", "write / instead of"),
@@ -184,9 +234,9 @@ def test_stopped_in_between_it_ends_with_the_bytes_of_a_call_left_alone(many, co
     lines = progress.read_text().splitlines(keepends=True)
     progress.write_text("".join(lines[:5]) + '["a line of which a kill left ha')
     counted.clear()
-    assert start(arguments) == 1 and sum(counted) == 121 - 4 * 16
-    assert start(command(many, out="whole.csv")) == 1
-    assert (many / "scores.csv").read_bytes() == (many / "whole.csv").read_bytes()
+    assert start(arguments) == UNREADABLE and sum(counted) == 121 - 4 * 16
+    assert start(command(many, out="whole.csv")) == UNREADABLE
+    assert untimed(many / "scores.csv") == untimed(many / "whole.csv")
     assert len(scores(many)) == 121 and scores(many).index.is_unique
 
 
@@ -197,20 +247,20 @@ def test_replaced_images_are_scored_again_and_all_by_another_version(many, count
         os.utime(image, (1, 1))  # all have equal size and time
 
     paint(10)
-    assert start(command(many)) == 0
+    assert start(command(many)) == NOT_PASSED
     before = scores(many)
     counted.clear()
-    assert start(command(many)) == 0 and counted == []
+    assert start(command(many)) == NOT_PASSED and counted == []
     paint(240)
-    assert start(command(many)) == 0 and counted == [16]
-    changed = scores(many).defect_score != before.defect_score
+    assert start(command(many)) == NOT_PASSED and counted == [16]
+    changed = scores(many).score != before.score
     assert changed[changed].index.tolist() == ["bad/bad00.png"]
     monkeypatch.setattr(helpers, "__version__", "9.9")
-    assert start(command(many)) == 0 and sum(counted[1:]) == 120
+    assert start(command(many)) == NOT_PASSED and sum(counted[1:]) == 120
 
 
 def test_scores_of_another_model_or_of_other_images_stay(many, capsys):
-    assert start(command(many)) == 0
+    assert start(command(many)) == NOT_PASSED
     before = (many / "scores.csv").read_bytes()
     make_model(many / "m.safetensors", seed=1)
     (many / "parts2").mkdir()
@@ -236,19 +286,75 @@ def test_a_described_model_scores_the_images_of_its_run_as_the_run_did(
 ):
     out = tmp_path / "scores.csv"
     given = [str(described_run / "parts"), "--model", "t/net", "--out", str(out)]
-    assert start(given) == 0
+    assert start(given) == NOT_PASSED
     found = pd.read_csv(out, keep_default_na=False)
-    assert {"path", "probability", "reason"} < {*found.columns}
     test = read_models(described)["net"].test
-    by_name = found.set_index(found.id.map(os.path.basename)).defect_score
+    by_name = found.set_index(found.id.map(os.path.basename)).score
     np.testing.assert_allclose(
         by_name[test.id.map(os.path.basename)], test.defect_score, rtol=0, atol=1e-6
     )
     description = read_description(described.trainings("net"))
-    assert found.verdict.tolist() == description.verdicts(found.defect_score).tolist()
+    assert found.verdict.tolist() == description.verdicts(found.score).tolist()
     assert found.verdict.nunique() > 1 and description.promise in capsys.readouterr().out
     out.with_name("scores.csv.progress").unlink(), out.unlink()
-    assert start([*given, "--bits", "12"]) == 0
-    assert "verdict" not in pd.read_csv(out) and "no verdicts" in capsys.readouterr().out
-    assert start([*given[:3], "--bits", "12"]) == 0
+    assert start([*given, "--bits", "12"]) == NOT_PASSED
+    assert pd.read_csv(out).verdict.isna().all() and "no verdicts" in capsys.readouterr().out
+    assert start([*given[:3], "--bits", "12"]) == NOT_PASSED
     assert "nan" not in capsys.readouterr().out.lower()
+
+
+def watch(arguments: list[str], pause_s: float) -> None:
+    """Watch a folder in this process, which a test kills; a line takes `pause_s` longer."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # the tests may run behind an &
+    fsync = os.fsync
+    os.fsync = lambda handle: [fsync(handle), time.sleep(pause_s)]
+    sys.exit(start(arguments))
+
+
+def test_a_watched_folder_is_judged_once_also_after_a_kill(many, capsys):
+    log, late = many / "log.csv", many / "parts" / "good" / "late.png"
+    given = ["--watch", str(late.parent), *command(many, out="log.csv")[1:]]
+
+    def started(pause_s: float, lines: int):
+        child = small_run.CONTEXT.Process(target=watch, args=(given, pause_s), daemon=True)
+        child.start()
+        wait_for(child, lines)
+        return child
+
+    def wait_for(child, lines: int) -> None:
+        while not log.exists() or log.read_bytes().count(b"\n") <= lines:
+            assert child.is_alive()
+            time.sleep(0.01)
+
+    child = started(0.05, 3)
+    child.kill(), child.join()
+    before = log.read_bytes()
+    assert 3 <= before.count(b"\n") - 1 < 60
+    log.write_bytes(before + b'x.png,"a line of which a power failure left ha')
+    save(late, noise(0, 20, 20))
+    child = started(0.0, 61)
+    assert start(given) == 1 and "held by another process" in capsys.readouterr().err
+    save(late, noise(1, 20, 20))
+    wait_for(child, 62)
+    os.kill(child.pid, signal.SIGINT)
+    child.join()
+    assert child.exitcode == 0 and log.read_bytes().startswith(before)
+    table = pd.read_csv(log, keep_default_na=False)
+    assert len(table) == 62 and set(table.reason) == {""}
+    assert table.path[table.path.duplicated()].tolist() == [str(late)]
+    expected = helpers.load_model(many / "m.safetensors").predict(table.path[:61].tolist())
+    np.testing.assert_allclose(table.score[:60], expected.score[:60], rtol=1e-4)
+    log.write_text("precious")
+    assert start(given) == 1 and log.read_text() == "precious"
+    assert start([*given, "--json"]) == 1 and "--watch" in capsys.readouterr().err
+
+
+def test_a_watched_file_is_waited_for_until_it_does_not_change(tmp_path):
+    path = save(tmp_path / "a.png", noise(0, 20, 20))
+    seen = predict.unjudged(tmp_path, (), {}, 1.0)
+    with path.open("ab") as handle:
+        handle.write(b"more")
+    for now_s in (2.0, 3.0):
+        seen = predict.unjudged(tmp_path, (), seen, now_s)
+    assert [state.since_s for state in seen.values()] == [2.0]
+    assert predict.unjudged(tmp_path, {(str(path), seen[str(path)].changed)}, seen, 4.0) == {}

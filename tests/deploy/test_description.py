@@ -74,9 +74,11 @@ def test_a_verdict_changes_exactly_at_the_thresholds(description):
     assert set(two.verdicts(np.linspace(0, 1, 99))) == {"pass", "reject"}
 
 
-@pytest.mark.parametrize(
-    "change", [{"pass_below": 0.41}, {"promised_escape_rate": 0.001}, {"mask": "0,0,8,8"}]
-)
+CHANGES = [{"pass_below": 0.41}, {"promised_escape_rate": 0.001}, {"mask": "0,0,8,8"}]
+CHANGES += [{"training_ranges": {}}, {"training_ranges": {"width_px": [0.0, 9.0]}}]
+
+
+@pytest.mark.parametrize("change", CHANGES)
 def test_a_description_that_was_edited_by_hand_promises_nothing(tmp_path, description, change):
     files.save_json(tmp_path / NAME, dataclasses.asdict(description))
     assert "at most 1 %" in read_description(tmp_path).promise
@@ -85,11 +87,19 @@ def test_a_description_that_was_edited_by_hand_promises_nothing(tmp_path, descri
     assert "no escape rate is promised" in said and "at most" not in said
 
 
+def test_a_file_that_is_older_than_the_ranges_keeps_its_seal(description):
+    older = dataclasses.asdict(dataclasses.replace(description, seal="", training_ranges={}))
+    del older["training_ranges"]
+    again = Description(**older | {"seal": files.fingerprint(older | {"seal": ""})})
+    assert again.training_ranges == {} and again.seal == again.digest != description.digest
+
+
 @pytest.mark.parametrize(
     ("change", "culprit"),
     [
         ({"reject_from": "high"}, "reject_from"),
         ({"fit": "cut"}, "fit"),
+        ({"training_ranges": {"width_px": [1.0]}}, "training_ranges.width_px"),
         ({"run_this": "x"}, "run_this"),
         ({"pass_below": 0.7}, "pass_below 0.7"),  # above reject_from
         ({"pass_below": float("nan")}, "pass_below"),

@@ -16,12 +16,14 @@ import torch
 from PIL import Image
 
 import helpers
+from helpers.commands.predict import NOT_PASSED, UNREADABLE
 from helpers.core import files
 from helpers.core.errors import UserError
 from helpers.datasets import decoding
 from helpers.decisions.decision import apply_temperature
 from helpers.deploy import export, predictor
 from helpers.deploy.description import NAME, sealed
+from helpers.deploy.measures import counted
 from helpers.models import backbones
 from helpers.models.backbones import Facts
 from helpers.training.patchcore import MemoryBank, network_of, patch_features
@@ -104,7 +106,8 @@ def test_the_example_reads_and_scores_images_alone_as_the_package_does(
     import onnx
 
     opened = save_described(tmp_path / "net", small_models(2, kind, channels), **facts)
-    about = sealed(dataclasses.replace(opened.description, temperature=temperature))
+    between = {"pass_below": 0.487, "reject_from": 0.492}  # scores of the images
+    about = sealed(dataclasses.replace(opened.description, temperature=temperature, **between))
     opened = opened._replace(description=about)
     (tmp_path / "images").mkdir()
     images = write_images(tmp_path / "images")
@@ -112,7 +115,7 @@ def test_the_example_reads_and_scores_images_alone_as_the_package_does(
     command = [sys.executable, "-c", ALONE, str(tmp_path / "line")]
     asked = [*images, "gone.png"]
     done = subprocess.run([*command, *asked], capture_output=True, text=True, check=False)
-    assert done.returncode == 1, done.stderr  # some cannot be read
+    assert done.returncode == UNREADABLE, done.stderr
     assert "nan" not in done.stdout  # also if there are no probabilities
     found = pd.read_csv(io.StringIO(done.stdout))
     expected = predictor.TrainedModel(opened).predict(asked)
@@ -127,13 +130,18 @@ def test_the_example_reads_and_scores_images_alone_as_the_package_does(
         assert np.ptp(expected.score[is_read]) > 1e-3
     assert found.verdict[is_read].tolist() == expected.verdict[is_read].tolist()
     assert found.verdict[~is_read].str.startswith("cannot be read: ").all()
+    assert found.warning.fillna("").tolist() == expected.warning.tolist()
+    assert done.stderr == f"{counted(expected.warning[is_read])}\n" and expected.warning.any()
     assert found.file.tolist() == asked
     assert dataclasses.asdict(about).items() <= files.load_json(tmp_path / "line" / NAME).items()
     told = onnx.load(tmp_path / "line" / export.FILE).metadata_props
     told = {entry.key: entry.value for entry in told}
     assert (float(told["pass_below"]), told["seal"]) == (about.pass_below, about.digest)
     assert (told["image_size_px"], told["version"]) == ("32", helpers.__version__)
-    assert subprocess.run([*command, *expected.file[is_read]], check=False).returncode == 0
+    for verdict, code in (("pass", 0), ("look again|reject", NOT_PASSED)):
+        some = expected.file[expected.verdict.str.fullmatch(verdict)]
+        done = subprocess.run([*command, *some], check=False)
+        assert done.returncode == code * (len(some) > 0)
 
 
 def test_patchcore_is_exported_for_any_number_of_images(tmp_path):
@@ -165,21 +173,24 @@ def test_the_check_runs_the_example_and_counts_what_both_read(tmp_path):
     Image.fromarray(np.full((20, 20), 99, np.uint8)).save(tmp_path / "a.png")
     (tmp_path / "b.png").write_bytes(b"")
     pair = [str(tmp_path / "a.png"), str(tmp_path / "b.png")]
-    score, probability, verdict = predictor.TrainedModel(opened).predict(pair[0]).iloc[0, 1:4]
+    answer = predictor.TrainedModel(opened).predict(pair[0])
+    score, probability, verdict, warning = answer.iloc[0, 1:5]
+    assert warning == ""
 
     def check(*rows, images=pair):
-        text = "\\n".join(["file,score,probability,verdict", *rows])
+        text = "\\n".join(["file,score,probability,verdict,warning", *rows])
         line.mkdir(exist_ok=True)
         (line / "example.py").write_text(f"print('{text}')")
         return export.check_exported(line, images, opened)
 
-    right, unread = f"a,{score},{probability},{verdict}", "b,,,cannot be read"
+    right, unread = f"a,{score},{probability},{verdict},", "b,,,cannot be read,"
     compared, difference = check(right, unread)
     assert compared == 1 and difference < 1e-6
     other = "pass" if verdict == "reject" else "reject"
     for rows, images, culprit in (
-        ((f"a,{score + 0.25},{probability},{verdict}", unread), pair, "line is removed"),
-        ((f"a,{score},{probability},{other}", unread), pair, "line is removed"),
+        ((f"a,{score + 0.25},{probability},{verdict},", unread), pair, "line is removed"),
+        ((f"a,{score},{probability},{other},", unread), pair, "line is removed"),
+        ((f"{right}darker", unread), pair, "line is removed"),
         ((right, right), pair, "b.png"),
         ((right,), pair, r"example\.py stopped"),
         ((unread,), pair[1:], "not checked"),

@@ -40,7 +40,7 @@ def test_few_bad_parts_leave_patchcore_with_a_promise_until_more_of_them_come(
     assert bad.verdict.tolist() == ["look again"] * 3 and bad.probability.isna().all()
     promise = model.description.promise
     assert "4.8 % of the good parts do not pass" in promise and "reject" not in promise
-    assert predict.main([str(parts / "bad"), "--model", "t"]) == 0  # without the column
+    assert predict.main([str(parts / "bad"), "--model", "t"]) == predict.NOT_PASSED
     with pytest.raises(StageError, match="waits for 10 bad parts"):
         open_run(WAITING[0], {"RUN": "t"})
     shutil.copytree(write_parts(tmp_path / "more") / "bad", parts / "bad", dirs_exist_ok=True)

@@ -12,8 +12,10 @@ from helpers.core import files
 from helpers.core.rules import SettingsError
 from helpers.darts import genotypes, network, space
 from helpers.darts.settings import NetworkSettings
+from helpers.datasets import cache
 from helpers.datasets.split_file import read_split
 from helpers.decisions import decision
+from helpers.deploy import measures
 from helpers.deploy.description import NAME, read_description
 from helpers.models import backbones
 from helpers.runs import opened, record
@@ -112,6 +114,20 @@ def test_a_folder_with_a_network_of_the_user_s_own_says_so(described):
             opened.open_model(name)
 
 
+def test_a_name_that_opens_nothing_says_why_and_the_nearest_one(described):
+    shutil.copy(described.predictions("net"), described.predictions("svm"))
+    for name, why in {
+        "t/svm": "classical models are not saved; name a network; there are: net$",
+        "t/nett": "did you mean net",
+        "tt/net": "did you mean t",
+    }.items():
+        with pytest.raises(files.ArtifactError, match=why):
+            helpers.load_model(name)
+    described.predictions("net").unlink()
+    with pytest.raises(files.ArtifactError, match="t has no trained network: classical models"):
+        helpers.load_model("t")
+
+
 @pytest.mark.parametrize(("name", "there"), [("u", "t"), ("t/svm", "net")])
 def test_what_is_missing_is_named_with_what_is_there(described, name, there):
     files.write_bytes(described.trainings("supernet") / "seed0.safetensors", b"")
@@ -133,6 +149,22 @@ def test_networks_are_described_with_the_thresholds_of_notebook_07(described):
     assert description.split_digest == files.file_digest(described.split_csv)
     outputs = record.load_run(described)["stages"]["07_decision"]["outputs"]
     assert outputs["checkpoints/net/model.json"] == files.file_digest(path)
+
+
+def test_the_ranges_of_the_training_images_are_those_of_their_files_and_decode_nothing(
+    described, monkeypatch
+):
+    model, split = helpers.load_model("t"), read_split(described.split_csv)
+    (described.trainings("net") / NAME).unlink()
+    monkeypatch.setattr(cache, "decode", lambda *_: pytest.fail("an image is decoded again"))
+    run = runs.open("07_decision", {"RUN": "t"})
+    points = decision.operating_table(run.models(), run.settings, deploy_run.BAD_RATE)
+    calibrated = decision.calibration_table(run.models(), deploy_run.BAD_RATE)
+    (about,) = opened.describe_models(run, run.models(), points, calibrated)
+    run.finish()
+    measured = [model.read(path)[3] for path in split.path[split.split == "train"]]
+    assert about.training_ranges == measures.ranges(measured) != {}
+    assert about.training_ranges["width_px"] == [32, 32] and about.seal == about.digest
 
 
 def test_a_model_without_a_network_is_replaced_by_one(described, capsys):
