@@ -8,11 +8,10 @@ from torch import nn
 
 import helpers
 from helpers import runs
-from helpers.core import files
+from helpers.core import files, paths
 from helpers.core.rules import SettingsError
 from helpers.darts import genotypes, network, space
 from helpers.darts.settings import NetworkSettings
-from helpers.datasets import cache
 from helpers.datasets.split_file import read_split
 from helpers.decisions import decision
 from helpers.deploy import measures
@@ -151,17 +150,17 @@ def test_networks_are_described_with_the_thresholds_of_notebook_07(described):
     assert outputs["checkpoints/net/model.json"] == files.file_digest(path)
 
 
-def test_the_ranges_of_the_training_images_are_those_of_their_files_and_decode_nothing(
-    described, monkeypatch
-):
+def test_the_ranges_are_those_of_the_training_images_and_nothing_is_decoded_again(described):
     model, split = helpers.load_model("t"), read_split(described.split_csv)
     (described.trainings("net") / NAME).unlink()
-    monkeypatch.setattr(cache, "decode", lambda *_: pytest.fail("an image is decoded again"))
+    caches = {path: path.stat().st_mtime_ns for path in paths.cache_root().glob("*/images.u8")}
     run = runs.open("07_decision", {"RUN": "t"})
     points = decision.operating_table(run.models(), run.settings, deploy_run.BAD_RATE)
     calibrated = decision.calibration_table(run.models(), deploy_run.BAD_RATE)
     (about,) = opened.describe_models(run, run.models(), points, calibrated)
     run.finish()
+    again = {path: path.stat().st_mtime_ns for path in paths.cache_root().glob("*/images.u8")}
+    assert again == caches != {}
     measured = [model.read(path)[3] for path in split.path[split.split == "train"]]
     assert about.training_ranges == measures.ranges(measured) != {}
     assert about.training_ranges["width_px"] == [32, 32] and about.seal == about.digest
