@@ -27,7 +27,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 from tqdm.auto import tqdm
@@ -58,14 +58,6 @@ class Entry(NamedTuple):
     file: str  # to open
 
 
-class Seen(NamedTuple):
-    """How a watched file was found."""
-
-    changed: str  # when, in nanoseconds
-    size: int
-    since_s: float  # on a clock, that it is so
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Answer, and write what was asked for; return the exit code."""
     options = parser().parse_args(arguments)
@@ -79,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _watch(with_options(opened, options), options)
         written = _answer(opened, options)
     if options.json:
-        warnings = [warning.split(", ") if warning else [] for warning in written.warning]
+        warnings = [[word for word in each.split(", ") if word] for each in written.warning]
         listed = written.assign(warnings=warnings).drop(columns="warning").to_dict("records")
         print(json.dumps(files.plain(listed), indent=1, allow_nan=False))
     if (written.reason != "").any():
@@ -108,8 +100,8 @@ def _answer(found: Opened, options: argparse.Namespace) -> pd.DataFrame:
         each = "".join(f", {count} {verdict}" for verdict, count in counts.items())
         print(f"{options.out}: {readable.sum()} scored, {(~readable).sum()} unreadable{each}")
     elif readable.any() and not options.json:
-        empty = [] if table.warning.any() else ["warning"]
-        shown = table[readable].drop(columns=["reason", *empty])
+        hidden = ["reason"] if table.warning.any() else ["reason", "warning"]
+        shown = table[readable].drop(columns=hidden)
         if remark:  # the demo's images lie deep in an installed package
             shown["file"] = shown.file.map(lambda file: Path(file).name)
         print(shown.to_string(index=False, float_format="{:.4f}".format, na_rep=""))
@@ -145,8 +137,7 @@ def rows(
     facts["seal"] = getattr(about, "digest", None)  # not the file's own: it may have been edited
     facts["model"] = f"{about.run}/{about.model}" if about else name
     facts["time"] = datetime.now(UTC).isoformat(timespec="seconds")
-    known = pd.DataFrame(asked).drop(columns="file")
-    return known.join(table.drop(columns="file")).assign(**facts)
+    return pd.DataFrame(asked).join(table.drop(columns="file")).drop(columns="file").assign(**facts)
 
 
 def _watch(opened: Opened, options: argparse.Namespace) -> int:
@@ -155,9 +146,9 @@ def _watch(opened: Opened, options: argparse.Namespace) -> int:
     The log tells what was judged: a path as it was last changed then. So a file that is replaced is
     judged again, and nothing else is, also after a kill.
     """
-    model = TrainedModel(opened, images=TOGETHER)
+    model, warnings = TrainedModel(opened, images=TOGETHER), list[str]()
     folder, log = options.watch.resolve(), options.out
-    seen, warnings = dict[str, Seen](), list[str]()
+    seen: dict[tuple[str, str, int], float] = {}
     lock = files.held(log.with_name(f".{log.name}.lock"), wait=False)
     with lock, contextlib.suppress(KeyboardInterrupt):
         done = logged(log)
@@ -166,9 +157,9 @@ def _watch(opened: Opened, options: argparse.Namespace) -> int:
         while True:
             now_s = time.monotonic()
             seen = unjudged(folder, done, seen, now_s)
-            ready = [file for file, state in seen.items() if now_s - state.since_s >= SETTLED_S]
-            for file, answer in zip(ready, model.answers(ready), strict=True):
-                changed = seen[file].changed
+            ready = [found for found, since_s in seen.items() if now_s - since_s >= SETTLED_S]
+            answers = model.answers(file for file, *_ in ready)
+            for (file, changed, _), answer in zip(ready, answers, strict=True):
                 entry = Entry(file, _stem(Path(file).relative_to(folder)), file)
                 row = rows([entry], model.judged([file], [answer]), model, options.model)
                 line = files.csv_bytes(row.assign(modified_ns=changed))
@@ -177,39 +168,34 @@ def _watch(opened: Opened, options: argparse.Namespace) -> int:
                     handle.flush()
                     os.fsync(handle.fileno())  # it survives a power failure too
                 done.add((file, changed))
-                warnings += [*row.warning]
+                warnings.append(row.warning[0])
             time.sleep(POLL_S)
     print(f"{len(warnings)} images judged. {counted(warnings)}")
     return 0
 
 
 def unjudged(
-    folder: Path, done: Container[tuple[str, str]], before: Mapping[str, Seen], now_s: float
-) -> dict[str, Seen]:
-    """Return the image files of a folder that are not in the log, and since when each is as it is.
-
-    `before` is what the last call has returned.
-    """
+    folder: Path, done: Container[tuple[str, str]], before: Mapping[Any, float], now_s: float
+) -> dict[tuple[str, str, int], float]:
+    """Return the image files of a folder that are not in the log: path, time of the last change,
+    and size, with the time since which each is so; `before` is what the last call returned."""
     found = {}
     for path in image_files(folder):
         with contextlib.suppress(OSError):  # it is gone again
-            about, file = path.stat(), str(path)
-            now = Seen(str(about.st_mtime_ns), about.st_size, now_s)
-            if (file, now.changed) not in done:
-                last = before.get(file, now)
-                found[file] = last if last[:2] == now[:2] else now
+            about = path.stat()
+            state = str(path), str(about.st_mtime_ns), about.st_size
+            if state[:2] not in done:
+                found[state] = before.get(state, now_s)
     return found
 
 
 def logged(log: Path) -> set[tuple[str, str]]:
     """Return path and time of each line of a log, and cut off a line that a kill left half."""
     content = log.read_bytes() if log.exists() else b""
-    if b"modified_ns" in content.partition(b"\n")[0] and not content.endswith(b"\n"):
+    if b"modified_ns" in content.partition(b"\n")[0]:  # it is a log
         os.truncate(log, content.rfind(b"\n") + 1)
-    if not content:
-        return set()
-    table = files.load_csv(log, ("path", "modified_ns"), ["modified_ns"])
-    return {*zip(table.path, table.modified_ns, strict=True)}
+    table = files.load_csv(log, ("path", "modified_ns"), ["modified_ns"]) if content else None
+    return set() if table is None else {*zip(table.path, table.modified_ns, strict=True)}
 
 
 def entries(place: Path) -> list[Entry]:
@@ -333,8 +319,7 @@ def parser() -> argparse.ArgumentParser:
     add("--model", required=True, help=model)
     add("--out", type=Path, metavar="CSV", help="write the answers; a second call continues")
     add("--json", action="store_true", help="print the answers as JSON, all else on stderr")
-    watch = "judge each image file that appears there, until Ctrl-C; --out is the log"
-    add("--watch", type=Path, metavar="FOLDER", help=watch)
+    add("--watch", type=Path, metavar="FOLDER", help="judge each new image; --out is the log")
     add("--maps", type=Path, metavar="FOLDER", help="write where the network looks, one PNG each")
     add("--precision", choices=PRECISIONS, help="no: float32; default: the run's")
     bits = "of images of more than 8 bits; default: the training's"

@@ -41,8 +41,8 @@ def main(folder: Path, files: list[str]) -> int:
         outputs = network.run(None, {"pixels": np.ascontiguousarray(colour[None])})
         score, probability, verdict = (value[0].item() for value in outputs)
         known = "" if np.isnan(probability) else f"{probability:.9g}"
-        height, width = picture.pixels.shape[:2]
-        warnings += [", ".join(unlike(measure(image, width, height), facts["training_ranges"]))]
+        measured = measure(image, *picture.pixels.shape[1::-1])
+        warnings += [", ".join(unlike(measured, facts["training_ranges"]))]
         table.writerow([file, f"{score:.9g}", known, facts["verdicts"][verdict], warnings[-1]])
         passed += verdict == 0
     if line := counted(warnings):

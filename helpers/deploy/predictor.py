@@ -167,8 +167,7 @@ class TrainedModel:
             else:
                 found = decoding.read_image(path, bits, mask)
             pixels = decoding.resize(found.pixels, self.network.spec.image_size_px, self.facts.fit)
-            height, width = found.pixels.shape[:2]
-            measured = measures.measure(pixels, width, height)
+            measured = measures.measure(pixels, *found.pixels.shape[1::-1])
             return pixels.reshape(*pixels.shape[:2], -1), "", found.has_more, measured
         except MemoryError:
             raise

@@ -25,7 +25,7 @@ from helpers.runs.run import Run
 
 DEMO = "demo"  # names the network that comes with the package
 DEMO_FOLDER = Path(predictor.__file__).with_name(DEMO)
-MOST_MEASURED = 5000  # training images: enough for the tails of their measures
+MOST_MEASURED = 2000  # training images: ten in each tail of a measure
 DEPLOYED = (None, members.CALIBRATION_FOLD)  # folds that the deployed trainings have not seen
 
 
@@ -161,7 +161,6 @@ def describe_models(
     # a usual good part has logit 0 by PatchCore: no temperature makes its scores probabilities
     temperature = calibrated.set_index("model").temperature.drop("patchcore", errors="ignore")
     content, described = run.record, list[Description]()
-    ranges: dict[int, dict[str, list[float]]] = {}  # by the size of the images
     kind, colon, place = content.get("dataset", "").partition(":")
     origin = {
         "run": run.paths.name,
@@ -179,9 +178,8 @@ def describe_models(
         both = (notes.get(key, "").split(", ") for key in ("backbone", "weights"))
         backbone = description.backbone_of(network)
         origin["weights"] = dict(zip(*both, strict=False)).get(backbone, notes.get("weights", ""))
-        if (size_px := network.spec.image_size_px) not in ranges:
-            ranges[size_px] = training_ranges(run.images(size_px), run.split)
-        origin["training_ranges"] = ranges[size_px]
+        images = run.images(network.spec.image_size_px)  # decoded for its training
+        origin["training_ranges"] = training_ranges(images, run.split)
         about = description.describe(scored[name], points.loc[name], scale, trainings, **origin)
         files.save_json(run.output(trainings[0].with_name(description.NAME)), asdict(about))
         described.append(about)

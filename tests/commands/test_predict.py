@@ -98,37 +98,34 @@ def test_json_and_csv_have_the_same_facts_and_what_is_not_like_the_training_is_n
 ):
     dark, out = str(tmp_path / "dark.png"), tmp_path / "scores.csv"
     Image.open(parts[1]).point(lambda value: 0.5 * value).save(dark)
-    asked = [*parts, dark, "gone.png"]
+    asked, about = [*parts, dark, "gone.png"], read_description(described.trainings("net"))
     assert start([*asked, "--model", "t", "--json", "--out", str(out)]) == UNREADABLE
     said = capsys.readouterr()
-    listed, about = json.loads(said.out), read_description(described.trainings("net"))
-    counted = "1 of 3 images are not like the training images: darker (1)"
-    assert f"{counted}, " in said.err and about.promise in said.err
-    expected = helpers.load_model("t").predict(asked)
-    assert expected.warning.iloc[2].startswith("darker, ") and not any(expected.warning[:2])
+    counted = "1 of 3 images are not like the training images: darker (1), "
+    assert counted in said.err and about.promise in said.err
+    listed, expected = json.loads(said.out), helpers.load_model("t").predict(asked)
+    assert expected.warning[2].startswith("darker, ") and not any(expected.warning[:2])
     for row, answer in zip(listed, expected.itertuples(), strict=True):
         assert (row["path"], row["verdict"]) == (answer.file, answer.verdict)
         assert row["warnings"] == [word for word in answer.warning.split(", ") if word]
         assert (row["pass_below"], row["reject_from"]) == (about.pass_below, about.reject_from)
         assert (row["model"], row["seal"]) == ("t/net", about.seal)
-    assert [row["score"] for row in listed[:3]] == pytest.approx(expected.score[:3], abs=1e-6)
+    assert listed[2]["score"] == pytest.approx(expected.score[2], abs=1e-6)
     assert listed[3]["score"] is listed[3]["probability"] is None
     table = pd.read_csv(out, keep_default_na=False)
     assert {*table.columns} - {"warning"} == {*listed[0]} - {"warnings"}
     assert table.warning.tolist() == expected.warning.tolist()
-    assert table.time.tolist() == [row["time"] for row in listed]
     start([*asked, "--model", "t"])
-    table, counts = capsys.readouterr().out.split("\n", 1)
-    assert table.endswith("warning") and counts.splitlines()[-1].startswith(counted)
+    head, *_, last = capsys.readouterr().out.splitlines()
+    assert head.endswith("warning") and last.startswith(counted)
 
 
-def test_nothing_but_parts_that_pass_returns_zero(described, parts, capsys):
+def test_nothing_but_parts_that_pass_returns_zero(described, parts):
     path = described.trainings("net") / NAME
     for limit, code in ((1.0, 0), (0.0, NOT_PASSED)):
         about = replace(read_description(path.parent), pass_below=limit, reject_from=1.0)
         files.save_json(path, asdict(sealed(about)))
-        assert start([*parts, "--model", "t", "--json"]) == code
-        assert {row["seal"] for row in json.loads(capsys.readouterr().out)} == {about.digest}
+        assert start([*parts, "--model", "t"]) == code
 
 
 def test_maps_are_written_for_each_image_that_can_be_read(parts, tmp_path):
@@ -315,6 +312,8 @@ def test_a_watched_folder_is_judged_once_also_after_a_kill(many, capsys):
     log, late = many / "log.csv", many / "parts" / "good" / "late.png"
     given = ["--watch", str(late.parent), *command(many, out="log.csv")[1:]]
 
+    end_s = time.monotonic() + 300  # seconds if nothing else runs
+
     def started(pause_s: float, lines: int):
         child = small_run.CONTEXT.Process(target=watch, args=(given, pause_s), daemon=True)
         child.start()
@@ -323,7 +322,7 @@ def test_a_watched_folder_is_judged_once_also_after_a_kill(many, capsys):
 
     def wait_for(child, lines: int) -> None:
         while not log.exists() or log.read_bytes().count(b"\n") <= lines:
-            assert child.is_alive()
+            assert child.is_alive() and time.monotonic() < end_s
             time.sleep(0.01)
 
     child = started(0.05, 3)
@@ -356,5 +355,5 @@ def test_a_watched_file_is_waited_for_until_it_does_not_change(tmp_path):
         handle.write(b"more")
     for now_s in (2.0, 3.0):
         seen = predict.unjudged(tmp_path, (), seen, now_s)
-    assert [state.since_s for state in seen.values()] == [2.0]
-    assert predict.unjudged(tmp_path, {(str(path), seen[str(path)].changed)}, seen, 4.0) == {}
+    assert [*seen.values()] == [2.0]
+    assert predict.unjudged(tmp_path, {state[:2] for state in seen}, seen, 4.0) == {}

@@ -55,6 +55,7 @@ def test_a_path_an_array_and_a_picture_get_the_same_score(model, parts):
     assert many.score[0] == pytest.approx(scores[0], abs=1e-6) != many.score[1]
     assert model.predict(one for one in same).score.tolist() == pytest.approx(scores, abs=1e-6)
     assert len(model.predict([])) == 0
+    assert model.predict(np.full((30, 50), 99, np.uint8)).warning.item() == "wider"
 
 
 def test_many_images_are_answered_in_order_and_read_few_at_a_time(model):
