@@ -1,5 +1,7 @@
 """Put the outputs of a finished run into `notebooks/`: `python -m tests.publish RUN`.
 
+`python -m tests.publish 00_start` executes the notebook that belongs to no run, and does the same.
+
 A published notebook is the source with the cleaned outputs of the run's executed copy, and a stamp
 in its metadata that names the code, the run and the machine. The tables whose numbers README states
 are written to `notebooks/results/`, with the versions of the run's packages, README's figures to
@@ -7,12 +9,14 @@ are written to `notebooks/results/`, with the versions of the run's packages, RE
 """
 
 import base64
+import copy
 import io
 import re
 import sys
 from pathlib import Path
 
 import nbformat
+from nbclient import NotebookClient
 from PIL import Image
 
 from helpers.core import files, paths
@@ -26,6 +30,7 @@ TABLES += ("06_order_and_rate", "06_three_columns", "06_true_masks", "07_operati
 TABLES += ("08_groups",)
 PICTURE = re.compile(r"base64,[\w+/=]+")  # its letters mean nothing
 FIGURES = ("06_order_and_rate", "08_journey")  # README's
+START = "00_start"
 WIDGET = "application/vnd.jupyter.widget-view+json"  # a progress bar, dead without a kernel
 
 
@@ -39,10 +44,7 @@ def publish(name):
         raise files.ArtifactError(text)
     contents, place = {}, root / "results" / name
     for stage in STAGES:
-        notebook = with_outputs(stage, run_paths, record)
-        if wrong := faults(notebook):
-            raise files.ArtifactError(f"{stage} is not fit to be published: {'; '.join(wrong[:3])}")
-        contents[root / f"{stage}.ipynb"] = nbformat.writes(notebook).rstrip("\n").encode() + b"\n"
+        contents[root / f"{stage}.ipynb"] = file_of(stage, with_outputs(stage, run_paths, record))
     for table in filter(Path.is_file, map(run_paths.table, TABLES)):
         contents[place / table.name] = table.read_bytes()
     versions = {n: v.partition("+")[0] for n, v in record["stages"][FIRST]["versions"].items()}
@@ -56,17 +58,41 @@ def publish(name):
     return list(contents)
 
 
-def with_outputs(stage, run_paths, record):
-    """Return the source notebook with the outputs of its executed copy, and the stamp."""
-    source = nbformat.read(paths.notebooks_root() / f"{stage}.ipynb", as_version=4)
-    copy = nbformat.read(run_paths.notebook(stage), as_version=4)
-    copies = {cell.id: cell for cell in copy.cells}
+def publish_start():
+    """Execute the notebook that needs no run, and write it with its outputs."""
+    path = paths.notebooks_root() / f"{START}.ipynb"
+    source = nbformat.read(path, as_version=4)
+    executed = copy.deepcopy(source)
+    NotebookClient(executed, resources={"metadata": {"path": path.parent}}).execute()
+    take_outputs(START, source, executed)
+    source.metadata["published"] = {"code": cells_digest(source)}
+    files.write_bytes(path, file_of(START, source))
+    return [path]
+
+
+def file_of(stage, notebook):
+    """Return the file of a notebook that is fit to be published."""
+    if wrong := faults(notebook):
+        raise files.ArtifactError(f"{stage} is not fit to be published: {'; '.join(wrong[:3])}")
+    return nbformat.writes(notebook).rstrip("\n").encode() + b"\n"
+
+
+def take_outputs(stage, source, executed):
+    """Put the cleaned outputs of the executed copy into the source."""
+    copies = {cell.id: cell for cell in executed.cells}
     for number, cell in enumerate(code_cells(source), start=1):
         if cell.id not in copies or copies[cell.id].source != cell.source:
             raise files.ArtifactError(f"{stage}, cell {cell.id}: the executed copy has other code")
         cell.execution_count = number
         cell.outputs = [cleaned(o, number) for o in copies[cell.id].outputs if not is_noise(o)]
-    given = copy.metadata.papermill.parameters
+
+
+def with_outputs(stage, run_paths, record):
+    """Return the source notebook with the outputs of its executed copy, and the stamp."""
+    source = nbformat.read(paths.notebooks_root() / f"{stage}.ipynb", as_version=4)
+    executed = nbformat.read(run_paths.notebook(stage), as_version=4)
+    take_outputs(stage, source, executed)
+    given = executed.metadata.papermill.parameters
     source.metadata["published"] = {
         "code": cells_digest(source),
         "run": run_paths.name,
@@ -148,4 +174,4 @@ def smaller(content, kinds=("png",)):
 
 
 if __name__ == "__main__":
-    print(*publish(sys.argv[1]), sep="\n")
+    print(*(publish_start() if sys.argv[1:] == [START] else publish(sys.argv[1])), sep="\n")

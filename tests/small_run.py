@@ -82,8 +82,8 @@ def _save_nothing(_figure: Figure, place: Any, **_options: Any) -> None:
 
 def run_cells(
     source: Path, target: Path, parameters: dict[str, Any], command: str, skipped: str = ""
-) -> None:
-    """Run the code cells of a notebook in order, with the parameters after the tagged cell."""
+) -> dict[str, Any]:
+    """Run a notebook's code cells, with the parameters after the tagged cell; return the names."""
     names: dict[str, Any] = {"__name__": "__main__"}
     cells = [c for c in json.loads(source.read_text())["cells"] if c["cell_type"] == "code"]
     for cell in cells:
@@ -97,6 +97,7 @@ def run_cells(
         if "parameters" in tags:
             names |= parameters
         plt.close("all")
+    return names
 
 
 @contextmanager
