@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import timm
+from sklearn.metrics import roc_auc_score
 
 from helpers.commands import kaggle
 from helpers.core import metrics, paths
@@ -25,6 +26,12 @@ NOTEBOOK = paths.notebooks_root() / "00_start.ipynb"
 CELLS = json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]
 LR, _ = classifiers.CLASSIFIERS["lr"]
 SOURCES = ["".join(cell["source"]) for cell in CELLS if cell["cell_type"] == "code"]
+
+
+def cell_with(words):
+    """Return the code cell that has some words."""
+    (source,) = (source for source in SOURCES if words in source)
+    return source
 
 
 @pytest.fixture
@@ -71,7 +78,7 @@ def test_its_features_and_probe_are_the_package_s_and_its_submission_is_taken(st
     features = inference.Features(table.id.to_numpy(dtype=str), names["features"])
     group = pd.read_csv(contest / "groups.csv").set_index("id").group[table.id].to_numpy()
     known = table.label.notna().to_numpy()
-    labels = table.label[known].astype(int)
+    assert (names["units"] == pd.factorize(group[known])[0]).all()
     for kind, fold in names["kinds"].items():
         assert ((fold >= 0) == known).all()
         apart = pd.Series(fold[known]).groupby(group[known]).nunique() == 1
@@ -85,10 +92,23 @@ def test_its_features_and_probe_are_the_package_s_and_its_submission_is_taken(st
         mean = pd.concat(scores).groupby("id").defect_score.mean()[table.id]
         ours = names["scored"]["probe", kind]
         assert ours == pytest.approx(mean.to_numpy(), abs=0.002)
-        auc, standard_error = names["auc"](ours)
-        assert auc == pytest.approx(100 * metrics.roc_auc(labels, ours[known]))
-        known_error = metrics.auc_difference(labels, ours[known], 0 * ours[known], group[known])
-        assert standard_error == pytest.approx(100 * known_error.standard_error, rel=0.3)
+    exec(cell_with("submission.csv"), names | {"TEST": ""})  # without a sample submission
+    assert [*pd.read_csv("submission.csv").id] == [*table.id[~known]]
+
+
+@pytest.mark.parametrize("units", [np.arange(400), np.repeat(np.arange(40), 10)])
+def test_its_standard_error_is_that_of_images_or_groups(units):
+    rng = np.random.default_rng(0)
+    of_group = rng.normal(size=40)[np.arange(400) // 10]
+    labels = (of_group + rng.normal(size=400) > 0.5).astype(int)
+    scores = of_group + labels + rng.normal(size=400)
+    names = {"np": np, "roc_auc_score": roc_auc_score, "SEED": 0}
+    names |= {"n": 400, "labels": labels, "units": units}
+    exec(cell_with("def auc"), names)
+    auc, standard_error = names["auc"](scores)
+    assert auc == pytest.approx(100 * metrics.roc_auc(labels, scores))
+    expected = metrics.auc_difference(labels, scores, 0 * scores, units).standard_error
+    assert standard_error == pytest.approx(100 * expected, rel=0.15)
 
 
 def test_folders_of_other_names_are_fine_tuned_and_submitted_out_of_fold(start, tmp_path):
