@@ -238,7 +238,8 @@ def fit(
     """Fill a memory with patches of the good rows `train`; score the rows `val` and `test`.
 
     The median score of a tenth of the good images, put aside, becomes a defect score of 0.5. The
-    core set keeps a `share` of the patches, and at least LEAST_PATCHES, if there are so many.
+    core set keeps a `share` of the patches, and at least LEAST_PATCHES, if there are so many. The
+    outer ring of patches counts neither here nor later, if there are others.
     """
     started = time.monotonic()
     backbone = backbones.pretrained(weights, num_classes=2, image_size_px=images.size_px)
@@ -263,6 +264,9 @@ def fit(
     remembered = good.iloc[np.sort(order[aside:][:MOST_PATCHES])]
     each = MOST_PATCHES // len(remembered)  # all patches of an image that has fewer
     drawn, ids, mask = [], iter(remembered.id), torch.from_numpy(images.inside).float()[None]
+    ring = STRIDES[0]  # of pixels, whose patches see the padding: most peaks of good parts
+    inner = F.pad(mask[:, ring:-ring, ring:-ring], [ring] * 4)
+    mask = inner if inner.any() else mask
     for part in features(remembered, "good patches"):
         # a patch counts if any of its pixels does
         inside = F.adaptive_max_pool2d(mask, tuple(part.shape[2:]))[0]  # (h, w)

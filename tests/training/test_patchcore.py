@@ -29,7 +29,7 @@ def split(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def images(split, tmp_path_factory):
-    return open_cache(split, 64, tmp_path_factory.mktemp("cache"))
+    return open_cache(split, 80, tmp_path_factory.mktemp("cache"))  # 8 x 8 patches and a ring
 
 
 def fit(weights, images, split):
@@ -49,6 +49,17 @@ def test_bad_parts_are_found_and_bad_training_images_change_nothing(split, image
     assert len(found.network.memory) == round(0.7 * 27 * 64)
     without = split[(split.split != "train") | (split.label == 0)]
     assert fit(weights, images, without).scores.equals(found.scores)
+
+
+def test_the_outer_ring_counts_if_there_is_nothing_else(found, weights, split, images, tmp_path):
+    shown = torch.from_numpy(images.take(np.arange(20))).permute(0, 3, 1, 2) / 255 - 0.5
+    features = found.network.features(shown.expand(-1, 3, -1, -1))
+    distances, _ = found.network.bank.distances(features)
+    assert distances[:, 1:-1, 1:-1].all() and distances.count_nonzero() == 20 * 64
+    before = found.network.bank.scores(features)
+    features[:, :, 0], features[:, :, :, -1] = 9, 9
+    torch.testing.assert_close(found.network.bank.scores(features), before)
+    assert fit(weights, open_cache(split, 16, tmp_path), split).network.inside is None  # 2 x 2
 
 
 @pytest.mark.parametrize(("most", "remembered"), [(200, 27), (20, 20)])
@@ -87,7 +98,7 @@ def test_without_good_images_or_stages_of_stride_8_and_16_it_is_refused(split, i
     with pytest.raises(ValueError, match="two good training images"):
         fit(weights, images, split[(split.split != "train") | (split.label == 1)])
     with pytest.raises(patchcore.NoMiddleLayersError, match=r"stride 8, .* 16: choose another"):
-        fit(find_weights("test_vit", "random", 64), images, split)
+        fit(find_weights("test_vit", "random", 80), images, split)
 
 
 def test_the_core_set_is_that_of_a_naive_implementation():
