@@ -290,19 +290,21 @@ def _content(file: str) -> str:
 
 
 def _write_maps(model: TrainedModel, table: pd.DataFrame, folder: Path) -> None:
-    """Write for each image the map of the first network for "bad", laid over the image."""
+    """Write for each image what stops it from passing, laid over the image."""
     import matplotlib.pyplot as plt  # takes a second: only if maps are wanted
 
     from helpers.explain import maps
 
     plt.rcParams["text.parse_math"] = False  # a name may hold dollar signs
-    for number, row in enumerate(table.itertuples()):
+    why = model.description.why(table) if model.description else [""] * len(table)
+    for number, row in enumerate(table.assign(why=why).itertuples()):
         pixels, *_ = model.read(str(row.file))
         assert pixels is not None
-        heat, stem = model.bad_map(pixels), Path(str(row.file)).stem
-        figure, axes = maps.grid(1, 2, (7.5, 3.6), f"{stem}: {row.verdict or 'no verdict'}")
+        heat, stem = model.bad_map(pixels, row.score), Path(str(row.file)).stem
+        words = ", ".join(filter(None, (row.verdict or "no verdict", row.why)))
+        figure, axes = maps.grid(1, 2, (7.5, 3.6), f"{stem}: {words}", model.scale)
         style.draw_image(axes[0, 0], pixels, f"score {row.score:.3f}")
-        maps.draw_overlay(axes[0, 1], pixels, heat, maps.map_title(1, heat))
+        maps.draw_overlay(axes[0, 1], pixels, heat, maps.stops(heat), scale=model.scale)
         with files.atomic_path(folder / f"{number:03d}_{stem}.png") as temporary:
             figure.savefig(temporary, format="png", bbox_inches="tight")
         plt.close(figure)

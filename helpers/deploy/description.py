@@ -106,6 +106,17 @@ class Description:
         place = (scores >= self.pass_below).astype(int) + (scores >= self.reject_from)
         return np.where(np.isnan(scores), "", np.array(VERDICTS, dtype=object)[place])
 
+    def why(self, judged: pd.DataFrame) -> np.ndarray:
+        """Return for each part to look at again (`score, verdict`) the reason; "" for others.
+
+        It is the column `warning`, if there is one and it says something, or the nearer threshold.
+        """
+        is_low = judged.score < (self.pass_below + self.reject_from) / 2
+        why = np.where(is_low, "nearer to pass", "nearer to reject")
+        why = np.full(len(judged), "no part is rejected") if self.reject_from >= 1 else why
+        warning = judged.get("warning", pd.Series("", judged.index)).fillna("")
+        return np.where(judged.verdict == VERDICTS[1], np.where(warning == "", why, warning), "")
+
     @property
     def promise(self) -> str:
         """Return the thresholds, their promise, and what the promise rests on, in words."""

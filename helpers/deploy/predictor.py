@@ -25,7 +25,7 @@ from helpers.datasets.cache import inside, unreadable_reason
 from helpers.datasets.folder import image_files
 from helpers.deploy import measures
 from helpers.deploy.description import NAME, Description, read_description
-from helpers.explain.attribution import class_maps
+from helpers.explain.attribution import DISTANCES, ODDS, stopping_map
 from helpers.models import backbones
 from helpers.models.backbones import Facts, Network, at_once
 from helpers.training.batches import normalise, to_float
@@ -68,6 +68,7 @@ class TrainedModel:
         """Put the networks on the device, and compile them if many `images` are to come."""
         _, _, self.facts, self.description, self.remark = opened
         self.network = opened.models[0]  # the first of those that are averaged
+        self.scale = DISTANCES if isinstance(self.network, PatchCoreNetwork) else ODDS  # of maps
         device, precision = device or environment.default_device(), self.facts.precision
         self.scorers = [Scorer(model, device, precision, images) for model in opened.models]
         self.at_once = at_once(self.network.spec.image_size_px)
@@ -143,16 +144,14 @@ class TrainedModel:
         raw = [scorer.score_batch(images, self.facts.views) for scorer in self.scorers]
         return [probability_of_bad(scores.cpu().numpy()) for scores in raw]
 
-    def bad_map(self, pixels: np.ndarray) -> Tensor:
-        """Return the map (S, S) of the first network for "bad"; 0 outside of the model's mask.
+    def bad_map(self, pixels: np.ndarray, score: float) -> Tensor:
+        """Return what stops an image with this score: (S, S), see `attribution.stopping_map`.
 
-        It is Grad-CAM's, except for PatchCore: how far each pixel is above the usual score of a
-        good part, in units of that score.
+        It is that of the first network. Without thresholds an image would pass below 0.5.
         """
-        heat = class_maps(self.network, self.prepared([pixels]), 1)[0]
-        if isinstance(self.network, PatchCoreNetwork):
-            heat = (heat - 1).clamp(min=0)
-        return heat * torch.from_numpy(inside(self.facts.mask, len(heat), self.facts.fit))
+        threshold = self.description.pass_below if self.description else 0.5
+        places = inside(self.facts.mask, len(pixels), self.facts.fit)
+        return stopping_map(self.network, self.prepared([pixels]), score, threshold, places)
 
     def read(self, image: OneImage) -> tuple[np.ndarray | None, str, bool, Sequence[float]]:
         """Return an image as the networks see it, (S, S, 1 or 3) uint8, or None; then `reason`,

@@ -126,23 +126,23 @@ def test_a_trained_network_reads_files_arrays_and_pictures_inside_of_its_mask_al
     assert found.score.nunique() == 1 and found.score.notna().all()
     seen, *_ = trained.read(one)
     inside = cache.inside(model.facts.mask, 32, "squash")
-    heat = trained.bad_map(seen)
-    assert not heat[~inside].any()
+    heat = trained.bad_map(seen, 0.9)
+    assert heat.any() and not heat[~inside].any()
     assert inside.mean() == pytest.approx(RING[6:35, 6:35].mean(), abs=0.02)
 
 
 def test_patchcore_and_the_maps_ignore_patches_outside_of_the_mask(tmp_path, parts_folder, mask):
     split, text = split_of(parts_folder), mask_of(given(mask=str(mask)))
-    images = open_cache(split, 64, tmp_path / "cache", mask=text)
+    images = open_cache(split, 128, tmp_path / "cache", mask=text)
     found = patchcore.fit(find_weights("efficientnet_lite0"), images, split, share=0.1, seed=0)
     counted = found.network.inside
-    assert counted.shape == (8, 8) and not counted[0, 0] and counted[4, 4] and counted[0, 4]
+    assert counted.shape == (16, 16) and not counted[1, 1] and counted[8, 8] and counted[1, 8]
     assert found.patches == 27 * int(counted.sum())
     parts = pd.DataFrame({"id": split.id[:2], "label": [0, 1], "defect_score": [0.1, 0.9]})
     heat = make_subject(found.network, images, parts, 0.5).maps(parts.id, 1)
-    assert heat[:, 32, 32].all() and not heat[:, ~torch.from_numpy(images.inside)].any()
+    assert heat[:, 64, 64].all() and not heat[:, ~torch.from_numpy(images.inside)].any()
     torch.manual_seed(0)
-    cnn = backbones.build(backbones.spec_of("cnn", 2, 64, images.channels))
+    cnn = backbones.build(backbones.spec_of("cnn", 2, 128, images.channels))
     maps = make_subject(cnn, images, parts, 0.5).maps(parts.id, 1)
     assert maps.any() and not maps[:, ~torch.from_numpy(images.inside)].any()
 

@@ -66,6 +66,17 @@ def test_good_parts_alone_promise_no_escape_rate_and_say_how_many_of_them_are_st
     assert "no escape rate is promised" in found.promise and "%" not in found.promise
 
 
+def test_a_part_to_look_at_again_says_why(description):
+    judged = pd.DataFrame({"score": [0.39, 0.4, 0.49, 0.51, 0.6]})
+    judged["verdict"] = description.verdicts(judged.score)
+    low, high = "nearer to pass", "nearer to reject"
+    assert description.why(judged).tolist() == ["", low, low, high, ""]
+    warned = judged.assign(warning=["dark", "", "dark", None, "dark"])
+    assert description.why(warned).tolist() == ["", low, "dark", high, ""]
+    alone = dataclasses.replace(description, reject_from=1.0).why(judged)
+    assert alone.tolist() == ["", *["no part is rejected"] * 3, ""]
+
+
 def test_a_verdict_changes_exactly_at_the_thresholds(description):
     scores = [0, np.nextafter(0.4, 0), 0.4, np.nextafter(0.6, 0), 0.6, 1, np.nan]
     expected = ["pass", "pass", "look again", "look again", "reject", "reject", ""]

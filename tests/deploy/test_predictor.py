@@ -2,7 +2,6 @@
 
 import dataclasses
 import os
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -14,10 +13,10 @@ from helpers.core import files
 from helpers.datasets import DataError
 from helpers.deploy import predictor
 from helpers.deploy.description import NAME
+from helpers.explain.attribution import DISTANCES
 from helpers.models import backbones
-from helpers.models.backbones import Facts
 from helpers.training.inference import ScoresError
-from helpers.training.patchcore import MemoryBank, PatchCoreNetwork, network_of
+from helpers.training.patchcore import MemoryBank, network_of
 from tests.datasets.test_cache import TURNED, noise, save
 from tests.deploy_run import save_described, small_models
 
@@ -94,7 +93,8 @@ def test_memories_of_two_sizes_are_trainings_of_one_model_and_other_networks_are
     places = [tmp_path / f"seed{number}.safetensors" for number in range(3)]
     for path, network in zip(places, networks, strict=True):
         backbones.save_model(path, network)
-    assert len(predictor.open_model(places[:2]).models) == 2
+    opened = predictor.open_model(places[:2])
+    assert len(opened.models) == 2 and predictor.TrainedModel(opened).scale == DISTANCES
     with pytest.raises(files.ArtifactError, match=places[2].name):
         predictor.open_model(places)
 
@@ -129,13 +129,11 @@ def test_a_score_that_is_no_number_names_the_image_and_a_way_out(opened, parts, 
     assert ("--precision no" in str(found.value)) == (model.scorers[0].precision != "no")
 
 
-def test_the_map_of_patchcore_starts_at_the_usual_score_of_a_good_part(monkeypatch):
-    network = PatchCoreNetwork.__new__(PatchCoreNetwork)
-    model = SimpleNamespace(network=network, prepared=lambda images: None, facts=Facts())
-    heat = torch.tensor([[[0.2, 1.0], [1.5, 3.0]]])
-    monkeypatch.setattr(predictor, "class_maps", lambda *_: heat)
-    found = predictor.TrainedModel.bad_map(model, None)
-    assert found.tolist() == [[0.0, 0.0], [0.5, 2.0]]
+def test_a_part_has_a_map_if_it_does_not_pass(model, opened, parts):
+    seen, at = model.read(parts[0])[0], opened.description.pass_below
+    assert model.bad_map(seen, at + 0.01).any() and not model.bad_map(seen, at - 0.01).any()
+    bare = predictor.TrainedModel(opened._replace(description=None))
+    assert bare.bad_map(seen, 0.51).any() and not bare.bad_map(seen, 0.49).any()
 
 
 def test_asked_are_images_of_a_folder_whose_subfolders_are_groups_or_test_images(tmp_path):

@@ -13,7 +13,7 @@ from torchvision.transforms.functional import gaussian_blur
 from helpers.core import metrics
 from helpers.datasets.cache import open_cache
 from helpers.explain import attribution
-from helpers.explain.attribution import grad_cam
+from helpers.explain.attribution import grad_cam, stopping_map
 from helpers.explain.maps import make_subject
 from helpers.models.backbones import ModelSpec
 from helpers.models.weights import find_weights
@@ -139,6 +139,13 @@ def test_batches_training_mode_frozen_weights_and_a_surrounding_no_grad_do_not_m
             assert not torch.is_grad_enabled()
 
 
+def test_the_mean_of_the_difference_map_and_the_biases_are_the_difference_of_the_scores():
+    model, x = seeded(lambda: resnet18(num_classes=2)), images(size=96)
+    maps = grad_cam(model, x, 1, "layer4", against=0)
+    good, bad = (model(x) - model.fc.bias).detach().T
+    torch.testing.assert_close(maps.mean((1, 2)), bad - good)
+
+
 SIZE_PX = 128  # the network of the subject sees 32
 SPOT = np.s_[32:64, 32:64]  # where a bad part is bright
 
@@ -168,6 +175,31 @@ def test_an_anomaly_map_is_the_smoothed_patch_distance_in_usual_scores(memory):
     found = memory.maps(ids, 1)
     assert found.shape == (3, SIZE_PX, SIZE_PX)
     fine = nn.functional.interpolate(distances[:, None], (SIZE_PX, SIZE_PX), mode="bilinear")[:, 0]
-    inside = np.s_[:, 16:-16, 16:-16]  # the border is continued in another way
+    inside = np.s_[:, 28:-28, 28:-28]  # the border is continued in another way
+    assert not found[:, :8].any() and found[:, 8:-8, 8:-8].all()  # the outer ring of patches
     expected = gaussian_blur(fine, 33, 4.0)[inside]
     torch.testing.assert_close(found[inside], expected, rtol=1e-3, atol=1e-3)
+
+
+def test_a_map_marks_the_fewest_places_that_stop_a_part(subject):
+    inside = np.repeat([False, True], [4 * 32, 28 * 32]).reshape(32, 32)
+    for image in subject.images(subject.parts.id[:6]).split(1):
+        assert not stopping_map(subject.model, image, 0.6, 0.6, inside).any()  # it passes
+        heat = stopping_map(subject.model, image, 0.6, 0.3, inside)
+        rise = grad_cam(subject.model, image, 1, "features.4", against=0)[0, 4:].double()
+        rise += np.log(0.6 / 0.4) - np.log(0.3 / 0.7) - rise.mean()  # above the threshold
+        marked, rest = rise[heat[4:] > 0].sort().values, rise[heat[4:] == 0]
+        torch.testing.assert_close(heat[heat > 0].sort().values, marked)
+        assert rest.sum() <= 0 < rest.sum() + marked[0] and rest.max() <= marked[0]
+
+
+def test_patchcore_s_map_marks_the_places_that_are_farther_than_the_threshold(memory, monkeypatch):
+    image, whole = memory.images(memory.parts.id[:1]), np.ones((SIZE_PX, SIZE_PX), bool)
+    distances = attribution.anomaly_maps(memory.model, image)[0].double()
+    heat = stopping_map(memory.model, image, 0.6, 0.5, whole)
+    expected = 1.5 * distances / distances.max()  # a score of 0.6 has 1.5 times the odds of 0.5
+    torch.testing.assert_close(heat.exp(), expected.clamp(min=1))
+    same = memory.model.inside[None]  # distances, so a map that is nowhere lower
+    monkeypatch.setattr(patchcore.MemoryBank, "distances", lambda *_: (same, None))
+    marked = stopping_map(memory.model, image, 0.6, 0.5, whole)[8:-8, 8:-8]
+    torch.testing.assert_close(marked.exp(), torch.full_like(marked, 1.5), rtol=1e-6, atol=0)

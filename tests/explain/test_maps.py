@@ -44,6 +44,18 @@ def test_an_overlay_is_as_opaque_as_its_map_is_high_and_outlined_at_half():
     assert not ax.images[1].get_alpha().any() and not ax.collections
 
 
+def test_an_overlay_on_the_scale_of_a_model_has_equal_colours_for_equal_values():
+    for heat in (torch.tensor([[0, 0.1], [1, most]]) for most in (9, 1)):  # which does not matter
+        figure, axes = maps.grid(1, 1, (3, 3), "", (100, "odds"))
+        maps.draw_overlay(axes[0, 0], np.zeros((2, 2, 1), np.uint8), heat, scale=(100, ""))
+        above, shares = axes[0, 0].images[1], (heat / np.log(100)).clamp(max=1)
+        np.testing.assert_allclose(above.get_array(), shares, rtol=1e-6)
+        np.testing.assert_allclose(above.get_alpha(), maps.OVERLAY_ALPHA * shares**0.5, rtol=1e-6)
+        assert axes[0, 0].collections[0].levels.max() < shares[0, 1]  # around all that is marked
+    assert [label.get_text() for label in figure.axes[1].get_yticklabels()] == ["1", "10", "100"]
+    assert (maps.stops(heat), maps.stops(0 * heat)) == ("what stops it", "clean")
+
+
 IDS = ["g1", "g2", "g3", "g4", "b1", "b2", "b3", "b4"]
 SCORES = [0.1, 0.2, 0.3, 0.9, 0.95, 0.8, 0.45, 0.05]
 PARTS = pd.DataFrame({"id": IDS, "label": [0] * 4 + [1] * 4, "defect_score": SCORES})
