@@ -44,6 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add("--out", type=Path, required=True, help="the page, or with --read the LABELS_CSV, to write")
     share = "of the passed parts that are judged too; default 0.02"
     add("--audit-share", type=float, default=0.02, metavar="SHARE", help=share)
+    add("--rejects", action="store_true", help="also show the rejected parts")
     add("--most", type=int, default=MOST, help=f"parts of each kind on the page; default {MOST}")
     add("--seed", type=int, default=0, help="of the parts that are drawn, and of their order")
     add("--read", type=Path, metavar="CSV", help="what a page has saved")
@@ -72,12 +73,13 @@ def _write_page(options: argparse.Namespace) -> int:
     answers = tqdm(model.answers(asked.file), "score", len(asked), unit="img", disable=None)
     asked[[*Answer._fields]] = pd.DataFrame(answers, columns=Answer._fields)
     asked["verdict"] = opened.description.verdicts(asked.score)
+    asked["why"] = opened.description.why(asked)
     readable = asked[asked.reason == ""]
     for line in left_out([place]) if place.is_dir() else ():
         print(f"left out: {line}")
     for row in asked[asked.reason != ""].itertuples():
         print(f"error: {row.file} cannot be read: {row.reason}", file=sys.stderr)
-    every = review.chosen(readable, options.audit_share, options.seed)
+    every = review.chosen(readable, options.audit_share, options.seed, options.rejects)
     if every.empty:
         raise DataError(f"{place}: there is no part to look at again, and none to audit")
     parts = every[every.groupby("drawn").cumcount() < options.most]

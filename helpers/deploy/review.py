@@ -1,8 +1,9 @@
 """One page on which a person judges parts: those to look at again, and a few that passed.
 
 A random share of the passed parts is mixed in without a mark: only these tell how many bad parts
-pass. Scores and verdicts would mark them, so the page shows both when all parts are judged.
-What the page saves is read, counted, and becomes labels.
+pass. Scores and verdicts would mark them, so the page shows both when all parts are judged, and a
+map, which is clean if a part passes, when its part is judged. What the page saves is read, counted,
+and becomes labels.
 """
 
 from __future__ import annotations
@@ -33,15 +34,18 @@ from helpers.datasets.decoding import read_image
 from helpers.datasets.named import LABEL_WORDS, resolved
 from helpers.deploy.description import VERDICTS
 from helpers.deploy.predictor import TrainedModel
-from helpers.explain.maps import COLOURS, OVERLAY_ALPHA, share_of_maximum
+from helpers.explain.maps import COLOURS, OVERLAY_ALPHA, Scale, share_of
+from helpers.training.patchcore import PatchCoreNetwork
 
-PASS, LOOK_AGAIN, _ = VERDICTS
-AUDIT, SUSPECT = "audit", "suspect label"  # with LOOK_AGAIN the reasons why a part is on the page
+PASS, LOOK_AGAIN, REJECT = VERDICTS
+AUDIT, SUSPECT = "audit", "suspect label"
+REASONS = [LOOK_AGAIN, AUDIT, REJECT, SUSPECT]  # why a part is on the page
 COLUMNS = ["file", "path", "group", "label", "remark"]  # of parts to judge
 SAVED = ["path", "group", "drawn", "judgement", "before_scores", "passed"]  # columns of judgements
 LABELS = [*LABEL_NAMES.values()]  # a judgement may also be "unsure", or missing
 KNOWN_LABELS = [*LABEL_WORDS, np.nan]  # in a LABELS_CSV
 LARGEST_PX = 1000  # of an image's longer side, about what a screen shows
+TEXTURE = "PatchCore sees texture, not position, geometry or the image's edge."
 
 
 def suspects_of(path: Path) -> pd.DataFrame:
@@ -54,33 +58,39 @@ def suspects_of(path: Path) -> pd.DataFrame:
     return frame.rename(columns={"reason": "remark"}).reindex(columns=COLUMNS)
 
 
-def chosen(judged: pd.DataFrame, audit_share: float, seed: int) -> pd.DataFrame:
+def chosen(
+    judged: pd.DataFrame, audit_share: float, seed: int, rejects: bool = False
+) -> pd.DataFrame:
     """Return the parts for a person; `drawn` says why each is there, `passed` how many passed.
 
     The parts to look at again are mixed with a share of those that passed, at least one if the
-    share is not 0; then come the images with a `label`, which is suspect.
+    share is not 0, and with the `rejects`; then come the images with a `label`, which is suspect.
     """
     stream = seeding.numpy_stream(seed, "review")
     lot, suspects = judged[judged.label.isna()], judged[judged.label.notna()]
     again, passed = lot[lot.verdict == LOOK_AGAIN], lot[lot.verdict == PASS]
     count = math.ceil(round(audit_share * len(passed), 9))
     audited = passed.iloc[stream.permutation(len(passed))[:count]]
-    mixed = pd.concat([again.assign(drawn=LOOK_AGAIN), audited.assign(drawn=AUDIT)])
+    rejected = lot[(lot.verdict == REJECT) & rejects].assign(drawn=REJECT)
+    mixed = pd.concat([again.assign(drawn=LOOK_AGAIN), audited.assign(drawn=AUDIT), rejected])
     mixed = mixed.iloc[stream.permutation(len(mixed))]
     parts = pd.concat([mixed, suspects.assign(drawn=SUSPECT)], ignore_index=True)
     return parts.assign(passed=len(passed))
 
 
-def page(model: TrainedModel, parts: pd.DataFrame, **about: str) -> str:
+def page(model: TrainedModel, parts: pd.DataFrame, **about: Any) -> str:
     """Return the page of some parts, the output of `chosen`, as self-contained HTML.
 
     `about` has its `title`, the model in words (`described`), and the CSV's name (`saved_as`).
     """
-    names = [*COLUMNS[1:], "drawn", "score", "verdict", "passed"]
+    names = [*COLUMNS[1:], "drawn", "score", "verdict", "why", "passed"]
     known = parts[names].astype(object).where(parts[names].notna(), "").to_dict("records")
     maps = tqdm(parts.file, "maps", unit="img", disable=None)
-    shown = [row | pictures(model, file) for row, file in zip(known, maps, strict=True)]
-    content = about | {"parts": shown, "digest": files.fingerprint(shown)}
+    shown = [row | pictures(model, f, row["score"]) for row, f in zip(known, maps, strict=True)]
+    content = about | {"parts": shown, "digest": files.fingerprint(shown), "scale": model.scale}
+    colours = matplotlib.colormaps[COLOURS](np.linspace(0, 1, 64)[None], bytes=True)
+    content["bar"] = _uri(Image.fromarray(colours), "png")
+    content["caveat"] = TEXTURE if isinstance(model.network, PatchCoreNetwork) else ""
     # nothing but "<" can end a script of HTML
     data = json.dumps(content, ensure_ascii=False).replace("<", "\\u003c")
     text = {"title": html.escape(about["title"]), "data": data}
@@ -91,32 +101,34 @@ def page(model: TrainedModel, parts: pd.DataFrame, **about: str) -> str:
     return Template(text["html"]).substitute(text)
 
 
-def pictures(model: TrainedModel, file: str) -> dict[str, str]:
-    """Return data URIs of a part's `image` and `map`, and if it is `reduced`; "" if not."""
+def pictures(model: TrainedModel, file: str, score: float) -> dict[str, Any]:
+    """Return data URIs of a part's `image` and `map` ("": clean), if it is `reduced`, and the
+    `mean` of its pixels from .05 to .95, which the page's contrast keeps."""
     facts = model.facts
     image = Image.fromarray(read_image(Path(file), facts.full_scale_bits or 8, facts.mask).pixels)
     width, height = image.size
     image.thumbnail((LARGEST_PX, LARGEST_PX), Image.Resampling.LANCZOS)
     square, *_ = model.read(file)
     assert square is not None  # what has a score can be read
-    heat = model.bad_map(square)
-    overlay = overlay_of(heat, image.size if facts.fit == "pad" else (1, 1))
+    heat = model.bad_map(square, score)
+    overlay = overlay_of(heat, image.size if facts.fit == "pad" else (1, 1), model.scale)
     reduced = "" if image.size == (width, height) else f"reduced from {width} x {height} pixels"
-    drawn = _uri(overlay, "png") if heat.max() > 0 else ""
-    return {"image": _uri(image, "jpeg", quality=92), "map": drawn, "reduced": reduced}
+    drawn = {"image": _uri(image, "jpeg", quality=92), "reduced": reduced}
+    drawn["map"] = _uri(overlay, "png") if heat.any() else ""
+    return drawn | {"mean": float(np.clip(np.asarray(image).mean() / 255, 0.05, 0.95))}
 
 
-def overlay_of(heat: Tensor, sides: tuple[int, int]) -> Image.Image:
+def overlay_of(heat: Tensor, sides: tuple[int, int], scale: Scale) -> Image.Image:
     """Return a map (S, S) as `maps.draw_overlay` draws it, without the padding of an image.
 
     `sides` are proportional to width and height of the image.
     """
-    share = share_of_maximum(heat)
+    share = share_of(heat, scale)
     width, height = (max(1, round(len(share) * side / max(sides))) for side in sides)
     left, top = (len(share) - width) // 2, (len(share) - height) // 2
     share = share[top : top + height, left : left + width]
-    colours = matplotlib.colormaps[COLOURS](share, alpha=OVERLAY_ALPHA * share, bytes=True)
-    above = share >= 0.5
+    colours = matplotlib.colormaps[COLOURS](share, alpha=OVERLAY_ALPHA * np.sqrt(share), bytes=True)
+    above = share > 0
     colours[above & ~ndimage.binary_erosion(above, border_value=1)] = 255  # white
     return Image.fromarray(colours).quantize(method=Image.Quantize.FASTOCTREE)
 
@@ -135,7 +147,7 @@ def read_judgements(path: Path) -> pd.DataFrame:
     """Load the CSV that a page has saved; ArtifactError names a line that no page has saved."""
     words = [*LABELS, "unsure", np.nan]
     frame = files.load_csv(path, SAVED, text=SAVED)
-    known = {"judgement": words, "before_scores": words, "drawn": [LOOK_AGAIN, AUDIT, SUSPECT]}
+    known = {"judgement": words, "before_scores": words, "drawn": REASONS}
     checks = {f"{name} {{{name}!r}} is unknown": ~frame[name].isin(known[name]) for name in known}
     checks["passed {passed!r} is not a number"] = ~frame.passed.astype(str).str.isdecimal()
     again = frame.path.isna() | frame.duplicated(["path", "drawn"])

@@ -33,7 +33,7 @@ def start(*arguments: object) -> int:
 
 @pytest.fixture
 def lot(described_run, described, tmp_path):
-    """A lot of 24 parts, some with hostile names; twelve pass, and the others are looked at."""
+    """A lot of 24 parts, some with hostile names; twelve pass, and one is rejected."""
     folder = tmp_path / "lot7"
     images = sorted((described_run / "parts").rglob("*.png"))[::3][:24]
     names = [*HOSTILE, *map(str, range(len(HOSTILE), 24))]
@@ -43,7 +43,7 @@ def lot(described_run, described, tmp_path):
         Image.open(image).rotate(90).save(place)  # no copy of an image of the run
     model = described.trainings("net")
     scores = helpers.load_model(model).predict([*folder.rglob("*.png")]).score.sort_values()
-    limits = {"pass_below": float(scores.iloc[11:13].mean()), "reject_from": 1.0}
+    limits = {"pass_below": scores.iloc[11:13].mean(), "reject_from": scores.iloc[-1]}
     files.save_json(model / NAME, asdict(sealed(replace(read_description(model), **limits))))
     return folder
 
@@ -57,7 +57,7 @@ def test_the_command_says_what_is_on_the_page_what_is_not_and_what_cannot_be_rea
     assert start(*given, "--most", 10) == 1
     said = capsys.readouterr()
     assert f"error: {lot}/cut.png cannot be read" in said.err
-    assert "10 look again, 1 audit; 12 passed" in said.out and "left out: 2 parts" in said.out
+    assert "10 look again, 1 audit; 12 passed" in said.out and "left out: 1 parts" in said.out
     assert "--read lot7.judged.csv" in said.out and "On average at most" in said.out
     assert "left out: other files and links to folders: 1 (.webp)\n" in said.out
     (lot / "cut.png").unlink(), (lot / "part.webp").unlink()
@@ -69,7 +69,7 @@ def test_the_command_says_what_is_on_the_page_what_is_not_and_what_cannot_be_rea
     capsys.readouterr()
     assert start(*given, "--audit-share", 1) == 0
     said = capsys.readouterr()
-    assert "12 look again, 12 audit; 12 passed" in said.out and "left out" not in said.out
+    assert "12 audit, 11 look again; 12 passed" in said.out and "left out" not in said.out
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ def test_a_lot_is_judged_by_keys_alone_and_becomes_labels_of_a_next_run(
     table = pd.DataFrame({"path": suspect, "label": 0, "reason": remark}, index=[0])
     files.save_csv(tmp_path / "labels_to_check.csv", table)
     given = ["--suspects", tmp_path / "labels_to_check.csv", "--audit-share", 0.3, "--out", page]
-    assert start("--model", "t", "--images", lot, *given) == 0
+    assert start("--model", "t", "--images", lot, "--rejects", *given) == 0
 
     def press(keys):
         for key in keys:
@@ -141,7 +141,18 @@ def test_a_lot_is_judged_by_keys_alone_and_becomes_labels_of_a_next_run(
     assert text("number", "status") == ["Part 4 of 17", "3 of 17 judged"]
     press("\ue0121m")  # back with the left arrow: unsure becomes good; the next open part, its map
     assert text("number", "status") == ["Part 4 of 17", "3 of 17 judged"]
-    for _ in range(13):
+    seen += [text("verdict", "doubt", "status")]
+    assert text("legend") == ["Opens when it is judged."]
+    assert browser.execute_script("return map.hidden")
+    press("bn1, bad\ue007")  # it stays to show the map; the words are no judgements
+    assert text("number", "status") == ["Part 4 of 17", "4 of 17 judged"]
+    browser.find_element("id", "inspector").send_keys("Ada 2\ue007")
+    press("g+cjjjjjj")  # what is changed now does not count as audited; zoom and contrast
+    browser.execute_script("stage.dispatchEvent(new WheelEvent('wheel', {deltaY: -400}))")
+    style = browser.execute_script("return frame.style.cssText + image.style.cssText")
+    assert "scale(4.07" in style and "contrast(1.25)" in style and " 0% 50%" in style
+    press("0m")
+    for _ in range(12):
         seen += [text("verdict", "doubt", "status")]
         press("b")
     # before all parts are judged nothing tells an audited one from the others
@@ -154,9 +165,11 @@ def test_a_lot_is_judged_by_keys_alone_and_becomes_labels_of_a_next_run(
     while not saved.exists() and time.monotonic() < until:
         time.sleep(0.02)
     judged = pd.read_csv(saved)
-    assert judged.judgement.tolist() == ["good", "bad", "good", *["bad"] * 14]
+    assert judged.judgement.tolist() == ["good", "bad", "good", "good", *["bad"] * 13]
+    assert judged.before_scores[3] == "bad" and judged.comment[3] == "1, bad"
+    assert judged.comment.count() == 1 and set(judged.inspector) == {"Ada 2"}
     counts = judged.drawn.value_counts().to_dict()
-    assert counts == {"look again": 12, "audit": 4, "suspect label": 1}
+    assert counts == {"look again": 11, "audit": 4, "reject": 1, "suspect label": 1}
     assert set(judged.path[:16]) <= {f"lot7/{path.relative_to(lot)}" for path in lot.rglob("*.png")}
     assert set(judged.group[:16]) == {f"lot7/{GROUP}", "lot7"}
     # what the names hold is text
@@ -168,7 +181,7 @@ def test_a_lot_is_judged_by_keys_alone_and_becomes_labels_of_a_next_run(
     labels = tmp_path / "labels.csv"
     assert start("--read", saved, "--out", labels) == 0
     said, audits = capsys.readouterr().out, judged[judged.drawn == "audit"]
-    assert f"4 audited, {(audits.judgement == 'bad').sum()} bad, 0 undecided" in said
+    assert f"4 audited, {(audits.before_scores == 'bad').sum()} bad, 0 undecided" in said
     assert judged.page.nunique() == 1 and judged.saved.notna().all()
     shutil.copytree(lot, parts / "lot7")
     with edit_run(described) as record:

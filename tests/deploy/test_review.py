@@ -27,6 +27,8 @@ def a_lot(again: int, passed: int) -> pd.DataFrame:
 
 @pytest.mark.parametrize(("passed", "share", "audits"), [(150, 0.02, 3), (7, 0.02, 1), (0, 1, 0)])
 def test_a_share_of_the_passed_parts_at_least_one_is_audited(passed, share, audits):
+    again = review.chosen(a_lot(30, passed), share, 0, rejects=True).drawn[: 35 + audits]
+    assert (again == "reject").sum() == 5 and (again[-5:] != "reject").any()  # mixed
     parts = review.chosen(a_lot(30, passed), share, seed=0)
     drawn = [(parts.drawn == kind).sum() for kind in ("look again", "audit", "suspect label")]
     assert drawn == [30, audits, 3] and (parts.drawn[-3:] == "suspect label").all()
@@ -51,26 +53,27 @@ def test_a_suspect_label_that_is_none_is_named_by_its_line(tmp_path):
 
 
 @pytest.mark.parametrize("sides", [(1, 1), (400, 200), (200, 400)])
-def test_an_overlay_fits_the_image_and_has_a_line_at_half_of_its_peak(sides):
+def test_an_overlay_fits_the_image_and_has_a_line_around_what_is_marked(sides):
     rows, columns = np.mgrid[:64, :64]
-    heat = np.exp(-((rows - 30) ** 2 + (columns - 34) ** 2) / 100)
-    overlay = review.overlay_of(torch.tensor(heat), sides)
+    heat = 1 - np.hypot(rows - 30, columns - 34).clip(max=12) / 12
+    overlay = review.overlay_of(torch.tensor(heat), sides, (np.e, ""))
     width, height = (64 * side // max(sides) for side in sides)
     assert overlay.size == (width, height)
     left, top = (64 - width) // 2, (64 - height) // 2
     inside = heat[top : top + height, left : left + width]
     pixels = np.asarray(overlay.convert("RGBA")).astype(int)
     line = (pixels == 255).all(axis=-1)
-    assert line.any() and (abs(inside[line] - 0.5) < 0.1).all()
-    np.testing.assert_allclose(pixels[~line][:, 3], 0.6 * 255 * inside[~line], atol=12)
+    assert line.any() and (inside[line] < 0.15).all() and not pixels[inside == 0, 3].any()
+    np.testing.assert_allclose(pixels[~line, 3], 153 * inside[~line] ** 0.5, atol=12)  # of 255
 
 
 def test_the_page_allows_its_own_script_alone_and_no_text_gets_out_of_its_data(tmp_path):
     model = predictor.TrainedModel(save_described(tmp_path / "net", small_models()))
     name = '</script><script>alert("1")</script>$x <!-- \u2028 ü'
     Image.fromarray(np.zeros((2400, 600), np.uint8)).save(tmp_path / "a.png")
-    parts = pd.DataFrame({"file": [str(tmp_path / "a.png")], "path": name, "score": 0.5})
-    parts = parts.assign(group=name, label=None, remark=None, drawn="audit", verdict="", passed=1)
+    about = {"path": name, "group": name, "drawn": "reject", "verdict": "", "why": "", "score": 0.5}
+    parts = pd.DataFrame({"file": [str(tmp_path / "a.png")], "passed": 1, **about})
+    parts = parts.assign(label=None, remark=None)
     about = {"title": name, "described": name, "saved_as": "a.csv"}
     text = review.page(model, parts, **about)
     assert text.count("<script") == text.count("</script") == 2 and "<!--" not in text
