@@ -37,11 +37,3 @@ def test_the_head_of_a_notebook_shows_the_rows_of_its_cells_beside_a_picture(tmp
     with Image.open(io.BytesIO(base64.b64decode(data))) as image:
         assert alt == "07_price" and image.size == (720, 350)
     assert "a &lt; b" in below[0].data["text/html"] and "detail" in below[1].data["text/html"]
-
-
-def test_a_program_prints_findings(capsys):
-    head = finding.Head()
-    head.open()
-    head.add(finding.Finding("a", 0.5, 0.4, 0.6, "ahead", "points"))
-    head.close()
-    assert "a +50.0 [+40.0, +60.0] points ahead" in " ".join(capsys.readouterr().out.split())

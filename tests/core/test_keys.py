@@ -288,11 +288,3 @@ def test_the_folder_of_an_image_does_not_count_and_what_has_no_digest_is_refused
     assert digest.of(table) == digest.of(table.assign(path="/there/a.png"))
     with pytest.raises(TypeError, match="object"):
         digest.of(object())
-
-
-def test_what_is_ignored_is_in_no_key():
-    def key(ignore=(), **given):
-        return keys.key_of(functools.partial(max, TrainSettings(**given)), ignore)
-
-    assert key(lr=0.1) != key(lr=0.2)
-    assert key(["lr"], lr=0.1) == key(["lr"], lr=0.2) != key(["lr"], lr=0.1, epochs=3)

@@ -113,9 +113,7 @@ def test_within_group_auc_is_the_weighted_mean_of_the_groups_own():
     perfect = metrics.within_group_auc(np.tile([0, 1], 42), np.tile([0, 1], 42), sizes)
     # six groups; the weights may add up to more than 1
     assert perfect == pytest.approx((1, metrics.exact_interval(6, 6).low, 1))
-
-
-def test_without_a_group_of_both_classes_there_is_no_within_group_auc():
+    # no group has both classes
     assert np.isnan(metrics.within_group_auc([0, 1, 0, 1], [1, 2, 3, 4.0], list("abcd"))).all()
 
 

@@ -55,27 +55,10 @@ def test_a_number_is_written_as_a_reader_wants_it(write, given, texts):
     assert [write(number) for number in given] == texts
 
 
-def test_numbers_get_the_digits_that_tell_them_apart_and_their_interval_if_there_is_one():
+def test_numbers_get_the_digits_that_tell_them_apart():
     assert style.told_apart(0.49912, 0.49938) == ["0.4991", "0.4994"]
     assert style.told_apart(0.5, 0.5) == ["0.5", "0.5"]
     assert style.told_apart(0.12345, 0.6) == ["0.123", "0.6"]
-    assert style.with_interval(0.1, 0.05, 0.2) == "10.0 [5.0, 20.0]"
-    assert style.with_interval(-0.1, -0.2, 0.01, " %", "+") == "-10.0 % [-20.0, +1.0]"
-    assert style.with_interval(0.1, float("nan"), float("nan"), " %") == "10.0 %"
-
-
-@pytest.mark.parametrize(
-    ("n", "most", "places"), [(0, 3, []), (2, 3, [0, 1]), (9, 3, [0, 4, 8]), (9, 1, [0])]
-)
-def test_places_go_from_the_first_to_the_last_and_none_comes_twice(n, most, places):
-    assert style.evenly(n, most).tolist() == places
-
-
-def test_without_a_script_the_frame_to_start_with_is_shown_alone():
-    page = style.slider(FRAMES, 1, "step").data
-    before, script = page.split("<script>", 1)
-    assert FRAMES[1] in before and "third" not in before and "range" not in before
-    assert script.count("</script>") == 1  # no frame ends it
 
 
 def test_moving_it_shows_another_frame(browser, tmp_path):
@@ -120,11 +103,3 @@ ROW |= {"few": 940, "p": 0.0004, "rate": 0.01041, "seconds": 964.3, "name": "FBP
 )
 def test_a_template_is_filled_from_a_row(template, text):
     assert style.fill(template, ROW) == text
-
-
-def test_a_table_is_filled_row_by_row_and_its_text_is_escaped():
-    table = pd.DataFrame({"title": ["<b>", "FBP"], "test_auc": [0.5, np.nan]})
-    columns = {"Model": "{title}", "Test AUC": "{test_auc:%[]}"}
-    assert style.filled(table, columns).values.tolist() == [["<b>", "50.0"], ["FBP", "-"]]
-    assert style.filled(table[:0], columns).columns.tolist() == ["Model", "Test AUC"]
-    assert "&lt;b&gt;" in style.shown(table, columns, "caption").to_html()
