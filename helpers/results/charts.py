@@ -36,11 +36,13 @@ def name_rows(ax: Axes, names: Sequence[str], beside: Iterable[str] = ()) -> Non
 
 
 def auc_bars(table: pd.DataFrame, title: str = "") -> Figure:
-    """Draw the AUC of every model of a `results_table`, the best above."""
+    """Draw the AUC of every model of a `results_table`, the best above, and the prior as a line."""
     column = "test_auc" if "test_auc" in table else "val_auc"
     frame = table[table.model != "majority"].sort_values(column, kind="stable", ignore_index=True)
     figure, ax = plt.subplots(figsize=(8, 0.42 * len(frame) + 1.6))
     ax.errorbar(frame[column], frame.index, xerr=interval_arms(frame, column), **MODEL)
+    for prior in frame[column][frame.model == "module_prior"]:
+        ax.axvline(prior, color="tab:orange")  # the line to beat
     name_rows(ax, frame.title, frame[column].map(percent))
     ax.set(xlabel=f"{table.judged_by.iloc[0]} AUC, %, with its 95 % interval")
     figure.suptitle(title, fontsize=12, wrap=True)
