@@ -21,7 +21,7 @@ from helpers.models.record import Model
 from helpers.training.fit import Fitted
 from helpers.training.inference import Scorer
 
-TITLES = {"train_loss": "training loss", "val_auc": "validation AUC, %, one view"}
+TITLES = {"val_loss": "validation loss", "val_auc": "validation AUC, %, one view"}
 MARKERS = "P<>p*h^osDvX"  # and colours, by the order of names: a model keeps its own in 03 and 05
 SMOOTHED = 0.1  # share of the epochs whose mean is a point of a learning curve
 BATCH = 32  # images that are timed together
@@ -30,7 +30,7 @@ BATCH = 32  # images that are timed together
 def learning_curves(
     trained: Mapping[Model, Iterable[Fitted]], title: str = "", pale: Sequence[str] = ()
 ) -> Figure:
-    """Draw training loss and validation AUC over epochs, one line per model, `pale` slugs gray.
+    """Draw loss and AUC of validation over epochs, one line per model, `pale` slugs gray.
 
     A point is the mean over a tenth of the epochs around it: single epochs of many models would
     hide each other. A band is one standard deviation of a model's trainings.
@@ -50,7 +50,7 @@ def learning_curves(
         sns.lineplot(curves, x="epoch", y=column, ax=ax, legend=ax is axes[-1], **looks)
         for line in ax.lines:  # some ten markers a line
             line.set_markevery(max(1, np.size(line.get_xdata()) // 10))
-        ax.set(ylabel=words, xlabel="share of the epochs, %", xticks=range(0, 101, 25))
+        ax.set(ylabel=words)
     percent_axis(axes[-1].yaxis)
     figure.suptitle(title, x=0.01, ha="left", fontsize=12)  # left of the legend
     handles = axes[-1].get_legend_handles_labels()
@@ -63,7 +63,7 @@ def _smooth(fit: Fitted) -> pd.DataFrame:
     curve = pd.DataFrame(fit.history)
     window = max(1, round(SMOOTHED * len(curve)))
     means = curve[[*TITLES]].rolling(window, center=True, min_periods=1).mean()
-    return means.assign(epoch=100 * curve.epoch / len(curve))
+    return means.assign(epoch=curve.epoch)
 
 
 def cost(spec: ModelSpec, precision: str = "auto") -> dict[str, float]:

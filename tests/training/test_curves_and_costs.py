@@ -17,7 +17,7 @@ def trained(*aucs):
     """Return trainings of which only the records of their epochs are known."""
     return [
         SimpleNamespace(
-            history=[{"epoch": i + 1, "train_loss": 1.0, "val_auc": a} for i, a in enumerate(own)]
+            history=[{"epoch": i + 1, "val_loss": 1.0, "val_auc": a} for i, a in enumerate(own)]
         )
         for own in aucs
     ]
