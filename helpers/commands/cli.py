@@ -109,7 +109,10 @@ def run_parser() -> ArgumentParser:
     """Return the parser of the command `run`."""
     parser = parser_of("run", "Run the notebooks in order; finished work is not done again.")
     add = parser.add_argument
-    add("--dataset", help=f"{DEFAULT_DATASET} (default), folder:PATH, nexperia[:PATH], chips")
+    add(
+        "--dataset",
+        help=f"{DEFAULT_DATASET} (default), folder:PATH, nexperia[:PATH], chips, bsdata:PATH",
+    )
     add("--preset", choices=PRESETS, help="default: quick on a CPU, full on a GPU")
     add("--name", help="name of the run; default <dataset>-<preset>")
     which = parser.add_mutually_exclusive_group()

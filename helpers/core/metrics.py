@@ -115,9 +115,12 @@ def auc_interval(labels: ArrayLike, scores: ArrayLike, groups: ArrayLike | None 
     Without groups it is DeLong's, which takes the parts as independent. With the group (lot,
     module) of each part, `groups` (N,), it is Obuchowski's, which is wider; a part without a group
     is a group of its own. If a class has one part, or one group, the interval is 0 to 1. If the
-    variance is 0 (a perfect, a reversed or a constant model), it is that of `_alike_interval`.
+    variance is 0 (a perfect or a reversed model), it is that of `_alike_interval`. Equal scores
+    guess, whatever the parts are.
     """
     labels, scores = check_both_classes(labels, scores)
+    if np.ptp(scores) == 0:
+        return Interval(0.5, 0.5, 0.5)
     spread = _spread(_placements(labels, scores), labels, groups)
     return _logit_interval(roc_auc(labels, scores), spread)
 
@@ -175,7 +178,8 @@ def within_group_auc(labels: ArrayLike, scores: ArrayLike, groups: ArrayLike) ->
     """Return the mean over the groups of the AUC inside each, weighted by its smaller class.
 
     Only groups with at least two good and two bad parts count; NaN if there is no such group. The
-    interval is that of a weighted mean of so many groups, 0 to 1 for one group.
+    interval is that of a weighted mean of so many groups, 0 to 1 for one group. Scores that are
+    equal inside each group guess there, whatever the parts are.
     """
     parts = pd.DataFrame({"label": labels, "score": scores, "group": groups})
     aucs, weights = [], []
@@ -186,6 +190,8 @@ def within_group_auc(labels: ArrayLike, scores: ArrayLike, groups: ArrayLike) ->
             weights.append(smaller)
     if not aucs:
         return Interval(np.nan, np.nan, np.nan)
+    if (parts.groupby("group").score.nunique() == 1).all():
+        return Interval(0.5, 0.5, 0.5)
     weight = np.array(weights) / sum(weights)
     estimate, spread = np.average(aucs, weights=weights), _Spread(np.inf, 0, 1)
     if len(aucs) > 1:

@@ -91,8 +91,8 @@ def make_split(
         apart = (ends[0] != ends[1]) & ~alone
         linked, beside, alike = pairs[:0], pairs[alone.to_numpy(dtype=bool)], [table.digest, groups]
         if apart.any():
-            line = f"pairs of near duplicates in two groups, which stay apart: {apart.sum()}"
-            report.append(f"{line} (if they show one part, SPLIT=random keeps each pair together)")
+            way = "if they show one part, give it one group in a LABELS_CSV"
+            report.append(f"pairs of near duplicates in two groups: {apart.sum()} ({way})")
     elif (near := np.unique(pairs[["first", "second"]]).size) > MANY_NEAR * len(table):
         way = "if these are different parts before a fixed camera, set NEAR_DUPLICATE_BITS=0"
         report.append(f"near duplicates of others: {near} of {len(table)} images; {way}")
@@ -146,6 +146,10 @@ def make_split(
         beside = (table.split == "review") & table.together.isin(table.together[pool])
         leave_out(beside, "a review labelled them and a near duplicate or their group has a fold")
     _check_sides(table, settings, has_few_bad)
+    if settings.split == "random" and "group" in table:
+        sides = table[table.split.isin(["train", "val", "test"])].groupby("group").split.nunique()
+        if (mixed := sides > 1).any():
+            report.append(f"groups that are on several sides of the split: {mixed.sum()}")
     first = ["id", "path", "label", "split", "fold"]
     inner = ["together", "cluster", "official_split", "official_fold"]
     more = table.columns.difference([*first, *inner], sort=False)

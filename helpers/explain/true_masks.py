@@ -30,6 +30,12 @@ TABLE = {  # templates of `tables.shown`
 }
 
 
+def outlined(split: pd.DataFrame) -> pd.Series:
+    """Return the files of masks that the column `damage` names, by id; none without any."""
+    files_of = split.set_index("id").get("damage", pd.Series(dtype=object)).dropna()
+    return files_of[[Path(str(file)).is_file() for file in files_of]]
+
+
 def read_mask(path: Path, size_px: int, fit: Fit = "squash") -> np.ndarray:
     """Return which pixels (S, S) of an image, made square as `fit` says, are damaged; bool.
 
@@ -100,8 +106,9 @@ def summary(judged: pd.DataFrame, groups: ArrayLike | None = None) -> dict[str, 
         "hit": metrics.rate_interval(judged.hit, groups),
         "near": metrics.rate_interval(judged.near, groups),
         "share": metrics.mean_interval(judged.share, groups),
-        "more": metrics.mean_interval(judged.hit - judged.area, groups, -1),
     }
+    # if nothing hits, only an interval of rates knows how little that says
+    found["more"] = metrics.Interval(*(end - judged.area.mean() for end in found["hit"]))
     row = {
         "images": len(judged),
         "empty": judged.empty_map.sum(),
@@ -114,8 +121,7 @@ def summary(judged: pd.DataFrame, groups: ArrayLike | None = None) -> dict[str, 
 
 
 def in_the_middle(maps: Tensor) -> np.ndarray:
-    """Return the share of each map (B, H, W) in the middle quarter, without empty ones: (<= B,)."""
-    maps = maps[maps.sum((1, 2)) > 0]
+    """Return the share of each map (B, H, W) in the middle quarter; NaN of an empty one: (B,)."""
     height, width = maps.shape[1:]
     middle = maps[:, height // 4 : height - height // 4, width // 4 : width - width // 4]
     return (middle.sum((1, 2)) / maps.sum((1, 2))).double().numpy()

@@ -99,7 +99,6 @@ def three_columns(found: OutOfFold) -> pd.DataFrame:
     complete, rows = {protocol: complete_scores(found, protocol) for protocol in PROTOCOLS}, []
     for name, model in sorted(models.items(), key=lambda item: item[1].order):
         row: dict[str, Any] = {"model": name, "title": model.title, "kind": model.kind}
-        row["chosen"] = model.kind == "searched"  # with labels of the images
         row |= dict.fromkeys([*AUCS, "difference", "standard_error", "p_value"], np.nan)
         seen, unseen = (complete[protocol].get(name, pd.DataFrame()) for protocol in PROTOCOLS)
         row |= {"random_seeds": seen.shape[1], "groups_seeds": unseen.shape[1]}

@@ -24,12 +24,14 @@ def window_aucs(
     times: ArrayLike,
     days: float,
     groups: ArrayLike,
+    folds: ArrayLike,
     reference: str,
     seed: int = 0,
 ) -> pd.DataFrame:
     """Return the AUC over all pairs of a good and a bad part of one window, a row for each scorer.
 
     Windows have so many `days`, from the first of the `times` (N,) on; equal scores are half a win.
+    Both parts of a pair are of one of the `folds` (N,): scores of two trainings do not compare.
 
     Columns: `auc` and `gain` (minus that of the row `reference`), both with `_low` and `_high`, and
     `pairs`. The 95 % intervals are percentiles of a bootstrap that draws whole groups.
@@ -37,7 +39,9 @@ def window_aucs(
     names = list(scores)
     labels, *values = metrics.check_both_classes(labels, *(scores[name] for name in names))
     number, window = metrics.group_numbers(groups, len(labels)), pd.to_datetime(pd.Series(times))
-    window = ((window - window.min()) // pd.Timedelta(days=days)).to_numpy()
+    window = (window - window.min()) // pd.Timedelta(days=days)
+    window = pd.DataFrame({"window": window, "fold": np.asarray(folds)})
+    window = window.groupby(["window", "fold"]).ngroup().to_numpy()
     n = int(number.max()) + 1
     pairs, won = np.zeros((n, n)), np.zeros((len(names), n, n))  # by groups of the bad and the good
     for own in (window == name for name in np.unique(window)):
@@ -49,7 +53,7 @@ def window_aucs(
             above = np.sign(score[bad][:, None] - score[good])  # a tie is half a win
             np.add.at(total, tuple(cells), (above + 1) / 2)
     if not pairs.any():
-        raise ValueError("no window holds a good and a bad part: choose longer windows")
+        raise ValueError("no window holds a good and a bad part of one fold: choose longer windows")
     draws = seeding.numpy_stream(seed, "groups of windows").multinomial(n, [1 / n] * n, DRAWS)
     draws = np.concatenate([np.ones((1, n)), draws])  # first the parts as they are
     weights = np.einsum("di,ij,dj->d", draws, pairs, draws)

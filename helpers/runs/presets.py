@@ -38,7 +38,7 @@ PRESET_VALUES: dict[str, dict[str, dict[str, Any]]] = {
         | dict(retrain_layers=3, retrain_epochs=1, halving_epochs=1, halving_cells=2),
     },
     # About the size of ELPV's training set; each epoch takes a part of a larger set. At 160 px FBP
-    # takes two thirds of the time that it takes at 192 px (one training each on ELPV: 92.1, 92.7).
+    # takes two thirds of the time that it takes at 192 px.
     "quick": {
         "01_data_split": dict(image_size_px=160),
         "02_features_baselines": dict(image_size_px=160),

@@ -57,4 +57,12 @@ def test_a_subject_s_maps_are_judged_by_the_files_of_its_parts(tmp_path):
 
 def test_the_middle_quarter_holds_what_lies_there():
     maps = torch.stack([torch.ones(8, 8), spot(3, 3, 8), spot(0, 0, 8), torch.zeros(8, 8)])
-    assert true_masks.in_the_middle(maps).tolist() == [0.25, 1, 0]  # an empty map is nowhere
+    shares = true_masks.in_the_middle(maps).tolist()
+    assert shares[:3] == [0.25, 1, 0] and np.isnan(shares[3])  # an empty map is nowhere
+
+
+def test_maps_that_never_hit_small_damage_prove_nothing():
+    damaged = np.zeros((60, 28, 28), dtype=bool)
+    damaged[:, :3, :3] = True  # 1 %: chance misses all in half of the cases
+    row = true_masks.summary(true_masks.on_damage(spot(20, 20).expand(60, -1, -1), damaged))
+    assert row["hit"] == 0 and row["more_low"] < 0 < row["more_high"]
