@@ -9,7 +9,6 @@ from scipy import special
 from sklearn.metrics import roc_auc_score
 
 from helpers.core import files, metrics, paths
-from helpers.datasets.group_prior import group_prior
 from helpers.models.record import Model
 from helpers.results import comparison, out_of_fold
 from helpers.results.out_of_fold import OutOfFold
@@ -117,21 +116,12 @@ def test_a_training_that_lacks_a_part_does_not_count_and_the_difference_takes_co
     assert not table.p_holm.drop(["lda", "module_prior"]).isna().any() and table.index[-1] == "lda"
 
 
-def test_the_module_prior_knows_seen_groups_and_nothing_of_new_ones(found):
-    row = table_of(found).loc["module_prior"]
-    prior = group_prior(found.folds.assign(fold=found.folds.random))
-    assert row.seen_auc == pytest.approx(roc_auc_score(found.folds.label, prior))
-    assert row.seen_auc > 0.65 and row.unseen_auc == row.inside_auc == 0.5
-
-
 def test_a_folder_of_scores_gives_the_same_table(found, tmp_path):
     found = without(found, "groups", "fbp", "seed1")
     write_scores(tmp_path, found)
     again = out_of_fold.read_folder(tmp_path)
     pd.testing.assert_frame_equal(table_of(again), table_of(found), rtol=1e-3, atol=1e-3)
-    named = [Model("lr", features="brightness"), Model("random_cell", number=7), Model("darts_v2")]
-    assert out_of_fold._model_of("by_hand").title == "Drawn by hand"
-    for model in (*named, Model("mine_2_on_b")):
+    for model in (Model("lr", features="brightness"), Model("mine_2_on_b")):
         files.write_bytes(tmp_path / "random" / f"{model.slug}.csv", b"id,seed0\n")
         assert out_of_fold.read_folder(tmp_path).models[model.slug] == model
     (tmp_path / "random" / "lda.csv").write_text("id,seed0\n0000,high\n")

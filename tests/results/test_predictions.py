@@ -39,15 +39,6 @@ def test_the_scores_of_several_seeds_are_read_by_seed_and_averaged(run):
     pd.testing.assert_frame_equal(again.test, model.test)  # rows in another order
 
 
-def test_the_scores_of_one_training_are_written_and_read_without_seeds(run):
-    split = read_split(run.split_csv)
-    scores = predictions.predictions_frame(split, np.linspace(0, 1, len(split)))
-    files.save_csv(run.predictions("cnn"), scores)
-    assert run.predictions("cnn").read_bytes().startswith(b"id,split,defect_score\n")
-    model = predictions.read_predictions(run.predictions("cnn"), split)
-    assert (model.members, model.model.members, model.title) == ((), (), "Two-layer CNN")
-
-
 def test_hidden_test_labels_leave_validation_to_judge_on(run):
     planted.hide_test_labels(run)
     model = read_models(run)["fbp"]
@@ -78,13 +69,6 @@ def test_a_cross_fitted_model_has_an_out_of_fold_score_for_all_but_the_test_imag
     for member in model.members:
         own = split.id[split.fold == member.model.members[0].fold]
         assert member.val.id.tolist() == own.tolist() and len(member.test) == 40
-    planted.plant(folded, "fbp", 1.0, 7, 3)
-    frame = pd.read_csv(folded.predictions("fbp"), dtype={"id": str})
-    model = predictions.read_predictions(folded.predictions("fbp"), split)
-    assert model.title == "FBP, 2 seeds x 4 folds averaged" and len(model.members) == 8
-    mean = frame.groupby("id").defect_score.mean()
-    for own in (model.val, model.test):
-        np.testing.assert_allclose(own.defect_score, mean[own.id], rtol=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -126,16 +110,19 @@ def test_a_label_or_a_fold_of_the_split_that_is_none_is_named(folded, column, va
         read_split(folded.split_csv)
 
 
-def test_deployed_is_the_average_of_the_trainings_that_have_not_seen_fold_0(folded):
+def test_scores_are_means_of_all_trainings_and_of_those_blind_for_fold_0_if_deployed(folded):
     planted.plant(folded, "fbp", 1.0, 7, 3)
     split = read_split(folded.split_csv)
     frame = pd.read_csv(folded.predictions("fbp"), dtype={"id": str})
-    deployed = predictions.read_predictions(folded.predictions("fbp"), split).deployed
+    model = predictions.read_predictions(folded.predictions("fbp"), split)
+    assert model.title == "FBP, 2 seeds x 4 folds averaged" and len(model.members) == 8
+    deployed = model.deployed
     assert (deployed.title, deployed.calibration_fold) == ("FBP, 2 seeds averaged", 0)
-    mean = frame[frame.fold == 0].groupby("id").defect_score.mean()
-    for own, ids in ((deployed.val, split.id[split.fold == 0]), (deployed.test, None)):
-        assert ids is None or own.id.tolist() == ids.tolist()
-        np.testing.assert_allclose(own.defect_score, mean[own.id], rtol=1e-12)
+    assert deployed.val.id.tolist() == split.id[split.fold == 0].tolist()
+    for own, rows in ((model, frame), (deployed, frame[frame.fold == 0])):
+        mean = rows.groupby("id").defect_score.mean()
+        for side in (own.val, own.test):
+            np.testing.assert_allclose(side.defect_score, mean[side.id], rtol=1e-12)
     assert deployed.deployed.model == deployed.model and len(deployed.members) == 2
     once = read_models(folded)["svm"]
     assert once.deployed is once and once.calibration_fold is None

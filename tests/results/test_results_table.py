@@ -111,15 +111,6 @@ def test_p_values_compare_test_scores_with_the_best_row_and_costs_are_beside(who
     assert table.loc["majority", ["parameters", "seconds", "p_value"]].isna().all()
 
 
-def test_a_finding_is_a_number_of_a_row_with_its_interval(whole):
-    table = table_of(whole)
-    row = table.set_index("model").loc["fbp"]
-    found = results_table.finding(table, "fbp", "test_auc", "test AUC")
-    assert (found.what, found.estimate) == ("FBP: test AUC", row.test_auc)
-    assert (found.low, found.high) == (row.test_auc_low, row.test_auc_high)
-    assert np.isnan(results_table.finding(table, "majority", "val_auc", "AUC").low)
-
-
 def test_the_table_for_the_eye_has_at_most_eight_columns_the_best_on_validation_first(whole):
     shape = results_table.paper_table(with_tests(whole))
     assert shape.Model.iloc[0] == "SVM on FBP features \N{LEFTWARDS ARROW} best on held-out images"
@@ -174,11 +165,6 @@ def test_facts_name_images_split_backbone_seeds_and_device():
     assert (rows["Split"], rows["Split, seed"], rows["Folds"]) == ("groups", "3", "none")
     assert (rows["Backbone"], rows["Device"]) == ("resnet18", "H100")
     assert rows["Training seeds, 03"] == "2 from 5" and "Caveats" not in rows
-
-
-def test_the_backbone_is_that_of_fine_tuning_or_of_the_features():
-    later = STAGES | {"03_finetuning": {"backbone": "convnext_tiny"}}
-    assert results_table.backbone(later) == "convnext_tiny" and results_table.backbone({}) == ""
 
 
 def test_auc_bars_show_each_model_at_its_value_and_interval_the_best_above():

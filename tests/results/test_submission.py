@@ -45,14 +45,11 @@ def test_a_good_file_comes_back_as_text_ids_and_float_scores(tmp_path, sample):
         ("id,defect_score\n007,0\na,1.2\nNA,0\n", ", line 3: defect_score 1.2 is not a number"),
         *(
             (f"id,defect_score\n007,{text}\n", f", line 2: defect_score {text or 'nan'} is not a")
-            for text in ("nan", "", "bad", "0_1", "True", "-0.01")
+            for text in ("nan", "", "bad", "0_1", "-0.01")
         ),
-        ("id,defect_score\n007.bmp,0\n", ", line 2: id '007.bmp' is not in the test set"),
         ("id,defect_score\n7,0\n", ", line 2: id '7' is not in the test set"),
         ("\ufeff" + GOOD, " starts with a byte order mark: save it as UTF-8 without BOM"),
         ("id,score\n007,0\n", ": the header is id,score; write id,defect_score"),
-        ("index,id,defect_score\n0,007,0\n", ": the header is index,id,defect_score"),
-        ("id,defect_score\n", ": id '007' (row 1 of SAMPLE) is missing, 4 of 4 in all."),
         ("id,defect_score\n007,0,1\n", " has rows with more values than its header names"),
     ],
 )
