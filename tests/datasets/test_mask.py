@@ -147,14 +147,15 @@ def test_patchcore_and_the_maps_ignore_patches_outside_of_the_mask(tmp_path, par
     assert maps.any() and not maps[:, ~torch.from_numpy(images.inside)].any()
 
 
-def test_the_mask_of_notebook_01_is_that_of_all_later_notebooks(tmp_path, home, mask):
+def test_mask_and_fit_of_notebook_01_are_those_of_all_later_notebooks(tmp_path, home, mask):
     small_run.write_images(tmp_path / "parts")
     size = Image.open(next((tmp_path / "parts").rglob("*.*"))).size
     drawn = Image.open(mask).resize(size)
     drawn.save(mask)
-    assert run_split(tmp_path / "parts", "-p", f"MASK={mask}") == 0
+    assert run_split(tmp_path / "parts", "-p", f"MASK={mask}", "-p", "FIT=pad") == 0
     mask.unlink()  # the run keeps it
     images = runs.open(FINETUNING, OPTIONS).images(16)
+    assert images.fit == "pad"
     marked = marked_by(images.mask)
     np.testing.assert_array_equal(marked, np.asarray(drawn) > 127)
     assert 0 < images.inside.mean() < 1

@@ -8,62 +8,13 @@ import pandas as pd
 import pytest
 
 from helpers.core import files
-from helpers.decisions import decision
-from helpers.decisions.settings import DecisionSettings
-from helpers.deploy import description as descriptions
 from helpers.deploy.description import NAME, Description, read_description, sealed
-from helpers.models.record import Model
-from helpers.results.predictions import Scored
-from tests.deploy_run import CONTENT, save_described, small_models
-
-POINT = {"threshold": 0.25, "reject_threshold": 0.75, "asked": 0.01, "promised": 1 / 11}
-POINT |= {"overkill_rate": 0.25, "bad": 10}
-FROM = ("run", "is_smoke", "dataset", "attribution", "images_digest", "split_digest")
-ORIGIN = {name: CONTENT[name] for name in FROM}
+from tests.deploy_run import CONTENT
 
 
 @pytest.fixture
 def description():
     return sealed(Description(**CONTENT))
-
-
-@pytest.fixture
-def scored():
-    labels = pd.array([0, 0, 1, 1, 1, 1], dtype="Int64")
-    scores = [0.1, 0.3, 0.2, 0.7, 0.8, 0.9]
-    val = pd.DataFrame({"id": list("abcdef"), "label": labels, "defect_score": scores})
-    val["group"] = ["x", "y", "y", "y", "z", "z"]
-    return Scored(Model("net"), val, val)
-
-
-def test_a_network_is_described_with_its_point_and_how_it_reads_images(tmp_path, scored):
-    save_described(tmp_path, small_models(), fit="pad", views=8)
-    paths = sorted(tmp_path.glob("*.safetensors"))
-    found = descriptions.describe(scored, pd.Series(POINT), 1.5, paths, weights="mine", **ORIGIN)
-    assert (found.pass_below, found.reject_from) == (0.25, 0.75)
-    assert (found.promised_escape_rate, found.held_out_bad_parts) == (1 / 11, 10)
-    assert (found.image_size_px, found.channels, found.views, found.fit) == (32, 3, 8, "pad")
-    assert found.overkill_rate == 0.25
-    assert found.val_auc == pytest.approx(7 / 8) and found.temperature == 1.5
-    assert found.checkpoints == {path.name: files.file_digest(path) for path in paths}
-    assert found.weights == ""  # random ones
-    assert found.seal == found.digest
-
-
-def test_good_parts_alone_promise_no_escape_rate_and_say_how_many_of_them_are_stopped(
-    tmp_path, scored
-):
-    save_described(tmp_path, small_models(1))
-    val = scored.val.assign(label=pd.array([0] * 6, dtype="Int64"))
-    alone = dataclasses.replace(scored, val=val, test=val)
-    settings = DecisionSettings(max_overkill_rate=0.5)
-    point = decision.good_alone(alone, settings).iloc[0]
-    paths = [tmp_path / "seed0.safetensors"]
-    found = descriptions.describe(alone, point, None, paths, **ORIGIN)
-    assert found.promised_escape_rate is None and found.held_out_bad_parts == 0
-    stopped = (val.defect_score >= point.threshold).mean()
-    assert found.overkill_rate == pytest.approx(stopped) and stopped > 0
-    assert "no escape rate is promised" in found.promise and "%" not in found.promise
 
 
 def test_a_part_to_look_at_again_says_why(description):

@@ -8,7 +8,7 @@ from torch import nn
 
 import helpers
 from helpers import runs
-from helpers.core import files, paths
+from helpers.core import files, metrics, paths
 from helpers.core.rules import SettingsError
 from helpers.darts import genotypes, network, space
 from helpers.darts.settings import NetworkSettings
@@ -114,21 +114,16 @@ def test_a_folder_with_a_network_of_the_user_s_own_says_so(described):
 
 
 def test_a_name_that_opens_nothing_says_why_and_the_nearest_one(described):
+    files.write_bytes(described.trainings("supernet") / "seed0.safetensors", b"")
     shutil.copy(described.predictions("net"), described.predictions("svm"))
     names = {"t/svm": "classical models are not saved; name a network; there are: net$"}
-    names |= {"t/nett": "did you mean net?", "tt/net": "did you mean t?", "t": "no trained network"}
+    names |= {"t/nett": "did you mean net?", "tt/net": "did you mean t?; there are: t$"}
+    names |= {"t": "no trained network"}
     for name, why in names.items():
         if name == "t":
             described.predictions("net").unlink()
         with pytest.raises(files.ArtifactError, match=why.replace("?", "[?]")):
             helpers.load_model(name)
-
-
-@pytest.mark.parametrize(("name", "there"), [("u", "t"), ("t/svm", "net")])
-def test_what_is_missing_is_named_with_what_is_there(described, name, there):
-    files.write_bytes(described.trainings("supernet") / "seed0.safetensors", b"")
-    with pytest.raises(files.ArtifactError, match=f"{name}' is missing.*there are: {there}$"):
-        helpers.load_model(name)
 
 
 def test_networks_are_described_with_the_thresholds_of_notebook_07(described):
@@ -140,7 +135,12 @@ def test_networks_are_described_with_the_thresholds_of_notebook_07(described):
     assert description.promised_escape_rate == chosen[1] == 1 / 11  # none of ten
     temperature = decision.temperature_scale(*scored.labels_scores("val"), deploy_run.BAD_RATE)
     assert description.temperature == temperature
-    assert (description.run, description.is_smoke) == ("t", True)
+    assert (description.run, description.is_smoke, description.weights) == ("t", True, "")
+    assert (description.image_size_px, description.channels, description.views) == (16, 1, 4)
+    assert description.val_auc == metrics.roc_auc(*scored.labels_scores("val"))
+    assert description.checkpoints == {
+        file.name: files.file_digest(file) for file in path.parent.glob("*.safetensors")
+    }
     assert description.dataset == "folder:parts"  # without the folders above it
     assert description.split_digest == files.file_digest(described.split_csv)
     model, split = helpers.load_model("t"), read_split(described.split_csv)

@@ -88,13 +88,6 @@ def test_a_new_split_takes_predictions_and_cells_of_the_old_one_away_but_not_a_u
     assert load_run(run.paths)["models"] == {}
 
 
-def test_later_stages_read_images_as_the_split_did(home, parts_folder):
-    run = _run()
-    files.save_csv(run.paths.split_csv, split_of(parts_folder))
-    files.save_json(run.paths.run_json, {"stages": {"01_data_split": {"fit": "pad"}}})
-    assert run.images(16).fit == "pad"
-
-
 def test_a_later_notebook_refuses_images_that_were_overwritten_since_the_split(home, parts_folder):
     run, table = _run(), split_of(parts_folder)
     _record(run, image_size_px=16)
