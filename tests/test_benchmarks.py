@@ -1,7 +1,5 @@
 """The benchmarks run with small sizes."""
 
-import dataclasses
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -12,7 +10,6 @@ from helpers.core import metrics
 from helpers.darts.genotypes import PUBLISHED
 from helpers.darts.space import KINDS
 from helpers.darts.supernet import Supernet
-from helpers.models.backbones import count_parameters
 from tests.benchmarks import (
     cells,
     out_of_fold,
@@ -76,13 +73,6 @@ def test_a_searched_cell_is_ranked_among_random_ones_by_modules_drawn_again(monk
     assert np.mean(np.abs(t) > 2.262) == pytest.approx(0.8, abs=0.05)  # t of 9 degrees
 
 
-def test_cells_agree_in_the_edges_that_they_share():
-    one, other = PUBLISHED["DARTS_V2"], PUBLISHED["DARTS_V1"]
-    mixed = dataclasses.replace(one, normal=other.normal)
-    shared = len({*one.edges("normal")} & {*other.edges("normal")})
-    assert population.agreement([one, mixed]) == shared + 8
-
-
 # --- scores out of fold: no image is scored by what has seen it ---------------------------------
 
 
@@ -117,11 +107,6 @@ def test_each_fold_is_scored_once_by_a_training_without_it_and_each_seed_has_a_c
     assert scores.seed0.tolist() == table.label.tolist()
     np.testing.assert_allclose(scores.seed1, table.label + 1 / 7, rtol=1e-4)
     assert len((tmp_path / "searched_cells.jsonl").read_text().splitlines()) == 6
-
-
-def test_the_network_drawn_by_hand_is_as_large_as_those_of_the_cells():
-    network = out_of_fold.drawn(None, 96, 1)(0)
-    assert 127_818 < count_parameters(network) < 223_018
 
 
 def test_plain_fine_tuning_learns_from_the_files_and_scores_those_held_out(split, monkeypatch):
@@ -219,9 +204,3 @@ def test_a_single_path_is_the_supernet_with_all_weight_on_one_cell():
         alpha = 60.0 * single.chosen[kind].clamp(min=0.5)
         getattr(whole, f"alpha_{kind}").data = torch.where(single.chosen[kind] > 0, alpha, -60.0)
     torch.testing.assert_close(single(image), whole(image))
-
-
-def test_only_the_defect_differs_between_a_good_and_a_bad_faint_chip():
-    good, bad = (cells.faint(3, label).astype(int) for label in (0, 1))
-    changed = np.abs(good - bad) > 12
-    assert 0 < changed.mean() < 0.1

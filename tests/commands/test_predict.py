@@ -23,7 +23,6 @@ from helpers.deploy.description import NAME, read_description, sealed
 from helpers.deploy.predictor import TrainedModel
 from helpers.models import backbones
 from helpers.runs.opened import DEMO_FOLDER
-from helpers.runs.record import read_models
 from tests import small_run
 from tests.datasets.test_cache import noise, save
 
@@ -35,19 +34,6 @@ def parts(described_run, described):
     return [str(described_run / "parts" / name) for name in ("bad/bad00.png", "good/good00.png")]
 
 
-def test_it_prints_a_line_for_each_image_and_the_promise(parts, capsys):
-    assert start([*parts, "--model", "t"]) == NOT_PASSED
-    out = capsys.readouterr().out.splitlines()
-    model = helpers.load_model("t")
-    expected = model.predict(parts)
-    assert out[0].split() == ["file", "score", "probability", "verdict"]
-    for line, row in zip(out[1:3], expected.itertuples(), strict=True):
-        numbers = [f"{row.score:.4f}", f"{row.probability:.4f}"]
-        assert line.split(maxsplit=3) == [row.file, *numbers, row.verdict]
-    assert out[3] == model.description.promise
-    assert "the numbers mean nothing" in out[4]  # of a smoke run
-
-
 def test_a_folder_stands_for_its_images_and_what_cannot_be_read_is_named(parts, tmp_path, capsys):
     folder = tmp_path / "mine"
     folder.mkdir()
@@ -57,6 +43,8 @@ def test_a_folder_stands_for_its_images_and_what_cannot_be_read_is_named(parts, 
     assert start([str(folder), parts[0], "--model", "t"]) == NOT_PASSED
     out = capsys.readouterr().out
     assert all(str(folder / f"{number}.png") in out for number in range(2))
+    assert helpers.load_model("t").description.promise in out
+    assert "the numbers mean nothing" in out  # of a smoke run
     assert "left out: other files and links to folders: 1 (.webp)\n" in out
     assert start([parts[0], "gone.png", parts[1], "--model", "t"]) == UNREADABLE
     said = capsys.readouterr()
@@ -276,28 +264,6 @@ def test_scores_of_another_model_or_of_other_images_stay(many, capsys):
     assert "has scores of other images" in capsys.readouterr().err
     assert (many / "scores.csv").read_bytes() == before
     assert (many / "own.csv").read_text() == "precious"
-
-
-def test_a_described_model_scores_the_images_of_its_run_as_the_run_did(
-    described, described_run, tmp_path, capsys
-):
-    out = tmp_path / "scores.csv"
-    given = [str(described_run / "parts"), "--model", "t/net", "--out", str(out)]
-    assert start(given) == NOT_PASSED
-    found = pd.read_csv(out, keep_default_na=False)
-    test = read_models(described)["net"].test
-    by_name = found.set_index(found.id.map(os.path.basename)).score
-    np.testing.assert_allclose(
-        by_name[test.id.map(os.path.basename)], test.defect_score, rtol=0, atol=1e-6
-    )
-    description = read_description(described.trainings("net"))
-    assert found.verdict.tolist() == description.verdicts(found.score).tolist()
-    assert found.verdict.nunique() > 1 and description.promise in capsys.readouterr().out
-    out.with_name("scores.csv.progress").unlink(), out.unlink()
-    assert start([*given, "--bits", "12"]) == NOT_PASSED
-    assert pd.read_csv(out).verdict.isna().all() and "no verdicts" in capsys.readouterr().out
-    assert start([*given[:3], "--bits", "12"]) == NOT_PASSED
-    assert "nan" not in capsys.readouterr().out.lower()
 
 
 def watch(arguments: list[str], pause_s: float) -> None:

@@ -156,15 +156,6 @@ def test_a_seed_always_draws_the_same_genotype():
     )
 
 
-@pytest.mark.parametrize("genotype", PUBLISHED.values())
-def test_a_genotype_survives_a_file_with_its_provenance(tmp_path, genotype):
-    path, provenance = tmp_path / "genotypes" / "found.json", {"guard": {"removed": [[0, 3]]}}
-    files.save_json(path, genotypes.described(genotype, provenance))
-    assert genotypes.load(path) == (genotype, provenance)
-    files.save_json(path, genotypes.to_json(genotype))  # a genotype alone
-    assert genotypes.load(path) == (genotype, {})
-
-
 V2 = genotypes.to_json(PUBLISHED["DARTS_V2"])
 WRONG_EDGE = V2 | {"normal": [*V2["normal"][:4], [["sep_conv_3x3"], 0], *V2["normal"][5:]]}
 
@@ -172,6 +163,12 @@ WRONG_EDGE = V2 | {"normal": [*V2["normal"][:4], [["sep_conv_3x3"], 0], *V2["nor
 @pytest.mark.parametrize(
     ("content", "culprit"),
     [
+        (("DRATS_V2",), "DARTS_V2"),
+        (("x/y.json",), "x/y.json"),
+        ((__file__,), __file__),  # no .json file
+        ((100 * "x" + ".json",), 100 * "x"),
+        ((), "GENOTYPES"),
+        (("DARTS_V2", "DARTS_V2"), "darts_v2"),
         ({"genotype": {"normal": V2["normal"]}}, "reduce"),
         ({"genotype": V2 | {"extra": 1}}, "extra"),
         ({"genotype": WRONG_EDGE}, "normal[4]"),
@@ -180,12 +177,14 @@ WRONG_EDGE = V2 | {"normal": [*V2["normal"][:4], [["sep_conv_3x3"], 0], *V2["nor
         ([], "genotype"),
     ],
 )
-def test_a_bad_file_is_refused_with_its_name_and_the_field(tmp_path, content, culprit):
+def test_a_wrong_name_or_content_of_a_file_is_refused_with_the_culprit(tmp_path, content, culprit):
     path = tmp_path / "bad.json"
     files.save_json(path, content)
-    with pytest.raises(GenotypeError) as caught:
-        genotypes.named_cells([str(path)], tmp_path)
-    assert str(path) in str(caught.value) and culprit in str(caught.value)
+    names = content if isinstance(content, tuple) else [str(path)]
+    with pytest.raises(UserError) as caught:
+        genotypes.named_cells(names, tmp_path)
+    assert culprit in str(caught.value)
+    assert isinstance(content, tuple) or str(path) in str(caught.value)
 
 
 def test_published_random_and_own_cells_are_found_by_name(tmp_path):
@@ -208,23 +207,6 @@ def test_cells_of_the_run_are_found_with_their_cost_and_missing_ones_are_skipped
     assert "halving" in capsys.readouterr().out
     with pytest.raises(genotypes.GenotypeError):
         genotypes.named_cells(("halving",), tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("names", "culprit"),
-    [
-        (("DRATS_V2",), "DARTS_V2"),
-        (("x/y.json",), "x/y.json"),
-        ((__file__,), __file__),  # no .json file
-        ((100 * "x" + ".json",), 100 * "x"),
-        ((), "GENOTYPES"),
-        (("DARTS_V2", "DARTS_V2"), "darts_v2"),
-    ],
-)
-def test_a_wrong_name_is_refused_with_the_culprit(tmp_path, names, culprit):
-    with pytest.raises(UserError) as error:
-        genotypes.named_cells(names, tmp_path)
-    assert culprit in str(error.value)
 
 
 @pytest.mark.parametrize(

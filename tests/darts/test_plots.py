@@ -51,10 +51,3 @@ def test_a_picture_shows_each_edge_of_a_genotype_in_its_colour_and_nothing_overl
         assert drawn_edges(ax) == expected
         on = [line for line in ax.lines if to_hex(line.get_color()) == "#9a9a9a"]
         assert len(on) == 2 + len(NODE_STATES)  # each node's line runs to the output
-
-
-def test_edges_that_are_not_strong_are_pale():
-    cell = PUBLISHED["DARTS_V1"]
-    strong = {("normal", *cell.edges("normal")[0])}
-    texts = [t for ax in plots.draw_genotypes({"a": cell}, strong).axes for t in ax.texts]
-    assert [to_hex(text.get_color()) for text in texts].count(to_hex("0.35")) == 15

@@ -137,14 +137,6 @@ def test_file_names_that_repeat_get_longer_ids_and_others_keep_theirs(tmp_path):
     assert "'good/001'" in problem and f"{tmp_path}/good/001.bmp" in problem
 
 
-def test_a_test_folder_is_the_official_test_set_without_labels(two_classes):
-    fill(two_classes / "test" / "monday", "c.png", "d.png")
-    fill(two_classes / "test" / "Bad", "e.png")  # no class: a test folder has no labels
-    table = load(two_classes).table.set_index("id")
-    assert table.official_split.loc[list("abcde")].tolist() == ["train"] * 2 + ["test"] * 3
-    assert table.label.isna().eq(table.official_split == "test").all()
-
-
 def test_a_data_set_that_does_not_exist_is_refused(tmp_path):
     assert f"{tmp_path / 'nowhere'} is not a folder" in refused(tmp_path / "nowhere")
     with pytest.raises(DataError, match="nowhere does not exist"):

@@ -76,30 +76,13 @@ def test_the_same_seed_gives_the_same_split_and_another_seed_another():
             assert len(a) == len(b) and len(a - b) > len(a) / 3
 
 
-@pytest.mark.parametrize(
-    ("least", "labels", "strata", "expected"),
-    [
-        (2, "0000000", "aaaabbc", "aaaabba"),  # c is alone, and joins the largest
-        (2, "000011", "aabcdd", "aa00dd"),  # b and c are rare, and share the label's stratum
-        (3, "00000111", "aaabbcde", "aaaaa111"),
-        (1, "0011", "abcd", "abcd"),
-    ],
-)
-def test_rare_strata_are_joined_by_label_and_never_across_labels(least, labels, strata, expected):
-    pool = pd.DataFrame({"label": [*map(int, labels)], "stratum": list(strata)})
-    assert splits._strata(pool, least).tolist() == list(expected)
-
-
-def test_a_draw_falls_back_on_the_label_if_there_are_more_strata_than_parts():
-    table = pd.DataFrame({"label": 0, "stratum": list("aabbccdd")})
-    assert len(splits._draw(table, 1, SplitSettings(), "x")) == 1
-    two = pd.DataFrame({"label": 0, "stratum": list("aaaaaaaabb")})  # two are not rare
-    for seed in range(8):
-        drawn = splits._draw(two, 5, SplitSettings(seed=seed), "x")
-        assert (two.stratum[drawn] == "b").sum() == 1
-    for size in (0, 8):
-        with pytest.raises(DataError, match=f"draw {size} of them for x"):
-            splits._draw(table, size, SplitSettings(), "x")
+def test_kinds_that_are_rare_or_more_than_are_drawn_do_not_change_the_size_of_a_side():
+    source = toy_source()
+    for kinds in (source.table.id, source.table.id.str[-1]):  # each image its own; ten of them
+        source.table["cell_type"] = kinds
+        table = divide(source, val_per_class=5).table
+        counts = table.groupby(["split", "label"]).size().unstack().loc[["test", "val"]]
+        assert counts.to_numpy().tolist() == [[30, 20], [5, 5]]
 
 
 @pytest.mark.parametrize("by", ["id", "path"])

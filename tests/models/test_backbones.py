@@ -79,7 +79,6 @@ def test_a_network_of_a_user_s_own_is_not_built_from_its_checkpoint():
 
 WRITERS = {
     "README.md": lambda path: path.write_text("# Parts\n" * 100),
-    "resnet18.pth": lambda path: torch.save({"w": torch.zeros(3)}, path),
     "w.safetensors": lambda path: save_file({"w": torch.zeros(3)}, path),
     "state": lambda path: tensors.save_state(path, {"key": "k", "loop": {}}),
 }

@@ -145,7 +145,6 @@ def test_the_licence_is_that_of_published_weights_as_timm_names_it(backbone, ori
     ("given", "near"),
     [
         ("convnext_tny", "convnext_tiny"),
-        ("torchvision/resnet50", "resnet50"),
         ("hf-hub:somebody/resnet18", "resnet18"),
         ("", "timm.list_models()"),
     ],

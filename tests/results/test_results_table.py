@@ -8,19 +8,11 @@ from sklearn.metrics import accuracy_score, roc_auc_score
 from helpers.core import files
 from helpers.datasets.split_file import read_split
 from helpers.models.record import Model
-from helpers.results import charts, comparison, predictions, results_table
+from helpers.results import comparison, predictions, results_table
 from helpers.runs.record import read_models
 from tests import planted
 
 COSTS = {"fbp": {"parameters": 3373570, "seconds": 964.3}, "svm": {"seconds": 2.4}}
-STAGES = {
-    "01_data_split": {
-        "label_mapping": "bad = p >= 1/2",
-        "settings": {"split": "groups", "seed": 3},
-    },
-    "02_features_baselines": {"backbone": "resnet18", "device": "CPU", "settings": {"seed": 0}},
-    "03_finetuning": {"settings": {"seed": 5, "seeds": 2}, "device": "H100"},
-}
 
 
 @pytest.fixture
@@ -155,24 +147,3 @@ def test_without_a_test_set_the_columns_are_those_out_of_fold(home):
     assert shape.Model[0] == "FBP \N{LEFTWARDS ARROW} best on held-out images"
     html = results_table.shown(table).to_html()
     assert "sorted by out-of-fold AUC" in html and "a little too good" in html
-
-
-def test_facts_name_images_split_backbone_seeds_and_device():
-    split = pd.DataFrame({"split": ["train"] * 3 + ["test"] * 2, "label": [0, 0, 1, 1, None]})
-    rows = results_table.facts(STAGES, split).set_index("Fact").Value
-    assert rows["Images, training"] == "2 good, 1 bad"
-    assert rows["Images, test"] == "1 bad, 1 unlabelled"
-    assert (rows["Split"], rows["Split, seed"], rows["Folds"]) == ("groups", "3", "none")
-    assert (rows["Backbone"], rows["Device"]) == ("resnet18", "H100")
-    assert rows["Training seeds, 03"] == "2 from 5" and "Caveats" not in rows
-
-
-def test_auc_bars_show_each_model_at_its_value_and_interval_the_best_above():
-    aucs = {"test_auc": [0.8, 0.9], "test_auc_low": [0.7, 0.85], "test_auc_high": [0.9, 0.94]}
-    two = pd.DataFrame({"model": ["fbp", "svm"], "title": ["FBP", "SVM"], **aucs})
-    two["judged_by"] = "test"
-    (ax,) = charts.auc_bars(two).axes
-    assert [text.get_text() for text in ax.get_yticklabels()] == ["FBP", "SVM"]
-    assert [t.get_text() for t in ax.texts] == ["80.0", "90.0"]
-    arms = ax.containers[0].lines[2][0].get_segments()[0]  # the ends of an interval, (x, y)
-    assert arms[:, 0].tolist() == [0.7, 0.9]

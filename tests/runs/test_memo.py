@@ -13,7 +13,7 @@ import psutil
 import pytest
 import torch
 
-from helpers.core import environment, files, paths
+from helpers.core import files, paths
 from helpers.core.errors import UserError
 from helpers.runs import workers
 from helpers.runs.run import Run
@@ -111,15 +111,6 @@ def test_an_error_in_a_worker_arrives_and_what_was_finished_is_kept(run, place):
         run.each({"good": good, "bad": functools.partial(tasks.fail, 7)})
     assert run.once("good", good) == 2
     assert len(_calls(place)) == 1
-
-
-def test_on_a_cluster_ray_gives_out_the_gpus(home, monkeypatch, tmp_path):
-    monkeypatch.setenv(workers.CLUSTER, "auto")
-    monkeypatch.setattr(workers, "_on_cluster", lambda jobs: (workers._call(*job) for job in jobs))
-    monkeypatch.setattr(environment, "default_device", lambda: torch.device("cuda"))
-    monkeypatch.setattr(files, "held", None)  # a lock would share out the GPUs of this machine
-    call = functools.partial(tasks.same, {"x": 1})
-    assert dict(workers.side_by_side({"a": call}, "work", tmp_path)) == {"a": {"x": 1}}
 
 
 PROGRAM = """

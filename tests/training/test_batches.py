@@ -167,16 +167,6 @@ def test_full_augmentation_resamples_about_half_of_the_images_and_turns_by_90_de
     assert ((views[:, 0, :, -1] - views[:, 0, :, 0]).abs().sum(dim=1) > 2).any()
 
 
-def test_a_transform_of_torchvision_is_drawn_for_each_image_and_is_not_changed():
-    transform = v2.RandomHorizontalFlip(0.5)
-    settings = TrainSettings(augment=transform)
-    image = torch.rand(1, 1, 6, 6)
-    views = drawn(settings.augment, image.expand(64, -1, -1, -1))
-    flipped = sum(torch.equal(view, image[0].flip(-1)) for view in views)
-    assert 16 < flipped < 48 and all(torch.equal(v, image[0]) for v in views) is False
-    assert augmentation(transform).module is not transform
-
-
 class Darker(nn.Module):
     """An augmentation of a cell: it gets one image at a time, on the images' device."""
 

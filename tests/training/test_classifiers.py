@@ -11,7 +11,6 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler
 
 from helpers.core.members import cross_fitted
-from helpers.models.record import Model
 from helpers.training import classifiers
 from helpers.training.classifiers import CLASSIFIERS, fit_classifier, fittings, score_classifier
 from helpers.training.inference import Features
@@ -82,18 +81,6 @@ def test_the_folds_inside_keep_groups_together_if_the_table_names_them(monkeypat
     for given in (table, table.assign(group=[f"g{i // 4}" for i in range(40)])):
         score_classifier(*CLASSIFIERS["lr"], planted, given, 0, folds=2)
     assert seen[0] == (None,) and seen[1][0].tolist() == [f"g{i // 4}" for i in range(36)]
-
-
-def test_the_table_says_what_folds_have_chosen_differently():
-    scores = pd.DataFrame({"id": ["a"], "split": ["val"], "defect_score": [0.5]})
-    fits = [
-        classifiers.ScoredClassifier(scores, chosen, auc, 1.0)
-        for chosen, auc in (({"C": 1}, 0.8), ({"C": 1}, 0.9), ({"C": 3}, 1.0))
-    ]
-    several, alone = classifiers.fitted_table({Model("svm"): fits, Model("lr"): fits[:1]}).values
-    expected = "C = 1 in 2; C = 3 in 1 of 3 folds"
-    assert several.tolist() == ["SVM", expected, "90.0", "3.0"]
-    assert alone.tolist() == ["LR", "C = 1", "80.0", "1.0"]
 
 
 def test_lda_keeps_the_order_of_images_of_which_it_is_sure():

@@ -2,8 +2,6 @@
 
 import dataclasses
 import math
-import os
-import re
 import time
 from unittest.mock import Mock
 
@@ -13,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from helpers.core import environment, errors, files, tensors, work
+from helpers.core import errors, files, tensors, work
 from helpers.core.errors import OutOfTime
 from helpers.training import loop
 from helpers.training.batches import EmbeddingBatches, epoch_order
@@ -113,12 +111,6 @@ def test_the_record_of_an_epoch_has_the_mean_loss_over_its_images_and_the_speed(
         assert 90 / (record["seconds"] + 0.01) < record["images_per_s"]
         assert 0 <= record["seconds"] <= record["total_seconds"] + 0.01
     assert fit.seconds == round(sum(record["total_seconds"] for record in fit.history), 2)
-
-
-def test_no_validation_keeps_the_last_epoch():
-    settings = TrainSettings(epochs=2, precision="no", keep="last")
-    fit = Training(nn.Linear(6, 2), _problem(), None, settings, seed=0).run()
-    assert len(fit.history) == 2 and "val_auc" not in fit.history[0]
 
 
 @pytest.mark.parametrize(("clip", "longest"), [(0.01, 0.01), (0.0, np.inf)])
@@ -288,19 +280,6 @@ def test_a_resume_file_of_another_network_is_damaged_but_not_by_full_memory(tmp_
     tensors.save_state(path, {"key": 1})  # not a training's
     with pytest.raises(files.ArtifactError, match="resume is damaged"):
         _fit(_model(), settings, path)
-
-
-def test_a_training_tells_the_runner_epoch_auc_speed_and_the_time_left(tmp_path, monkeypatch):
-    told, tell = [], work.tell
-    monkeypatch.setattr(work, "tell", lambda line: told.append(line) or tell(line))
-    with environment.having(work.STATUS_VARIABLE, str(tmp_path / "status")):
-        _fit(_model(), TrainSettings(epochs=3, precision="no"))
-    assert told[0] == "toy: epoch 1 of 3" and told[-1] == ""
-    auc = r"validation AUC \d{1,3}\.\d"
-    assert re.fullmatch(rf"toy: epoch 3 of 3, {auc}, \d+ images/s, 00:0\d left", told[2])
-    assert work.heard(tmp_path / "status") == ""
-    tell("to nobody")
-    assert not list(tmp_path.glob("*.tmp")) and work.STATUS_VARIABLE not in os.environ
 
 
 WRONG = {"epochs": 0, "lr": math.nan, "batch_size": -1, "test_views": 3, "precision": "half"}
