@@ -13,7 +13,6 @@ from helpers.darts.supernet import Supernet
 from tests.benchmarks import (
     cells,
     out_of_fold,
-    planted,
     population,
     promises,
     proxies,
@@ -37,11 +36,6 @@ def test_a_table_continues_after_its_last_row(tmp_path):
         "permuted": [True] * 3,
         "sum": [1, 2, 3],
     }
-
-
-def test_the_search_finds_what_was_planted():
-    found = planted.search("texture", 1, 1, 0)
-    assert found["hit"] and found["found"].split()[0].startswith("sep_conv")
 
 
 def test_a_searched_cell_is_ranked_among_random_ones_by_modules_drawn_again(monkeypatch):
@@ -107,23 +101,6 @@ def test_each_fold_is_scored_once_by_a_training_without_it_and_each_seed_has_a_c
     assert scores.seed0.tolist() == table.label.tolist()
     np.testing.assert_allclose(scores.seed1, table.label + 1 / 7, rtol=1e-4)
     assert len((tmp_path / "searched_cells.jsonl").read_text().splitlines()) == 6
-
-
-def test_plain_fine_tuning_learns_from_the_files_and_scores_those_held_out(split, monkeypatch):
-    for name, value in (("PLAIN_PX", 32), ("PLAIN_RATE", 3e-3)):
-        monkeypatch.setattr(out_of_fold, name, value)
-    found = out_of_fold.plainly(split, 0, num_workers=0)  # a fork of this process may crash
-    val = split[split.split == "val"]
-    assert found.id.tolist() == val.id.tolist()
-    assert metrics.roc_auc(val.label, found.defect_score) > 0.9
-
-
-def test_a_row_that_does_not_exist_is_refused_and_a_backbone_at_pixels_is_one():
-    for row in ("fbp2", "efficientnet_lite0@"):
-        with pytest.raises(SystemExit, match=row):
-            out_of_fold.main([row])
-    given = out_of_fold.recipe("efficientnet_lite2@192").keywords
-    assert given == {"backbone": "efficientnet_lite2", "image_size_px": 192}
 
 
 @pytest.mark.parametrize(("n_folds", "m"), [(2, 5), (3, 4)])

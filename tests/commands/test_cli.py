@@ -9,12 +9,10 @@ import types
 from unittest.mock import Mock
 
 import pytest
-import torch
 
-import helpers
 from helpers.commands import cli
 from helpers.commands.kernel import RunInterrupted, RunOutOfTime
-from helpers.core import environment, paths
+from helpers.core import paths
 from helpers.core.errors import UserError
 
 ROOT = paths.project_root()
@@ -63,14 +61,6 @@ def test_every_command_shows_how_it_was_called(capsys, monkeypatch, name):
             cli.start(name, ["--help"])
         assert stop.value.code == 0
         assert capsys.readouterr().out.startswith(f"usage: {call} ")
-
-
-def test_the_versions_and_the_device_are_told(capsys):
-    assert cli.main(["--version"]) == 0
-    device = environment.device_name(environment.default_device())
-    told = capsys.readouterr().out
-    for each in (helpers.__version__, "python 3", f"torch {torch.__version__}", f"device {device}"):
-        assert each in told
 
 
 INTERRUPTED = """

@@ -14,13 +14,9 @@ def split():
     )
 
 
-def test_there_is_a_training_for_each_seed_and_fold_or_for_each_seed_without_folds(split):
+def test_a_training_for_each_seed_and_fold_validates_on_its_fold_and_trains_on_the_others(split):
     assert cross_fitted(split, [4]) == [Member(4, 0), Member(4, 1), Member(4, 2)]
     assert cross_fitted(split.drop(columns="fold"), [4, 5]) == [Member(4), Member(5)]
-
-
-def test_a_training_validates_on_its_fold_and_trains_on_all_others(split):
-    assert sides(split, None) is split
     assert sides(split, 0).split.tolist() == split.split.tolist()  # what a single training sees
     seen = sides(split, 1).split.tolist()
     assert seen == ["val", "train", "train", "test", "excluded", "val"]

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from helpers.datasets import DataError, chips, sources
-from helpers.datasets.chips import render_part, write_dataset
+from helpers.datasets.chips import DEFECTS, render_part, write_dataset
 from helpers.datasets.settings import SplitSettings
 
 SMALL = {"seed": 3, "size_px": 64}
@@ -26,6 +26,21 @@ def test_the_mask_is_where_the_same_part_with_and_without_defect_differs():
         assert (bad.shape, bad.dtype, mask.dtype) == ((112, 112), np.uint8, bool)
     for other in ((8, "test", 24), (7, "train", 24), (7, "test", 23)):  # streams of their own
         assert (render_part(*other, 0, 112)[0] != good).mean() > 0.5
+
+
+@pytest.mark.parametrize("kind", DEFECTS)
+def test_a_weak_defect_is_visible_and_a_strong_one_more(kind):
+    def photograph(part):
+        scene = chips.draw_scene(part, 112)
+        return chips.expose(scene, part, np.random.default_rng(0)).astype(int)
+
+    changed = {0.0: [], 1.0: []}  # by the strength: pixels of 112 x 112
+    for seed in range(12):
+        part = chips.draw_parameters(np.random.default_rng(seed))
+        for strength, pixels in changed.items():
+            bad = DEFECTS[kind](part, np.random.default_rng(seed), strength)
+            pixels.append((abs(photograph(bad) - photograph(part)) > 12).sum())
+    assert min(changed[0.0]) >= 4 and sum(changed[1.0]) > 1.3 * sum(changed[0.0])
 
 
 def test_layout_class_ratio_and_csv_files_are_the_contests_and_bad_parts_have_masks(written):

@@ -33,8 +33,8 @@ def write(root, layout=FIRST, suffix="bmp"):
         fill(root / folder, *(f"{side}{i}.{suffix}" for i in range(4)))
 
 
-def load(root, kind="nexperia"):
-    return sources.load(SplitSettings(dataset=f"{kind}:{root}"))
+def load(root):
+    return sources.load(SplitSettings(dataset=f"nexperia:{root}"))
 
 
 @pytest.mark.parametrize(("layout", "suffix"), [(FIRST, "bmp"), (NESTED, "png"), (SECOND, "jpg")])
@@ -43,16 +43,6 @@ def test_both_stages_of_nexperia_are_read_nested_or_not(tmp_path, layout, suffix
     table = load(tmp_path).table.set_index("id")
     assert table.label.sort_index().fillna(-1).tolist() == [1] * 4 + [0] * 4 + [-1] * 4
     assert sorted(table.index[table.official_split == "test"]) == ["t0", "t1", "t2", "t3"]
-
-
-def test_hidden_folders_are_skipped_and_images_of_no_class_are_said(tmp_path):
-    write(tmp_path, SECOND)
-    for name in ("train/.old/good_all", "train/train_contest/defect/.thumbnails", "train/other"):
-        fill(tmp_path / name, "x.bmp")
-    fill(tmp_path / "test" / "defect", "y.bmp")
-    source = load(tmp_path)
-    assert len(source.table) == 13 and source.table.label.isna().sum() == 5
-    assert source.left_out == ("images in no class folder: 1 (other)",)
 
 
 def test_images_that_are_not_there_name_the_command_that_fetches_them(home, tmp_path):
@@ -86,28 +76,19 @@ def test_downloads_and_kaggle_s_mounts_are_found_by_themselves(home, monkeypatch
     ("header", "name"),
     [
         ("file,p_defective", "{}.png"),
-        ("Image Id,score", "unlabelled/week1/{}.png"),
+        ("Image Id,score", "test/all_tests/week1/{}.png"),
         ("path,score", "week1/{}"),
         ("id,y", "{}"),
     ],
 )
-def test_a_submission_of_a_contest_from_a_cell_has_the_columns_and_ids_of_its_sample(
-    tmp_path, monkeypatch, header, name
-):
-    write(tmp_path, ("images/ok", "images/def", "unlabelled/week1"), "png")
-    names = [name.format(f"t{i}") for i in range(4)]
+def test_a_submission_has_the_columns_ids_and_images_of_the_sample(tmp_path, header, name):
+    write(tmp_path, (*FIRST[:2], "test/all_tests/week1"), "png")
+    names = [name.format(f"t{i}") for i in range(2)]  # of four test images
     lines = [header, *(f"{each},0.5" for each in names)]
     (tmp_path / "sample_submission.csv").write_text("\n".join(lines))
-    monkeypatch.setitem(SOURCES, "castings", None)  # and no longer there after the test
-    exec(CELL, {})
-    source = load(tmp_path, "castings")
-    assert source.table.label.value_counts().to_dict() == {0: 4, 1: 4}
     scores = pd.DataFrame({"id": [f"t{i}" for i in range(4)], "defect_score": 0.25})
-    frame = submission_table(scores, source.submission)
+    frame = submission_table(scores, load(tmp_path).submission)
     assert ",".join(frame) == header and frame.iloc[:, 0].tolist() == names
-    (tmp_path / "sample_submission.csv").write_text("\n".join(lines[:3]))  # some test images alone
-    frame = submission_table(scores, load(tmp_path, "castings").submission)
-    assert frame.iloc[:, 0].tolist() == names[:2]
 
 
 def test_a_sample_that_does_not_fit_the_test_images_is_refused(tmp_path):

@@ -32,16 +32,13 @@ def split() -> pd.DataFrame:
     return pd.DataFrame({"label": pd.array(labels, "Int64"), "group": groups, "split": sides})
 
 
-def test_the_bad_rate_of_the_group_is_that_of_its_other_training_images_alone(split):
+@pytest.mark.parametrize("folds", [0, 3])
+def test_the_bad_rate_is_that_of_other_images_of_the_group_and_of_other_folds_alone(split, folds):
     hidden = split.assign(label=split.label.mask(split.split == "test"))
-    np.testing.assert_allclose(group_prior(hidden), counted(split))
-    unknown = split.group.isna().to_numpy()
-    rate = split.label[split.split == "train"].mean()
-    assert unknown.any() and group_prior(split)[unknown] == pytest.approx(rate)
-
-
-def test_with_folds_the_whole_fold_of_an_image_is_left_out(split):
-    fold = np.where(split.split == "val", 0, 1 + np.arange(400) % 3)
-    split["fold"] = pd.array(fold, "Int64")
-    split.loc[split.split.isin(["test", "excluded"]), "fold"] = pd.NA
-    np.testing.assert_allclose(group_prior(split), counted(split))
+    if folds:
+        fold = pd.Series(1 + np.arange(400) % folds, dtype="Int64").mask(split.split == "val", 0)
+        hidden["fold"] = fold.mask(split.split.isin(["test", "excluded"]))
+    found, unknown = group_prior(hidden), split.group.isna().to_numpy()
+    np.testing.assert_allclose(found, counted(hidden))
+    trained = hidden.fold.notna() if folds else split.split == "train"
+    assert unknown.any() and found[unknown] == pytest.approx(split.label[trained].mean())

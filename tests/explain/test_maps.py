@@ -32,9 +32,6 @@ def test_an_overlay_is_as_opaque_as_its_map_is_high_and_outlined_at_half():
     above = ax.images[1]
     np.testing.assert_allclose(above.get_array(), heat / 4)
     np.testing.assert_allclose(above.get_alpha(), maps.OVERLAY_ALPHA * heat / 4)
-    plain = plt.subplots()[1]
-    maps.draw_overlay(plain, np.zeros((2, 2, 1), np.uint8), heat, lines=False)
-    assert not plain.collections and not plain.lines
     assert len(ax.collections) == 2  # the line at half the maximum, black under white
     assert ax.collections[0].levels.tolist() == [0.5]
     assert [line.get_xydata().tolist() for line in ax.lines] == [[[1, 1]]] * 2  # on the maximum
@@ -54,3 +51,30 @@ def test_an_overlay_on_the_scale_of_a_model_has_equal_colours_for_equal_values()
         assert axes[0, 0].collections[0].levels.max() < shares[0, 1]  # around all that is marked
     assert [label.get_text() for label in figure.axes[1].get_yticklabels()] == ["1", "10", "100"]
     assert (maps.stops(heat), maps.stops(0 * heat)) == ("what stops it", "clean")
+
+
+IDS = ["g1", "g2", "g3", "g4", "b1", "b2", "b3", "b4"]
+SCORES = [0.1, 0.2, 0.3, 0.9, 0.95, 0.8, 0.45, 0.05]
+PARTS = pd.DataFrame({"id": IDS, "label": [0] * 4 + [1] * 4, "defect_score": SCORES})
+PARTS = maps.judged(PARTS, 0.5)
+
+
+class Planted(maps.Subject):
+    """A subject with maps of four pixels; `model` says how many are high, by label and id."""
+
+    def maps(self, ids, target_class):
+        high = [self.model[target_class].get(name, 4) for name in ids]
+        return (torch.arange(4) < torch.tensor(high)[:, None]).float().reshape(-1, 2, 2)
+
+
+def test_of_the_surest_right_parts_of_each_class_the_smallest_map_is_chosen(monkeypatch):
+    high = {"g2": 1, "g3": 2, "g4": 1, "g1": 0}, {"b1": 2, "b2": 1, "b4": 1}
+    subject = Planted(high, None, PARTS)
+    chosen = maps.clearest_of_each_class(subject)
+    assert chosen.id.tolist() == ["g2", "b2"]  # g1 has an empty map; g4 and b4 are called wrongly
+    monkeypatch.setattr(maps, "MOST_TRIED", 1)
+    assert maps.clearest_of_each_class(subject).id.tolist() == ["g1", "b1"]
+    wrong = Planted(
+        ({}, {}), None, PARTS[PARTS.id.isin(["g1", "b3", "b4"])]
+    )  # no bad part is right
+    assert maps.clearest_of_each_class(wrong).id.tolist() == ["g1", "b3"]

@@ -37,6 +37,9 @@ def test_the_scores_of_several_seeds_are_read_by_seed_and_averaged(run):
     files.save_csv(run.predictions("fbp"), frame.sample(frac=1, random_state=0))
     again = predictions.read_predictions(run.predictions("fbp"), split)
     pd.testing.assert_frame_equal(again.test, model.test)  # rows in another order
+    alone = predictions.read_predictions(run.predictions("svm"), split)  # of one training
+    assert (alone.members, alone.model.members, alone.title) == ((), (), "SVM")
+    assert run.predictions("svm").read_bytes().startswith(b"id,split,defect_score\n")
 
 
 def test_hidden_test_labels_leave_validation_to_judge_on(run):

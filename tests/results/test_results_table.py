@@ -147,3 +147,14 @@ def test_without_a_test_set_the_columns_are_those_out_of_fold(home):
     assert shape.Model[0] == "FBP \N{LEFTWARDS ARROW} best on held-out images"
     html = results_table.shown(table).to_html()
     assert "sorted by out-of-fold AUC" in html and "a little too good" in html
+
+
+def test_facts_name_images_split_backbone_seeds_and_device():
+    first = {"backbone": "resnet18", "settings": {"split": "groups", "seed": 3}}
+    stages = {"02": first, "03": {"settings": {"seed": 5, "seeds": 2}, "device": "H100"}}
+    split = pd.DataFrame({"split": ["train"] * 3 + ["test"] * 2, "label": [0, 0, 1, 1, None]})
+    rows = results_table.facts(stages, split).set_index("Fact").Value
+    assert rows["Images, training"] == "2 good, 1 bad"
+    assert rows["Images, test"] == "1 bad, 1 unlabelled"
+    assert (rows["Split"], rows["Split, seed"], rows["Device"]) == ("groups", "3", "H100")
+    assert rows["Training seeds, 03"] == "2 from 5" and "Caveats" not in rows

@@ -3,13 +3,12 @@
 from importlib.util import find_spec
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from sklearn.metrics import log_loss, roc_auc_score
 from torch import nn
 
-from helpers.core import environment, files
+from helpers.core import environment
 from helpers.models import backbones, compiled
 from helpers.training import inference
 from helpers.training.inference import Scorer
@@ -58,18 +57,6 @@ def test_scores_are_those_of_the_model_and_of_the_symmetries_of_the_square(five)
     for count in (1, 4):
         fewer = Scorer(model, precision="no").scores(five, views=count)
         np.testing.assert_array_equal(fewer, found[:count])
-
-
-def test_probabilities_are_the_softmax_averaged_over_the_views(five):
-    once = inference.predict(_LeftMinusRight(), five, "no")
-    scores = Scorer(_LeftMinusRight(), precision="no").scores(five)[0]
-    np.testing.assert_allclose(once, 1 / (1 + np.exp(-scores[:, 1].astype(float))))
-    # mirrored left to right the margin changes its sign, upside down it does not
-    np.testing.assert_allclose(
-        inference.predict(_LeftMinusRight(), five, "no", views=4),
-        (2 * once + 2 * (1 - once)) / 4,
-        atol=1e-7,
-    )
 
 
 def test_images_without_a_finite_score_are_named(five):
@@ -178,14 +165,6 @@ def test_a_module_of_a_user_s_own_is_not_traced_since_it_may_branch_on_its_value
     for images in (torch.ones(8, 1, 4, 4), -torch.ones(8, 1, 4, 4)):
         with torch.no_grad():
             torch.testing.assert_close(scorer.score_batch(images)[0], model(images))
-
-
-def test_embeddings_come_in_any_order_asked_for_and_a_missing_image_is_named():
-    arrays = {"id": np.array(["a", "b", "c"]), "embedding": np.arange(6.0).reshape(3, 2)}
-    found = inference.Features.of_arrays(arrays)
-    np.testing.assert_array_equal(found.of(pd.Series(["c", "a"])), [[4, 5], [0, 1]])
-    with pytest.raises(files.ArtifactError, match="'z'"):
-        found.of(pd.Series(["z"]))
 
 
 def test_brightness_is_the_mean_gray_value_and_the_digest_tells_images_and_values(split, images):

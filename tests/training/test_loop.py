@@ -99,9 +99,7 @@ def test_the_record_of_an_epoch_has_the_mean_loss_over_its_images_and_the_speed(
     train = _problem(n=90)  # five batches of 16 and one of 10
     model = nn.Linear(6, 2)
     settings = TrainSettings(epochs=2, lr=1e-30, schedule="one_cycle", precision="no")
-    started = time.monotonic()
     fit = Training(model, train, _problem(), settings, seed=0).run()
-    assert fit.seconds <= time.monotonic() - started + 0.02
     with torch.no_grad():
         scores = model(torch.from_numpy(train.embeddings))
         loss = float(loop.loss_of(scores, torch.from_numpy(train.labels), 0.1))
