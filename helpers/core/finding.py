@@ -56,7 +56,7 @@ class Finding:
 
 def rows(findings: Iterable[Finding]) -> pd.DataFrame:
     """Return findings as a table of text: what, its number with unit, and the verdict."""
-    columns = ["Finding", "Number [95 % interval]", "Verdict", "Other seeds"]
+    columns = ["Finding", "Number [95 % interval]", "Verdict", "All seeds"]
     table = pd.DataFrame(
         [(f.what, f.number, f.verdict, f.repeats) for f in findings], columns=columns
     )

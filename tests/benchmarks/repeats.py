@@ -4,8 +4,8 @@
     python -m tests.benchmarks.repeats elpv-quick elpv-quick-1 elpv-quick-2
 
 The runs differ by their seed alone. For each finding at the head of a notebook the lowest and the
-highest number of all runs, and their verdicts, go to `notebooks/results/RUN/repeats.csv`. From then
-on a run of that name shows them beside its own.
+highest number of all runs, and their verdicts, go to `notebooks/results/RUN/repeats.csv`, unless
+all are equal. From then on a run of that name shows them beside its own.
 """
 
 import argparse
@@ -43,6 +43,8 @@ def main(arguments=None):
         ends = low if low == high else f"{low.partition(' ')[0]} to {high}"
         missing = f"in {len(own)} of {len(names)} runs: " if len(own) < len(names) else ""
         changed = f"; {verdicts}" if own.of.map(lambda f: f.verdict).nunique() > 1 else ""
+        if low == high and not changed and not missing:
+            continue  # a seed moves nothing
         row = dict(zip(BY, names_of, strict=True))
         table.append(row | {"repeats": f"{missing}{ends}{changed}"})
     files.save_csv(published_repeats(names[0]), pd.DataFrame(table))
