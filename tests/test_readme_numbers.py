@@ -30,7 +30,7 @@ REBUILT = decomposition(SCORES).set_index("model")
 WITHOUT = three_columns(without(SCORES, "module37")).set_index("model").loc["fbp"]
 QUICK = {
     name: pd.read_csv(RESULTS / "elpv-quick" / f"{name}.csv").set_index("model", drop=False)
-    for name in ("05_retraining", "06_results", "07_operating_points")
+    for name in ("05_retraining", "07_operating_points")
 }
 SIDES = ("val", "test")
 
@@ -55,7 +55,7 @@ def test_the_table_is_computed_from_the_published_scores():
         assert cells == [*aucs, rebuilt, fill("{seen_auc:%[]}", row)], name
     assert FBP.random_seeds == FBP.groups_seeds == 3
     once = fill("{unseen_auc_mean:%} ± {unseen_auc_std:%}", FBP)
-    assert f"A single training has {once} (SD)." in TEXT
+    assert f"A single training has {once} (SD) on unseen ones." in TEXT
     tested = (f".{1000 * p:03.0f}" for p in (FBP.p_value, FBP.p_holm))
     lost = "the average loses {} (p = {} for this row alone, {} by Holm's correction"
     assert lost.format(points(FBP, "difference"), *tested) in TEXT
@@ -70,23 +70,18 @@ def test_the_table_is_computed_from_the_published_scores():
     assert f"An AUC of {100 * FBP.seen_auc:.0f} looks great" in TEXT
 
 
-def test_the_quick_run_is_the_published_one():
-    read = QUICK["06_results"]
-    named = {"FBP has": "fbp", "searched cell": "darts_searched", "random one": "random_cell_0"}
-    for words, model in named.items():
-        assert f"{words} {fill('{test_auc:%[]}', read.loc[model])}" in TEXT
-    known = {fill("{test_auc:%[]}", row) for _, row in read.iterrows()}
-    known |= {
+def test_no_other_auc_with_an_interval_stands_in_the_readme():
+    known = {
         fill(f"{{{column}:%[]}}", row) for column in AUCS for _, row in OUT_OF_FOLD.iterrows()
     }
     known |= {fill("{unseen_auc:%[]}", WITHOUT)}
-    assert len(found := INTERVAL.findall(TEXT)) > 15 and {*found} <= known
+    assert len(found := INTERVAL.findall(TEXT)) > 10 and {*found} <= known
 
 
 def test_what_passes_untouched_is_that_of_the_scores_out_of_fold_and_of_the_operating_points():
     scores = read_folder(RESULTS / "out_of_fold")
     labels, said, limits = scores.folds.label.to_numpy(), [], []
-    for protocol in PROTOCOLS:
+    for protocol in PROTOCOLS[1:]:
         folds, trainings = scores.folds[protocol], scores.scores[protocol]["fbp"]
         shares, by_fold, escapes = [], [], []
         for fbp in trainings.to_numpy().T:
@@ -102,17 +97,16 @@ def test_what_passes_untouched_is_that_of_the_scores_out_of_fold_and_of_the_oper
             limits.append(escaped.high)
         spans = [f"{100 * min(s):.0f} to {100 * max(s):.0f} %" for s in (shares, by_fold)]
         bad = " to ".join(percent(end) for end in (min(escapes), max(escapes)))
-        said.append("{} | {} | ".format(*spans) + f"{bad} %".replace("0.", "."))
-    count = f"{labels.sum() * 4 / 5:.0f}, three trainings (not exact)"
-    assert f"| {count} | {said[0]} |" in TEXT
+        said.append("{} ({}) | ".format(*spans) + f"{bad} %".replace("0.", "."))
+    count = f"{labels.sum() * 4 / 5:.0f}"
     limit = f"intervals to {percent(max(limits))} %"
-    assert f"| the same, unseen modules | {said[1]}, {limit} |" in TEXT
+    unseen = f"| all unseen modules (single folds) | {count} of other folds | {said[0]}, {limit} |"
+    assert unseen in TEXT
     points = QUICK["07_operating_points"].loc["fbp"]
     val, quick = (points[(points.rule == "expected") & (points.side == s)].iloc[0] for s in SIDES)
-    passed = f"{100 * quick.good_passed:.0f} %, {100 * quick.overkill_rate:.0f} % are"
+    passed = f"{100 * quick.good_passed:.0f} % ({100 * quick.overkill_rate:.0f} % are rejected)"
     escaped = f"{quick.escapes:.0f} of {quick.bad:.0f}"
-    row = f"| {val.bad:.0f} bad parts, `quick` run | {passed} rejected | | {escaped} |"
-    assert row in TEXT
+    assert f"(`quick`) | {val.bad:.0f} bad parts | {passed} | {escaped} |" in TEXT
     fbp = QUICK["05_retraining"].loc["fbp"]
     assert f"FBP takes {fbp.ms_single * fbp.test_views:.0f} ms for a part (CPU, four views)" in TEXT
     assert f"one fold of whole modules, {quick.bad + quick.good:.0f} images" in TEXT
@@ -123,4 +117,7 @@ def test_how_often_maps_hit_the_damage_is_that_of_the_published_table():
     ours, cam = hits.loc["PatchCore (good parts only), for bad"], hits.loc["FBP, for bad"]
     ends = [f"{100 * ours[f'hit{end}']:.0f}" for end in ("", "_low", "_high")]
     assert "damage of {} % [{}, {}] of the bad parts".format(*ends) in TEXT
-    assert f"Grad-CAM's near in {100 * cam.near:.0f} %." in TEXT
+    area = f"{100 * cam.area:.1f}".removeprefix("0")
+    assert f"of Grad-CAM's (FBP) in {100 * cam.hit:.0f} % (chance {area} %)" in TEXT
+    near = f"near it in {100 * ours.near:.0f} and {100 * cam.near:.0f} %"
+    assert f"{near} (chance {100 * cam.near_area:.0f} %)." in TEXT

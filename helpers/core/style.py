@@ -117,9 +117,10 @@ def percent_up(fraction: float) -> str:
 
 
 def with_interval(value: float, low: float, high: float, unit: str = "", sign: str = "") -> str:
-    """Return a fraction in per cent with its interval, if any: "86.6 [83.1, 89.7]", "+0.8"."""
+    """Return a fraction in per cent with its interval: "86.6 [83.1, 89.7]"; "+0.8" without."""
     text, start, end = (f"{100 * number:{sign}.1f}" for number in (value, low, high))
-    return f"{text}{unit}" if math.isnan(low) else f"{text}{unit} [{start}, {end}]"
+    is_exact = math.isnan(low) or low == high
+    return f"{text}{unit}" if is_exact else f"{text}{unit} [{start}, {end}]"
 
 
 def duration(seconds: float) -> str:
