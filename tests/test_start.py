@@ -129,32 +129,24 @@ def test_folders_of_other_names_are_fine_tuned_and_submitted_out_of_fold(start, 
     assert 100 * metrics.roc_auc(labels, submission.defect_score) > 95
 
 
-def _lose_weights(_folder, patch):
-    patch.setattr(timm, "create_model", Mock(side_effect=OSError))
-
-
-def _break_an_image(folder, _patch):
-    (folder / "train" / "bad_1" / "broken.png").write_bytes(b"no image")
-
-
-def _ask_for_another_image(folder, _patch):
-    (folder / "sample_submission.csv").write_text("id,p\nlost,0\n")
-
-
 @pytest.mark.parametrize(
-    ("spoil", "parameters", "said"),
+    ("spoiled", "content", "parameters", "said"),
     [
-        (None, {"BAD": "broken"}, "no images in 'broken'"),
-        (None, {"TEST": "train"}, "in two of the folders"),
-        (_break_an_image, {}, "broken.png"),
-        (_lose_weights, {"BACKBONE": "resnet18"}, "WEIGHTS"),
-        (_ask_for_another_image, {"SIZE": 32, "FOLDS": 2}, "'lost' is not the name"),
+        ("", "", {"BAD": "broken"}, "no images in 'broken'"),
+        ("", "", {"TEST": "train"}, "in two of the folders"),
+        ("train/bad_1/broken.png", "no image", {}, "broken.png"),
+        ("", "", {"BACKBONE": "resnet18"}, "WEIGHTS"),
+        ("sample_submission.csv", "id,p\nlost,0\n", {"SIZE": 32, "FOLDS": 2}, "'lost' is not the"),
     ],
 )
-def test_bad_input_is_named(start, contest, tmp_path, monkeypatch, spoil, parameters, said):
+def test_bad_input_is_named(
+    start, contest, tmp_path, monkeypatch, spoiled, content, parameters, said
+):
     folder = shutil.copytree(contest, tmp_path / "contest")
-    if spoil:
-        spoil(folder, monkeypatch)
+    if spoiled:
+        (folder / spoiled).write_text(content)
+    if "BACKBONE" in parameters:  # whose weights cannot be loaded
+        monkeypatch.setattr(timm, "create_model", Mock(side_effect=OSError))
     with pytest.raises(RunError, match=said):
         start(folder, **parameters)
 

@@ -1,7 +1,6 @@
 """The command line: everything that can be checked is checked before a notebook starts."""
 
 import importlib.util
-import re
 
 import pytest
 
@@ -10,7 +9,6 @@ from helpers.core import files, paths
 from helpers.core.rules import SettingsError
 from helpers.darts import genotypes
 from helpers.runs import settings
-from helpers.runs.record import edit_run
 
 
 def _plan(*arguments):
@@ -132,23 +130,3 @@ def test_a_time_budget_holds_for_all_notebooks_together(monkeypatch):
     assert a_moment == {"TIME_BUDGET_MIN": 0.001}
     with pytest.raises(kernel.RunOutOfTime, match=r"run --name t -p TIME_BUDGET_MIN=30"):
         run._remaining(plan, "02_features_baselines", started_s=-1000.0)
-
-
-def test_the_end_shows_what_the_notebooks_found_and_where_everything_is(described, capsys):
-    with edit_run(described) as record:
-        first = record["stages"]["01_data_split"]
-        first["findings"] = [{"what": "AUC of brightness", "estimate": 0.751}]
-        first |= {"left_out": ["scratch: 7 images"], "unreadable": ["a.png", "b.png"]}
-    files.write_bytes(described.submission, b"")
-    run._show_results(described, 65.0, _plan("--name", "t", "--only", "01"))
-    out = capsys.readouterr().out
-    assert "left out: scratch: 7 images\n" in out and "2 image(s)" in out and "(a.png, ...)" in out
-    assert re.search(r"What the notebooks found\n01 +AUC of brightness +75.1 %\n", out)
-    assert out.endswith(
-        f"submission: {described.submission}\n"
-        f"model: {described.root}/checkpoints/net (python -m helpers.predict IMAGE --model t/net)\n"
-        f"run folder: {described.root}\ntotal: 65 s\n"
-    )
-    (described.root / "checkpoints" / "other").mkdir()  # asked for, though it is not the best
-    run._show_results(described, 65.0, _plan("--name", "t", "--only", "07", "-p", "MODEL=other"))
-    assert f"model: {described.root}/checkpoints/other (" in capsys.readouterr().out

@@ -50,15 +50,6 @@ def test_a_cell_outside_the_search_space_is_refused_with_the_edge(cell, culprits
     assert all(culprit in str(caught.value) for culprit in culprits)
 
 
-def test_the_published_cells_hold_the_operations_of_their_papers():
-    v2 = PUBLISHED["DARTS_V2"]
-    skips = ((SKIP, 0), (SEP, 1), (SKIP, 0), (DIL, 2))
-    assert v2.normal == (*((SEP, 0), (SEP, 1)) * 2, *skips)
-    pools = ((MAX, 1), (SKIP, 2), (MAX, 0), (SKIP, 2), (MAX, 1), (SKIP, 2))
-    assert v2.reduce == ((MAX, 0), (MAX, 1), *pools)
-    assert [count_skips(genotype) for genotype in PUBLISHED.values()] == [3, 2, 1, 2, 2]
-
-
 def plain_derivation(alpha, beta=None):
     """Straight from the rule, in Python floats, as the oracle."""
     cell, row = [], 0

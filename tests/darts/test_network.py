@@ -139,6 +139,24 @@ def test_a_supernet_with_one_hot_alphas_computes_the_derived_network(genotype, s
     torch.testing.assert_close(logits, supernet.train()(x), rtol=1e-9, atol=1e-9)
 
 
+def test_initial_weights_depend_on_the_seed_alone():
+    spec = derived.network_spec(DARTS_V2, NetworkSettings(4, 3), 32, 1)
+    nets = [derived.build_network(spec, seed).stem0[0].weight for seed in (0, 0, 1)]
+    assert torch.equal(nets[0], nets[1]) and not torch.equal(nets[0], nets[2])
+
+
+@pytest.mark.parametrize("layers", [1, 5])
+def test_a_saved_network_offers_what_features_and_maps_need(tmp_path, layers):
+    size = NetworkSettings(4, layers, auxiliary=True)
+    spec = derived.network_spec(random_genotype(4), size, 32, 1)
+    backbones.save_model(tmp_path / "m.safetensors", backbones.build(spec))
+    model, images = backbones.load_model(tmp_path / "m.safetensors"), torch.randn(2, 1, 32, 32)
+    embedding = model.embed(images)
+    assert model.spec == spec and embedding.shape == (2, spec.embedding_size)
+    torch.testing.assert_close(model(images), model.classifier(embedding))
+    assert model.get_submodule(spec.feature_layer) is model.cells[-1]
+
+
 def test_a_checkpoint_with_a_damaged_genotype_is_refused(tmp_path):
     spec = derived.network_spec(DARTS_V2, NetworkSettings(4, 1), 32, 3)
     model = backbones.build(spec)

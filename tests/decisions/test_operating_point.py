@@ -37,11 +37,6 @@ def test_the_promised_overkill_holds_for_good_parts_alone(n_good, k):
     assert abs(rates.mean() - promise.rate) < 4 * error  # all of what may be, and no more
 
 
-def test_equal_scores_of_good_parts_pass_together():
-    promise = op.threshold_for_overkill_rate(np.repeat([0.2, 0.7], [30, 9]), 0.1)  # k = 3 of 39
-    assert promise.threshold == pytest.approx(0.7, abs=2e-6) and promise.threshold > 0.7
-
-
 @pytest.mark.parametrize("n_bad", [1, 20, 150, 492, 3000])
 @pytest.mark.parametrize("asked", [0.001, 0.01, 0.2])
 def test_the_confident_promise_is_the_binomial_one(n_bad, asked):
@@ -199,6 +194,9 @@ def test_equal_scores_stay_on_the_safe_side():
     # of four one may escape, but above the score that a bad part shares with a good one two have
     labels, scores = [1, 0, 1, 1, 1], [0.2, 0.4, 0.4, 0.6, 0.8]
     assert op.threshold_for_escape_rate(labels, scores, 0.4).threshold == pytest.approx(0.2)
+    # equal good parts pass together: k = 3 of 39
+    good = op.threshold_for_overkill_rate(np.repeat([0.2, 0.7], [30, 9]), 0.1)
+    assert good.threshold == pytest.approx(0.7, abs=2e-6) and good.threshold > 0.7
 
 
 def test_effects_are_counts_with_exact_intervals():

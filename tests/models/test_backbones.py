@@ -94,7 +94,7 @@ def test_a_user_s_file_that_is_not_a_checkpoint_is_not_to_be_deleted(home, tmp_p
     assert said.startswith(f"{path} is not a {backbones.CHECKPOINT}") and "delete" not in said
 
 
-def test_multiply_adds_of_a_hand_counted_network():
+def test_multiply_adds_of_hand_counted_networks():
     model = nn.Sequential(
         nn.Conv2d(2, 6, 3, stride=2, padding=1),  # 5x5 -> 3x3: 6 * 9 values of 2 * 9 products
         nn.BatchNorm2d(6),
@@ -103,11 +103,9 @@ def test_multiply_adds_of_a_hand_counted_network():
         nn.Linear(54, 5),
     )
     assert backbones.count_macs(model, 5, in_channels=2) == 54 * 18 + 54 * 9 + 54 * 5
-
-
-def test_linear_layers_of_an_attention_block_are_counted_though_their_modules_never_run():
+    # an attention block, whose linear modules never run; its tokens are maps
     block = nn.TransformerEncoderLayer(16, 2, dim_feedforward=24, batch_first=True)
-    model = nn.Sequential(nn.Conv2d(3, 6, 2, stride=2), nn.Flatten(2), block)  # a map is a token
+    model = nn.Sequential(nn.Conv2d(3, 6, 2, stride=2), nn.Flatten(2), block)
     by_hand = 6 * (16 * 12 + 4 * 16 * 16 + 2 * 16 * 24)  # maps; q, k, v and output; two layers
     assert backbones.count_macs(model, 8) == by_hand
 

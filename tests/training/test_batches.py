@@ -109,12 +109,6 @@ def test_images_get_the_model_s_channels_each_with_its_own_mean_and_spread(
     np.testing.assert_allclose(result[1, :, 1, 0], expected, rtol=1e-5, atol=1e-6)
 
 
-def eight(image):
-    """The eight symmetries of an image in torch's own words."""
-    turned = [torch.rot90(image, k, (-2, -1)) for k in range(4)]
-    return [*turned, *(view.flip(-1) for view in turned)]
-
-
 def matching(view, views):
     """The number of the one view that this one is, exactly."""
     (found,) = (i for i, other in enumerate(views) if torch.equal(view, other))
@@ -124,14 +118,6 @@ def matching(view, views):
 def drawn(kind, images):
     with seeding.torch_stream(0, "augment"):
         return augmentation(kind)(images.clone())
-
-
-def test_the_eight_symmetries_are_all_turns_and_mirror_images_each_once():
-    image = torch.rand(2, 3, 5, 5)
-    assert {matching(batches.symmetry(image, k), eight(image)) for k in range(8)} == set(range(8))
-    assert torch.equal(batches.symmetry(image, 0), image)
-    mirrored = [image, image.flip(-1), image.flip(-2), image.flip(-2, -1)]
-    assert [matching(batches.symmetry(image, k), mirrored) for k in range(4)] == [0, 1, 2, 3]
 
 
 @pytest.mark.parametrize(("kind", "count"), [("flips", 4), ("symmetries", 8)])

@@ -13,9 +13,7 @@ from helpers.training import curves_and_costs
 
 def test_a_point_of_a_long_training_is_the_mean_over_a_tenth_of_its_epochs():
     aucs = np.random.default_rng(0).random((2, 30))  # of two folds
-    table = [
-        pd.DataFrame({"epoch": range(1, 31), "val_loss": 1.0, "val_auc": own}) for own in aucs
-    ]
+    table = [pd.DataFrame({"epoch": range(1, 31), "val_loss": 1.0, "val_auc": own}) for own in aucs]
     fits = [SimpleNamespace(history=own.to_dict("records")) for own in table]
     figure = curves_and_costs.learning_curves({Model("ll"): fits})
     drawn = figure.axes[1].lines[0].get_ydata()
