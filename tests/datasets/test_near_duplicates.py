@@ -60,6 +60,14 @@ def test_pairs_are_those_whose_bits_differ_counted_one_by_one(monkeypatch):
     assert (3, 20, 5) in expected and len(expected) > 3
 
 
+def test_alike_images_make_no_pairs_so_that_memory_does_not_grow_with_the_square(monkeypatch):
+    hashes = np.zeros((400, 64), dtype=bool)
+    hashes[399] = hashes[398] = np.random.default_rng(0).random(64) < 0.5
+    pairs, alike = near_duplicates.near_pairs(hashes, 4)
+    assert pairs.to_numpy().tolist() == [[398, 399, 0]]
+    assert alike[:398].all() and not alike[398:].any()
+
+
 def test_clusters_join_pairs_and_equal_values_and_missing_values_join_nothing():
     pairs = pd.DataFrame({"first": [0], "second": [4]})
     cluster = near_duplicates.clusters(6, pairs, pd.Series(["a", "b", "b", None, "c", None]))

@@ -76,13 +76,26 @@ def test_the_same_seed_gives_the_same_split_and_another_seed_another():
             assert len(a) == len(b) and len(a - b) > len(a) / 3
 
 
-def test_kinds_that_are_rare_or_more_than_are_drawn_do_not_change_the_size_of_a_side():
+@pytest.mark.parametrize(
+    ("least", "labels", "strata", "expected"),
+    [
+        (2, "0000000", "aaaabbc", "aaaabba"),  # c is alone, and joins the largest
+        (2, "000011", "aabcdd", "aa00dd"),  # b and c are rare, and share the label's stratum
+        (3, "00000111", "aaabbcde", "aaaaa111"),
+        (1, "0011", "abcd", "abcd"),
+    ],
+)
+def test_rare_strata_are_joined_by_label_and_never_across_labels(least, labels, strata, expected):
+    pool = pd.DataFrame({"label": [*map(int, labels)], "stratum": list(strata)})
+    assert splits._strata(pool, least).tolist() == list(expected)
+
+
+def test_more_kinds_than_images_to_draw_do_not_change_the_size_of_a_side():
     source = toy_source()
-    for kinds in (source.table.id, source.table.id.str[-1]):  # each image its own; ten of them
-        source.table["cell_type"] = kinds
-        table = divide(source, val_per_class=5).table
-        counts = table.groupby(["split", "label"]).size().unstack().loc[["test", "val"]]
-        assert counts.to_numpy().tolist() == [[30, 20], [5, 5]]
+    source.table["cell_type"] = source.table.id.str[-1]  # ten of them
+    table = divide(source, val_per_class=5).table
+    counts = table.groupby(["split", "label"]).size().unstack().loc[["test", "val"]]
+    assert counts.to_numpy().tolist() == [[30, 20], [5, 5]]
 
 
 @pytest.mark.parametrize("by", ["id", "path"])

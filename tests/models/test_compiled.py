@@ -37,6 +37,17 @@ def test_in_float32_a_compiled_network_equals_torch_for_any_number_of_images(kin
     assert (few._batch_size, run._batch_size) == (3, compiled.BATCH_SIZE)
 
 
+def test_only_many_images_and_networks_of_convolutions_are_worth_it(monkeypatch):
+    model, _ = small_network("test_resnet")
+    many = compiled.WORTH_IT_FROM
+    assert compiled.is_worth_it(model, CPU, many)
+    assert not compiled.is_worth_it(model, CPU, many - 1)
+    assert not compiled.is_worth_it(model, torch.device("cuda"), many)
+    assert not compiled.is_worth_it(model.head, CPU, many)
+    monkeypatch.setattr(compiled.importlib.util, "find_spec", lambda name: None)
+    assert not compiled.is_worth_it(model, CPU, many)
+
+
 COMPILED = """
 import importlib.util, socket, sys
 

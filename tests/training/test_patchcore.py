@@ -116,7 +116,6 @@ def _maps(*images):
 
 def test_equations_6_and_7_by_hand(monkeypatch):
     monkeypatch.setattr(patchcore, "NEIGHBOURS", 3)
-    monkeypatch.setattr(patchcore, "MEMORY_AT_ONCE", 3)  # the last part has one
     bank = MemoryBank(torch.tensor([[0.0, 0], [1, 0], [0, 2], [4, 3.1]]))
     # the second patch is the farthest: 3 from its nearest neighbour m = (1, 0)
     (found,) = bank.scores(_maps([[0, 0.5], [4, 0], [0, 2]]))
@@ -126,6 +125,21 @@ def test_equations_6_and_7_by_hand(monkeypatch):
     assert found.item() == pytest.approx((1 - exponentials[0] / exponentials.sum()) * 3, rel=1e-6)
     (far,) = bank.scores(_maps([[1e6, 1e6]]))  # finite
     assert far.item() == pytest.approx(1e6 * 2**0.5, rel=0.2)
+
+
+def test_distances_are_those_to_the_nearest_patch_in_the_map_s_order(monkeypatch):
+    memory, features = torch.randn(30, 5), torch.randn(2, 5, 3, 4)
+    expected = torch.empty(2, 3, 4)
+    for b, i, j in np.ndindex(2, 3, 4):
+        expected[b, i, j] = (memory - features[b, :, i, j]).norm(dim=1).min()
+    whole, rows = MemoryBank(memory).distances(features)
+    torch.testing.assert_close(whole, expected)
+    near = memory[rows].permute(0, 3, 1, 2)  # (B, D, h, w)
+    torch.testing.assert_close((near - features).norm(dim=1), expected)
+    monkeypatch.setattr(patchcore, "MEMORY_AT_ONCE", 7)  # the last part has two
+    again, same = MemoryBank(memory).distances(features)
+    torch.testing.assert_close(again, expected)
+    assert torch.equal(same, rows)
 
 
 @pytest.mark.parametrize(
