@@ -1,7 +1,6 @@
 """Kills, and two at once: finished work is never lost."""
 
 import os
-import re
 import signal
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -44,9 +43,6 @@ def test_a_run_that_is_killed_three_times_ends_with_the_same_bytes(tmp_path):
         code, said = small_run.run_in_child(home, command)
         assert code == 0, said
     assert "Two-layer CNN: continuing after epoch 2 of 3" in said
-    assert said.count("best on held-out images") == 2  # a table after 02, and at the end
-    found = r"What the notebooks found\n01 +.*\nsubmission: .*t\.csv\nmodel: .*/checkpoints/\w+ \("
-    assert re.search(found, said, re.DOTALL)
     whole, killed = map(contents, homes)
     assert len(whole) > 25 and whole.keys() == killed.keys()
     assert [name for name in whole if whole[name] != killed[name]] == []

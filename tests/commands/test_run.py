@@ -1,7 +1,9 @@
 """The command line: everything that can be checked is checked before a notebook starts."""
 
 import importlib.util
+import re
 
+import pandas as pd
 import pytest
 
 from helpers.commands import cli, kernel, run
@@ -9,6 +11,7 @@ from helpers.core import files, paths
 from helpers.core.rules import SettingsError
 from helpers.darts import genotypes
 from helpers.runs import settings
+from helpers.runs.record import edit_run
 
 
 def _plan(*arguments):
@@ -48,19 +51,15 @@ def test_a_part_of_the_series_can_be_chosen(option, chosen, capsys):
     ("arguments", "culprit"),
     [
         (["-p", "SED=1"], "SED; did you mean SEED?"),
-        (["-p", "DATASET=x"], "--dataset"),
         (["-p", "RUN=x"], "--name"),
         (["-p", "BACKBONE=resnet81"], "'resnet81'"),
-        (["--only", "9"], "'9'"),
         (["--name", "../x"], "RUN='../x'"),
         (["--dataset", "parts"], "DATASET='parts'"),
         (["-p", 'GENOTYPES=["a/x.json", "b/x.json"]'], "'cell_x'"),
-        (["-p", "GENOTYPES=random", "-p", "RANDOM_CELLS=0"], "RANDOM_CELLS=0"),
         (["--dataset", "folder:/not/there"], "/not/there"),
         (["-p", "WEIGHTS=/no.pth"], "WEIGHTS='/no.pth'"),
         (["-p", "WEIGHTS=random", "-p", "BACKBONE=convnext_atto", "-p", "IMAGE_SIZE_PX=16"], "16"),
         (["-p", "SPLIT_CSV=/no.csv"], "SPLIT_CSV='/no.csv'"),
-        (["-p", "FOLDER=/no"], "FOLDER='/no'"),
         (["-p", "EXPORT=onnx"], "pip install"),
         (["--only", "02"], "run 'elpv-smoke'"),
         (["--from", "06"], "01_data_split"),
@@ -130,3 +129,44 @@ def test_a_time_budget_holds_for_all_notebooks_together(monkeypatch):
     assert a_moment == {"TIME_BUDGET_MIN": 0.001}
     with pytest.raises(kernel.RunOutOfTime, match=r"run --name t -p TIME_BUDGET_MIN=30"):
         run._remaining(plan, "02_features_baselines", started_s=-1000.0)
+
+
+def test_the_end_shows_what_the_notebooks_found_and_where_everything_is(described, capsys):
+    with edit_run(described) as record:
+        first = record["stages"]["01_data_split"]
+        first["findings"] = [{"what": "AUC of brightness", "estimate": 0.751}]
+        first |= {"left_out": ["scratch: 7 images"], "unreadable": ["a.png", "b.png"]}
+    files.write_bytes(described.submission, b"")
+    run._show_results(described, 65.0, _plan("--name", "t", "--only", "01"))
+    out = capsys.readouterr().out
+    assert "left out: scratch: 7 images\n" in out and "2 image(s)" in out and "(a.png, ...)" in out
+    assert re.search(r"What the notebooks found\n01 +AUC of brightness +75.1 %\n", out)
+    assert out.endswith(
+        f"submission: {described.submission}\n"
+        f"model: {described.root}/checkpoints/net (python -m helpers.predict IMAGE --model t/net)\n"
+        f"run folder: {described.root}\ntotal: 65 s\n"
+    )
+    (described.root / "checkpoints" / "other").mkdir()  # asked for, though it is not the best
+    run._show_results(described, 65.0, _plan("--name", "t", "--only", "07", "-p", "MODEL=other"))
+    assert f"model: {described.root}/checkpoints/other (" in capsys.readouterr().out
+
+
+def test_the_split_is_told_after_01_and_the_first_table_after_02(home, monkeypatch, capsys):
+    run_paths = paths.RunPaths("x")
+
+    def pretend(source, *_):
+        if (stage := source.stem) in run.TABLES:
+            frame = pd.DataFrame({"Model": [f"best of {stage[:2]}"], "Valid Acc": ["90.0"]})
+            frame[["run", "preset", "backbone"]] = run_paths.name, "quick", "none"
+            files.save_csv(run_paths.table(run.TABLES[stage]), frame)
+            with edit_run(run_paths) as record:
+                started = f"2026-01-01 10:0{len(record.get('stages', {}))}:00"
+                record.setdefault("stages", {})[stage] = {"status": "done", "started": started}
+
+    with edit_run(run_paths) as record:
+        record["stages"] = {settings.FIRST: {"report": "SPLIT=groups: few", "caveats": "drawn"}}
+    monkeypatch.setattr(kernel, "run_notebook", pretend)
+    assert _main("--preset", "quick", "--name", "x") == 0
+    out = capsys.readouterr().out
+    assert re.findall(r"best of (\d+)", out) == ["02", "06"]
+    assert re.search(r"01_data_split: done in 0 s\nSPLIT=groups: few\ndrawn\n\[2/", out)

@@ -93,17 +93,6 @@ def test_the_second_order_is_computed_without_tf32_and_as_deterministic_as_the_r
     assert seen == [(False, True)] * 4 and cudnn.allow_tf32 == before
 
 
-@pytest.mark.parametrize("partial", [1, 2])
-def test_the_first_order_gradient_is_autograds(partial):
-    net, sgd = search(partial=partial)
-    readable = readable_of(net)
-    loss = F.cross_entropy(readable(VAL[0]), VAL[1])
-    expected = flat(torch.autograd.grad(loss, readable.architecture_parameters()))
-    found, grads = Architect(net, F.cross_entropy).gradient(VAL, TRAIN, sgd)
-    assert error(flat(grads), expected) < 1e-10
-    assert found == pytest.approx(loss.item(), rel=1e-10)
-
-
 def test_alpha_without_any_part_in_the_loss_has_no_gradient():
     net, sgd = search()
     flat_loss = Architect(net, lambda logits, targets: 0 * logits.sum(), order=2)

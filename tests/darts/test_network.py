@@ -63,7 +63,7 @@ def test_any_image_size_and_number_of_cells_goes_forwards_and_backwards(stem, si
     assert network.eval()(torch.randn(1, 1, *size)).isfinite().all()
 
 
-def test_the_auxiliary_head_is_the_published_one_at_the_published_size():
+def test_the_auxiliary_head_is_the_published_one_and_reads_the_map_after_cell_2l_over_3():
     head = AuxiliaryHead(6, 3).eval()
     convs = [m for m in head.features if isinstance(m, nn.Conv2d)]
     (norm,) = (m for m in head.features if isinstance(m, nn.BatchNorm2d))
@@ -73,15 +73,11 @@ def test_the_auxiliary_head_is_the_published_one_at_the_published_size():
     y = F.relu(F.conv2d(y, convs[1].weight))
     assert y.shape == (2, 768, 1, 1)
     torch.testing.assert_close(head(x), head.classifier(y.flatten(1)))
-
-
-def test_the_auxiliary_head_reads_the_map_after_cell_2l_over_3():
-    network = small(layers=6, auxiliary=True)
-    seen = {}
-    network.cells[4].register_forward_hook(lambda *args: seen.update(cell=args[2]))
-    network.auxiliary_head.register_forward_hook(lambda *args: seen.update(head=args[1][0]))
+    network, seen = small(layers=6, auxiliary=True), []
+    network.cells[4].register_forward_hook(lambda *args: seen.append(args[2]))
+    network.auxiliary_head.register_forward_hook(lambda *args: seen.append(args[1][0]))
     network(torch.randn(2, 3, 64, 64))
-    assert seen["cell"] is seen["head"]
+    assert seen[0] is seen[1]
 
 
 def one_hot_alpha(genotype, kind):

@@ -60,7 +60,6 @@ def test_images_that_are_not_there_name_the_command_that_fetches_them(home, tmp_
     "mount",
     [
         "competitions/semi-conductor-image-classification-first",
-        "semi-conductor-image-classification-first",
         "datasets/somebody/semi-conductor-image-classification-second-stage/data",
         "semi-conductor-image-classification-first/semi-conductor-image-classification-first",
     ],
