@@ -71,9 +71,7 @@ def test_the_table_is_computed_from_the_published_scores():
 
 
 def test_no_other_auc_with_an_interval_stands_in_the_readme():
-    known = {
-        fill(f"{{{column}:%[]}}", row) for column in AUCS for _, row in OUT_OF_FOLD.iterrows()
-    }
+    known = {fill(f"{{{column}:%[]}}", row) for column in AUCS for _, row in OUT_OF_FOLD.iterrows()}
     known |= {fill("{unseen_auc:%[]}", WITHOUT)}
     assert len(found := INTERVAL.findall(TEXT)) > 10 and {*found} <= known
 
