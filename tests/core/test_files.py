@@ -2,6 +2,7 @@
 
 import errno
 import fcntl
+import json
 import pickle
 from pathlib import Path
 from unittest.mock import Mock
@@ -44,6 +45,15 @@ def test_a_folder_appears_whole_or_not_at_all_and_what_a_killed_process_left_is_
         (temporary / "whole").touch()
         assert not folder.exists()
     assert {path.name for path in tmp_path.rglob("*")} == {"a", "whole"}
+
+
+def test_json_takes_numpy_tensors_paths_and_tuples_and_has_null_for_nan(tmp_path):
+    path = tmp_path / "a.json"
+    content = [np.int64(3), np.float64(0.1), float("nan"), np.float32("inf"), np.arange(3)]
+    content += [torch.ones(2), Path("/a/b"), (1, "zwölf")]
+    files.save_json(path, {"values": content})
+    read = [3, 0.1, None, None, [0, 1, 2], [1.0, 1.0], "/a/b", [1, "zwölf"]]
+    assert json.loads(path.read_text(encoding="utf-8")) == {"values": read}
 
 
 def test_a_full_disk_is_told_with_the_file(tmp_path):
