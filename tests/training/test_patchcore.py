@@ -8,6 +8,7 @@ from sklearn.metrics import roc_auc_score
 
 from helpers.datasets.cache import open_cache
 from helpers.models import backbones
+from helpers.models.backbones import load_model, save_model
 from helpers.models.weights import find_weights
 from helpers.training import patchcore
 from helpers.training.batches import ImageBatches
@@ -82,6 +83,15 @@ def test_the_usual_score_is_the_median_of_good_images_that_the_memory_lacks(
     scores = predict(network, ImageBatches(images, good, network, 32), "no")
     assert np.isclose(scores, 0.5, atol=1e-4).sum() == 1  # the one that was put aside
     assert (scores < 0.5 - 1e-3).mean() > 0.5
+
+
+def test_the_saved_memory_is_a_network_that_gives_the_same_scores(split, images, found, tmp_path):
+    save_model(tmp_path / "memory.safetensors", found.network)
+    network = load_model(tmp_path / "memory.safetensors")
+    assert network.facts == found.network.facts and network.facts.precision == "no"
+    judged = split[split.split.isin(["val", "test"])]
+    scores = predict(network, ImageBatches(images, judged, network, 32), "no")
+    np.testing.assert_allclose(scores, found.scores.defect_score, rtol=1e-4)
 
 
 def test_without_good_images_or_stages_of_stride_8_and_16_it_is_refused(split, images, weights):
