@@ -12,6 +12,7 @@ from helpers.darts.space import KINDS
 from helpers.darts.supernet import Supernet
 from tests.benchmarks import (
     cells,
+    clock,
     out_of_fold,
     population,
     promises,
@@ -181,3 +182,16 @@ def test_a_single_path_is_the_supernet_with_all_weight_on_one_cell():
         alpha = 60.0 * single.chosen[kind].clamp(min=0.5)
         getattr(whole, f"alpha_{kind}").data = torch.where(single.chosen[kind] > 0, alpha, -60.0)
     torch.testing.assert_close(single(image), whole(image))
+
+
+@pytest.mark.parametrize("protocol", ["random", "groups"])
+def test_the_table_beside_the_clock_is_that_of_the_published_scores(protocol):
+    split = pd.read_csv(clock.PLACE / f"folds_{protocol}.csv")
+    scores = {
+        name: pd.read_csv(clock.PLACE / protocol / f"{name}.csv").set_index("id").seed0[split.id]
+        for name in clock.ROWS
+    }
+    found = clock.table(split, {name: one.to_numpy() for name, one in scores.items()})
+    known = pd.read_csv(clock.PLACE / "clock.csv").query("folds == @protocol")
+    assert np.allclose(found.iloc[:, 1:], known[found.columns].iloc[:, 1:], atol=6e-4)
+    assert [*found.model] == [*known.model]
