@@ -193,5 +193,5 @@ def test_the_table_beside_the_clock_is_that_of_the_published_scores(protocol):
     }
     found = clock.table(split, {name: one.to_numpy() for name, one in scores.items()})
     known = pd.read_csv(clock.PLACE / "clock.csv").query("folds == @protocol")
-    assert np.allclose(found.iloc[:, 1:], known[found.columns].iloc[:, 1:], atol=6e-4)
+    assert np.allclose(found.iloc[:, 1:], known[found.columns].iloc[:, 1:], atol=6e-5)
     assert [*found.model] == [*known.model]

@@ -54,13 +54,12 @@ def published(name, protocol):
         raise SystemExit(f"{name}: not a run of BSData by {protocol} folds")
     split = split[split.fold.notna()].reset_index(drop=True)
     own = [name for name in ROWS if name in scored]
-    scores = {
-        name: scored[name].labelled("val").set_index("id").defect_score.reindex(split.id).to_numpy()
-        for name in own
-    }
-    for name, values in scores.items():
+    scores = {}
+    for name in own:
+        values = scored[name].labelled("val").set_index("id").defect_score.reindex(split.id)
         column = pd.DataFrame({"id": split.id, "seed0": [f"{value:.5g}" for value in values]})
         files.save_csv(PLACE / protocol / f"{name}.csv", column)
+        scores[name] = column.seed0.astype(float).to_numpy()  # as anyone can read them
     columns = ["id", "label", "group", "time", "fold"]
     files.save_csv(PLACE / f"folds_{protocol}.csv", split[columns])
     return split, scores
