@@ -74,8 +74,7 @@ def run_notebook(
             raise RunOutOfTime(f"{error.evalue}\nTo continue: {command}") from None
         reason = f"{source.name}, cell [{error.exec_count}]: {error.ename}: {error.evalue}"
     except DeadKernelError:
-        names = " or ".join(n.upper() for n in errors.sizes_of(config.STAGES[source.stem]))
-        advice = f"lower {names}" if names else errors.NOTHING
+        advice = errors.advice(config.STAGES[source.stem])
         reason = f"{source.name}: the kernel died; perhaps the memory was full: {advice}"
     except (RuntimeError, NoSuchKernel) as error:
         way_out = "`python -m ipykernel install --sys-prefix` makes one for this Python"

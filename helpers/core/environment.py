@@ -1,7 +1,4 @@
-"""The process and its machine: versions, the commit, environment variables, and the device.
-
-The device that computes comes with its name and its fastest safe precision.
-"""
+"""The process and its machine: versions, commit, environment variables, device, precision."""
 
 from __future__ import annotations
 

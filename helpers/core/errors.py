@@ -12,7 +12,6 @@ from typing import Any
 # what torch (on any device) and the libraries below it say
 _SAYS_FULL = re.compile(r"can(no|')t allocate memory|out of memory|_ALLOC_FAILED|bad_alloc", re.I)
 _SIZES = ("batch_size", "image_size_px")  # endings of the parameters that need memory
-NOTHING = "close other programs or use a larger machine"
 
 
 class UserError(Exception):
@@ -35,16 +34,17 @@ def enough_for(work: str, settings: Any) -> Iterator[None]:
     except (MemoryError, RuntimeError, OSError) as error:
         if not is_full(error):
             raise
-        sizes = [f"{n.upper()} (now {getattr(settings, n)})" for n in sizes_of(settings)]
-        listed = " or ".join(sizes)
-        advice = f"lower {listed}" if listed else NOTHING
-        text = f"{work}: the memory is full; {advice}. Finished work is kept"
+        text = f"{work}: the memory is full; {advice(settings)}. Finished work is kept"
         raise MemoryFullError(text) from error
 
 
-def sizes_of(settings: Any) -> list[str]:
-    """Return the names of the settings (an object or its class) that need memory."""
-    return [field.name for field in dataclasses.fields(settings) if field.name.endswith(_SIZES)]
+def advice(settings: Any) -> str:
+    """Return which settings to lower if the memory is full; a class has no values to name."""
+    known = {} if isinstance(settings, type) else dataclasses.asdict(settings)
+    names = [field.name for field in dataclasses.fields(settings) if field.name.endswith(_SIZES)]
+    words = [f"{name.upper()} (now {known[name]})" if known else name.upper() for name in names]
+    no_setting = "close other programs or use a larger machine"
+    return f"lower {' or '.join(words)}" if words else no_setting
 
 
 def is_full(error: BaseException) -> bool:

@@ -1,10 +1,6 @@
-"""Write files whole or not at all, and read them back safely.
+"""Write files whole or not at all, and read them back without running code from them.
 
-A file is written beside its place and then renamed. Reading never runs code from a file. Every
-failure becomes an `ArtifactError` that names the file:
-
-    files.save_json(path, {"auc": np.float64(0.9)})
-    files.load_json(path)  # ArtifactError: .../a.json is missing
+Every failure becomes an `ArtifactError` that names the file.
 """
 
 from __future__ import annotations
@@ -167,20 +163,17 @@ def save_csv(path: Path, frame: pd.DataFrame) -> None:
 
 def load_csv(path: Path, columns: Sequence[str], text: Sequence[str] = ()) -> pd.DataFrame:
     """Read a CSV that must have these columns; ids and the columns `text` stay text ("007")."""
-    texts = dict.fromkeys(("id", "path", "split", *text), str)
-    options: dict[str, Any] = {
-        "dtype": texts,
-        "low_memory": False,
-        # if rows are longer than the header, pandas would use the first column as the index
-        "index_col": False,
-        # an id may be "NA": only an empty cell is a missing value
-        "keep_default_na": False,
-        "na_values": [""],
-    }
     with reading(path), warnings.catch_warnings():
         warnings.simplefilter("error", pd.errors.ParserWarning)
         try:
-            frame = pd.read_csv(path, **options)
+            frame = pd.read_csv(
+                path,
+                dtype=dict.fromkeys(("id", "path", "split", *text), str),
+                low_memory=False,
+                index_col=False,  # else it is the first column, if rows are longer than the header
+                keep_default_na=False,  # an id may be "NA": only an empty cell is a missing value
+                na_values=[""],
+            )
         except pd.errors.ParserWarning:
             reason = f"has rows with more values than its header names ({COMMAS})"
             raise ArtifactError(f"{path} {reason}") from None

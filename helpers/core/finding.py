@@ -1,15 +1,10 @@
-"""A finding of a notebook: a number with its interval and a verdict, which shows itself as a row.
-
-    Finding("FBP minus LL, AUC", 0.012, 0.002, 0.022, "ahead")
-
-People write the sentences around it.
-"""
+"""A finding of a notebook: a number with its interval and a verdict, shown as a row."""
 
 from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,9 +41,8 @@ class Finding:
             sign = "+" if self.unit == "points" else ""
             return f"{style.with_interval(self.estimate, *ends, sign=sign)} {self.unit}"
         value, low, high = (f"{x:,.4g}" for x in (self.estimate, *ends))
-        return (
-            f"{value if math.isnan(self.low) else f'{value} [{low}, {high}]'} {self.unit}".strip()
-        )
+        interval = "" if math.isnan(self.low) else f" [{low}, {high}]"
+        return f"{value}{interval} {self.unit}".strip()
 
     def _repr_html_(self) -> str:
         return rows([self]).to_html(index=False, border=0, justify="left")
@@ -57,19 +51,15 @@ class Finding:
 def rows(findings: Iterable[Finding]) -> pd.DataFrame:
     """Return findings as a table of text: what, its number with unit, and the verdict."""
     columns = ["Finding", "Number [95 % interval]", "Verdict", "All seeds"]
-    table = pd.DataFrame(
-        [(f.what, f.number, f.verdict, f.repeats) for f in findings], columns=columns
-    )
+    lines = [(f.what, f.number, f.verdict, f.repeats) for f in findings]
+    table = pd.DataFrame(lines, columns=columns)
     return table.drop(columns=[name for name in columns[2:] if not table[name].any()])
 
 
 def of_json(content: Iterable[dict[str, Any]]) -> list[Finding]:
-    """Return the findings that `dataclasses.asdict` described."""
-    names: Sequence[str] = Finding.__match_args__
-    missing: dict[str, Any] = {"estimate": math.nan}
-    # a missing number is null in JSON
-    known = [{k: v for k, v in each.items() if k in names and v is not None} for each in content]
-    return [Finding(**(missing | each)) for each in known]
+    """Return the findings that `dataclasses.asdict` described; a missing number is null there."""
+    nan: Any = math.nan
+    return [Finding(**{k: nan if v is None else v for k, v in f.items()}) for f in content]
 
 
 class Head:

@@ -85,14 +85,17 @@ class RunPaths:
 
     @property
     def root(self) -> Path:
+        """Return the folder of the run, which need not exist."""
         return runs_root() / self.name
 
     @property
     def run_json(self) -> Path:
+        """Return the record of the run, see `runs.record`."""
         return self.root / "run.json"
 
     @property
     def split_csv(self) -> Path:
+        """Return the table of images and their sides, see `datasets.split_file`."""
         return self.root / "split.csv"
 
     def trainings(self, model: str) -> Path:
@@ -100,26 +103,33 @@ class RunPaths:
         return self.root / "checkpoints" / model
 
     def genotype(self, name: str) -> Path:
+        """Return the file of a cell that the run has found."""
         return self.root / "genotypes" / f"{name}.json"
 
     @property
     def predictions_root(self) -> Path:
+        """Return the folder of the predictions files of all models."""
         return self.root / "predictions"
 
     def predictions(self, model: str) -> Path:
+        """Return a model's scores, see `results.predictions`."""
         return self.predictions_root / f"{model}.csv"
 
     def figure(self, name: str) -> Path:
+        """Return the picture that a notebook has saved by this name."""
         return self.root / "figures" / f"{name}.png"
 
     def table(self, name: str) -> Path:
+        """Return the table of numbers that a notebook has saved by this name."""
         return self.root / "metrics" / f"{name}.csv"
 
     @property
     def labels_to_check(self) -> Path:
+        """Return the list of suspect labels, which a person edits."""
         return self.root / "labels_to_check.csv"
 
     def notebook(self, name: str) -> Path:
+        """Return the executed copy of a notebook."""
         return self.root / "notebooks" / f"{name}.ipynb"
 
     @property

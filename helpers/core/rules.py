@@ -13,8 +13,6 @@ A registry is a dict of names that select code, which a notebook's cell can exte
     OPS = Registry("operation", {"skip_connect": skip})
     OPS["conv_3x3"] = builder  # from now on a name like any other
     OPS["conv_3x4"]  # SettingsError: operation 'conv_3x4' is not one of skip_connect, conv_3x3
-
-What a cell adds reaches other processes by `contents` and `restore`.
 """
 
 from __future__ import annotations

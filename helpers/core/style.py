@@ -91,11 +91,6 @@ def paragraph(*texts: str) -> HTML:
     return HTML("".join(f"<p>{html.escape(text, quote=False)}</p>" for text in texts))
 
 
-def p_value(p: float) -> str:
-    """Return "p < .001" or "p = .013"."""
-    return "p < .001" if p < 0.001 else f"p = {f'{p:.3f}'.removeprefix('0')}"
-
-
 def told_apart(*values: float) -> list[str]:
     """Return numbers with three significant digits, or with as many as tell them apart."""
     for digits in range(3, 18):  # 17 tell any two apart
@@ -116,11 +111,10 @@ def percent_up(fraction: float) -> str:
     return f"{float(digits.create_decimal(f'{100 * fraction:.9g}')):g}"
 
 
-def with_interval(value: float, low: float, high: float, unit: str = "", sign: str = "") -> str:
+def with_interval(value: float, low: float, high: float, sign: str) -> str:
     """Return a fraction in per cent with its interval: "86.6 [83.1, 89.7]"; "+0.8" without."""
     text, start, end = (f"{100 * number:{sign}.1f}" for number in (value, low, high))
-    is_exact = math.isnan(low) or low == high
-    return f"{text}{unit}" if is_exact else f"{text}{unit} [{start}, {end}]"
+    return text if math.isnan(low) or low == high else f"{text} [{start}, {end}]"
 
 
 def duration(seconds: float) -> str:
@@ -172,10 +166,9 @@ def styled(table: pd.DataFrame, caption: str, smoke: bool = False, wrap: bool = 
         {"selector": "caption", "props": "caption-side: top; text-align: left; padding: 4px 0"},
         {"selector": "td, th", "props": f"text-align: left; white-space: {space}"},
     ]
-    style = table.style.format(escape="html", thousands=",", na_rep="").format_index(
-        escape="html", axis="columns"
-    )
-    return style.hide(axis="index").set_caption(html.escape(caption)).set_table_styles(styles)
+    style = table.style.format(escape="html", thousands=",", na_rep="").hide(axis="index")
+    style = style.format_index(escape="html", axis="columns").set_table_styles(styles)
+    return style.set_caption(html.escape(caption))
 
 
 class _Value(NamedTuple):

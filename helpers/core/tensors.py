@@ -1,10 +1,7 @@
 """Write tensors with plain values beside them; reading them runs no code from the file.
 
 Checkpoints are safetensors files. The state of an interrupted training is a file of `torch.save`.
-Both carry a digest, so that damage is noticed:
-
-    tensors.save_tensors(path, model.state_dict(), {"name": "cnn"})
-    state, info = tensors.load_tensors(path)
+Both carry a digest, so that damage is noticed.
 """
 
 from __future__ import annotations
