@@ -1,7 +1,4 @@
-"""Run one notebook in a kernel, and turn any failure into one message.
-
-While a cell trains, the notebook's line in the terminal shows what the kernel tells about it.
-"""
+"""Run one notebook in a kernel, and turn any failure into one message."""
 
 from __future__ import annotations
 

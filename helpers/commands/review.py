@@ -91,9 +91,8 @@ def _write_page(options: argparse.Namespace) -> int:
     print(f"{options.out}, {len(text) / 1e6:.1f} MB: {each}; {parts.passed.iloc[0]} passed")
     if more := len(every) - len(parts):
         print(f"left out: {more} parts above --most {options.most} of a kind")
-    print(
-        f"Judge them in a browser, then: {cli.program('review')} --read {shlex.quote(saved_as)} ..."
-    )
+    read = f"{cli.program('review')} --read {shlex.quote(saved_as)}"
+    print(f"Judge them in a browser, then: {read} ...")
     print(opened.description.promise)
     return int(len(readable) < len(asked))
 

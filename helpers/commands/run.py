@@ -52,12 +52,7 @@ class Plan:
     chosen: list[str]
     settings: dict[str, Any]
     parameters: dict[str, dict[str, Any]]
-    arguments: list[str]  # the command line as it was given
-
-    @property
-    def command(self) -> str:
-        """Return the command that makes this plan again, for hints after a failure."""
-        return f"{cli.program('run')} {shlex.join(self.arguments)}".rstrip()
+    command: str  # that makes this plan again, for hints after a failure
 
 
 def make_plan(arguments: list[str]) -> Plan:
@@ -99,7 +94,8 @@ def make_plan(arguments: list[str]) -> Plan:
             ]
         settings[stage], parameters[stage] = resolved, values | {"RUN": run}
     parameters[config.FIRST]["PRESET"] = preset
-    return Plan(run, preset, chosen, settings, parameters, arguments)
+    command = f"{cli.program('run')} {shlex.join(arguments)}".rstrip()
+    return Plan(run, preset, chosen, settings, parameters, command)
 
 
 def _given(texts: list[str], chosen: list[str]) -> dict[str, Any]:
@@ -135,10 +131,7 @@ def check_places(plan: Plan) -> None:
         if stage == config.FIRST:
             check_place(settings.dataset)
         for backbone in {*getattr(settings, "backbone", ())} - {AUTO}:
-            try:
-                weights.anatomy(backbone, settings.image_size_px)
-            except weights.BackboneError as error:
-                raise SettingsError(str(error)) from None
+            weights.anatomy(backbone, settings.image_size_px)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -212,12 +205,11 @@ def _show_results(run_paths: paths.RunPaths, seconds: float, plan: Plan) -> None
     if unread := data.get("unreadable"):
         more = ", ..." if len(unread) > 1 else ""
         print(f"left out: {len(unread)} image(s) that cannot be read ({unread[0]}{more})")
-    found = {
-        stage[:2]: finding.rows(finding.of_json(record.get(stage, {}).get("findings", [])))
-        for stage in config.STAGES
+    tables = [
+        finding.rows(finding.of_json(about.get("findings", []))).assign(In=stage[:2])
+        for stage, about in sorted(record.items())
         if stage <= plan.chosen[-1]
-    }
-    tables = [rows.assign(In=number) for number, rows in found.items()]
+    ]
     if len(table := pd.concat(tables).fillna("")):
         print("What the notebooks found")
         print(table.set_index("In").to_string(index_names=False, header=False, justify="left"))
