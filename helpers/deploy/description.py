@@ -78,7 +78,7 @@ class Description:
     seal: str = ""  # `digest`, written with the promise
     # share of the good parts held out that are rejected; that do not pass, if no part is rejected
     overkill_rate: Rate | None = None
-    # of each measure of `measures.WORDS`; empty in an older file: then nothing is compared
+    # of each measure of `measures.WORDS`; empty, if the images are few: then nothing is compared
     training_ranges: dict[str, Range] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -89,10 +89,7 @@ class Description:
     @property
     def digest(self) -> str:
         """Return a digest of everything but the seal, as it is in the file."""
-        content = asdict(replace(self, seal=""))
-        if not self.training_ranges:  # as in a file that is older than they are
-            del content["training_ranges"]
-        return files.fingerprint(content)
+        return files.fingerprint(asdict(replace(self, seal="")))
 
     def probabilities(self, scores: ArrayLike) -> np.ndarray:
         """Return the calibrated probability of bad (N,) for each score (N,); NaN if unknown."""

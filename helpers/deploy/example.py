@@ -25,9 +25,8 @@ def main(folder: Path, files: list[str]) -> int:
     import onnxruntime
 
     facts = json.loads((folder / "model.json").read_text(encoding="utf-8"))
-    network = onnxruntime.InferenceSession(
-        folder / facts["file"], providers=["CPUExecutionProvider"]
-    )
+    on_cpu = ["CPUExecutionProvider"]
+    network = onnxruntime.InferenceSession(folder / facts["file"], providers=on_cpu)
     table, warnings, passed = csv.writer(sys.stdout), [], 0
     table.writerow(["file", "score", "probability", "verdict", "warning"])
     for file in files:

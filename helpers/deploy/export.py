@@ -1,11 +1,9 @@
 """Export a trained model as an ONNX file, which ONNX Runtime and OpenVINO run without this package.
 
-The exported network takes the RGB pixels of images that have been resized, and gives score,
-probability of bad and verdict: normalisation, symmetries, softmax, the mean over the trainings,
-temperature and thresholds are inside. The metadata of the file repeat model.json.
-example.py beside it needs only onnxruntime, Pillow and NumPy; it reads and measures images with
-decoding.py and measures.py, copies of this package's, so that both see the same pixels and give the
-same warnings.
+Normalisation, symmetries, softmax, the mean over the trainings, temperature and thresholds are
+inside. The metadata of the file repeat model.json. example.py beside it needs only onnxruntime,
+Pillow and NumPy; it reads and measures images with copies of this package's decoding.py and
+measures.py, so that both see the same pixels and give the same warnings.
 """
 
 from __future__ import annotations
@@ -77,11 +75,9 @@ class ExportedNetwork(nn.Module):
 
 def check_packages() -> None:
     """Raise UserError if a package that an export needs is not installed."""
-    for package in NEEDED:
-        if importlib.util.find_spec(package) is None:
-            raise UserError(
-                f"an export needs the package {package}: pip install {' '.join(NEEDED)}"
-            )
+    if lacking := [name for name in NEEDED if importlib.util.find_spec(name) is None]:
+        way_out = f"pip install {' '.join(NEEDED)}"
+        raise UserError(f"an export needs the package {lacking[0]}: {way_out}")
 
 
 def export_model(opened: Opened, out: Path) -> None:

@@ -48,18 +48,16 @@ def ranges(measured: Sequence[Sequence[float]]) -> dict[str, list[float]]:
 
 def unlike(measured: Sequence[float], training: Mapping[str, Sequence[float]]) -> list[str]:
     """Return the words for what is outside of the ranges of the training images."""
-    named = zip(WORDS, measured, strict=False)  # an image that cannot be read has no measures
-    usual = ((name, value, training[name]) for name, value in named if name in training)
-    return [
-        WORDS[name][value > high] for name, value, (low, high) in usual if not low <= value <= high
-    ]
+    words = []
+    for name, value in zip(WORDS, measured, strict=False):  # none of an unreadable image
+        low, high = training.get(name, (-np.inf, np.inf))
+        words += [] if low <= value <= high else [WORDS[name][value > high]]
+    return words
 
 
 def counted(warnings: Sequence[str]) -> str:
     """Return a line that counts the images with a warning; "" if none has one."""
     words = Counter(itertools.chain.from_iterable(w.split(", ") for w in warnings if w))
     each = ", ".join(f"{word} ({count})" for word, count in words.most_common())
-    unlike = sum(map(bool, warnings))
-    return f"{unlike} of {len(warnings)} images are not like the training images: {each}" * bool(
-        each
-    )
+    which = f"{sum(map(bool, warnings))} of {len(warnings)} images"
+    return f"{which} are not like the training images: {each}" if each else ""

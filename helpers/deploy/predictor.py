@@ -194,9 +194,8 @@ def open_model(checkpoints: Sequence[Path]) -> Opened:
     # memories of PatchCore differ in size, as folds do
     kinds = [replace(m.spec, options=m.spec.options | {"size": None}) for m in models]
     if others := [str(p) for p, kind in zip(checkpoints, kinds, strict=True) if kind != kinds[0]]:
-        raise files.ArtifactError(
-            f"{others[0]} and {checkpoints[0].name} are not trainings of one model"
-        )
+        both = f"{others[0]} and {checkpoints[0].name}"
+        raise files.ArtifactError(f"{both} are not trainings of one model")
     description, remark = read_description(folder), ""
     if description is None:
         remark = f"no verdicts: {folder} has no {NAME}, which notebook 07 writes"

@@ -49,13 +49,6 @@ def test_a_description_that_was_edited_by_hand_promises_nothing(tmp_path, descri
     assert "no escape rate is promised" in said and "at most" not in said
 
 
-def test_a_file_that_is_older_than_the_ranges_keeps_its_seal(description):
-    older = dataclasses.asdict(dataclasses.replace(description, seal="", training_ranges={}))
-    del older["training_ranges"]
-    again = Description(**older | {"seal": files.fingerprint(older | {"seal": ""})})
-    assert again.training_ranges == {} and again.seal == again.digest != description.digest
-
-
 @pytest.mark.parametrize(
     ("change", "culprit"),
     [
