@@ -27,7 +27,7 @@ from helpers.core.members import Member
 from helpers.datasets import cache as images
 from helpers.models import backbones
 from helpers.models.record import Model
-from helpers.runs import record, workers
+from helpers.runs import record
 from helpers.runs.run import Run
 from helpers.training import curves_and_costs
 from helpers.training.fit import Fitted, trainings
@@ -67,7 +67,7 @@ def in_this_process():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(kernel, "run_notebook", run_cells)
         patch.setattr(environment, "commit", lambda: None)  # checkpoints hold it; files may change
-        patch.setenv(workers.LIMIT, "1")  # the process that dies does all work itself
+        patch.setenv("LOKY_MAX_CPU_COUNT", "1")  # the process that dies does all work itself
         patch.setattr(Figure, "savefig", _save_nothing)
         patch.setattr(curves_and_costs, "milliseconds_per_image", lambda *_: 1.0)
         yield
@@ -170,7 +170,7 @@ def train_members(run: Run, members: list[Member], name: str = "cnn", **options)
     settings = dataclasses.replace(run.settings.cnn, **options)
     build = functools.partial(small_cnn, images.channels)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(workers.LIMIT, "1")
+        patch.setenv("LOKY_MAX_CPU_COUNT", "1")
         fits = run.train({model: trainings(members, build, images, run.split, settings)})[model]
     run.add(model, fits)
     return [*fits.values()]

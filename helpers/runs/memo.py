@@ -170,8 +170,8 @@ def places_of(stored: Mapping[str, Any], place: Path) -> dict[str, Path]:
 def save(value: Any, place: Path) -> dict[str, Any]:
     """Write a value, or each field of a dataclass, at `place`; return what `load` needs.
 
-    That is `kinds` of the fields ("" is the value itself), `class` of a
-    dataclass, and `types` of the columns of tables.
+    These are `kinds` of the fields ("": the value itself), `class` of a dataclass, and `types` of
+    the columns of tables.
     """
     fields: dict[str, Any] = {"": value}
     stored: dict[str, Any] = {}

@@ -1,11 +1,4 @@
-"""run.json, the record of a run: settings, times, models, digests of the files of each step.
-
-    run_paths = paths.RunPaths("elpv-quick")
-    with record.edit_run(run_paths) as run:
-        run["note"] = "written when the block succeeds"
-
-Other processes wait for the block.
-"""
+"""run.json, the record of a run: settings, times, models, digests of the files of each step."""
 
 from __future__ import annotations
 
@@ -174,11 +167,11 @@ def read_models(run_paths: RunPaths, until: str = "") -> dict[str, Scored]:
     a model of the user's, called as its file; if it does not fit the split, it is left out with a
     line that says why.
     """
-    split = read_split(run_paths.split_csv)
+    split, folder = read_split(run_paths.split_csv), run_paths.predictions_root
     made = load_run(run_paths).get("models", {})
     models = {
         name: Model.from_json(made[name]["model"]) if name in made else Model(name)
-        for name in (path.stem for path in run_paths.predictions_root.glob("*.csv"))
+        for name in (path.stem for path in folder.glob("*.csv"))
         if name not in made or not until or made[name]["stage"] <= until
     }
     found = {}
@@ -190,7 +183,5 @@ def read_models(run_paths: RunPaths, until: str = "") -> dict[str, Scored]:
                 raise
             print(f"left out: {error}")
     if not found:
-        raise files.ArtifactError(
-            f"{run_paths.predictions_root} holds no predictions; run notebook 02 or 03 first"
-        )
+        raise files.ArtifactError(f"{folder} holds no predictions; run notebook 02 or 03 first")
     return found

@@ -169,13 +169,12 @@ class Run(memo.Memo):
         Without a test set it holds the scores of all images, each out of fold. It is called
         `<run>.incomplete.csv` if 01 left out test images: a contest would refuse it.
         """
-        path, source = self.paths.submission, self.source
-        if source.get("test_left_out"):
-            path = path.with_suffix(".incomplete.csv")
+        path, is_whole = self.paths.submission, not self.source.get("test_left_out")
+        path = path if is_whole else path.with_suffix(".incomplete.csv")
         if scored.test.empty:
             table = submission.submission_table(scored.val)
         else:
-            about, is_whole = source.get("submission"), not source.get("test_left_out")
+            about = self.source.get("submission")
             table = submission.submission_table(scored.test, about, is_whole)
         files.write_bytes(path, table.to_csv(index=False, lineterminator="\n").encode())
         return path
@@ -213,10 +212,8 @@ class Run(memo.Memo):
 
         Show beside them what published repeats of this run have found.
         """
-        known = self._repeats
-        self.head.add(
-            *(dataclasses.replace(f, repeats=known.get(f.what, "")) for f in findings), head=head
-        )
+        shown = [dataclasses.replace(f, repeats=self._repeats.get(f.what, "")) for f in findings]
+        self.head.add(*shown, head=head)
 
     @cached_property
     def _repeats(self) -> dict[str, str]:

@@ -1,7 +1,4 @@
-"""Settings of every stage: resolved from given values, the preset and the defaults.
-
-A notebook's parameter `FBP_EPOCHS` is the field `fbp_epochs` of its stage's settings.
-"""
+"""Settings of every stage: resolved from given values, the preset and the defaults."""
 
 from __future__ import annotations
 
@@ -105,9 +102,8 @@ def parse_parameters(texts: Sequence[str]) -> dict[str, Any]:
         if not equals:
             raise SettingsError(f"-p {text}: write -p NAME=VALUE")
         if name in given:
-            raise SettingsError(
-                f'-p {name} is given twice: give it once, a list as -p \'{name}=["A", "B"]\''
-            )
+            as_list = f'-p \'{name}=["A", "B"]\''
+            raise SettingsError(f"-p {name} is given twice: give it once, a list as {as_list}")
         given[name] = value
         is_text = name in _TEXTS and not value.startswith(("[", "(", "'", '"', "None", "null"))
         for read in () if is_text else (json.loads, ast.literal_eval):

@@ -76,6 +76,7 @@ def prepare(name: str, names: Mapping[str, Any]) -> Run:
 
 
 def default_preset() -> str:
+    """Return "full" on a CUDA GPU, which takes hours on a CPU, or else "quick"."""
     return "full" if environment.default_device().type == "cuda" else "quick"
 
 

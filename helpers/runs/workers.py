@@ -25,7 +25,6 @@ from tqdm.auto import tqdm
 from helpers.core import environment, errors, files, paths, work
 
 CLUSTER = "RAY_ADDRESS"  # environment variable: the cluster that Ray's own programs use
-LIMIT = "LOKY_MAX_CPU_COUNT"  # environment variable of joblib: at most so many CPU cores
 BYTES_EACH = 2 * 2**30  # of memory that a training may need
 WATCH_S = 1.0
 Jobs = list[tuple[Any, ...]]  # the arguments of `_call`

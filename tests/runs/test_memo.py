@@ -69,7 +69,7 @@ def test_a_damaged_file_is_made_again(run, kind):
 def test_any_number_of_workers_gives_the_same_bits_with_one_thread_each(
     run, monkeypatch, place, most
 ):
-    monkeypatch.setenv(workers.LIMIT, str(most))
+    monkeypatch.setenv("LOKY_MAX_CPU_COUNT", str(most))
     count = functools.partial(tasks.count_up, tasks.Place(place), 1)
     calls = {"product": functools.partial(tasks.matrix_product, 2), "count": count}
     before = torch.get_num_threads()
@@ -87,7 +87,7 @@ def test_any_number_of_workers_gives_the_same_bits_with_one_thread_each(
 
 
 def test_other_code_than_the_notebook_s_is_refused_in_another_process(run, place, monkeypatch):
-    monkeypatch.setenv(workers.LIMIT, "2")
+    monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "2")
     count = functools.partial(tasks.count_up, tasks.Place(place))
     calls = {name: functools.partial(count, n) for n, name in enumerate("ab")}
     monkeypatch.setattr(files, "COMMAS", "edited in a cell")  # a constant that the memo reaches
@@ -124,7 +124,7 @@ list(workers.side_by_side(calls, "waiting", place.path.parent))
 
 
 def test_workers_end_soon_after_their_parent_was_killed(place, monkeypatch):
-    monkeypatch.setenv(workers.LIMIT, "2")
+    monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "2")
     parent = subprocess.Popen([sys.executable, "-c", PROGRAM, str(place)], cwd=paths.project_root())
     _until(lambda: len(_calls(place)) == 2)
     pids = [int(line) for line in _calls(place)]
