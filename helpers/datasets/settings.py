@@ -28,7 +28,8 @@ class SplitSettings:
     val_per_class: int = setting(150, "validation images of each class, as in the report", ge=1)
     test_fraction: float = setting(
         0.25,
-        "share of images in a test set, if the source has none; 0: none, only folds",
+        "share of images in a test set, if the source has none (ELPV: of its published folds); 0: "
+        "none, only folds",
         ge=0,
         lt=1,
     )
