@@ -40,8 +40,8 @@ from helpers.models import backbones
 from helpers.models.weights import find_weights
 from helpers.results.out_of_fold import PROTOCOLS
 from helpers.runs.presets import PRESET_VALUES
-from helpers.training import fit
-from helpers.training.settings import FinetuneSettings
+from helpers.training import fit, patchcore
+from helpers.training.settings import BaselineSettings, FinetuneSettings
 
 FOLDS = 5
 LITE0 = "efficientnet_lite0"
@@ -176,6 +176,14 @@ def plainly(table, seed, num_workers=2):
     return table.loc[table.split == "val", ["id", "split"]].assign(defect_score=bad.numpy())
 
 
+def remembered(table, seed):
+    """Fill PatchCore's memory as `full` does."""
+    settings = BaselineSettings()
+    cache = images(settings.image_size_px)
+    weights = find_weights(LITE0, "", cache.size_px)
+    return patchcore.fit(weights, cache, table, settings.patchcore_share, seed).scores
+
+
 PUBLISHED = genotypes.PUBLISHED.items()
 ROWS = {name.lower(): partial(of_genotype, cell) for name, cell in PUBLISHED}
 ROWS |= {
@@ -183,6 +191,7 @@ ROWS |= {
     "searched": searched,
     "plain": plainly,
     "fbp": fine_tuned,
+    "patchcore": remembered,
 }
 
 
