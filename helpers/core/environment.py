@@ -1,7 +1,5 @@
 """The process and its machine: versions, commit, environment variables, device, precision."""
 
-from __future__ import annotations
-
 import contextlib
 import functools
 import importlib.metadata

@@ -1,7 +1,5 @@
 """Errors that a user can fix, the end of the time budget, and the end of the memory."""
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import errno
@@ -22,10 +20,6 @@ class OutOfTime(RuntimeError):
     """The time budget is used up; finished work is kept, and the same call continues it."""
 
 
-class MemoryFullError(UserError):
-    """The memory is full; the message names the parameters to lower."""
-
-
 @contextlib.contextmanager
 def enough_for(work: str, settings: Any) -> Iterator[None]:
     """Run a block; if the memory is too small for the `work`, say which settings to lower."""
@@ -35,7 +29,7 @@ def enough_for(work: str, settings: Any) -> Iterator[None]:
         if not is_full(error):
             raise
         text = f"{work}: the memory is full; {advice(settings)}. Finished work is kept"
-        raise MemoryFullError(text) from error
+        raise UserError(text) from error
 
 
 def advice(settings: Any) -> str:

@@ -3,8 +3,6 @@
 Every failure becomes an `ArtifactError` that names the file.
 """
 
-from __future__ import annotations
-
 import errno
 import hashlib
 import json

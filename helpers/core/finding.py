@@ -1,7 +1,5 @@
 """A finding of a notebook: a number with its interval and a verdict, shown as a row."""
 
-from __future__ import annotations
-
 import math
 import sys
 from collections.abc import Iterable

@@ -10,8 +10,6 @@ Code from elsewhere, such as a cell, counts by function and class, with the name
 Libraries count by name. Objects count by their class and their state, or by their `digest`.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import dis
 import enum
@@ -203,7 +201,7 @@ class _Digest:
             self.reach(name)
         known = {} if _root(value.__module__) == PACKAGE else value.__globals__
         used = {name: self.bound(known[name], "") for name in sorted(names) if name in known}
-        closed = [_inside(cell) for cell in value.__closure__ or ()]
+        closed = [cell.cell_contents for cell in value.__closure__ or ()]
         values = [value.__defaults__, value.__kwdefaults__, closed]
         return [text, [self.bound(item, "") for item in values], used]
 
@@ -275,18 +273,11 @@ def _is_generated(owner: type, name: str, function: types.FunctionType) -> bool:
     return name in _WRITTEN.split() and dataclasses.is_dataclass(owner) and not has_file
 
 
-def _inside(cell: types.CellType) -> Any:
-    try:
-        return cell.cell_contents
-    except ValueError:  # not filled yet
-        return None
-
-
 def _array(values: torch.Tensor | np.ndarray | pd.Series) -> list[Any]:
     if isinstance(values, torch.Tensor):
         values = values.detach().cpu()
     array = np.asarray(values)
-    if array.dtype == object:  # texts and missing values
+    if array.dtype.kind in "OU":  # texts and missing values
         return ["texts", files.fingerprint([str(value) for value in array.tolist()])]
     array = np.ascontiguousarray(array, array.dtype.newbyteorder("="))
     return [str(array.dtype), list(np.shape(values)), files.bytes_digest(array.data)]

@@ -5,8 +5,6 @@ model is then trained K times, each time without one fold, and each image is jud
 that has not seen it. Validation is fold 0: the trainings that have not seen it are deployed.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from typing import NamedTuple
 

@@ -2,9 +2,6 @@
 
 Everywhere `labels` is (N,) with 0 good and 1 bad, `scores` is (N,) and higher means more surely
 bad, a part is called bad if `score >= threshold`, and every rate is a fraction, not per cent.
-
-    metrics.auc_interval(labels, scores)  # AUC with its 95 % interval
-    metrics.auc_difference(labels, scores, other_scores).p_value
 """
 
 from typing import Any, NamedTuple

@@ -1,7 +1,5 @@
 """Paths of all folders and files of the project and of a run. Importing creates nothing."""
 
-from __future__ import annotations
-
 import os
 from dataclasses import dataclass
 from pathlib import Path

@@ -15,8 +15,6 @@ A registry is a dict of names that select code, which a notebook's cell can exte
     OPS["conv_3x4"]  # SettingsError: operation 'conv_3x4' is not one of skip_connect, conv_3x3
 """
 
-from __future__ import annotations
-
 import difflib
 import functools
 import json

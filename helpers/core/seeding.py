@@ -5,8 +5,6 @@ A training that stops after any epoch and resumes draws the same numbers as one 
     order = numpy_stream(seed, "order", epoch).permutation(n)
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -257,7 +257,11 @@ def picture(figure: Figure, words: str) -> str:
 
 def tag(save: Callable[[IO[bytes]], None], words: str) -> str:
     """Return a picture, which `save` writes as webp, as an HTML image with these `words`."""
+    return f'<img alt="{html.escape(words)}" src="{data_uri(save, "webp")}">'
+
+
+def data_uri(save: Callable[[IO[bytes]], None], form: str) -> str:
+    """Return a picture, which `save` writes in a `form` such as "png", as a data URI."""
     buffer = io.BytesIO()
     save(buffer)
-    data = base64.b64encode(buffer.getvalue()).decode()
-    return f'<img alt="{html.escape(words)}" src="data:image/webp;base64,{data}">'
+    return f"data:image/{form};base64,{base64.b64encode(buffer.getvalue()).decode()}"

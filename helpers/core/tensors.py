@@ -4,8 +4,6 @@ Checkpoints are safetensors files. The state of an interrupted training is a fil
 Both carry a digest, so that damage is noticed.
 """
 
-from __future__ import annotations
-
 import hashlib
 import io
 import json

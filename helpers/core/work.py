@@ -10,8 +10,6 @@ The command that runs a notebook shows the line beside its bar: it names a file 
 of the kernel, and what trains there, or in a process of the kernel, writes the line.
 """
 
-from __future__ import annotations
-
 import contextlib
 import os
 from collections.abc import Iterator

@@ -19,6 +19,7 @@ from torchvision.transforms import v2
 
 from helpers.core import files, keys
 from helpers.core.rules import Registry
+from helpers.models.weights import Weights
 from helpers.training import fit
 from helpers.training.settings import TrainSettings
 
@@ -256,6 +257,8 @@ def test_other_content_has_another_digest_and_equal_content_the_same():
     layer = torch.nn.Linear(1, 1)
     values = [1, 2, 1.5, math.nan, math.inf, None, "a", "b", [1, 2], [2, 1]]
     values += [np.zeros(3), np.zeros(4), np.zeros(3, np.float32), torch.zeros(2), torch.ones(2)]
+    values += [np.array(["a"]), np.array(["b"])]
+    values += [Weights("net", {"bias": torch.full((1,), x)}, "a file") for x in (1.0, 2.0)]
     values += [pd.DataFrame({"id": ["a"]}), pd.DataFrame({"id": ["b"]})]
     values += [pd.DataFrame({"label": [0]}), pd.DataFrame({"label": [pd.NA]})]
     values += [TrainSettings(), TrainSettings(epochs=1), files.save_json, files.load_json]
