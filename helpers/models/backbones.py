@@ -1,11 +1,4 @@
-"""Image classifiers: pretrained backbones with a new head, the two-layer CNN, checkpoints.
-
-Every model of this package has the same interface: `model(images)` returns raw class scores (B, K),
-`model.embed(images)` the penultimate embedding (B, D), and `model.spec` says how images must be
-prepared and which layer Grad-CAM uses.
-"""
-
-from __future__ import annotations
+"""Image classifiers: pretrained backbones with a new head, the two-layer CNN, checkpoints."""
 
 import copy
 import dataclasses
@@ -87,7 +80,7 @@ class Network(nn.Module):
     head: nn.Module
 
     def embed(self, images: Tensor) -> Tensor:
-        """Return the embeddings (B, D) of normalised images (B, C, H, W)."""
+        """Return the penultimate embeddings (B, D) of normalised images (B, C, H, W)."""
         raise NotImplementedError
 
     def forward(self, images: Tensor) -> Any:
@@ -271,7 +264,7 @@ def load_model(path: Path, module: nn.Module | None = None) -> Network:
         own = module if given.kind == OWN else None
         model = build(given) if own is None else OwnNetwork(copy.deepcopy(own), given)
         model.load_state_dict(state)
-        info.setdefault("mask", info.pop("region", ""))  # older files have none
+        info.setdefault("mask", "")  # older files have none
         model.facts = Facts(**{field.name: info[field.name] for field in dataclasses.fields(Facts)})
     except (TypeError, KeyError, RuntimeError, ValueError, UserError) as error:
         raise files.ArtifactError(f"{path} does not hold a model: {error}") from None

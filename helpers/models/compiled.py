@@ -4,8 +4,6 @@ OpenVINO folds batch norms into convolutions, joins layers, and runs depthwise c
 The compilation takes seconds: it pays for hundreds of images, not for the validation of an epoch.
 """
 
-from __future__ import annotations
-
 import contextlib
 import importlib
 import importlib.util

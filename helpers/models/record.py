@@ -1,17 +1,15 @@
 """Describe a model of a run as data: its base, backbone, features and trainings.
 
     Model("svm", features="fbp").title  # SVM on FBP features
-    Model("fbp", backbone="tf_efficientnet_lite2").slug  # fbp_tf_efficientnet_lite2
+    Model("fbp", backbone="tf_efficientnet_lite2").slug  # fbp_tf_efficientnet_lite2: names files
 
-Tables and figures show the title; files are named by the slug.
+Tables and figures show the title.
 """
-
-from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from pydantic import TypeAdapter
 
@@ -104,6 +102,6 @@ class Model:
         return dataclasses.asdict(self) | {"members": members}
 
     @classmethod
-    def from_json(cls, content: Mapping[str, Any]) -> Model:
+    def from_json(cls, content: Mapping[str, Any]) -> Self:
         """Return the model that `to_json` described; other content raises ValueError."""
         return TypeAdapter(cls).validate_python(content)

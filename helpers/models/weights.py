@@ -8,11 +8,8 @@ A *trunk* is a network without its ImageNet head: (B, 3, H, W) -> embeddings (B,
 recommends how images are cropped; nothing is cropped here, because a defect may be at the edge.
 """
 
-from __future__ import annotations
-
 import difflib
 import functools
-import hashlib
 import importlib
 import importlib.util
 import io
@@ -51,10 +48,6 @@ DOWNLOAD_TIMEOUT_S = 10.0  # without a network the series must continue, not han
 _LAST_NORM = re.compile(r"blocks\.\d+\.norm1")  # of a transformer's blocks
 
 
-class BackboneError(UserError):
-    """There is no such backbone, or it cannot be used here."""
-
-
 class WeightsError(UserError):
     """Pretrained weights that were asked for are not available."""
 
@@ -66,14 +59,6 @@ class Weights:
     backbone: str
     state: Mapping[str, Tensor]
     origin: str
-
-    @property
-    def digest(self) -> str:
-        """Return a short digest of all values: other weights give other features and trainings."""
-        digest = hashlib.blake2b(digest_size=10)
-        for value in self.state.values():
-            digest.update(value.contiguous().numpy().tobytes())
-        return digest.hexdigest()
 
 
 def title(backbone: str) -> str:
@@ -91,7 +76,7 @@ def canonical(name: str) -> str:
     # torchvision's networks are in timm too
     near = difflib.get_close_matches(bare.rpartition("/")[2], sorted(known), n=3)
     hint = f"did you mean {' or '.join(near)}?" if near else "timm.list_models() lists them"
-    raise BackboneError(f"{name!r} is not a backbone of timm: {hint}")
+    raise UserError(f"{name!r} is not a backbone of timm: {hint}")
 
 
 def config(backbone: str) -> PretrainedCfg:
@@ -144,7 +129,7 @@ def anatomy(backbone: str, image_size_px: int) -> tuple[int, str, Layout, int]:
             if not embedding.flatten(1).isnan().any(dim=1).all():
                 raise ValueError("it does not see the right or lower edge of such images")
         except Exception as error:  # each network says it in its own way
-            raise BackboneError(
+            raise UserError(
                 f"{title(backbone)} cannot take images of {size} px ({_reason(error)}): set "
                 f"IMAGE_SIZE_PX={config(backbone).input_size[-1]}, the size of its pretraining, or "
                 "choose another BACKBONE"
@@ -160,7 +145,7 @@ def anatomy(backbone: str, image_size_px: int) -> tuple[int, str, Layout, int]:
         return embedding.shape[1], layer, layout, 0
     if embedding.ndim == 2 and len(shape) == 3 and math.isqrt(n := shape[1] - prefix) ** 2 == n:
         return embedding.shape[1], layer, "tokens", prefix
-    raise BackboneError(f"{title(backbone)} has no layer that Grad-CAM could look at")
+    raise UserError(f"{title(backbone)} has no layer that Grad-CAM could look at")
 
 
 def _reason(error: Exception) -> str:
@@ -191,8 +176,6 @@ def fitted(backbone: str, state: Mapping[str, Tensor], image_size_px: int) -> di
 def find_weights(backbone: str, given: str = "", image_size_px: int = 224) -> Weights:
     """Find the weights of a backbone, or of the first of `AUTO_ORDER` that has some ("auto").
 
-        weights = find_weights("convnext_tiny", image_size_px=192)
-
     `given` is a file with them ("auto": with ResNet-18's), or "random"; other places, and their
     order, are in notebooks/README.md.
     """
@@ -222,9 +205,8 @@ def find_weights(backbone: str, given: str = "", image_size_px: int = 224) -> We
                 state = dict(zip(trunk(backbone).state_dict(), state.values(), strict=False))
             return Weights(backbone, fitted(backbone, state, image_size_px), origin)
         except Exception as error:  # of many kinds: a damaged file, or another network's
-            refused = refused or WeightsError(
-                f"{file} does not fit {title(backbone)}: {_reason(error)}"
-            )
+            reason = f"{file} does not fit {title(backbone)}: {_reason(error)}"
+            refused = refused or WeightsError(reason)
     assert refused  # there is a file, or `_files` says why not
     raise refused
 

@@ -12,8 +12,9 @@ from safetensors.torch import save_file
 from timm.layers import resample_abs_pos_embed
 
 from helpers.core import files, paths
+from helpers.core.errors import UserError
 from helpers.models import weights
-from helpers.models.weights import BackboneError, WeightsError, find_weights
+from helpers.models.weights import WeightsError, find_weights
 
 SMALL = "mobilenetv3_small_050"
 
@@ -183,7 +184,7 @@ def test_the_embedding_and_the_last_maps_are_found(name, size, layer, layout, pr
     [("convnext_atto", 16), ("vit_tiny_patch16_224", 72), ("cait_xxs24_224", 224)],
 )
 def test_a_size_or_a_network_that_cannot_be_used_is_refused(name, size_px):
-    with pytest.raises(BackboneError, match=name) as error:
+    with pytest.raises(UserError, match=name) as error:
         weights.anatomy(name, size_px)
     assert size_px == 224 or "IMAGE_SIZE_PX=224" in str(error.value)
 
