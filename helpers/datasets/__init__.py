@@ -6,8 +6,6 @@ own), and columns of the source's own. One of these may be `group` (text, or mis
 wafer, module or tool of the part, which `SPLIT="groups"` keeps on one side.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any

@@ -5,8 +5,6 @@ Schlagenhauf, Landwehr and Fleischer 2021 (arXiv 2103.13003, doi 10.5445/IR/1000
 grows, so the time of a photograph says much about its label. `data/README.md` tells more.
 """
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 

@@ -4,8 +4,6 @@ The folder of a cache holds `images.u8` (the pixels), `images.csv` (facts of eac
 `cache.json` (the shape, and a digest over all).
 """
 
-from __future__ import annotations
-
 import contextlib
 import functools
 import hashlib
@@ -103,9 +101,6 @@ def open_cache(
     mask: str = "",
 ) -> ImageCache:
     """Open the cache of a table's images (`id`, `path`); build it if it is missing or damaged.
-
-        cache = open_cache(source.table, 192, paths.cache_root())
-        batch = cache.take(cache.rows(source.table.id[:64]))  # (64, 192, 192, C) uint8
 
     `root` is the folder of all caches. An edit of the code that decodes leads to another folder.
     Images that cannot be decoded raise a DataError that lists them, unless `skip_unreadable`.

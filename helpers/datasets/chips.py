@@ -14,8 +14,6 @@ Part, noise and defect have random streams of their own, so label 0 and label 1 
 under the same noise. Lengths are in units of 1/224 of the image's side; levels are gray values.
 """
 
-from __future__ import annotations
-
 import argparse
 import sys
 from collections.abc import Callable, Sequence

@@ -6,8 +6,6 @@ The folders are relative to the one that holds them all. Each may be nested once
 name, as some zip files are. The submission has the columns of the sample submission.
 """
 
-from __future__ import annotations
-
 import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

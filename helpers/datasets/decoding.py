@@ -113,6 +113,7 @@ def refuse_what_pillow_changes(image: Image.Image) -> None:
 
 
 def is_deep(image: Image.Image) -> bool:
+    """Return True if an image has more than 8 bits a pixel; all such modes are gray."""
     return image.mode.startswith("I;16")
 
 

@@ -8,8 +8,6 @@ The package does not name the modules. `MODULE_SIZES` infers them from the order
 data/README.md says how, and how sure that is.
 """
 
-from __future__ import annotations
-
 import importlib.util
 from pathlib import Path
 
@@ -44,9 +42,8 @@ def load(place: Path | None, settings: SplitSettings) -> Source:
     inferred solar module), and `official_fold` (of the published cross-validation by modules).
     """
     root = folder()
-    labels = pd.read_csv(
-        root / "labels.csv", sep=r"\s+", names=["file", "probability", "cell_type"]
-    )
+    names = ["file", "probability", "cell_type"]
+    labels = pd.read_csv(root / "labels.csv", sep=r"\s+", names=names)
     columns = {
         "id": labels.file.map(lambda name: Path(name).stem),
         "path": labels.file.map(lambda name: (root / name).as_posix()),

@@ -1,7 +1,5 @@
 """`folder:PATH`: any directory with one subfolder per class; perhaps an unlabelled test folder."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Container, Iterator, Sequence
 from pathlib import Path

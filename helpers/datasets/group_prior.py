@@ -1,7 +1,5 @@
 """Score images by their group alone, without a pixel: the bad rate of the other images in it."""
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 

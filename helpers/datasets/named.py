@@ -1,7 +1,5 @@
 """Read CSV files of the user that say something about images: SPLIT_CSV and LABELS_CSV."""
 
-from __future__ import annotations
-
 import dataclasses
 import difflib
 import os

@@ -5,8 +5,6 @@ ImageHash's `phash` says if one of the lowest frequencies of the original pixels
 median. So blur, brightness and size change few bits; the size that the models see changes none.
 """
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 from scipy.sparse import coo_matrix

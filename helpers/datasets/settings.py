@@ -1,7 +1,5 @@
 """The settings of notebook 01: the source of images and the split."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 from pydantic.dataclasses import dataclass

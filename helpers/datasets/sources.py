@@ -9,10 +9,6 @@ count. Its pixels are those of the upright image. Whatever reads an image cuts i
 `decoding.cut`, so that every later step sees nothing else.
 """
 
-from __future__ import annotations
-
-import base64
-import io
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -22,9 +18,9 @@ import pandas as pd
 from PIL import Image
 
 from helpers.core.rules import Registry
+from helpers.core.style import data_uri
 from helpers.datasets import DataError, Source, bsdata, chips, elpv, folder
 from helpers.datasets.contest import NEXPERIA
-from helpers.datasets.decoding import MASK
 from helpers.datasets.named import with_labels
 from helpers.datasets.settings import SplitSettings
 
@@ -123,6 +119,5 @@ def mask_of(settings: SplitSettings) -> str:
         which, size = "all" if marked.any() else "none", f"{marked.shape[1]} x {marked.shape[0]}"
         way = "paint those that count white (255, at least 128), the others black or transparent"
         raise DataError(f"MASK={path} marks {which} of {size} pixels: {way}")
-    buffer = io.BytesIO()
-    Image.fromarray(marked).save(buffer, "PNG", optimize=True)  # one bit a pixel
-    return MASK + base64.b64encode(buffer.getvalue()).decode()
+    one_bit = Image.fromarray(marked)
+    return data_uri(lambda file: one_bit.save(file, "PNG", optimize=True), "png")

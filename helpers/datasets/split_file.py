@@ -1,7 +1,5 @@
 """split.csv: `id, path, label, split` of each image, and the source's own columns."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pandas as pd

@@ -4,8 +4,6 @@ The column `together` of the table numbers what stays in one set: images with eq
 images of one group (a module, a lot, a tool) or, if groups are not held out, near duplicates.
 """
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 from collections.abc import Iterable
@@ -55,10 +53,6 @@ def make_split(
     pairs: pd.DataFrame = near_duplicates.NO_PAIRS,
 ) -> Split:
     """Split the images of a source into training, validation and test.
-
-        pairs, _ = near_duplicates.find(cache, settings.near_duplicate_bits)
-        split = make_split(source, cache.table.digest, settings, pairs)
-        train = split.table[split.table.split == "train"]
 
     The source's `official_split` is respected. Without one, `test_fraction` of the images is split
     off: whole groups, stratified on the label, or else images, stratified on the label and the
