@@ -6,8 +6,6 @@
 A module of your own, or one that your class or function makes, gets one image at a time.
 """
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor

@@ -7,8 +7,6 @@ The embeddings are standardised first. Hyper-parameters are chosen by cross-vali
 training set alone, so nothing is chosen by the validation numbers of the table.
 """
 
-from __future__ import annotations
-
 import functools
 import importlib
 import time
@@ -16,7 +14,7 @@ import warnings
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
@@ -59,7 +57,7 @@ class TemperedLDA(LinearDiscriminantAnalysis):
     a temperature that brings those of the training images down to `LARGEST_LOGIT`.
     """
 
-    def fit(self, x: np.ndarray, y: np.ndarray) -> TemperedLDA:
+    def fit(self, x: np.ndarray, y: np.ndarray) -> Self:
         """Fit LDA and the temperature."""
         super().fit(x, y)
         largest = float(np.abs(self.decision_function(x)).max())
@@ -116,18 +114,12 @@ def fittings(
     `features` may be those of each fold: of the network that has not seen this fold.
     """
     seen = ["id", "label", "split"] + (["group"] if keeps_groups_apart(split) else [])
-    return {
-        member: functools.partial(
-            score_classifier,
-            estimator,
-            grid,
-            features if isinstance(features, Features) else features[member.fold],
-            sides(split, member.fold)[seen],
-            seed,
-            **options,
-        )
-        for member in members
-    }
+    score, calls = functools.partial(score_classifier, estimator, grid), {}
+    for member in members:
+        own = features if isinstance(features, Features) else features[member.fold]
+        table = sides(split, member.fold)[seen]
+        calls[member] = functools.partial(score, own, table, seed, **options)
+    return calls
 
 
 def score_classifier(
@@ -147,9 +139,8 @@ def score_classifier(
     train = table[table.split == "train"]
     labels = train.label.to_numpy(dtype=np.int64)
     options["groups"] = train.group.to_numpy() if "group" in table else None
-    model, chosen, auc = fit_classifier(
-        estimator, grid, features.of(train.id), labels, seed, **options
-    )
+    x = features.of(train.id)
+    model, chosen, auc = fit_classifier(estimator, grid, x, labels, seed, **options)
     scored = table.loc[table.split.isin(["val", "test"]), ["id", "split"]].reset_index(drop=True)
     bad = model.predict_proba(features.of(scored.id))[:, 1].astype(np.float64)
     scores = scored.assign(defect_score=np.clip(bad, 0, 1))
@@ -171,10 +162,8 @@ def fit_classifier(
 
     A copy of `estimator` is fitted, an SVC on at most `SVM_IMAGES`; the parameters in `grid` are
     chosen on at most `CV_IMAGES` rows. The folds are stratified, and keep `groups` (N,)
-    together if they can. `name` and `seed` set all random draws.
-
-    Returns:
-        The model, its parameters (and the images of a limited SVC), and the mean AUC of the folds.
+    together if they can. `name` and `seed` set all random draws. Return the model, its parameters
+    (and the images of a limited SVC), and the mean AUC of the folds.
     """
     random_state = seeding.stream_seed(seed, f"baseline {name.upper()}") % 2**31
     limited = type(estimator).__name__ == "SVC" and len(labels) > SVM_IMAGES

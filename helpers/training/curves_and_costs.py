@@ -1,7 +1,5 @@
 """Show trained networks: their learning curves, size, speed, and seconds of search and training."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -24,7 +22,7 @@ from helpers.training.inference import Scorer
 TITLES = {"val_loss": "validation loss", "val_auc": "validation AUC, %, one view"}
 MARKERS = "P<>p*h^osDvX"  # and colours, by the order of names: a model keeps its own in 03 and 05
 SMOOTHED = 0.1  # share of the epochs whose mean is a point of a learning curve
-BATCH = 32  # images that are timed together
+BATCH, REPEATS = 32, 7  # images that are timed together, and how often
 
 
 def learning_curves(
@@ -80,9 +78,7 @@ def cost(spec: ModelSpec, precision: str = "auto") -> dict[str, float]:
     }
 
 
-def milliseconds_per_image(
-    model: Network, batch_size: int, precision: str = "auto", repeats: int = 7
-) -> float:
+def milliseconds_per_image(model: Network, batch_size: int, precision: str = "auto") -> float:
     """Measure the median milliseconds per image on this machine's CPU, of images in memory.
 
     The first batch, in which the network is compiled, is not timed.
@@ -91,7 +87,7 @@ def milliseconds_per_image(
     scorer = Scorer(model, torch.device("cpu"), precision, images=WORTH_IT_FROM)
     images = torch.zeros(batch_size, spec.in_channels, spec.image_size_px, spec.image_size_px)
     images = images.contiguous(memory_format=torch.channels_last)
-    for _ in range(1 + repeats):
+    for _ in range(1 + REPEATS):
         started = time.perf_counter()
         scorer.score_batch(images)
         seconds.append(time.perf_counter() - started)

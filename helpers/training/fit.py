@@ -3,10 +3,8 @@
     fitted = fit(partial(two_layer_cnn, 64, 1), images, split, TrainSettings(epochs=3), seed=0)
     fitted.scores  # id, split, defect_score of the validation and test images
 
-The networks of notebook 03 are below, each a function of a seed for `functools.partial`.
+`two_layer_cnn` and `pretrained` are functions of a seed by `functools.partial`.
 """
-
-from __future__ import annotations
 
 import dataclasses
 import functools
@@ -64,10 +62,8 @@ def fit(
     if isinstance(network, nn.Module):
         network = backbones.own_network(network, images.size_px, images.channels)
     elif not isinstance(network := network(seed), Network):
-        name = type(network).__name__
-        raise SettingsError(
-            f"a function gives a {name}: pass the module itself, as fit(module, ...)"
-        )
+        way_out = "pass the module itself, as fit(module, ...)"
+        raise SettingsError(f"a function gives a {type(network).__name__}: {way_out}")
     trained = network if features is None else network.get_submodule("head")
 
     def batches(*sides: str, **options: Any) -> Batches:

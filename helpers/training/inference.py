@@ -1,15 +1,9 @@
-"""Scores, probabilities, validation numbers and embeddings, in the precision of the device.
-
-A batch (B, C, H, W) goes through `Scorer.score_batch`, which returns raw class scores;
-`probability_of_bad` turns them into one number for each image, the defect score of the tables.
-"""
-
-from __future__ import annotations
+"""Scores, probabilities, validation numbers and embeddings, in the precision of the device."""
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Self, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -114,7 +108,7 @@ def predict(
 
 
 def probability_of_bad(scores: np.ndarray) -> np.ndarray:
-    """Return the probability of bad (N,) from raw scores (views, N, K)."""
+    """Return the probability of bad (N,), the defect score of tables, of scores (views, N, K)."""
     softmax = torch.from_numpy(scores).double().softmax(dim=-1)
     probability = softmax[..., 1:].sum(dim=-1)  # all classes but good
     return probability.mean(dim=0).clamp(0, 1).numpy()
@@ -191,22 +185,16 @@ class Features:
     embeddings: np.ndarray  # (N, D) float32
 
     @classmethod
-    def of_arrays(cls, arrays: Mapping[str, np.ndarray]) -> Features:
+    def of_arrays(cls, arrays: Mapping[str, np.ndarray]) -> Self:
         """Return the features that `embed_all` computed."""
         return cls(arrays["id"], arrays["embedding"])
-
-    @property
-    def digest(self) -> str:
-        """Return the digest of the embeddings and of what they belong to."""
-        return files.bytes_digest(self.embeddings.tobytes() + "\n".join(self.ids).encode())
 
     def of(self, ids: pd.Series) -> np.ndarray:
         """Return the embeddings (len(ids), D) of some images in the order of `ids`."""
         rows = pd.Series(np.arange(len(self.ids)), index=self.ids).reindex(ids)
         if rows.isna().any():
-            raise files.ArtifactError(
-                f"the features lack image {rows.index[rows.isna()][0]!r}; run notebook 02 again"
-            )
+            missing = rows.index[rows.isna()][0]
+            raise files.ArtifactError(f"the features lack image {missing!r}; run notebook 02 again")
         return self.embeddings[rows.to_numpy(dtype=np.int64)]
 
 

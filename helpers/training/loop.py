@@ -5,14 +5,12 @@ the resume file of the epoch before. So a training that is killed and started ag
 CPU, the same bits as one that was never killed.
 """
 
-from __future__ import annotations
-
 import ctypes
 import math
 import platform
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -20,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from helpers.core import environment, errors, files, seeding, tensors, work
+from helpers.core import environment, files, seeding, tensors, work
 from helpers.core.errors import OutOfTime, UserError
 from helpers.training.batches import Batches
 from helpers.training.inference import ScoresError, autocast, evaluate, placed, precision_of
@@ -88,7 +86,7 @@ class Training:
         """Return the seconds of all epochs, including those before a kill."""
         return round(sum(record["total_seconds"] for record in self.history), 2)
 
-    def run(self) -> Training:
+    def run(self) -> Self:
         """Train to the end; see `epochs`."""
         keep_freed_memory()
         for _ in self.epochs():
@@ -222,13 +220,8 @@ class Training:
         """Load the resume file if there is one."""
         if self.resume is None or not self.resume.is_file():
             return
-        state = tensors.load_state(self.resume)
-        try:
-            self.load_state(state)
-        except (LookupError, AttributeError, TypeError, ValueError, RuntimeError) as error:
-            if errors.is_full(error):
-                raise
-            raise files.damaged(self.resume, error) from None
+        with files.reading(self.resume):
+            self.load_state(tensors.load_state(self.resume))
         print(f"{self.name}: continuing after epoch {self.epoch} of {self.settings.epochs}")
 
 

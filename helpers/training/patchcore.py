@@ -6,8 +6,6 @@ Source: Roth et al. 2022, "Towards Total Recall in Industrial Anomaly Detection"
 section 3. Features are (B, D, h, w) float32.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 import time

@@ -5,14 +5,13 @@ A notebook's parameter `FBP_EPOCHS` is the field `fbp_epochs` here, with its def
     FinetuneSettings(fbp_epochs=3).fbp.epochs  # 3
 """
 
-from __future__ import annotations
-
 import dataclasses
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 from pydantic.dataclasses import dataclass
 
+from helpers.core.errors import UserError
 from helpers.core.rules import STRICT, Names, NoneOrSeveral, Seed, SettingsError, Text, setting
 from helpers.models import AUTO, RANDOM, Precision, Views
 
@@ -34,7 +33,7 @@ def _known_backbones(given: tuple[str, ...]) -> tuple[str, ...]:
 
     try:
         return tuple(dict.fromkeys(map(weights.canonical, given)))
-    except weights.BackboneError as error:
+    except UserError as error:
         raise ValueError(f"cannot be used: {error}") from None
 
 

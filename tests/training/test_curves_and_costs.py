@@ -43,8 +43,9 @@ def test_the_milliseconds_of_an_image_are_the_median_batch_s_without_the_first(m
     model = backbones.TwoLayerCNN(backbones.spec_of("cnn", 2, 16, 1))
     clock, batches = iter([0, 9, 10, 10.5, 11, 11.3, 12, 12.4]), []  # 9 s, then .5, .3 and .4
     monkeypatch.setattr(curves_and_costs.time, "perf_counter", lambda: next(clock))
+    monkeypatch.setattr(curves_and_costs, "REPEATS", 3)
     monkeypatch.setattr(
         curves_and_costs.Scorer, "score_batch", lambda self, images: batches.append(images.shape)
     )
-    found = curves_and_costs.milliseconds_per_image(model, 4, "no", repeats=3)
+    found = curves_and_costs.milliseconds_per_image(model, 4, "no")
     assert found == pytest.approx(100) and batches == [(4, 1, 16, 16)] * 4

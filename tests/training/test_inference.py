@@ -1,5 +1,6 @@
 """Scores, probabilities and embeddings of a model."""
 
+from functools import partial
 from importlib.util import find_spec
 
 import numpy as np
@@ -8,7 +9,7 @@ import torch
 from sklearn.metrics import log_loss, roc_auc_score
 from torch import nn
 
-from helpers.core import environment
+from helpers.core import environment, keys
 from helpers.models import backbones, compiled
 from helpers.training import inference
 from helpers.training.inference import Scorer
@@ -167,9 +168,9 @@ def test_a_module_of_a_user_s_own_is_not_traced_since_it_may_branch_on_its_value
             torch.testing.assert_close(scorer.score_batch(images)[0], model(images))
 
 
-def test_brightness_is_the_mean_gray_value_and_the_digest_tells_images_and_values(split, images):
+def test_brightness_is_the_mean_gray_value_and_its_key_tells_images_and_values(split, images):
     ids, expected = split.id[::-1], images.pixels.mean(axis=(1, 2, 3))[::-1]
     found = inference.brightness(ids, images)
     np.testing.assert_allclose(found.embeddings[:, 0], expected, atol=1.0)
     others = [inference.brightness(ids[::-1], images), inference.brightness(ids[1:], images)]
-    assert len({one.digest for one in (found, *others)}) == 3
+    assert len({keys.key_of(partial(one.of)) for one in (found, *others)}) == 3

@@ -270,9 +270,7 @@ def test_a_resume_file_of_another_network_is_damaged_but_not_by_full_memory(tmp_
     full = RuntimeError("can't allocate memory: 3 GB")
     monkeypatch.setattr(Training, "load_state", Mock(side_effect=full))
     with (
-        pytest.raises(
-            errors.MemoryFullError, match=r"the memory is full; lower BATCH_SIZE \(now 32"
-        ),
+        pytest.raises(errors.UserError, match=r"the memory is full; lower BATCH_SIZE \(now 32"),
         errors.enough_for("cnn", TrainSettings()),
     ):
         _fit(_model(), settings, path)
