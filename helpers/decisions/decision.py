@@ -4,8 +4,6 @@ Everything is chosen on validation and reported on test. Give cross-fitted model
 deployed (`Scored.deployed`), or their promises are not exact.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 
@@ -179,9 +177,8 @@ def temperature_scale(labels: ArrayLike, scores: ArrayLike, bad_rate: float) -> 
         z = logits / np.exp(log_temperature)
         return float(np.average(np.logaddexp(0, z) - targets * z, weights=weights))
 
-    fit = optimize.minimize_scalar(
-        cross_entropy, bounds=np.log(TEMPERATURE_LIMITS), options={"xatol": 1e-8}
-    )
+    limits = np.log(TEMPERATURE_LIMITS)
+    fit = optimize.minimize_scalar(cross_entropy, bounds=limits, options={"xatol": 1e-8})
     return float(np.exp(fit.x))
 
 

@@ -8,8 +8,6 @@ both do. Test labels are never audited: correcting those that a model disagrees 
 the model.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import matplotlib.pyplot as plt

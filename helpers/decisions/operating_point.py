@@ -3,10 +3,6 @@
 A part passes below `pass_below`, is rejected from `reject_from` on, and a person looks at it again
 in between. Choose both on held-out scores. Labels and scores are those of `helpers.core.metrics`.
 
-    promise = threshold_for_escape_rate(labels, scores, 0.01)  # on held-out scores
-    bins = Bins(promise.threshold, reject_threshold(labels, scores, promise.threshold, line))
-    effect(test_labels, test_scores, bins)
-
 A promise holds for parts that are drawn like the held-out ones: of the same line, and of the same
 groups (lots, modules) if the split is random.
 """

@@ -1,7 +1,5 @@
 """Settings of 06 to 08: models to look at, thresholds, costs, the user's own parts."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 from pydantic.dataclasses import dataclass

@@ -4,8 +4,6 @@ on the scale of the scores, what stops an image from passing.
 Images are (B, C, H, W), normalised as the model wants them; maps are (B, H, W).
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import partial
 
@@ -42,8 +40,6 @@ def grad_cam(
     layer's output as (B, K, u, v). Weights, gradients, training flags and hooks stay unchanged.
     With a class `against`, y is the difference of the two scores, alpha_k the sum over the
     positions instead of the mean, and negative values stay.
-
-        maps = grad_cam(resnet18(), images, 1, "layer4")
     """
     captured: list[Tensor] = []
 

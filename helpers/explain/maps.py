@@ -5,8 +5,6 @@ surrounds what is above half of the maximum (with a model's scale: all that is m
 marks the maximum.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

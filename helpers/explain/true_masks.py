@@ -1,7 +1,5 @@
 """Judge maps by true masks: does the peak lie in the damage, and how much of the map does?"""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +13,11 @@ from helpers.core import files, metrics
 from helpers.datasets import DataError
 from helpers.datasets.decoding import Fit
 from helpers.explain.maps import Subject
+from helpers.results.comparison import with_ends
 from helpers.training.patchcore import PatchCoreNetwork
 
 MARGIN = 15 / 224  # of the image's side: the tolerance of the pointing game
-TABLE = {  # templates of `tables.shown`
+TABLE = {  # templates of `style.shown`
     "Maps": "{maps}",
     "Bad parts": "{images}",
     "Empty maps": "{empty}",
@@ -116,7 +115,7 @@ def summary(judged: pd.DataFrame, groups: ArrayLike | None = None) -> dict[str, 
         "near_area": judged.near_area.mean(),
     }
     for column, of in found.items():
-        row |= dict(zip((column, f"{column}_low", f"{column}_high"), of, strict=True))
+        row |= with_ends(column, of)
     return row
 
 

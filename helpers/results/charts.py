@@ -1,7 +1,5 @@
 """Figures of models: AUCs and their differences with intervals."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from typing import Any
 

@@ -3,8 +3,6 @@
 Claims about what the network looks at need masks of the damage: BSData and drawn chips have them.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -45,7 +43,7 @@ class Claim(NamedTuple):
 
     @property
     def reported(self) -> float:
-        """The mean difference in the report's Table 2, a fraction; NaN if it has no number."""
+        """Return the mean difference in the report's Table 2, a fraction; NaN without a number."""
         known = REPORT.get(self.measure, {})
         better, worse = ([float(known.get(name, "nan")) for name in row] for row in self[2:])
         return float(np.mean(better) - np.mean(worse)) / 100 if better else np.nan

@@ -4,8 +4,6 @@ Every comparison is paired, by DeLong's test, or by Obuchowski's for parts in gr
 keeps them apart. Both are in `helpers.core.metrics`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 
 import numpy as np

@@ -10,8 +10,6 @@ The prior is the bad rate of the group's images in the other random folds (`grou
 pixel; s - m keeps the order inside a group, and nothing else. Weights are fitted out of fold.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -6,8 +6,6 @@ groups`), and for each model `random/<slug>.csv` and `groups/<slug>.csv` (`id, s
 empty where a training is not done).
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -6,8 +6,6 @@ validation rows of a block with a fold are the images of that fold, which its tr
 so a cross-fitted model has a score for every training and validation image.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -36,7 +34,7 @@ class Scored:
     # cross-fitted): id, label, defect_score, and group if the split has it
     val: pd.DataFrame
     test: pd.DataFrame  # as val; the label is missing if it is hidden
-    members: tuple[Scored, ...] = ()  # each training's own scores; empty if there is one
+    members: tuple["Scored", ...] = ()  # each training's own scores; empty if there is one
     groups_apart: bool = False  # True if no group of the split is in test and outside of it
 
     @property
@@ -87,7 +85,7 @@ class Scored:
         return self.groups(side) if self.groups_apart else None
 
     @property
-    def deployed(self) -> Scored:
+    def deployed(self) -> "Scored":
         """Return the model for new images: thresholds chosen on its `val` keep their promise.
 
         It averages the trainings that have not seen the calibration fold, if there are any.
@@ -145,9 +143,8 @@ def predictions_frame(table: pd.DataFrame, scores: np.ndarray) -> pd.DataFrame:
 def read_predictions(path: Path, split: pd.DataFrame, model: Model | None = None) -> Scored:
     """Load a predictions file, and check it; without `model` it is named after the file."""
     if path.stem == "majority":
-        raise files.ArtifactError(
-            f"{path}: 'majority' is the table's baseline row; give the file another name"
-        )
+        way_out = "give the file another name"
+        raise files.ArtifactError(f"{path}: 'majority' is the table's baseline row; {way_out}")
     frame = files.load_csv(path, ("id", "split", "defect_score"))
     named = [column for column in Member._fields if column in frame]
     numbers = frame[["defect_score", *named]].apply(pd.to_numeric, errors="coerce")
@@ -160,12 +157,9 @@ def read_predictions(path: Path, split: pd.DataFrame, model: Model | None = None
     known = pd.MultiIndex.from_frame(values[place]).isin(pd.MultiIndex.from_frame(unseen[place]))
     judged, again = frame.split.isin(["val", "test"]), "; make the predictions again"
     seen = "fold {fold}" if "fold" in named else "this split"
-    checks = {
-        NO_SCORE: ~values.defect_score.between(0, 1),
-        "id {id!r} occurs twice; keep one row for each image, seed and fold": (
-            values.duplicated(["id", *named])
-        ),
-    }
+    twice = "id {id!r} occurs twice; keep one row for each image, seed and fold"
+    checks = {NO_SCORE: ~values.defect_score.between(0, 1)}
+    checks[twice] = values.duplicated(["id", *named])
     if "seed" in named:
         bad = ~((values.seed >= 0) & (values.seed % 1 == 0))
         checks["the seed is not a whole number from 0; write one, or leave the column out"] = bad

@@ -4,8 +4,6 @@ Kaggle's client sends any file, even an empty one, and each bad file costs one o
 submissions of the day. So every rule is checked here; each error names the row and the way out.
 """
 
-from __future__ import annotations
-
 import codecs
 from collections.abc import Mapping
 from pathlib import Path

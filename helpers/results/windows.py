@@ -4,8 +4,6 @@ If parts get worse with time, the time of an image alone has a high AUC, without
 window (a day, a shift) it has not.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import numpy as np
