@@ -4,8 +4,6 @@ Notebook 07 writes it, because it chooses thresholds and temperature on scores o
 of the listed checkpoints has seen. They belong to the average of these checkpoints.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import asdict, field, replace
 from pathlib import Path

@@ -6,8 +6,6 @@ Pillow and NumPy; it reads and measures images with copies of this package's dec
 measures.py, so that both see the same pixels and give the same warnings.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import importlib.util
 import io

@@ -1,7 +1,5 @@
 """A trained model for new images: `helpers.load_model(...)` and what `predict` returns."""
 
-from __future__ import annotations
-
 import itertools
 import os
 from collections import deque
@@ -90,9 +88,8 @@ class TrainedModel:
 
     def judged(self, names: Sequence[str], answers: Iterable[Answer]) -> pd.DataFrame:
         """Return the table of `predict` for the answers for some images."""
-        table = pd.DataFrame(answers, columns=Answer._fields).assign(file=names)
-        table = table.astype({"score": np.float64})
-        table = table.assign(probability=np.nan, verdict="", warning="")
+        table = pd.DataFrame(answers, columns=Answer._fields).astype({"score": np.float64})
+        table = table.assign(file=names, probability=np.nan, verdict="", warning="")
         if about := self.description:
             table["probability"] = about.probabilities(table.score)
             table["verdict"] = about.verdicts(table.score)

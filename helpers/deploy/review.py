@@ -6,12 +6,9 @@ map, which is clean if a part passes, when its part is judged. What the page sav
 and becomes labels.
 """
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import html
-import io
 import json
 import math
 import os
@@ -29,7 +26,7 @@ from tqdm.auto import tqdm
 
 from helpers.core import files, metrics, seeding
 from helpers.core.finding import Finding
-from helpers.core.style import LABEL_NAMES
+from helpers.core.style import LABEL_NAMES, data_uri
 from helpers.datasets.decoding import read_image
 from helpers.datasets.named import LABEL_WORDS, resolved
 from helpers.deploy.description import VERDICTS
@@ -97,7 +94,8 @@ def page(model: TrainedModel, parts: pd.DataFrame, **about: Any) -> str:
     for kind in ("html", "js", "css"):
         text[kind] = Path(__file__).with_name(f"review.{kind}").read_text(encoding="utf-8")
     for kind in ("js", "css"):  # a Content-Security-Policy knows the script and the style by it
-        text[f"{kind}_digest"] = _base64(hashlib.sha256(text[kind].encode()).digest())
+        digest = hashlib.sha256(text[kind].encode()).digest()
+        text[f"{kind}_digest"] = base64.b64encode(digest).decode()
     return Template(text["html"]).substitute(text)
 
 
@@ -134,13 +132,7 @@ def overlay_of(heat: Tensor, sides: tuple[int, int], scale: Scale) -> Image.Imag
 
 
 def _uri(picture: Image.Image, form: str, **options: Any) -> str:
-    buffer = io.BytesIO()
-    picture.save(buffer, form, **options)
-    return f"data:image/{form};base64,{_base64(buffer.getvalue())}"
-
-
-def _base64(content: bytes) -> str:
-    return base64.b64encode(content).decode()
+    return data_uri(lambda file: picture.save(file, form, **options), form)
 
 
 def read_judgements(path: Path) -> pd.DataFrame:
