@@ -1,7 +1,5 @@
 """Run `good-bad COMMAND`; `python -m helpers` and `python -m helpers.COMMAND` do the same."""
 
-from __future__ import annotations
-
 import importlib
 import os
 import signal

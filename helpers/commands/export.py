@@ -6,8 +6,6 @@ writes the network with its preprocessing, model.json with thresholds and licenc
 which scores images without this package. `--check IMAGE...` compares the scores of both.
 """
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Sequence
 from pathlib import Path

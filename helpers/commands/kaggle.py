@@ -1,7 +1,5 @@
 """Check a submission before it is sent; the official client `kaggle` sends it."""
 
-from __future__ import annotations
-
 import shlex
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Run one notebook in a kernel, and turn any failure into one message."""
 
-from __future__ import annotations
-
 import logging
 import sys
 import tempfile

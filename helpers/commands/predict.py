@@ -14,8 +14,6 @@ cells of ELPV.
 Exit codes: 0 if all images pass, 3 if some do not, 4 if some cannot be read; 1 or 2 after an error.
 """
 
-from __future__ import annotations
-
 import argparse
 import contextlib
 import json

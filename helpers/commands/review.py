@@ -8,8 +8,6 @@ it saves gives labels for the next training, and an estimate of how many bad par
     python -m helpers.review --read lot7.judged.csv --labels labels.csv --out new_labels.csv
 """
 
-from __future__ import annotations
-
 import argparse
 import glob
 import shlex

@@ -4,8 +4,6 @@ Everything is checked before the first notebook starts. Finished work inside a n
 training, is not done again. After a failure the message names the command that continues the run.
 """
 
-from __future__ import annotations
-
 import shlex
 import sys
 import time

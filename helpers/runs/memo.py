@@ -4,8 +4,6 @@ A call is recognised by its function's code and its arguments (`core.keys`). Its
 its kind, each field of a dataclass on its own; no file runs code when it is loaded.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 import importlib

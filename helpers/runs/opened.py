@@ -1,7 +1,5 @@
 """Find the trained networks of a run: to look into (06), describe (07), and use them (08)."""
 
-from __future__ import annotations
-
 import difflib
 import os
 import re

@@ -4,8 +4,6 @@
 `paper` is the report's Table 1.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 PRESETS = ("smoke", "quick", "full", "paper")

@@ -1,7 +1,5 @@
 """run.json, the record of a run: settings, times, models, digests of the files of each step."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path

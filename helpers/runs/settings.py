@@ -1,7 +1,5 @@
 """Settings of every stage: resolved from given values, the preset and the defaults."""
 
-from __future__ import annotations
-
 import ast
 import contextlib
 import dataclasses

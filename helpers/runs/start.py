@@ -1,7 +1,5 @@
 """Open a run from a notebook's parameters, and check first what the notebook builds on."""
 
-from __future__ import annotations
-
 import dataclasses
 import time
 from collections.abc import Mapping
@@ -15,10 +13,6 @@ from helpers.core.rules import Registry, SettingsError
 from helpers.datasets import split_file
 from helpers.runs import record, settings
 from helpers.runs.run import OPEN, Run
-
-
-class StageError(UserError):
-    """A notebook cannot start; the message says which one to run first."""
 
 
 def open_run(name: str, names: Mapping[str, Any]) -> Run:
@@ -71,7 +65,7 @@ def prepare(name: str, names: Mapping[str, Any]) -> Run:
     else:
         require_earlier(run)
         if name in settings.BOTH_CLASSES and (what := waits_for(name, run_paths)):
-            raise StageError(f"{name} waits for {what}")
+            raise UserError(f"{name} waits for {what}")
     return run
 
 
@@ -111,7 +105,7 @@ def require_earlier(run: Run) -> None:
     if run.source.get("status") != "done":
         existing = sorted(path.parent.name for path in paths.runs_root().glob("[!.]*/split.csv"))
         known = f" (there are: {', '.join(existing)})" if existing else ""
-        raise StageError(
+        raise UserError(
             f"{run.name} needs the split of run {run.paths.name!r}, which does not exist{known}: "
             f"run notebooks/{settings.FIRST}.ipynb first, or name another run (--name; RUN in a "
             "notebook)"
@@ -121,7 +115,7 @@ def require_earlier(run: Run) -> None:
     if not (is_decoded and run.paths.split_csv.is_file() and "digest" in run.split):
         return  # `digest` is missing in the user's own split.csv
     if changed := run.images().changed_images(run.split):
-        raise StageError(
+        raise UserError(
             f"{len(changed)} image(s) of run {run.paths.name!r} have changed since notebook 01, "
             f"e.g. {changed[0]!r}: run 01 again (`python -m helpers.run` without --from and --only)"
         )

@@ -5,8 +5,6 @@ cluster, its machines do it: `pip install ray`; they need the run's folder on a 
 the same path. The results do not depend on the number of workers, or on the machine's cores.
 """
 
-from __future__ import annotations
-
 import contextlib
 import os
 import signal

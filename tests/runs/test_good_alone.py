@@ -7,8 +7,9 @@ import pytest
 import helpers
 from helpers.commands import cli, predict, run
 from helpers.core import paths
+from helpers.core.errors import UserError
 from helpers.datasets.split_file import read_split, waits_for
-from helpers.runs.start import StageError, open_run
+from helpers.runs.start import open_run
 from tests import small_run
 from tests.conftest import write_parts
 
@@ -41,7 +42,7 @@ def test_few_bad_parts_leave_patchcore_with_a_promise_until_more_of_them_come(
     promise = model.description.promise
     assert "4.8 % of the good parts do not pass" in promise and "reject" not in promise
     assert predict.main([str(parts / "bad"), "--model", "t"]) == predict.NOT_PASSED
-    with pytest.raises(StageError, match="waits for 10 bad parts"):
+    with pytest.raises(UserError, match="waits for 10 bad parts"):
         open_run(WAITING[0], {"RUN": "t"})
     shutil.copytree(write_parts(tmp_path / "more") / "bad", parts / "bad", dirs_exist_ok=True)
     with small_run.in_this_process():

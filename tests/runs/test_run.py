@@ -9,7 +9,7 @@ import pytest
 from matplotlib import pyplot as plt
 
 from helpers.core import files, paths, style
-from helpers.core.errors import OutOfTime
+from helpers.core.errors import OutOfTime, UserError
 from helpers.core.finding import Finding
 from helpers.core.members import Member
 from helpers.core.rules import SettingsError
@@ -20,7 +20,7 @@ from helpers.models.record import Model
 from helpers.results.predictions import predictions_frame
 from helpers.runs.record import edit_run, load_run
 from helpers.runs.run import Run
-from helpers.runs.start import StageError, prepare
+from helpers.runs.start import prepare
 from helpers.training.settings import BaselineSettings
 from tests import planted
 from tests.benchmarks import repeats
@@ -88,7 +88,7 @@ def test_a_later_notebook_refuses_images_that_were_overwritten_since_the_split(h
     prepare(run.name, {"RUN": "r"})
     first, other = (Path(table.path.iloc[n]) for n in (0, -1))
     first.write_bytes(other.read_bytes())
-    with pytest.raises(StageError, match=f"1 image.*{table.id.iloc[0]}.*01"):
+    with pytest.raises(UserError, match=f"1 image.*{table.id.iloc[0]}.*01"):
         prepare(run.name, {"RUN": "r"})
 
 
