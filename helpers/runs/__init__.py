@@ -1,7 +1,5 @@
 """Runs: what a notebook opens, its settings, its record, and the memo of finished work."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +7,7 @@ if TYPE_CHECKING:
     from helpers.runs.run import Run
 
 
-def open(name: str, names: Mapping[str, Any]) -> Run:
+def open(name: str, names: Mapping[str, Any]) -> "Run":
     """Open a run from a notebook's global names; see `start.open_run`."""
     from helpers.runs.start import open_run  # imports torch
 

@@ -54,17 +54,14 @@ class Memo:
     reused: list[str] = field(default_factory=list)  # names of calls that were not made again
     outputs: list[Path] = field(default_factory=list)
 
-    def once(
-        self, name: str, function: Callable[..., Any], *args: Any, ignore: Names = (), **kwargs: Any
-    ) -> Any:
+    def once(self, name: str, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Call a function, or load the result of an equal earlier call; return the result.
 
         Calls are equal if function, code and arguments are the same; the files must be unchanged
-        too. The result is saved by its kind as `name` in the run's folder, see `save`. `ignore`
-        names keywords, and fields of settings, on which the result does not depend.
+        too. The result is saved by its kind as `name` in the run's folder, see `save`.
         """
         call = functools.partial(function, *args, **kwargs)
-        return self.each({name: call}, "", ignore, side_by_side=False)[name]
+        return self.each({name: call}, side_by_side=False)[name]
 
     def each(
         self,
@@ -78,7 +75,8 @@ class Memo:
 
         Each has a core (or GPU) of its own and one thread, so that the results are the same for
         any number of workers. `what` is shown by the progress bar, `titles` of the calls by theirs.
-        Without `side_by_side` this process makes them by all cores.
+        Without `side_by_side` this process makes them by all cores. `ignore` names keywords, and
+        fields of settings, on which no result depends.
         """
         root, ignore = self.paths.root, tuple(ignore)
         key_of = {name: keys.key_of(call, ignore) for name, call in calls.items()}

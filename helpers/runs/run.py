@@ -9,8 +9,6 @@
 Called again, `train` finds what is done, see `memo`.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import os
 import re
@@ -94,7 +92,6 @@ class Run(memo.Memo):
         self,
         models: Mapping[Model, Mapping[Member, memo.Call]],
         what: str = "trainings",
-        ignore: memo.Names = (),
         folder: str = "checkpoints",
     ) -> dict[Model, dict[Member, Any]]:
         """Do what `each` does for trainings; results are kept as `folder`/SLUG/seed0_fold1, ..."""
@@ -108,7 +105,7 @@ class Run(memo.Memo):
             name: model.title + (f", {member}" if len(models[model]) > 1 else "")
             for (model, member), name in place.items()
         }
-        found = self.each(calls, what, ignore, titles)
+        found = self.each(calls, what, titles=titles)
         return {
             model: {member: found[place[model, member]] for member in own}
             for model, own in models.items()
@@ -225,7 +222,7 @@ class Run(memo.Memo):
         own = table[(table.notebook == self.name) & (table.settings == key)]
         return dict(zip(own.finding, own.repeats, strict=True))
 
-    def settings_table(self) -> HTML:
+    def settings_table(self) -> "HTML":
         """Return the folded table of all settings of the notebook: name, value, what it is for."""
         table = settings.settings_table(self.settings, self.preset)
         given = table.Setting[table.Value.str.endswith("(given)")]
@@ -238,7 +235,7 @@ class Run(memo.Memo):
         self.outputs.append(path)
         return path
 
-    def save_figure(self, figure: Figure, name: str, credit: str = "") -> None:
+    def save_figure(self, figure: "Figure", name: str, credit: str = "") -> None:
         """Write a figure as an output of the notebook, with run, backbone and `credit` below it."""
         backbone = self.notes.get("backbone") and f"backbone {self.notes['backbone']}"
         footnote = "; ".join(filter(None, [f"run {self.paths.name}", backbone, credit]))

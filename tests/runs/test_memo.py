@@ -100,8 +100,8 @@ def test_other_code_than_the_notebook_s_is_refused_in_another_process(run, place
 
 def test_a_part_of_the_settings_that_changes_no_result_is_named_at_the_call(run):
     for seed in (0, 1):
-        given = BaselineSettings(seed=seed)
-        assert run.once("seed", tasks.seed_of, given, ignore=("seed",)) == 0
+        call = functools.partial(tasks.seed_of, BaselineSettings(seed=seed))
+        assert run.each({"seed": call}, ignore=("seed",), side_by_side=False) == {"seed": 0}
     assert run.once("seed", tasks.seed_of, BaselineSettings(seed=1)) == 1
 
 
