@@ -6,8 +6,6 @@ images:
     helpers.load_model("elpv-quick/fbp").predict("part.png")
 """
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -18,7 +16,7 @@ if TYPE_CHECKING:
 __version__ = "0.2.0.dev0"
 
 
-def load_model(name: str | Path) -> TrainedModel:
+def load_model(name: "str | Path") -> "TrainedModel":
     """Load a trained model; see `helpers.runs.opened.open_model` for names and errors."""
     from helpers.deploy.predictor import TrainedModel  # imports torch
     from helpers.runs.opened import open_model

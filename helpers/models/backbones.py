@@ -24,10 +24,8 @@ from helpers.models.weights import Weights, anatomy
 
 # what `load_model` expects, in the words of its errors
 CHECKPOINT = "checkpoint of this series, such as data/runs/RUN/checkpoints/fbp/seed0.safetensors"
-
 # of convolutions and linear layers; `mm` is a linear layer without a bias
 COUNTED = (torch.ops.aten.convolution, torch.ops.aten.addmm, torch.ops.aten.mm)
-
 OWN = "own"  # the kind of a module from a notebook's cell: a checkpoint cannot build it again
 OF_YOUR_OWN = "a network of your own: its class is in your notebook, so it cannot be opened here"
 

@@ -3,8 +3,6 @@
 Test labels are used here and in what is made of these rows, after every choice was made.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -151,7 +149,7 @@ def paper_table(table: pd.DataFrame, units: str = "groups") -> pd.DataFrame:
 
 def shown(
     table: pd.DataFrame, caption: str = "", smoke: bool = False, units: str = "groups"
-) -> Styler:
+) -> "Styler":
     """Return `paper_table` for a notebook; `caption` comes before the meaning of its marks."""
     over = "images" if table.groups_are.iloc[0] == "seen" else "groups"
     words = [caption, f"Per cent, 95 % intervals over {over}; sorted by {chosen_by(table)} AUC."]

@@ -194,10 +194,9 @@ class Training:
             )
 
     def _error(self, problem: str) -> TrainingError:
-        other = "" if self.settings.precision == "no" else " or set PRECISION='no'"
-        return TrainingError(
-            f"{self.name}: {problem}. Lower the learning rate (now {self.settings.lr:g}){other}"
-        )
+        way_out = f"Lower the learning rate (now {self.settings.lr:g})"
+        way_out += "" if self.settings.precision == "no" else " or set PRECISION='no'"
+        return TrainingError(f"{self.name}: {problem}. {way_out}")
 
     def _stateful(self) -> dict[str, Any]:
         names = ("model", "optimizer", "scheduler", "scaler")
