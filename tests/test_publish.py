@@ -3,6 +3,7 @@
 import shutil
 
 import nbformat
+import pandas as pd
 import pytest
 from nbformat import v4
 from PIL import Image
@@ -65,6 +66,15 @@ def test_a_notebook_of_the_repository_has_no_outputs_or_those_of_its_present_cod
     assert set(notebook.metadata) <= {"kernelspec", "language_info", "published"}
     tags = [{}, {"tags": ["parameters"]}, {"tags": [kernel.BOTH_CLASSES]}]
     assert all(cell.metadata in tags for cell in notebook.cells)
+
+
+def test_what_all_seeds_have_found_stands_beside_each_finding_of_that_name():
+    folder = paths.notebooks_root() / "results" / RUN
+    text = "".join(path.read_text("utf-8") for path in NOTEBOOKS)
+    for row in pd.read_csv(folder / "repeats.csv").itertuples():
+        is_here = f"<td>{row.finding}</td>" in text
+        assert is_here or row.repeats.startswith("in 1 of"), row.finding  # of another seed's best
+        assert not is_here or f"<td>{row.repeats}</td>" in text, row.finding
 
 
 def test_all_notebooks_together_are_small():  # each publication stays in git's history
