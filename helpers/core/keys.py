@@ -277,7 +277,7 @@ def _array(values: torch.Tensor | np.ndarray | pd.Series) -> list[Any]:
     if isinstance(values, torch.Tensor):
         values = values.detach().cpu()
     array = np.asarray(values)
-    if array.dtype.kind in "OU":  # texts and missing values
+    if array.dtype == object:  # texts and missing values
         return ["texts", files.fingerprint([str(value) for value in array.tolist()])]
     array = np.ascontiguousarray(array, array.dtype.newbyteorder("="))
     return [str(array.dtype), list(np.shape(values)), files.bytes_digest(array.data)]

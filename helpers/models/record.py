@@ -1,9 +1,9 @@
 """Describe a model of a run as data: its base, backbone, features and trainings.
 
     Model("svm", features="fbp").title  # SVM on FBP features
-    Model("fbp", backbone="tf_efficientnet_lite2").slug  # fbp_tf_efficientnet_lite2: names files
+    Model("fbp", backbone="tf_efficientnet_lite2").slug  # fbp_tf_efficientnet_lite2
 
-Tables and figures show the title.
+Tables and figures show the title; files are named by the slug.
 """
 
 import dataclasses
