@@ -19,6 +19,7 @@ from helpers.models import Views
 from helpers.models.backbones import Facts, Network, OwnNetwork, at_once, pretrained
 from helpers.models.compiled import CompiledNetwork, is_worth_it
 from helpers.models.weights import Weights
+from helpers.training import depthwise
 from helpers.training.batches import Batches, ImageBatches, symmetry
 
 AnyNetwork = TypeVar("AnyNetwork", bound=nn.Module)
@@ -128,6 +129,7 @@ def evaluate(model: nn.Module, batches: Batches, precision: str = "auto") -> dic
 
 def placed(model: AnyNetwork, device: torch.device) -> AnyNetwork:
     """Move a network to a device, its weights to channels_last, in place; return the network."""
+    depthwise.use_fast_gradients(model)
     # torch's own stub of `Module.to` lacks the argument
     return model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
