@@ -148,6 +148,6 @@ def main(arguments=None):
 
 
 if __name__ == "__main__":
-    from tests.benchmarks import cells  # other processes find `task` there, not in __main__
+    from tests.benchmarks import cells  # noqa: PLW0406 - other processes find `task` there
 
     cells.main()
