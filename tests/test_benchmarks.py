@@ -165,11 +165,14 @@ def test_a_replay_pays_for_what_it_trains_and_gets_what_validation_chose(monkeyp
 
 
 def test_the_intraclass_correlation_is_the_share_of_the_variance_between_cells():
-    """Shrout and Fleiss 1979, table 2: four judges, six targets; ICC(1, 1) is .17."""
+    """Shrout and Fleiss 1979, table 2: four judges, six targets: .17, or .71 by judge."""
     ratings = [[9, 2, 5, 8], [6, 1, 3, 2], [8, 4, 6, 8], [7, 1, 2, 6], [10, 5, 6, 9], [6, 2, 4, 7]]
     icc, low, high = replays.intraclass(np.array(ratings, float))
     assert icc == pytest.approx(0.166, abs=0.001)
     assert (low, high) == (pytest.approx(-0.133, abs=0.001), pytest.approx(0.723, abs=0.001))
+    icc, low, high = replays.intraclass(np.array(ratings, float), same_seeds=True)
+    assert icc == pytest.approx(0.715, abs=0.001)
+    assert (low, high) == (pytest.approx(0.342, abs=0.001), pytest.approx(0.946, abs=0.001))
 
 
 def test_a_single_path_is_the_supernet_with_all_weight_on_one_cell():

@@ -57,18 +57,17 @@ def replay(table, scores=None, kind="random", count=1, cost_s=0.0):
             own = seeding.numpy_stream(pool, "pool of cells").choice(len(val), len(val))
             rng = seeding.numpy_stream(pool, f"replays {kind} {count}")
         tried = rng.choice(own, count, replace=False)
-        seed, spent = rng.integers(val.shape[2], size=val.shape[:2]), cost_s
+        seed, spent = rng.integers(val.shape[2]), cost_s
         if kind == "halving":
             for length in (0, 1):
-                spent += seconds[tried, length, seed[tried, length]].sum()
-                best = np.argsort(-val[tried, length, seed[tried, length]], kind="stable")
+                spent += seconds[tried, length, seed].sum()
+                best = np.argsort(-val[tried, length, seed], kind="stable")
                 tried = tried[best[: max(1, len(tried) // 3)]]
         elif kind != "random":
             tried = tried[np.argsort(-scores[tried, rng.integers(scores.shape[1])])[:TRIED]]
-        last = seed[tried, 2]
-        spent += seconds[tried, 2, last].sum()
-        winner = tried[val[tried, 2, last].argmax()]
-        found[pool, one] = spent / 60, test[winner, 2, seed[winner, 2]]
+        spent += seconds[tried, 2, seed].sum()
+        winner = tried[val[tried, 2, seed].argmax()]
+        found[pool, one] = spent / 60, test[winner, 2, seed]
     return found.mean(axis=1)
 
 
@@ -82,15 +81,19 @@ def agreement(table, scores):
     return taus[0], *np.nanquantile(taus[1:], [0.025, 0.975])
 
 
-def intraclass(values):
+def intraclass(values, same_seeds=False):
     """Return the intraclass correlation of cells (rows) over seeds (columns), with 95 % ends.
 
-    One-way analysis of variance; the interval is that of Shrout and Fleiss 1979 for ICC(1, 1).
+    By analysis of variance (Shrout and Fleiss 1979): ICC(1, 1), or ICC(3, 1) if all cells that are
+    compared have the same seed, so that what it adds to all of them does not count.
     """
     n, k = values.shape
     between = k * values.mean(axis=1).var(ddof=1)
-    within = values.var(axis=1, ddof=1).mean()
-    f, free = between / within, (n - 1, n * (k - 1))
+    free = (n - 1, (n - 1) * (k - 1) if same_seeds else n * (k - 1))
+    rest = values - values.mean(axis=1, keepdims=True)
+    if same_seeds:
+        rest = rest - rest.mean(axis=0)
+    f = between / ((rest**2).sum() / free[1])
     ratios = [f, f / stats.f.ppf(0.975, *free), f * stats.f.ppf(0.975, *free[::-1])]
     return [(ratio - 1) / (ratio + k - 1) for ratio in ratios]
 
@@ -110,13 +113,15 @@ def proxies_of(table):
 
 
 def step_0(rows):
-    """Print the intraclass correlation of cells on each task, with its interval."""
+    """Print the intraclass correlations of cells on each task, with their intervals."""
     for name, own in rows.groupby("set"):
         whole = own[own.epochs == cells.EPOCHS[name]]
         repeated = whole[whole.cell.isin(cells.REPEATED)].pivot_table("test_auc", "cell", "seed")
         repeated = repeated.dropna(axis="columns")
-        icc = ", ".join(f"{value:.2f}" for value in intraclass(repeated.to_numpy()))
-        print(f"{name}: {repeated.shape} cells x seeds, intraclass correlation, ends: {icc}")
+        for same in (False, True):
+            icc, low, high = intraclass(repeated.to_numpy(), same)
+            how = f"{repeated.shape} cells x seeds, {'the same' if same else 'any'} seed"
+            print(f"{name}: {how}: {icc:.2f} [{low:.2f}, {high:.2f}]")
 
 
 def searches(table):
