@@ -23,7 +23,7 @@ class SplitSettings:
     cross_fit: NoneOrSeveral = setting(
         0, "folds of training and validation, so that every image gets a held-out score; 0: none"
     )
-    val_per_class: int = setting(150, "validation images of each class, as in the report", ge=1)
+    val_per_class: int = setting(150, "random split: validation images of each class", ge=1)
     test_fraction: float = setting(
         0.25,
         "share of images in a test set, if the source has none (ELPV: of its published folds); 0: "

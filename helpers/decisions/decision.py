@@ -86,7 +86,8 @@ def kept(points: pd.DataFrame) -> list[Finding]:
     """Return for each model the escapes on test, and whether its promise held (`operating_table`).
 
     The verdict is "broken" if the 95 % interval is above the promised rate, and if so many escapes
-    are improbable (`chance_of_escapes`, after Holm's correction for the number of promises).
+    are improbable (`chance_of_escapes`, after Holm's correction for the number of promises). No
+    test can show that a promise on average holds.
     """
     rows = points[(points.rule == "expected") & (points.kind != "reference")]
     test, val = (rows[rows.side == side].set_index("model") for side in ("test", "val"))
@@ -98,7 +99,7 @@ def kept(points: pd.DataFrame) -> list[Finding]:
             f"{row.title}: escapes of {row.bad} bad test parts, {percent_up(row.promised)} % "
             "promised on average",
             *(row.escape_rate, row.escape_rate_low, row.escape_rate_high),
-            "broken" if is_broken else "not contradicted",
+            "broken" if is_broken else "undecided",
         )
         for row, is_broken in zip(test.itertuples(), above, strict=True)
     ]

@@ -1,4 +1,4 @@
-"""Find the parts that a model calls wrongly, and the labels that are most likely wrong.
+"""Find the parts with a wrong verdict, and the labels that are most likely wrong.
 
 Labels are audited by confident learning (Northcutt et al. 2021, arXiv 1911.00068) on held-out
 scores, which become probabilities by a logistic regression on their logit (Platt 1999), so that
@@ -23,9 +23,10 @@ from helpers.core.finding import Finding
 from helpers.core.metrics import check_both_classes, rate_interval
 from helpers.core.style import LABEL_NAMES, draw_images
 from helpers.datasets.cache import ImageCache
+from helpers.decisions.operating_point import Bins
 from helpers.results.predictions import Scored
 
-KINDS = {"escape": "bad parts called good", "false alarm": "good parts called bad"}
+KINDS = ("escape", "overkill")  # bad parts that pass, good ones that are rejected
 COLUMNS = 4  # of the contact sheet
 MOST = 8  # parts on it
 FIRST = 50  # labels that a person looks at in any case
@@ -33,33 +34,22 @@ OWN = ["id", "path", "label", "quality", "is_suspect", "defect_score", "reason"]
 TO_CHECK = ["id", "path", "label", "reason"]
 
 
-def mistakes(scored: Scored, split: pd.DataFrame, threshold: float) -> pd.DataFrame:
-    """Return the judged parts on the wrong side of a threshold: escapes first, the worst above.
+def mistakes(scored: Scored, split: pd.DataFrame, bins: Bins) -> pd.DataFrame:
+    """Return the judged parts on the wrong side of both thresholds: escapes first, the worst above.
 
     The columns are those of the split, `kind` (one of `KINDS`), and `distance` of the score from
     the threshold.
     """
     parts = scored.labelled()[["id", "defect_score"]].merge(split, on="id").astype({"label": int})
-    wrong = parts[(parts.defect_score >= threshold) != (parts.label == 1)]
-    kind, distance = np.where(wrong.label == 1, *KINDS), (wrong.defect_score - threshold).abs()
-    return wrong.assign(kind=kind, distance=distance).sort_values(
+    is_bad = parts.label == 1
+    beyond = np.where(
+        is_bad, bins.pass_below - parts.defect_score, parts.defect_score - bins.reject_from
+    )
+    wrong = np.where(is_bad, beyond > 0, beyond >= 0)
+    found = parts.assign(kind=np.where(is_bad, *KINDS), distance=beyond)[wrong]
+    return found.sort_values(
         ["kind", "distance"], ascending=[True, False], kind="stable", ignore_index=True
     )
-
-
-def rates(scored: Scored, threshold: float) -> list[Finding]:
-    """Return the shares of bad parts called good and of good parts called bad, if there are any.
-
-    Groups are the units of the intervals if they are known.
-    """
-    (labels, scores), groups, found = scored.labels_scores(), scored.groups(), []
-    for label, words in zip((1, 0), KINDS.values(), strict=True):
-        own = labels == label
-        if own.any():
-            wrong = (scores[own] >= threshold) != label
-            rate = rate_interval(wrong, None if groups is None else groups[own])
-            found.append(Finding(f"{words}, of {own.sum():,}", *rate))
-    return found
 
 
 def contact_sheet(parts: pd.DataFrame, cache: ImageCache, title: str) -> Figure:
@@ -77,7 +67,7 @@ def contact_sheet(parts: pd.DataFrame, cache: ImageCache, title: str) -> Figure:
 def part_lines(row: dict) -> str:
     """Return lines for the picture of a part: id, label and score, and what is known of it."""
     label = f"labelled {LABEL_NAMES[row['label']]}, score {row['defect_score']:.3f}"
-    words = {"probability": "annotators {:.2g}", "cell_type": "{}", "group": "{}"}
+    words = {"probability": "p {:.2g}", "cell_type": "{}", "group": "{}"}
     known = [text.format(row[n])[-14:] for n, text in words.items() if pd.notna(row.get(n))]
     return "\n".join(filter(None, [str(row["id"])[-20:], label, ", ".join(known)]))
 

@@ -94,7 +94,7 @@ def verdict(reported: float, gain: Interval) -> str:
         return "reversed"
     is_less = gain.high < reported  # False for NaN
     if gain.low <= 0:
-        return "far smaller" if is_less else "undecided"
+        return "not seen" if is_less else "undecided"
     return "weaker" if is_less else "holds"
 
 

@@ -119,7 +119,7 @@ def test_a_broken_promise_is_called_so_and_chance_is_not():
     def verdicts(points):
         return [finding.verdict for finding in decision.kept(points)]
 
-    assert verdicts(points) == ["not contradicted", "broken"]
+    assert verdicts(points) == ["undecided", "broken"]
     assert decision.kept(points)[1].estimate == 1.0
     of_m = points[(points.model == "m") & (points.rule == "expected")]
 
@@ -129,10 +129,10 @@ def test_a_broken_promise_is_called_so_and_chance_is_not():
         return of_m.assign(**changed)
 
     assert verdicts(case(4, 0.011, 9999)) == ["broken"]  # a rate that is known: p = .018
-    assert verdicts(case(4, 0.011, 99)) == ["not contradicted"]  # k = 0: p = .06
+    assert verdicts(case(4, 0.011, 99)) == ["undecided"]  # k = 0: p = .06
     kept = case(0, 0.0, 9999).assign(model="n")
     both = pd.concat([case(4, 0.011, 9999), kept])
-    assert verdicts(both) == ["not contradicted"] * 2  # by chance, among two
+    assert verdicts(both) == ["undecided"] * 2  # by chance, among two
     assert decision.kept(points[points.side == "val"]) == []
 
 

@@ -1,35 +1,26 @@
 """The worst mistakes and flipped labels come first, and a person's edits are kept."""
 
-from dataclasses import replace
-
 import numpy as np
 import pandas as pd
+import pytest
 from scipy import special
 
 from helpers.core import files, metrics
 from helpers.decisions import mistakes
+from helpers.decisions.operating_point import Bins
 from helpers.models.record import Model
 from helpers.results.predictions import Scored
 from tests.decisions.test_decision import scored
 
 
 def test_escapes_come_first_and_the_worst_of_each_kind_above():
-    model = scored(test=([1, 1, 1, 0, 0, 0], [0.1, 0.4, 0.9, 0.5, 0.8, 0.2]))
+    model = scored(test=([1, 1, 1, 1, 0, 0, 0, 0], [0.3, 0.1, 0.5, 0.9, 0.5, 0.8, 0.7, 0.2]))
     split = model.test.drop(columns="defect_score").assign(path="x.png", cell_type="mono")
-    wrong = mistakes.mistakes(model, split, 0.5)
-    assert wrong.id.tolist() == ["0", "1", "4", "3"]  # at the threshold a part is called bad
-    assert wrong.kind.tolist() == ["escape"] * 2 + ["false alarm"] * 2
+    wrong = mistakes.mistakes(model, split, Bins(pass_below=0.5, reject_from=0.7))
+    assert wrong.id.tolist() == ["1", "0", "5", "6"]  # between the thresholds a person decides
+    assert wrong.kind.tolist() == ["escape"] * 2 + ["overkill"] * 2
+    assert wrong.distance.tolist() == pytest.approx([0.4, 0.2, 0.1, 0])
     assert {"path", "label", "defect_score", "cell_type"} <= set(wrong)
-
-
-def test_mistakes_are_counted_with_intervals_by_groups_if_they_are_known():
-    labels, scores = [1] * 20 + [0] * 50, [0.1] + [0.9] * 29 + [0.1] * 40
-    model = scored(test=(labels, scores))
-    escapes, alarms = mistakes.rates(model, 0.5)
-    exact = metrics.exact_interval(1, 20)
-    assert (escapes.estimate, escapes.low, escapes.high) == exact and alarms.estimate == 10 / 50
-    grouped = replace(model, test=model.test.assign(group=np.arange(70) // 2))
-    assert mistakes.rates(grouped, 0.5)[0].high > escapes.high
 
 
 def made_up(n=400, flipped=20, separation=6.0, seed=0):

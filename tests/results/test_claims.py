@@ -39,7 +39,7 @@ def test_gains_are_paired_differences_and_judged_beside_the_reported_ones(run):
     scored = read_models(run)
     table = claims.claims_table(scored, {claims.FOCUS: Interval(0.1, 0.05, 0.15)})
     assert table.verdict.tolist() == [
-        *("weaker", "far smaller", "untested", "holds", "reversed"),
+        *("weaker", "not seen", "untested", "holds", "reversed"),
         *("untested", "untested", "untested", "holds"),
         *["untested"] * 3,  # of maps
     ]
@@ -63,7 +63,7 @@ def test_gains_are_paired_differences_and_judged_beside_the_reported_ones(run):
         (0.4, Interval(0.35, 0.3, 0.41), "holds"),
         (0.4, Interval(0.6, 0.5, 0.7), "holds"),  # more than reported
         (0.4, Interval(0.1, 0.05, 0.2), "weaker"),
-        (0.4, Interval(0.0, -0.1, 0.1), "far smaller"),
+        (0.4, Interval(0.0, -0.1, 0.1), "not seen"),
         (0.4, Interval(0.0, -0.1, 0.5), "undecided"),
         (0.01, Interval(-0.1, -0.2, -0.05), "reversed"),
         (np.nan, Interval(0.1, 0.05, 0.2), "holds"),
