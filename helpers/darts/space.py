@@ -2,8 +2,8 @@
 
 Source: Liu et al. 2018, arXiv 1806.09055, section 3.1 and appendix A. States are numbered as there:
 0 and 1 are the two inputs of the cell, 2 to 5 its four nodes. Each node of a discrete cell keeps
-two edges. An operation maps (B, C, H, W) to (B, C, ceil(H / stride), ceil(W / stride)), so maps of
-odd size agree too.
+two edges. An operation maps (B, C, H, W) to (B, C, h, w), where h is ceil(H / stride) and w is
+ceil(W / stride), so maps of odd size agree too.
 
     OPS["conv_3x3"] = builder  # builder(channels, stride, affine) -> nn.Module
 
@@ -71,10 +71,12 @@ def pad_to_even(x: Tensor) -> Tensor:
 
 
 def max_pool_3x3(channels: int, stride: int, affine: bool) -> nn.Module:
+    """Return 3x3 max pooling: (B, C, H, W) -> (B, C, h, w) (arXiv 1806.09055)."""
     return _pool(nn.MaxPool2d(3, stride, 1), channels, affine)
 
 
 def avg_pool_3x3(channels: int, stride: int, affine: bool) -> nn.Module:
+    """Return 3x3 average pooling: (B, C, H, W) -> (B, C, h, w) (arXiv 1806.09055)."""
     return _pool(nn.AvgPool2d(3, stride, 1, count_include_pad=False), channels, affine)
 
 
@@ -84,6 +86,7 @@ def _pool(pool: nn.Module, channels: int, affine: bool) -> nn.Module:
 
 
 def skip_connect(channels: int, stride: int, affine: bool) -> nn.Module:
+    """Return the identity, or halve the maps: (B, C, H, W) -> (B, C, h, w) (arXiv 1806.09055)."""
     return FactorizedReduce(channels, channels, affine) if stride == 2 else nn.Identity()
 
 
@@ -101,18 +104,22 @@ def separable(
 
 
 def sep_conv_3x3(channels: int, stride: int, affine: bool) -> nn.Module:
+    """Return two separable 3x3 convolutions: (B, C, H, W) -> (B, C, h, w) (arXiv 1806.09055)."""
     return separable(channels, stride, affine, kernel=3, times=2)
 
 
 def sep_conv_5x5(channels: int, stride: int, affine: bool) -> nn.Module:
+    """Return two separable 5x5 convolutions: (B, C, H, W) -> (B, C, h, w) (arXiv 1806.09055)."""
     return separable(channels, stride, affine, kernel=5, times=2)
 
 
 def dil_conv_3x3(channels: int, stride: int, affine: bool) -> nn.Module:
+    """Return a 3x3 convolution with dilation 2: (B, C, H, W) -> (B, C, h, w) (arXiv 1806.09055)."""
     return separable(channels, stride, affine, kernel=3, dilation=2)
 
 
 def dil_conv_5x5(channels: int, stride: int, affine: bool) -> nn.Module:
+    """Return a 5x5 convolution with dilation 2: (B, C, H, W) -> (B, C, h, w) (arXiv 1806.09055)."""
     return separable(channels, stride, affine, kernel=5, dilation=2)
 
 
