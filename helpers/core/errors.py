@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-# what torch (on any device) and the libraries below it say
+# messages of torch (on any device) and of the libraries below it
 _SAYS_FULL = re.compile(r"can(no|')t allocate memory|out of memory|_ALLOC_FAILED|bad_alloc", re.I)
 _SIZES = ("batch_size", "image_size_px")  # endings of the parameters that need memory
 

@@ -66,7 +66,7 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
     If `folder` exists and is not empty, the block has to remove it. One process at a time.
     """
     temporary = folder.with_name(f".{folder.name}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)  # of a process that was killed
+    shutil.rmtree(temporary, ignore_errors=True)  # left by a killed process
     try:
         with writing(folder):
             temporary.mkdir(parents=True)

@@ -2,9 +2,9 @@
 
     key_of(partial(fit.fit, network, images, table, settings, seed=0))
 
-Code of this package counts by whole modules: that of the function, and all that they import, with
-everything that was assigned later. A file that was edited after its import does not count before
-the process is started again. Comments, docstrings and line breaks do not count.
+Code of this package counts by whole modules: the function's module and the modules that it imports,
+with everything that was assigned later. If a file is edited after its import, the edit counts from
+the next start of the process. Comments, docstrings and line breaks do not count.
 
 Code from elsewhere, such as a cell, counts by function and class, with the names that they use.
 Libraries count by name. Objects count by their class and their state, or by their `digest`.
@@ -136,7 +136,7 @@ class _Digest:
     def reference(self, value: Any) -> Any:
         """Return the name of a function or class of a module, and reach its module.
 
-        What is not found by its name there, such as a function of a cell, is digested whole.
+        If its name is not found there, as for a function of a cell, its code is digested.
         """
         place, name = value.__module__ or "", value.__qualname__
         if _root(place) == _BARS:

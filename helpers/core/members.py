@@ -20,7 +20,7 @@ class Member(NamedTuple):
     """One training of a model."""
 
     seed: int = 0
-    fold: int | None = None  # that it does not see; None: it is trained on the side `train`
+    fold: int | None = None  # the fold left out; None: it is trained on the side `train`
 
     def __str__(self) -> str:
         """Return "seed 0" or "seed 0, fold 3"."""
@@ -70,7 +70,7 @@ def stratified_folds(
     The labels (N,) are classes or strata. No group of `groups` (N,) is in two folds, so there are
     at most as many folds as groups; a missing one is a group of its own. Without `groups`, or with
     a single one, parts are drawn one by one. A fold of more than two thirds of the parts is the
-    last, since the first ones test, validate or calibrate, and are not trained on.
+    last, since the first folds test, validate or calibrate, and do not train.
     """
     labels = np.asarray(labels)
     fold = np.empty(labels.size, dtype=np.int64)

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from scipy import special, stats
 
 LEVEL = 0.95  # of all confidence intervals
-NO_VARIANCE = 1e-24  # rounding alone
+NO_VARIANCE = 1e-24  # a smaller variance is a rounding error
 TAILS = ((1 - LEVEL) / 2, (1 + LEVEL) / 2)
 
 
@@ -112,8 +112,8 @@ def auc_interval(labels: ArrayLike, scores: ArrayLike, groups: ArrayLike | None 
     Without groups it is DeLong's, which takes the parts as independent. With the group (lot,
     module) of each part, `groups` (N,), it is Obuchowski's, which is wider; a part without a group
     is a group of its own. If a class has one part, or one group, the interval is 0 to 1. If the
-    variance is 0 (a perfect or a reversed model), it is that of `_alike_interval`. Equal scores
-    guess, whatever the parts are.
+    variance is 0 (a perfect or a reversed model), it is that of `_alike_interval`. If all scores
+    are equal, the AUC and both ends are 0.5.
     """
     labels, scores = check_both_classes(labels, scores)
     if np.ptp(scores) == 0:
@@ -175,8 +175,8 @@ def within_group_auc(labels: ArrayLike, scores: ArrayLike, groups: ArrayLike) ->
     """Return the mean over the groups of the AUC inside each, weighted by its smaller class.
 
     Only groups with at least two good and two bad parts count; NaN if there is no such group. The
-    interval is that of a weighted mean of so many groups, 0 to 1 for one group. Scores that are
-    equal inside each group guess there, whatever the parts are.
+    interval is that of a weighted mean of so many groups, 0 to 1 for one group. If scores are equal
+    inside each group, the mean and both ends are 0.5.
     """
     parts = pd.DataFrame({"label": labels, "score": scores, "group": groups})
     aucs, weights = [], []
@@ -265,8 +265,8 @@ def rate_interval(flags: ArrayLike, groups: ArrayLike | None = None) -> Interval
 
     Without groups it is the exact one. With the group (lot, module) of each part, `groups` (N,),
     the interval is the wider of the exact one and that of `mean_interval`, since parts of one group
-    fail together. If no flag is True, or all are, nothing tells how alike the parts of a group are,
-    and each group counts as one part: no escape in 200 parts of 11 modules has the interval of 0 of
+    fail together. If all flags are equal, they do not show how alike the parts of a group are. Then
+    each group counts as one part: 0 escapes in 200 parts of 11 modules have the interval of 0 of
     11. The upper end is never below that, and the lower end never above that of all True flags.
     """
     flags = np.asarray(flags, dtype=bool)

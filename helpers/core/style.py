@@ -1,7 +1,7 @@
 """One style for what notebooks show: figures, numbers, tables, pages with a slider.
 
-It is readable in gray and if colour-blind. Each column of a table is a template, filled with the
-values of a row:
+It can be read in gray and by colour-blind people. Each column of a table is a template, filled with
+the values of a row:
 
     style.filled(results, {"Model": "{title}", "Test AUC": "{test_auc:%[]}"})
 
@@ -43,7 +43,7 @@ LABEL_NAMES = {0: "good", 1: "bad"}
 SIDES = {"train": "training", "val": "validation", "test": "test"}  # of a split
 OUT_OF_FOLD = "out-of-fold"  # scores of all images, in a run without a test set
 PALETTE = {"good": "#0173b2", "bad": "#de8f05"}  # seaborn's "colorblind" blue and orange
-MISSING = "-"  # a cell of which a value is missing
+MISSING = "-"  # shown in a cell if one of its values is missing
 SIGNIFICANT = 0.05  # p-values below it are called significant
 SMOKE_NOTE = "smoke preset: wiring only, the numbers mean nothing"
 FRAME_DPI = 72  # of a frame's picture: a slider holds many

@@ -6,8 +6,8 @@ argument:
     with work.doing("FBP, fold 1", resume=Path("fbp.resume"), deadline_s=time.time() + 3600):
         fit(network, images, table, settings, seed=0)
 
-The command that runs a notebook shows the line beside its bar: it names a file in the environment
-of the kernel, and what trains there, or in a process of the kernel, writes the line.
+The command that runs a notebook shows the line beside its bar. It names a file in the environment
+of the kernel; a training in the kernel, or in one of its processes, writes the line to this file.
 """
 
 import contextlib

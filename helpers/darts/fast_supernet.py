@@ -41,7 +41,7 @@ class ConvBN(nn.Module):
         self.pointwise = nn.Conv2d(width, width, 1, groups=edges, bias=False)
 
     def forward(self, x: Tensor, scale: Tensor | None = None) -> Tensor:
-        """(B, E * C, H, W) -> (B, E * C, h, w), times scale (E * C,)."""
+        """Map (B, E * C, H, W) to (B, E * C, h, w), times scale (E * C,)."""
         weight, edges = self.pointwise.weight, self.pointwise.groups
         if weight.shape[1] < NARROW:
             blocks = weight.flatten(1).chunk(edges)
@@ -62,7 +62,7 @@ class Reduce(nn.Module):
         self.channels = channels
 
     def forward(self, r: Tensor, scale: Tensor | None = None) -> Tensor:
-        """(B, C_in, H, W) -> (B, E * C, ceil(H / 2), ceil(W / 2)), times scale (E * C,)."""
+        """Map (B, C_in, H, W) to (B, E * C, ceil(H / 2), ceil(W / 2)), times scale (E * C,)."""
         place = torch.arange(len(self.weight), device=r.device) % self.channels
         odd = (place >= self.channels // 2)[:, None, None, None]
         first, last = F.pad(self.weight, (0, 1, 0, 1)), F.pad(self.weight, (1, 0, 1, 0))

@@ -23,7 +23,7 @@ from helpers.models.backbones import ModelSpec, Network, count_parameters
 
 
 class Stack(Network):
-    """L cells between a stem (see `stems`) and a linear classifier; what a pass does is left open.
+    """L cells between a stem (see `stems`) and a linear classifier; subclasses define `forward`.
 
     `cell(older_channels, newer_channels, channels, reduction, reduction_before)` returns a module
     with `nodes` times its channels. The reductions, at L//3 and 2L//3, double the channels.

@@ -1,6 +1,6 @@
 """Draw cells.
 
-A cell is drawn as stairs: a row for each state, and in it the edges that enter the state. A state's
+A cell is drawn as stairs: a row for each state, with the edges that enter the state. A state's
 line runs to the right in its own row, and its edges leave it downwards, so no line passes a name.
 """
 

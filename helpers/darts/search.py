@@ -128,10 +128,10 @@ def halves(table: pd.DataFrame, seed: int, limit: int = 0) -> tuple[pd.DataFrame
 
 
 def make_supernet(settings: SearchSettings, images: ImageCache) -> Supernet:
-    """Return the fast supernet, with own operations the readable one; the seed gives its weights.
+    """Return the fast supernet (the readable one with own operations); the seed sets its weights.
 
     The smallest maps have at least 28 pixels, as in DARTS at 224 px (appendix A.4), and two
-    reductions make them 7: a dilated 5x5 convolution spans 9, and on 2 x 2 maps has only one tap.
+    reductions make them 7: a dilated 5x5 convolution spans 9, and uses one tap on 2 x 2 maps.
     """
     supernet = FastSupernet if has_standard_operations() else Supernet
     strides = {"imagenet": 8, "quarter": 4, "half": 2, "cifar": 1}

@@ -56,7 +56,7 @@ class FactorizedReduce(nn.Module):
         self.bn = nn.BatchNorm2d(out_channels, affine=affine)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B, C_out, ceil(H / 2), ceil(W / 2))."""
+        """Map (B, C, H, W) to (B, C_out, ceil(H / 2), ceil(W / 2))."""
         x = pad_to_even(torch.relu(x))
         # A 1x1 convolution of stride 2 reads every second pixel: take these first.
         even = self.conv_even(x[:, :, ::2, ::2])

@@ -14,7 +14,7 @@ from helpers.datasets import DataError, Source
 from helpers.datasets.folder import TABLE, table_of
 from helpers.datasets.settings import SplitSettings
 
-# of the spindle with a known history: 01_YYMMDDHHMMSS_PLACE_ANGLE_crop_N
+# photographs of the spindle with a known history: 01_YYMMDDHHMMSS_PLACE_ANGLE_crop_N
 NAME = re.compile(r"01_(\d{12})_(\d{6}_\d{3})_crop_\d+")
 
 

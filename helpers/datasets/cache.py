@@ -39,9 +39,9 @@ class ImageCache:
     table: pd.DataFrame  # id, digest, hash, width_px, height_px, mean, several_frames
     digest: str  # over all ids and pixels
     unreadable: Mapping[str, str] = field(default_factory=dict)  # reason by the id; left out
-    bits: int = 0  # that its deep images (more than 8 bits) used before scaling; 0: none is deep
+    bits: int = 0  # used by its deep images (more than 8 bits) before scaling; 0: no deep image
     fit: Fit = "squash"  # how images became squares
-    mask: str = ""  # that was cut out of each image, see `sources.mask_of`
+    mask: str = ""  # its box was cut out of each image, see `sources.mask_of`
 
     @property
     def size_px(self) -> int:
@@ -71,7 +71,7 @@ class ImageCache:
 
     @property
     def inside(self) -> np.ndarray:
-        """Return which pixels (S, S) are inside of the mask, bool; all if there is none."""
+        """Return True for the pixels (S, S) inside the mask; for all pixels without a mask."""
         return inside(self.mask, self.size_px, self.fit)
 
     def rows(self, ids: pd.Series) -> np.ndarray:
@@ -223,13 +223,13 @@ def _digest_once(file: Path, *facts: int) -> str:
 
 
 def depth_of(paths: Sequence[Path], mask: str = "") -> int:
-    """Return the bits that the deep images of a set use, inside of the mask; 0 if none is deep.
+    """Return the bits that the deep images of a set use, inside the mask; 0 without deep images.
 
     A 16-bit file does not say how many bits the camera used, so the pixels of deep images are read.
     """
 
     def largest(path: Path) -> int:
-        with contextlib.suppress(Exception), decoding.open_image(path) as image:  # told later
+        with contextlib.suppress(Exception), decoding.open_image(path) as image:  # reported later
             if decoding.is_deep(image):
                 return int(decoding.picture_of(image, 16, mask).original.max())
         return 0
@@ -260,7 +260,7 @@ def decode(
 
 
 def inside(mask: str, size_px: int, fit: Fit) -> np.ndarray:
-    """Return which pixels (S, S) of a square image are inside of a mask; all if there is none."""
+    """Return True for the pixels (S, S) of a square image inside a mask; for all without a mask."""
     if not mask:
         return np.ones((size_px, size_px), dtype=bool)
     height, width = decoding.marked_by(mask).shape

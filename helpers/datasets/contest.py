@@ -41,8 +41,8 @@ class Contest:
     def __call__(self, place: Path | None, settings: SplitSettings) -> Source:
         """Load the contest's table; test labels are hidden.
 
-        `place` is the unpacked folder; without it, `data/raw/<slug>` and Kaggle's input folders are
-        searched, also for anybody's data set of the contest's name.
+        `place` is the unpacked folder. Without it, search `data/raw/<slug>` and Kaggle's input
+        folders, also for a user's data set with the contest's name.
         """
         tops = [place] if place else self._downloads()
         roots = [(top, root) for top in tops for root in (top, *_subfolders(top))]

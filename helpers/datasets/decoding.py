@@ -23,7 +23,7 @@ BITS_PER_SAMPLE, PHOTOMETRIC, WHITE_IS_ZERO = 258, 262, 0  # two tags of TIFF, a
 WAY_OUT = "convert it to 8 bit or to 16-bit gray"
 CAMERA_BITS = (8, 10, 12, 14, 16)
 Fit = Literal["squash", "pad"]
-MASK = "data:image/png;base64,"  # what the text of a mask starts with
+MASK = "data:image/png;base64,"  # start of the text of a mask
 
 
 class BitsFound(Exception):

@@ -57,10 +57,10 @@ def load(place: Path | None, settings: SplitSettings) -> Source:
 
 
 def _lots(labels: pd.Series, below: pd.Series) -> tuple[int, str]:
-    """Return the level of subfolders that are lots, 0 if none is, and a line about it.
+    """Return the level of the subfolders that are lots (0: no lots), and a line about it.
 
-    Subfolders are lots if those of bad parts have names of those of good ones: all of them, or at
-    least two. Others may be kinds of defects.
+    Subfolders are lots if those of bad parts have the same names as those of good parts: all of
+    them, or at least two. Others may be kinds of defects.
     """
     first = below.map(lambda parts: parts[0] if parts else None)
     good, bad = (set(first[labels.eq(label).fillna(False)].dropna()) for label in (0, 1))

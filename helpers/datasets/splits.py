@@ -155,7 +155,7 @@ def _with_known_groups(
 ) -> Split:
     """Split by whole groups if they are known, else by images; the report says how, and why.
 
-    Groups that are too few for the settings are judged out of fold, in as many folds as can be.
+    If there are too few groups for the settings, judge out of fold, in as many folds as possible.
     """
     groups = source.table.get("group", pd.Series(dtype=object))
 

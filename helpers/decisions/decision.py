@@ -40,8 +40,8 @@ def decisions(
 ) -> dict[str, tuple[Bins, float, bool]]:
     """Return the thresholds of one model by the rule that chose them on validation.
 
-    Beside them are the escape rate that they promise, and False if `max_escape_rate` cannot be.
-    Those of `RULES` promise with the least overkill. "cheapest" (if there are costs) and "most
+    With them come the promised escape rate, and False if `max_escape_rate` cannot be promised.
+    The `RULES` promise it with the least overkill. "cheapest" (if there are costs) and "most
     accurate" (without third bin) promise nothing (NaN); they weigh parts as on the line.
     """
     data, line, chosen = scored.labels_scores("val"), line_of(settings, bad_rate), {}
@@ -106,11 +106,11 @@ def kept(points: pd.DataFrame) -> list[Finding]:
 
 
 def held_out(scored: Scored, point: pd.Series) -> Finding:
-    """Return how many bad parts set the promise of a row of `operating_table`, and how many lack.
+    """Return how many bad parts set a row's promise (`operating_table`), and how many are missing.
 
     Give the model itself, not `deployed`: if it is cross-fitted, the calibration fold sets the
-    promise, with the bad parts that it has of those in all folds. With more bad parts it keeps its
-    share; with CROSS_FIT=2 it has half of them.
+    promise, with its share of the bad parts of all folds. This share stays the same if there are
+    more bad parts; with CROSS_FIT=2 it is half.
     """
     in_all, n = (int(each.labels_scores("val")[0].sum()) for each in (scored, scored.deployed))
     n_folds = len({member.fold for member in scored.model.members})
@@ -166,7 +166,7 @@ def temperature_scale(labels: ArrayLike, scores: ArrayLike, bad_rate: float) -> 
     Above 1 the model was overconfident (Guo et al. 2017). Labels and scores are those of
     validation, weighted as on a line where the fraction `bad_rate` is bad. The targets are Platt's
     (1999): (b + 1) / (b + 2) for each of b bad parts and 1 / (g + 2) for each of g good ones, as if
-    one more of each class had been seen; so two parts that are separated are no certainty.
+    one more of each class had been seen; so two separated parts do not give a certain answer.
     """
     labels, scores = metrics.check_both_classes(labels, scores)
     logits, rate = _logit(scores), labels.mean()

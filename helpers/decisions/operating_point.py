@@ -57,7 +57,7 @@ class Line(NamedTuple):
     bad_rate: float
     escape_cost: float = 0.0
     false_alarm_cost: float = 0.0
-    review_share: float = 0.0  # of all parts, that a person can look at again at most
+    review_share: float = 0.0  # of all parts: at most so many can be looked at again
     review_cost: float = 0.0  # of one look; 0: as many as `review_share` allows
 
 

@@ -44,7 +44,7 @@ class Description:
     title: str  # of the model, with what is averaged
     is_smoke: bool  # True if the numbers mean nothing
     checkpoints: dict[str, str]  # digest of each by its name; their scores are averaged
-    calibration_fold: int | None  # that they have not seen, if the model is cross-fitted
+    calibration_fold: int | None  # the fold left out, if the model is cross-fitted
     # how an image is read
     classes: list[str]
     image_size_px: Count
@@ -58,25 +58,25 @@ class Description:
     pass_below: float
     reject_from: float
     # what that promises
-    rule: str  # by which it is promised: "expected"
+    rule: str  # of the promise: "expected"
     asked_escape_rate: Rate  # share of the bad parts that may pass
     promised_escape_rate: Rate | None  # above the asked one if the held-out bad parts were too few
     held_out_bad_parts: int
-    val_auc: float | None  # of the held-out images of all folds; None: none is bad
+    val_auc: float | None  # of the held-out images of all folds; None without bad ones
     caveat: str  # what the promise rests on; if all bad parts may pass, what is promised instead
     # where it comes from
     dataset: str
     images_digest: str
     split_digest: str
     attribution: str  # of the images, with their licence
-    weights: str  # that the training started from; "" if random
+    weights: str  # at the start of the training; "" if random
     made_with: dict[str, str | None]  # commit and versions of the training
     mask: str = ""  # of each image that is read, see `sources.mask_of`; "": all of it
     weights_licence: str = ""  # of `weights`, as timm states it for their name
     seal: str = ""  # `digest`, written with the promise
-    # share of the good parts held out that are rejected; that do not pass, if no part is rejected
+    # share of held-out good parts that are rejected; if none can be, share that does not pass
     overkill_rate: Rate | None = None
-    # of each measure of `measures.WORDS`; empty, if the images are few: then nothing is compared
+    # of each measure of `measures.WORDS`; empty for few images: then there are no warnings
     training_ranges: dict[str, Range] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -1,9 +1,9 @@
 """One page on which a person judges parts: those to look at again, and a few that passed.
 
-A random share of the passed parts is mixed in without a mark: only these tell how many bad parts
-pass. Scores and verdicts would mark them, so the page shows both when all parts are judged, and a
-map, which is clean if a part passes, when its part is judged. What the page saves is read, counted,
-and becomes labels.
+The page mixes in a random share of the passed parts without a mark: only these tell how many bad
+parts pass. Scores and verdicts would reveal them, so the page shows both after all parts are
+judged. It shows the map of a part, which is clean if the part passes, after that part is judged.
+The saved judgements are counted and become labels.
 """
 
 import base64
@@ -151,7 +151,7 @@ def read_judgements(path: Path) -> pd.DataFrame:
 
 
 def escapes(judged: pd.DataFrame) -> Finding:
-    """Return the share of the passed parts that is bad, by what was said of the audited ones
+    """Return the share of bad parts among the passed ones, by judgements of the audited parts
     before any score was shown. The exact 95 % interval counts undecided parts as good at its lower
     end, and as bad at its upper end."""
     said = judged.before_scores[judged.drawn == AUDIT]

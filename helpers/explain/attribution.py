@@ -85,9 +85,9 @@ def stopping_map(
 
     The log-odds of a score are those of the places `inside` (S, S), joined:
 
-    - A network's are their mean, and a place has those of an image that looks everywhere as there:
-      Grad-CAM for bad against good. That is exact if a linear layer follows the mean over the
-      places (not in the two-layer CNN), otherwise right to first order.
+    - A network's are their mean. A place has the log-odds of an image that looks like this place
+      everywhere: Grad-CAM for bad against good. That is exact if a linear layer follows the mean
+      over the places (not in the two-layer CNN), otherwise right to first order.
     - PatchCore's are their maximum, and a place has the logarithm of its distance to good parts.
 
     They are shifted to join to `score`, which may be a mean over networks and views. The highest

@@ -106,7 +106,7 @@ def summary(judged: pd.DataFrame, groups: ArrayLike | None = None) -> dict[str, 
         "near": metrics.rate_interval(judged.near, groups),
         "share": metrics.mean_interval(judged.share, groups),
     }
-    # if nothing hits, only an interval of rates knows how little that says
+    # if no map hits, only an interval of rates shows how uncertain that is
     found["more"] = metrics.Interval(*(end - judged.area.mean() for end in found["hit"]))
     row = {
         "images": len(judged),

@@ -91,7 +91,7 @@ def separation(embeddings: ArrayLike, labels: ArrayLike, k: int = NEIGHBOURS) ->
 
     "label_agreement" is the mean fraction of a part's `k` nearest neighbours (Euclidean, without
     the part itself) that have its label, "agreement_error" its standard error over the parts,
-    "chance_agreement" what embeddings give that know nothing about the labels.
+    "chance_agreement" the value for embeddings without information about the labels.
     """
     labels = np.asarray(labels)
     n, counts = len(labels), np.unique(labels, return_counts=True)[1]

@@ -2,8 +2,8 @@
 
 from typing import Literal, get_args
 
-AUTO = "auto"  # as BACKBONE: the first of `weights.AUTO_ORDER` whose weights can be had
-RANDOM = "random"  # as WEIGHTS, in place of a file: nothing is pretrained
+AUTO = "auto"  # as BACKBONE: the first of `weights.AUTO_ORDER` whose weights are available
+RANDOM = "random"  # as WEIGHTS, in place of a file: random initial weights
 Precision = Literal["auto", "bf16", "fp16", "no"]  # of the arithmetic; "no": float32
 PRECISIONS = f"^({'|'.join(get_args(Precision))})$"
 Views = Literal[1, 4, 8]  # of an image: itself; its mirror images too; all symmetries of the square

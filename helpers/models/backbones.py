@@ -62,7 +62,7 @@ class ModelSpec:
 class Facts:
     """Facts stored with the weights of a network: how its run read and scored images."""
 
-    full_scale_bits: int = 0  # that the deep images (more than 8 bits) used; 0: none was deep
+    full_scale_bits: int = 0  # used by deep images (more than 8 bits); 0: no deep image
     fit: Literal["squash", "pad"] = "squash"  # how images became squares
     views: Views = 1  # symmetries of each image over which scores are averaged
     precision: Annotated[str, Field(pattern=PRECISIONS)] = "auto"  # of the scores
@@ -74,7 +74,7 @@ class Network(nn.Module):
     """A network of this series: `model(images)` gives raw class scores (B, K)."""
 
     spec: ModelSpec
-    facts = Facts()  # of a network that nobody has trained yet
+    facts = Facts()  # of an untrained network
     head: nn.Module
 
     def embed(self, images: Tensor) -> Tensor:

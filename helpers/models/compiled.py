@@ -60,7 +60,7 @@ class CompiledNetwork:
         return openvino.AsyncInferQueue(network, threads + 1)  # one request waits
 
     def __call__(self, images: Tensor) -> Tensor:
-        """(B, C, H, W) float32 -> (B, D) float32, any B."""
+        """Map (B, C, H, W) float32 to (B, D) float32, for any B."""
         if self._queue is None:
             self._batch_size = min(BATCH_SIZE, len(images))
             self._queue = self._compile([self._batch_size, *images.shape[1:]])

@@ -52,7 +52,7 @@ class Model:
     """A row of the results table; equal records are the same model."""
 
     base: str  # a key of BASES, or the name of a user's own predictions file
-    backbone: str = ""  # pretrained network; "" is none, or the run's first one
+    backbone: str = ""  # pretrained network; "" without one, or for the run's first one
     features: str = ""  # what a classical model is fitted on: "" (pretrained), "fbp", "brightness"
     number: int | None = None  # of a cell drawn at random: the seed of the draw
     members: tuple[Member, ...] = ()  # its trainings; empty if unknown

@@ -1,6 +1,6 @@
 """Backbones by name: what timm knows about them, how to build them, where their weights are found.
 
-A backbone is called as timm calls it: `convnext_tiny`, `resnet50.tv_in1k`. `resnet18` has
+Backbones have timm's names: `convnext_tiny`, `resnet50.tv_in1k`. `resnet18` has
 torchvision's weights, as in the report, and those of `efficientnet_lite0` to `2` come with
 packages. No code is loaded from a file.
 
@@ -128,7 +128,7 @@ def anatomy(backbone: str, image_size_px: int) -> tuple[int, str, Layout, int]:
             embedding = model.forward_head(features)
             if not embedding.flatten(1).isnan().any(dim=1).all():
                 raise ValueError("it does not see the right or lower edge of such images")
-        except Exception as error:  # each network says it in its own way
+        except Exception as error:  # of any kind: it depends on the network
             raise UserError(
                 f"{title(backbone)} cannot take images of {size} px ({_reason(error)}): set "
                 f"IMAGE_SIZE_PX={config(backbone).input_size[-1]}, the size of its pretraining, or "

@@ -26,7 +26,7 @@ ON_FBP = ("lda_on_fbp", "rf_on_fbp", "lr_on_fbp", "svm_on_fbp")
 ACCURACY, AUC = "held-out accuracy", "AUC"
 REPORT = {ACCURACY: ACCURACIES, AUC: AUCS}
 SEPARATED = "neighbours that share a label, fine-tuned less pretrained"
-# of maps: what they are for, and where their highest pixel is, or their sum, less chance
+# measures of maps: the class, and the place of the highest pixel, or of the sum, less chance
 FOCUS = "map for bad: highest pixel in the damage, less chance"
 ELSEWHERE = "map for good: highest pixel outside of the damage, less chance"
 CENTRE = "map for good: its share in the middle quarter, less 25 %"

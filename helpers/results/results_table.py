@@ -98,7 +98,7 @@ def _names(model: Model) -> dict[str, Any]:
 
 
 def training_bad_rate(split: pd.DataFrame) -> float:
-    """Return the fraction of bad parts in training and validation: one alone may be balanced."""
+    """Return the fraction of bad parts in training and validation together; one may be balanced."""
     return float(split.loc[split.split.isin(["train", "val"]), "label"].mean())
 
 

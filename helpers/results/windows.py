@@ -1,7 +1,7 @@
 """Compare good and bad parts of one window of time only, where wear or drift tell the label.
 
 If parts get worse with time, the time of an image alone has a high AUC, without a pixel. Inside a
-window (a day, a shift) it has not.
+window (a day, a shift) its AUC is lower.
 """
 
 from collections.abc import Mapping

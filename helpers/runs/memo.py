@@ -75,8 +75,8 @@ class Memo:
 
         Each has a core (or GPU) of its own and one thread, so that the results are the same for
         any number of workers. `what` is shown by the progress bar, `titles` of the calls by theirs.
-        Without `side_by_side` this process makes them by all cores. `ignore` names keywords, and
-        fields of settings, on which no result depends.
+        Without `side_by_side` this process does them one by one, on all cores. `ignore` names
+        keywords, and fields of settings, on which no result depends.
         """
         root, ignore = self.paths.root, tuple(ignore)
         key_of = {name: keys.key_of(call, ignore) for name, call in calls.items()}

@@ -62,7 +62,7 @@ class Run(memo.Memo):
 
     @property
     def source(self) -> dict[str, Any]:
-        """Return what 01 has recorded of the data, such as `settings`; empty if nothing."""
+        """Return what 01 has recorded of the data, such as `settings`; empty before 01."""
         return self.record.get("stages", {}).get(settings.FIRST, {})
 
     @cached_property

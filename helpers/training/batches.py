@@ -86,8 +86,8 @@ class ImageBatches(Batches):
     def epoch_size(self) -> int:
         """Count the images of an epoch, without a small last batch.
 
-        It would count as a whole step, and as a tenth of the batch-norm statistics. Each epoch
-        leaves out other images.
+        Such a batch would count as a whole step, and as a tenth of the batch-norm statistics. Each
+        epoch leaves out other images.
         """
         n = min(len(self), self.epoch_images) if self.epoch_images else len(self)
         rest, least = n % self.batch_size, max(2, self.batch_size / 2)
@@ -166,7 +166,7 @@ class RandomSymmetry(nn.Module):
         self.count = count
 
     def forward(self, images: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B, C, H, W)."""
+        """Return augmented images (B, C, H, W)."""
         views = torch.randint(self.count, (len(images),))
         out = torch.empty_like(images)
         for k in views.unique().tolist():
@@ -186,7 +186,7 @@ class EachImage(nn.Module):
         self.module = module
 
     def forward(self, images: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B, C, H, W)."""
+        """Return augmented images (B, C, H, W)."""
         module = self.module.to(images.device)
         changed = torch.cat([module(image) for image in images.split(1)])
         if changed.shape != images.shape:

@@ -4,7 +4,7 @@
     CLASSIFIERS["knn"] = (KNeighborsClassifier(), {"n_neighbors": [3, 10]})  # by name
 
 The embeddings are standardised first. Hyper-parameters are chosen by cross-validation inside the
-training set alone, so nothing is chosen by the validation numbers of the table.
+training set alone, so the validation numbers of the table choose nothing.
 """
 
 import functools
@@ -36,8 +36,8 @@ from helpers.training.inference import Features
 
 Grid = Mapping[str, Sequence[Any]]  # parameter of the estimator -> values
 LARGEST_LOGIT = 15.0  # a CSV's 9 digits tell scores apart up to about 20
-CV_IMAGES = 5_000  # that choose hyper-parameters at most
-SVM_IMAGES = 50_000  # that an SVM is fitted on at most: its time grows with the square
+CV_IMAGES = 5_000  # at most, to choose hyper-parameters
+SVM_IMAGES = 50_000  # at most, to fit an SVM: its time grows with the square
 
 
 def fastest(module: str, name: str) -> type[BaseEstimator]:

@@ -1,9 +1,9 @@
 """Compute the gradients of depthwise convolutions faster on a CPU.
 
-oneDNN, which computes them in torch, has no fast kernel in bf16 for the gradient of the maps of a
-convolution with a stride (ten times slower than in float32), none in either precision if it is
-dilated, and none in bf16 for that of 5x5 filters. The same sums are computed here by kernels that
-are fast. A step of EfficientNet-Lite0 takes a third of the time (`tests/benchmarks`).
+oneDNN computes them in torch. It lacks fast kernels for the gradient of the maps if a convolution
+has a stride (in bf16, ten times slower than in float32) or is dilated (in both precisions), and for
+the gradient of 5x5 filters (in bf16). Fast kernels compute the same sums here. A step of
+EfficientNet-Lite0 takes a third of the time (`tests/benchmarks`).
 """
 
 from typing import Any, cast
@@ -20,7 +20,7 @@ class DepthwiseConv2d(nn.Conv2d):
     """A depthwise convolution without bias with our gradients on a CPU; `use_fast_gradients`."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B, C, h, w)."""
+        """Map (B, C, H, W) to (B, C, h, w)."""
         if not self.training or x.device.type != "cpu":
             return super().forward(x)
         weight = self.weight

@@ -40,7 +40,7 @@ class Fitted:
     scores: pd.DataFrame  # id, split, defect_score of the rows "val" and "test"
     history: list[dict[str, Any]]  # a record of each epoch
     seconds: float
-    parameters: int  # trained ones
+    parameters: int  # that were trained
     device: str  # where it was trained, and in which precision
 
 

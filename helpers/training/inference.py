@@ -213,6 +213,6 @@ def embed_all(
 
 
 def brightness(ids: pd.Series, images: ImageCache) -> Features:
-    """Return each image's mean gray value, (N, 1): how much of a result does it alone explain?"""
+    """Return each image's mean gray value (N, 1), a reference for models that see the image."""
     means = images.table["mean"].to_numpy(dtype=np.float32)[images.rows(ids)]
     return Features(ids.to_numpy(dtype=str), means[:, None])

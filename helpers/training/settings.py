@@ -58,7 +58,7 @@ class TrainSettings:
     """Settings of one run of the training loop, for any model."""
 
     epochs: Annotated[int, Field(ge=1)] = 10
-    # that an epoch draws at most, each epoch others; 0: all; a batch of one image would be dropped
+    # at most in an epoch, each epoch others; 0: all; a batch of one image would be dropped
     epoch_images: NoneOrSeveral = 0
     batch_size: Annotated[int, Field(ge=1)] = 32
     optimizer: Literal["adamw", "sgd"] = "adamw"
