@@ -1,7 +1,7 @@
 """Metrics of scores that separate bad parts from good ones, with intervals and tests.
 
-Everywhere `labels` is (N,) with 0 good and 1 bad, `scores` is (N,) and higher means more surely
-bad, a part is called bad if `score >= threshold`, and every rate is a fraction, not per cent.
+`labels` (N,) are 0 for good and 1 for bad; higher `scores` (N,) mean more surely bad. A part is
+called bad if `score >= threshold`. Every rate is a fraction, not per cent.
 """
 
 from typing import Any, NamedTuple

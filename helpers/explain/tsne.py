@@ -90,8 +90,8 @@ def separation(embeddings: ArrayLike, labels: ArrayLike, k: int = NEIGHBOURS) ->
     """Return how well embeddings (N, D) separate the labels (N,).
 
     "label_agreement" is the mean fraction of a part's `k` nearest neighbours (Euclidean, without
-    the part itself) that have its label, "agreement_error" its standard error over the parts,
-    "chance_agreement" the value for embeddings without information about the labels.
+    the part itself) that have its label; "agreement_error" is its standard error over the parts.
+    "chance_agreement" is "label_agreement" of embeddings that are unrelated to the labels.
     """
     labels = np.asarray(labels)
     n, counts = len(labels), np.unique(labels, return_counts=True)[1]

@@ -228,9 +228,9 @@ def licence_of(backbone: str, origin: str) -> str:
 def _files(backbone: str, given: str) -> Iterator[tuple[Path, str]]:
     """Yield the files that may hold a backbone's weights, each with its origin.
 
-    The given file, or that of its package, or of the hub's cache, or those in torch's cache and
-    among Kaggle's inputs that have the backbone's name or are in a folder of this name, such as
-    `models/OWNER/resnet18/pytorch/default/1/model.safetensors`, or else a download.
+    The first of these that has any: the given file, its package, the hub's cache, torch's cache
+    and Kaggle's inputs (by the backbone's name, or in a folder of this name, such as
+    `models/OWNER/resnet18/pytorch/default/1/model.safetensors`), a download.
     """
     if given:
         if not (file := Path(given).expanduser()).is_file():

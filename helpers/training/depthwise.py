@@ -1,8 +1,8 @@
 """Compute the gradients of depthwise convolutions faster on a CPU.
 
 oneDNN computes them in torch. It lacks fast kernels for the gradient of the maps if a convolution
-has a stride (in bf16, ten times slower than in float32) or is dilated (in both precisions), and for
-the gradient of 5x5 filters (in bf16). Fast kernels compute the same sums here. A step of
+has a stride (in bf16: ten times slower than in float32) or is dilated (in both precisions). The
+gradient of 5x5 filters has none in bf16. Fast kernels compute the same sums here. A step of
 EfficientNet-Lite0 takes a third of the time (`tests/benchmarks`).
 """
 
