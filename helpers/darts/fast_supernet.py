@@ -1,7 +1,7 @@
 """Compute the supernet of the standard operations faster; `Supernet` explains it.
 
-A forward and a backward pass take 1/2.0 of the readable one's time with a quarter of the channels
-and 1/1.5 with all (one thread, bf16, 32 images of 128 px, C = 16, L = 5).
+A forward and a backward pass take 1/2.7 of the readable one's time with a quarter of the channels
+and 1/1.6 with all (one thread, bf16, 32 images of 128 px, C = 16, L = 5).
 
 The E edges that leave one state read the same maps, so they are computed together, in layers of
 E * C channels. In shapes, H and W is the size of a state's maps, h and w that of the nodes' maps.

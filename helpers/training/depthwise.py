@@ -3,13 +3,14 @@
 oneDNN computes them in torch. It lacks fast kernels for the gradient of the maps if a convolution
 has a stride (in bf16: ten times slower than in float32) or is dilated (in both precisions). The
 gradient of 5x5 filters has none in bf16. Fast kernels compute the same sums here. In bf16 a
-step of EfficientNet-Lite0 takes two fifths of the time (`tests/benchmarks`).
+step of EfficientNet-Lite0 takes half of the time (`tests.benchmarks.gradients`).
 """
 
 from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
+from timm.layers import Conv2dSame, pad_same
 from torch import Tensor, nn
 from torch.nn.grad import conv2d_input, conv2d_weight
 
@@ -23,15 +24,35 @@ class DepthwiseConv2d(nn.Conv2d):
         """Map (B, C, H, W) to (B, C, h, w)."""
         if not self.training or x.device.type != "cpu":
             return super().forward(x)
-        weight = self.weight
-        if torch.is_autocast_enabled("cpu"):
-            kind = torch.get_autocast_dtype("cpu")
-            x, weight = x.to(kind), weight.to(kind)
-        stride, padding, dilation = self.stride[0], int(self.padding[0]), self.dilation[0]
-        if stride == dilation == 2 and padding % 2 == 0:  # only the even pixels are read
-            x, stride, padding, dilation = x[:, :, ::2, ::2], 1, padding // 2, 1
-        geometry = stride, padding, dilation
-        return cast(Tensor, FastGradients.apply(x, weight, geometry))
+        return convolve(self, x)
+
+
+class DepthwiseConv2dSame(Conv2dSame):
+    """The same for timm's convolution that pads as TensorFlow does (EfficientNet-Lite0 to 2)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, C, H, W) to (B, C, h, w)."""
+        if not self.training or x.device.type != "cpu":
+            return super().forward(x)
+        return convolve(self, pad_same(x, [*self.kernel_size], [*self.stride], [*self.dilation]))
+
+
+FAST: dict[type[nn.Conv2d], type[nn.Conv2d]] = {
+    nn.Conv2d: DepthwiseConv2d,
+    Conv2dSame: DepthwiseConv2dSame,
+}
+
+
+def convolve(conv: nn.Conv2d, x: Tensor) -> Tensor:
+    """Return the depthwise convolution of x (B, C, H, W), in the precision of autocast."""
+    weight = conv.weight
+    if torch.is_autocast_enabled("cpu"):
+        kind = torch.get_autocast_dtype("cpu")
+        x, weight = x.to(kind), weight.to(kind)
+    stride, padding, dilation = conv.stride[0], int(conv.padding[0]), conv.dilation[0]
+    if stride == dilation == 2 and padding % 2 == 0:  # only the even pixels are read
+        x, stride, padding, dilation = x[:, :, ::2, ::2], 1, padding // 2, 1
+    return cast(Tensor, FastGradients.apply(x, weight, (stride, padding, dilation)))
 
 
 class FastGradients(torch.autograd.Function):
@@ -88,7 +109,8 @@ def use_fast_gradients(model: nn.Module) -> None:
     """Give each depthwise convolution of 3x3 or 5x5 without bias our gradients, in place."""
     for conv in model.modules():
         if (
-            type(conv) is nn.Conv2d
+            isinstance(conv, nn.Conv2d)
+            and type(conv) in FAST
             and conv.groups == conv.in_channels == conv.out_channels > 1
             and conv.kernel_size in ((3, 3), (5, 5))
             and conv.bias is None
@@ -97,4 +119,4 @@ def use_fast_gradients(model: nn.Module) -> None:
             and conv.padding[0] < conv.kernel_size[0]
             and all(len({*values}) == 1 for values in (conv.stride, conv.padding, conv.dilation))
         ):
-            conv.__class__ = DepthwiseConv2d
+            conv.__class__ = FAST[type(conv)]

@@ -7,24 +7,23 @@ one process with one thread: medians of six, in milliseconds.
 import statistics
 import time
 
-import timm
 import torch
-from torch import nn
 
 from helpers.darts.fast_supernet import FastSupernet
 from helpers.darts.genotypes import random_genotype
 from helpers.darts.network import build_network, network_spec
 from helpers.darts.supernet import Supernet
-from helpers.training import depthwise, inference, loop
-from tests.benchmarks import cells
+from helpers.models.weights import find_weights
+from helpers.training import depthwise, fit, inference, loop
+from tests.benchmarks import cells, out_of_fold
 
 SUPERNET = (16, 5, 2, 1, "quarter")  # channels, layers, classes, channels of images, stem
 
 
 def networks():
     """Yield the name of each network, the network, and the shape of a batch."""
-    for name, size_px in (("lite0", 160), ("lite0", 192), ("lite2", 192)):
-        model = timm.create_model(f"efficientnet_{name}", num_classes=2)
+    for name, size_px in ((out_of_fold.LITE0, 160), (out_of_fold.LITE0, 192)):
+        model = fit.pretrained(find_weights(name, "", size_px), size_px, 0)
         yield f"{name}, {size_px} px", model, (32, 3, size_px, size_px)
     size = cells.settings_of("chips", 1).network
     cell = build_network(network_spec(random_genotype(0), size, cells.SIZE_PX, 1), 0)
@@ -37,12 +36,12 @@ def networks():
 def milliseconds(model, shape, dtype):
     """Return the medians with torch's gradients and with ours."""
     inference.placed(model.train(), torch.device("cpu"))
-    ours = [m for m in model.modules() if type(m) is depthwise.DepthwiseConv2d]
+    fast = {m: type(m) for m in model.modules() if type(m) in depthwise.FAST.values()}
     images = torch.randn(shape).contiguous(memory_format=torch.channels_last)
     targets, times = torch.arange(shape[0]) % 2, ([], [])
     for number in range(14):  # the first of each is a warm-up
-        for conv in ours:
-            conv.__class__ = (nn.Conv2d, depthwise.DepthwiseConv2d)[number % 2]
+        for conv, kind in fast.items():
+            conv.__class__ = kind if number % 2 else kind.__base__
         started = time.perf_counter()
         with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
             loss = loop.loss_of(model(images), targets)

@@ -4,8 +4,10 @@ import copy
 
 import pytest
 import torch
+from timm.layers import Conv2dSame
 from torch import nn
 
+from helpers.models import weights as library
 from helpers.training import depthwise, inference
 
 
@@ -18,15 +20,15 @@ def gradients(conv, x):
     return out.detach(), x.grad, conv.weight.grad
 
 
-def convolution(kernel, stride, padding, dilation):
+def convolution(kernel, stride, padding, dilation, kind=nn.Conv2d):
     torch.manual_seed(0)
     size = (kernel, stride, padding, dilation)
-    return nn.Conv2d(3, 3, *size, groups=3, bias=False).double()
+    return kind(3, 3, *size, groups=3, bias=False).double()
 
 
 def fast(conv):
     other = inference.placed(nn.Sequential(copy.deepcopy(conv)), torch.device("cpu"))
-    assert type(other[0]) is depthwise.DepthwiseConv2d
+    assert type(other[0]) in depthwise.FAST.values()
     return other[0].train()
 
 
@@ -39,6 +41,21 @@ def test_fast_gradients_are_those_of_autograd(kernel, padding, dilation, stride,
     x = torch.randn(2, 3, side, side + 1, dtype=torch.float64)
     for found, wanted in zip(gradients(fast(conv), x), gradients(conv, x), strict=True):
         torch.testing.assert_close(found, wanted)
+
+
+@pytest.mark.parametrize(("kernel", "stride", "side"), [(3, 2, 9), (5, 2, 12), (5, 1, 9)])
+def test_padding_as_in_tensorflow_has_the_gradients_of_autograd(kernel, stride, side):
+    conv = convolution(kernel, stride, 0, 1, Conv2dSame)
+    x = torch.randn(2, 3, side, side, dtype=torch.float64)
+    for found, wanted in zip(gradients(fast(conv), x), gradients(conv, x), strict=True):
+        torch.testing.assert_close(found, wanted)
+
+
+def test_all_depthwise_convolutions_of_the_packaged_backbones_are_fast():
+    trunk = inference.placed(library.trunk("efficientnet_lite0"), torch.device("cpu"))
+    convolutions = [m for m in trunk.modules() if isinstance(m, nn.Conv2d) and m.groups > 1]
+    assert len(convolutions) == 16
+    assert {type(conv) for conv in convolutions} == {*depthwise.FAST.values()}
 
 
 @pytest.mark.parametrize("geometry", [(3, 1, 1, 1), (3, 2, 1, 1), (5, 1, 2, 1), (5, 2, 2, 1)])
