@@ -45,7 +45,6 @@ SMALL = {
     "CNN_EPOCHS": 3,
     "FBP_EPOCHS": 2,
     "RETRAIN_EPOCHS": 2,
-    "HALVING_EPOCHS": 0,  # its trainings are made as those of the cells are
     "EXPORT": "",  # its archive holds times
 }
 

@@ -25,7 +25,8 @@ NOTEBOOKS = sorted(paths.notebooks_root().glob("0[1-9]_*.ipynb"))
 # grid point and fold
 SMOKE = ["--preset", "smoke", "--name", "t", "-p", "VAL_PER_CLASS=15"]
 SMOKE += ["-p", "TREES=10"]
-CELLS = {"darts_v2", "darts_searched", "random_cell_0"}
+CELLS = {"darts_v2", "darts_searched"}  # and the better one of two random cells
+RANDOM = ("random_cell_0", "random_cell_1")
 NETWORKS = {"cnn", "ll", "fbp", "patchcore"}
 
 
@@ -72,7 +73,7 @@ def test_the_smoke_run_leaves_table_submission_checks_and_executed_copies(smoke_
     expected |= {"lr_on_brightness", "module_prior", "majority"}
     assert set(pd.read_csv(root / "metrics/results.csv").model) == expected
     whole = set(pd.read_csv(root / "metrics/06_results.csv").model)
-    assert whole == expected | CELLS
+    assert whole - {*RANDOM} == expected | CELLS and len(whole & {*RANDOM}) == 1
     split = pd.read_csv(root / "split.csv", dtype={"id": str})
     submission = pd.read_csv(smoke_run / "submissions/t.csv", dtype={"id": str})
     assert submission.id.tolist() == split.id[split.split == "test"].tolist()
@@ -110,7 +111,7 @@ def test_every_network_answers_for_new_images_as_it_did_in_the_run(smoke_run):
     split = read_split(run_paths.split_csv)
     where = split.set_index("id").path
     found = {path.parent.name for path in run_paths.root.glob("checkpoints/*/model.json")}
-    assert found == NETWORKS | CELLS
+    assert found - {*RANDOM} == NETWORKS | CELLS and len(found & {*RANDOM}) == 1
     for name in found:
         test = predictions.read_predictions(run_paths.predictions(name), split).test.iloc[:20]
         model = helpers.load_model(f"t/{name}")

@@ -1,23 +1,19 @@
-"""Discrete DARTS cells: derived from alpha, random, published, in files; found by name; halving.
+"""Discrete DARTS cells: derived from alpha, random, published, in files; found by name.
 
-Successive halving: Jamieson and Talwalkar 2016, arXiv 1502.07943; for architectures Li and
-Talwalkar 2019, arXiv 1902.07638. The random cells are the population that a search has to beat
-(Lindauer and Hutter, arXiv 1909.02453; Yang et al. 2020, arXiv 1912.12522).
+The random cells are the population that a search has to beat (Li and Talwalkar 2019, arXiv
+1902.07638; Lindauer and Hutter, arXiv 1909.02453; Yang et al. 2020, arXiv 1912.12522).
 """
 
 from __future__ import annotations
 
 import json
-import math
 import random
 import re
-import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import torch
 
 from helpers.core import files, paths
@@ -203,11 +199,7 @@ PUBLISHED = {
     ),
 }
 
-# cells that a run finds itself: their model, and how to get them
-FOUND = {
-    "searched": ("darts_searched", "run notebooks/04_darts_search.ipynb first"),
-    "halving": ("darts_halving", "set HALVING_EPOCHS, which compares cells"),
-}
+SEARCHED = "searched"  # the cell that a run finds itself
 
 
 @dataclass(frozen=True)
@@ -225,10 +217,10 @@ def random_cell(seed: int) -> NamedCell:
 
 
 def model_of(name: str) -> Model:
-    """Return the model of a published cell, of one that a run finds, or of a file's cell."""
-    if name in PUBLISHED or name in FOUND:
-        return Model(FOUND[name][0] if name in FOUND else name.lower())
-    stem, known = Path(name).stem, [*PUBLISHED, *FOUND, "random"]
+    """Return the model of a published cell, of the searched one, or of a file's cell."""
+    if name in PUBLISHED or name == SEARCHED:
+        return Model("darts_searched" if name == SEARCHED else name.lower())
+    stem, known = Path(name).stem, [*PUBLISHED, SEARCHED, "random"]
     if not name.endswith(".json"):
         other = f"known: {', '.join(known)}, or the path of a .json file with a cell"
         raise GenotypeError(f"GENOTYPES: no cell is called {name!r} ({other})")
@@ -258,19 +250,20 @@ def check_names(names: Sequence[str], random_cells: int) -> None:
 def named_cells(names: Sequence[str], folder: Path, random_cells: int = 0) -> list[NamedCell]:
     """Return the cells with these names, in their order.
 
-    A name is a key of PUBLISHED; "random" (`random_cells`, of seeds 0, 1, ...); a key of FOUND,
-    whose cell is NAME.json in `folder` and is skipped if it is not there; or a file.
+    A name is a key of PUBLISHED; "random" (`random_cells`, of seeds 0, 1, ...); "searched", whose
+    cell is searched.json in `folder` and is skipped if it is not there; or a file.
     """
     check_names(names, random_cells)
     cells: list[NamedCell] = []
     for name in names:
-        file = folder / f"{name}.json" if name in FOUND else Path(name).expanduser()
+        file = folder / "searched.json" if name == SEARCHED else Path(name).expanduser()
         if name in PUBLISHED:
             cells.append(NamedCell(model_of(name), PUBLISHED[name]))
         elif name == "random":
             cells += map(random_cell, range(random_cells))
-        elif name in FOUND and not file.is_file():
-            print(f"the cell {name!r} is skipped: {FOUND[name][1]} to have it trained here")
+        elif name == SEARCHED and not file.is_file():
+            wanted = "run notebooks/04_darts_search.ipynb first to have it trained here"
+            print(f"the cell {name!r} is skipped: {wanted}")
         else:
             genotype, about = load(file)
             seconds = about.get("seconds")  # a user may have written the file
@@ -279,58 +272,3 @@ def named_cells(names: Sequence[str], folder: Path, random_cells: int = 0) -> li
     if not cells:
         raise GenotypeError("GENOTYPES: no cell is left to train")
     return cells
-
-
-ETA = 3  # a third of the candidates continues, with three times the epochs
-DRAWS = 5  # random cells to draw for each that takes part, to find some of similar size
-
-
-def candidates(
-    searched: Sequence[NamedCell],
-    given: Sequence[NamedCell],
-    count: int,
-    size_of: Callable[[Genotype], int],
-) -> dict[str, list[NamedCell]]:
-    """Return the cells to compare by kind: "searched", "file" (`given`), "published", "random".
-
-    The `count` random cells are those of `DRAWS` times as many whose size is nearest to the mean
-    of the searched cells: a larger network is often better, however its cell was found.
-    """
-    drawn = [random_cell(seed) for seed in range(DRAWS * count if searched else count)]
-    if searched:
-        mean = statistics.fmean(size_of(cell.genotype) for cell in searched)
-        drawn.sort(key=lambda cell: abs(math.log(size_of(cell.genotype) / mean)))
-        drawn = sorted(drawn[:count], key=lambda cell: cell.model.number or 0)
-    published = [NamedCell(model_of(name), cell) for name, cell in PUBLISHED.items()]
-    kinds = {"searched": [*searched], "file": [*given], "published": published, "random": drawn}
-    return {kind: cells for kind, cells in kinds.items() if cells}
-
-
-def halve(
-    by_kind: Mapping[str, Sequence[NamedCell]],
-    epochs: int,
-    train_rung: Callable[[Sequence[NamedCell], int], Sequence[tuple[float, float]]],
-    most: int,
-) -> tuple[NamedCell, pd.DataFrame]:
-    """Train all cells for `epochs`, the best third for three times as many, until one is left.
-
-    `train_rung(cells, epochs)` trains the network of each from scratch, since a short training is
-    not the start of a long one; it returns their validation AUCs and seconds. If the next rung had
-    more than `most` epochs, the best of this one wins. Ties go to the first. Return the winner, and
-    a row for each training; `kept`: it continues, or has won.
-    """
-    kind_of = {cell.model.slug: kind for kind, cells in by_kind.items() for cell in cells}
-    left = {cell.model.slug: cell for cells in by_kind.values() for cell in cells}
-    rungs = []
-    while len(left) > 1:
-        rung = pd.DataFrame({"epochs": epochs, "model": [*left]})
-        rung["title"] = [cell.model.title for cell in left.values()]
-        rung["kind"] = rung.model.map(kind_of)
-        rung[["val_auc", "seconds"]] = train_rung([*left.values()], epochs)
-        best = rung.sort_values("val_auc", ascending=False, kind="stable").model
-        kept = len(best) // ETA if ETA * epochs <= most else 1
-        left = {slug: left[slug] for slug in best.iloc[: max(1, kept)]}
-        rungs.append(rung.assign(kept=rung.model.isin(left)))
-        epochs *= ETA
-    (winner,) = left.values()
-    return winner, pd.concat(rungs, ignore_index=True)

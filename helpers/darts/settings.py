@@ -72,11 +72,7 @@ class RetrainSettings:
     seed: Seed = setting(0, shared.SEED)
     seeds: int = setting(1, "trainings of each cell, with seeds SEED, SEED + 1, ...", ge=1)
     genotypes: Names = setting(("DARTS_V2", "searched", "random"), "the cells to train")
-    random_cells: int = setting(1, "how many random cells `random` adds", ge=0)
-    halving_epochs: int = setting(
-        0, "epochs of the first round of successive halving; 0: off", ge=0
-    )
-    halving_cells: int = setting(8, "random cells of like size, beside the others", ge=2)
+    random_cells: int = setting(1, "`random` is the best of so many on validation images", ge=1)
     retrain_image_size_px: int = setting(224, "side of the images; DARTS has 224", ge=16)
     retrain_batch_size: int = setting(32, "images of a step", ge=2)
     retrain_channels: int = setting(48, "C of the first cells; the report has 48", ge=2)

@@ -30,7 +30,6 @@ BASES = {
     "fbp": "FBP",
     "darts_v2": "DARTS_V2",
     "darts_searched": "DARTS searched",
-    "darts_halving": "Best of halving",
     "darts_v1": "DARTS_V1",
     "pc_darts_cifar": "PC-DARTS CIFAR",
     "pc_darts_imagenet": "PC-DARTS ImageNet",
@@ -43,7 +42,7 @@ KINDS = {  # of the bases; others are "from scratch"
     "majority": "reference",
     **dict.fromkeys((*CLASSICAL, "patchcore"), "classical, frozen features"),
     **dict.fromkeys(("ll", "fbp"), "fine-tuned"),
-    **dict.fromkeys(("darts_searched", "darts_halving"), "searched"),
+    "darts_searched": "searched",
 }
 
 

@@ -33,7 +33,7 @@ PRESET_VALUES: dict[str, dict[str, dict[str, Any]]] = {
         "04_darts_search": dict(image_size_px=32, batch_size=32, channels=4, layers=3)
         | dict(epochs=2, alpha_lr=0.01),
         "05_genotype_retraining": dict(retrain_image_size_px=32, retrain_channels=4)
-        | dict(retrain_layers=3, retrain_epochs=1, halving_epochs=1, halving_cells=2),
+        | dict(retrain_layers=3, retrain_epochs=1, random_cells=2),
     },
     # About the size of ELPV's training set; each epoch takes a part of a larger set. At 160 px FBP
     # takes two thirds of the time that it takes at 192 px.
@@ -43,18 +43,18 @@ PRESET_VALUES: dict[str, dict[str, dict[str, Any]]] = {
         "03_finetuning": dict(image_size_px=160, epoch_images=2000, test_views=4),
         "04_darts_search": _SEARCH
         | dict(search_images=2000, epochs=5, alpha_warmup=1, alpha_lr=0.03),
-        "05_genotype_retraining": _CELLS | dict(epoch_images=2000, retrain_epochs=24),
+        # three random cells take about as long as a search and the training of its cell
+        "05_genotype_retraining": _CELLS
+        | dict(epoch_images=2000, retrain_epochs=24, random_cells=3),
     },
     # All images in every epoch, longer trainings, and what raised an AUC or the trust in it: folds
-    # of all images instead of one test set (a source's test set stays), three seeds, and halving: 5
-    # epochs x 15 cells and 15 x 5. Larger networks of cells did little (`tests/benchmarks`).
+    # of all images instead of one test set (a source's test set stays), three seeds, more random
+    # cells to choose from. Larger networks of cells did little (`tests/benchmarks`).
     "full": {
         "01_data_split": dict(cross_fit=5, test_fraction=0.0),
         "03_finetuning": dict(cnn_epochs=20, ll_epochs=100, test_views=8, seeds=3),
         "04_darts_search": _SEARCH | dict(epochs=16, alpha_warmup=3, alpha_lr=0.01),
-        "05_genotype_retraining": _CELLS
-        | dict(genotypes=("DARTS_V2", "searched", "halving", "random"))
-        | dict(halving_epochs=5, retrain_epochs=40, keep="last"),
+        "05_genotype_retraining": _CELLS | dict(random_cells=9, retrain_epochs=40, keep="last"),
     },
     # The report's Table 1 is about DARTS alone; only the batch size of 32 is used in 03.
     "paper": {

@@ -1,4 +1,4 @@
-"""Cells: valid, derived, random, in files, found by name, and the best of them by halving."""
+"""Cells: valid, derived, random, in files, found by name."""
 
 import math
 import random
@@ -9,9 +9,8 @@ import torch
 
 from helpers.core import files
 from helpers.core.errors import UserError
-from helpers.darts import genotypes, network
+from helpers.darts import genotypes
 from helpers.darts.genotypes import PUBLISHED, Genotype, count_skips, derive_genotype
-from helpers.darts.settings import NetworkSettings
 from helpers.darts.space import EDGES, OPS, GenotypeError, primitives
 from helpers.models.record import Model
 
@@ -188,60 +187,14 @@ def test_published_random_and_own_cells_are_found_by_name(tmp_path):
     assert cells[3].search_seconds is None  # unknown, not negative
 
 
-def test_cells_of_the_run_are_found_with_their_cost_and_missing_ones_are_skipped(tmp_path, capsys):
+def test_the_searched_cell_is_found_with_its_cost_and_skipped_if_it_is_missing(tmp_path, capsys):
     about = {"method": "arg max", "seconds": 7.0, "device": "a CPU"}
     files.save_json(tmp_path / "searched.json", genotypes.described(PUBLISHED["DARTS_V2"], about))
-    cells = genotypes.named_cells(("searched", "halving", "DARTS_V2"), tmp_path)
+    cells = genotypes.named_cells(("searched", "DARTS_V2"), tmp_path)
     assert [c.model.slug for c in cells] == ["darts_searched", "darts_v2"]
     assert cells[0].search_seconds == 7.0
-    assert "halving" in capsys.readouterr().out
+    (tmp_path / "searched.json").unlink()
+    (cell,) = genotypes.named_cells(("searched", "DARTS_V2"), tmp_path)
+    assert cell.model.slug == "darts_v2" and "04_darts_search" in capsys.readouterr().out
     with pytest.raises(genotypes.GenotypeError):
-        genotypes.named_cells(("halving",), tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("aucs", "epochs", "most", "rungs"),
-    [
-        ({i: 0.5 + i / 100 for i in range(16)}, 5, 45, {5: [*range(16)], 15: [15, 14, 13, 12, 11]}),
-        # a later rung decides again, and of equal cells the first continues
-        ({0: 0.6, 1: 0.6, (1, 6): 0.8, (5, 6): 0.9}, 2, 9, {2: [*range(6)], 6: [0, 1]}),
-        ({i: i / 20 for i in range(9)}, 2, 18, {2: [*range(9)], 6: [8, 7, 6]}),
-        ({i: i / 20 for i in range(9)}, 2, 5, {2: [*range(9)]}),  # 6 epochs would be too many
-    ],
-)
-def test_the_best_third_continues_with_three_times_the_epochs_until_one_is_left(
-    aucs, epochs, most, rungs
-):
-    log = {}
-
-    def train_rung(cells, epochs):
-        log[epochs] = [cell.model.number for cell in cells]
-        return [(aucs.get((n, epochs), aucs.get(n, 0.5)), 1.5) for n in log[epochs]]
-
-    cells = [genotypes.random_cell(number) for number in range(len(rungs[epochs]))]
-    by_kind = {"published": cells[:1], "random": cells[1:]}
-    winner, trials = genotypes.halve(by_kind, epochs, train_rung, most)
-    assert log == rungs and winner.model.number == max(
-        rungs[max(rungs)], key=lambda n: aucs.get((n, max(rungs)), aucs.get(n, 0.5))
-    )
-    kept = [[f"random_cell_{n}" for n in numbers] for numbers in [*rungs.values()][1:]]
-    kept.append([winner.model.slug])
-    for (_, rung), expected in zip(trials.groupby("epochs"), kept, strict=True):
-        assert {*rung.model[rung.kept]} == {*expected}
-    assert trials.seconds.eq(1.5).all()
-    assert (trials.kind == "published").equals(trials.model == "random_cell_0")
-
-
-def test_the_random_cells_are_those_nearest_in_size_to_the_searched_ones():
-    def size_of(genotype):
-        return network.parameters(genotype, NetworkSettings(4, 3, auxiliary=True))
-
-    everyone = [genotypes.random_cell(seed) for seed in range(genotypes.DRAWS * 2)]
-    ordered = sorted(everyone, key=lambda cell: size_of(cell.genotype))
-    largest = genotypes.NamedCell(ordered[-1].model, ordered[-1].genotype)
-    found = genotypes.candidates([largest], [], 2, size_of)["random"]
-    assert {cell.model for cell in found} == {cell.model for cell in ordered[-2:]}
-    by_kind = genotypes.candidates([], [], 2, size_of)
-    assert [cell.model.number for cell in by_kind["random"]] == [0, 1]
-    assert [*by_kind] == ["published", "random"]
-    assert len(by_kind["published"]) == len(genotypes.PUBLISHED)
+        genotypes.named_cells(("searched",), tmp_path)

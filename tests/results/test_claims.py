@@ -15,7 +15,8 @@ from tests import planted
 @pytest.fixture
 def run(home):
     """Fine-tuned features are no better than pretrained ones, and the published cell is worse."""
-    qualities = {"fbp": 3.0, "darts_v2": 1.0, "ll": 1.0}
+    qualities = {"fbp": 3.0, "darts_v2": 1.0, "ll": 1.0, "darts_searched": 2.0}
+    qualities |= {Model("random_cell", number=7): 0.5}
     for name in ("lda", "rf", "lr", "svm"):
         qualities |= {name: 1.5, Model(name, features="fbp"): 1.5}
     return planted.run_of(qualities)
@@ -40,7 +41,7 @@ def test_gains_are_paired_differences_and_judged_beside_the_reported_ones(run):
     table = claims.claims_table(scored, {claims.FOCUS: Interval(0.1, 0.05, 0.15)})
     assert table.verdict.tolist() == [
         *("weaker", "not seen", "untested", "holds", "reversed"),
-        *("untested", "untested", "untested", "holds"),
+        *("reversed", "holds", "untested", "holds"),
         *["untested"] * 3,  # of maps
     ]
     labels = scored["fbp"].labels_scores("val")[0]
@@ -55,6 +56,8 @@ def test_gains_are_paired_differences_and_judged_beside_the_reported_ones(run):
     row, test = table.iloc[4], {name: model.labels_scores("test") for name, model in scored.items()}
     aucs = {name: roc_auc_score(*pair) for name, pair in test.items()}
     assert row.gain == pytest.approx(aucs["darts_v2"] - aucs["fbp"])
+    random = table.iloc[6]  # whichever random cell the run has
+    assert random.gain == pytest.approx(aucs["darts_searched"] - aucs["random_cell_7"])
 
 
 @pytest.mark.parametrize(
