@@ -42,8 +42,8 @@ QUICK, FULL = (PRESET_VALUES[p]["04_darts_search"] for p in ("quick", "full"))
 SEARCHES = {
     "search": QUICK,
     "search_long": FULL,
-    "search_all_channels": FULL | {"partial": 1},
-    "search_second_order": FULL | {"order": 2},
+    "search_all_channels": QUICK | {"partial": 1},
+    "search_second_order": QUICK | {"order": 2},
 }
 SEEDS = range(2)
 CELLS = [cell for cell in cells.CELLS if cell != "by_hand"]
