@@ -22,14 +22,15 @@ from tests.benchmarks import (
 )
 
 
-def test_a_table_continues_after_its_last_row(tmp_path):
+def test_a_table_continues_after_its_last_row(tmp_path, monkeypatch):
+    monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "1")
     computed = []
 
     def row(*key):
         computed.append(key)
         return {"sum": sum(key)}
 
-    for count in (1, 3):
+    for count in (1, 3, 3):
         keys = [(i, True) for i in range(count)]
         table = rows.completed(tmp_path / "t.csv", ["i", "permuted"], keys, row)
     assert computed == keys and table.to_dict("list") == {
