@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 from PIL import Image
 
 import helpers
@@ -21,7 +20,7 @@ from helpers.commands.predict import NOT_PASSED, UNREADABLE
 from helpers.core import files, paths
 from helpers.deploy.description import NAME, read_description, sealed
 from helpers.deploy.predictor import TrainedModel
-from helpers.models import backbones
+from helpers.models.backbones import save_model
 from helpers.runs.opened import DEMO_FOLDER
 from tests import small_run
 from tests.datasets.test_cache import noise, save
@@ -126,13 +125,6 @@ def test_maps_are_written_for_each_image_that_can_be_read(parts, tmp_path):
     assert all(np.asarray(Image.open(maps / name).convert("L")).std() > 10 for name in names)
 
 
-def make_model(path: Path, seed: int = 0) -> Path:
-    """Save an untrained two-layer CNN."""
-    torch.manual_seed(seed)
-    backbones.save_model(path, backbones.build(backbones.spec_of("cnn", 2, 16)), precision="no")
-    return path
-
-
 def command(folder: Path, *more: str, out: str = "scores.csv", of: str = "parts") -> list[str]:
     """Return the arguments that score the images `of` a folder into `folder`/scores.csv."""
     given = [str(folder / of), "--model", str(folder / "m.safetensors")]
@@ -154,7 +146,7 @@ def untimed(path: Path) -> list[bytes]:
 def many(tmp_path, parts_folder, monkeypatch) -> Path:
     """120 images and a model; 16 are answered together."""
     monkeypatch.setattr(predict, "TOGETHER", 16)
-    make_model(tmp_path / "m.safetensors")
+    save_model(tmp_path / "m.safetensors", small_run.small_cnn(3, 0), precision="no")
     return tmp_path
 
 
@@ -247,7 +239,7 @@ def test_replaced_images_are_scored_again_and_all_by_another_version(many, count
 def test_scores_of_another_model_or_of_other_images_stay(many, capsys):
     assert start(command(many)) == NOT_PASSED
     before = (many / "scores.csv").read_bytes()
-    make_model(many / "m.safetensors", seed=1)
+    save_model(many / "m.safetensors", small_run.small_cnn(3, 1), precision="no")
     (many / "parts2").mkdir()
     save(many / "parts2" / "a.png", noise(1, 20, 20))
     (many / "own.csv").write_text("precious")
@@ -259,7 +251,7 @@ def test_scores_of_another_model_or_of_other_images_stay(many, capsys):
     ):
         assert start(given) == 1
         assert culprit in capsys.readouterr().err
-    make_model(many / "m.safetensors")
+    save_model(many / "m.safetensors", small_run.small_cnn(3, 0), precision="no")
     assert start(command(many, of="parts2")) == 1
     assert "has scores of other images" in capsys.readouterr().err
     assert (many / "scores.csv").read_bytes() == before

@@ -100,30 +100,20 @@ def test_a_missing_or_an_empty_class_or_test_folder_is_refused_with_what_is_ther
     assert f"{tmp_path / 'test'} holds no image" in refused(tmp_path)
 
 
-def test_good_parts_may_be_alone_but_not_beside_a_folder_that_may_hold_the_bad_ones(tmp_path):
+def test_good_parts_may_be_alone_or_be_all_images_but_those_of_bad_and_test_folders(tmp_path):
     fill(tmp_path / "good", "a.png")
     fill(tmp_path / "test", "t.png")
-    (tmp_path / "notes").mkdir()
     source = load(tmp_path)
     assert source.table.label.fillna(-1).tolist() == [0, -1]
     assert source.label_mapping == "bad = none yet; good = good"
-    fill(tmp_path / "scratched", "b.png")
-    assert "good, notes, scratched, test" in refused(tmp_path)
-    assert labels(load(tmp_path, bad=("scratched",)))["b"] == 1
-    (tmp_path / "bad").mkdir()
-    assert load(tmp_path).table.id.tolist() == ["a", "t"]
-
-
-def test_all_images_of_a_folder_may_be_good_but_those_of_its_bad_and_test_folders(tmp_path):
-    fill(tmp_path, "a.png")
-    fill(tmp_path / "lot1", "b.png")
-    assert "GOOD=." in refused(tmp_path)
+    fill(tmp_path / "lot1", "b.png")  # these may be the bad ones
+    assert "good, lot1, test" in refused(tmp_path)
     source = load(tmp_path, good=(".",), group_level=1)
-    assert labels(source) == {"a": 0, "b": 0} and source.left_out == ()
-    assert source.table.set_index("id").group.fillna("").to_dict() == {"a": "", "b": "lot1"}
+    assert source.table.group.fillna("").tolist() == ["lot1", "", ""]
+    assert source.left_out == ()
     fill(tmp_path / "bad", "c.png")
-    fill(tmp_path / "test", "t.png")
-    assert load(tmp_path, good=(".",)).table.label.fillna(-1).tolist() == [0, 0, 1, -1]
+    assert load(tmp_path).table.id.tolist() == ["c", "a", "t"]
+    assert load(tmp_path, good=(".",)).table.label.fillna(-1).tolist() == [0, 1, 0, -1]
 
 
 def test_file_names_that_repeat_get_longer_ids_and_others_keep_theirs(tmp_path):

@@ -5,14 +5,7 @@ from PIL import Image, ImageFilter
 
 from helpers.datasets import near_duplicates
 from helpers.datasets.cache import open_cache
-from tests.datasets.test_cache import table_of
-
-
-def write_images(folder, images):
-    folder.mkdir()
-    for name, image in images.items():
-        image.save(folder / f"{name}.png")
-    return table_of(*(folder / f"{name}.png" for name in images))
+from tests.datasets.test_cache import save, table_of
 
 
 def scenes(n, seed=0):
@@ -30,7 +23,8 @@ def cache(tmp_path):
     images |= {f"plain{i:02d}": plain for i in range(near_duplicates.LARGEST_CLUSTER + 1)}
     images["a_blurred"] = images["a"].filter(ImageFilter.GaussianBlur(2))
     images["b_dark"] = images["b"].point(lambda value: value * 0.6 + 10)
-    return open_cache(write_images(tmp_path / "images", images), 64, tmp_path / "cache")
+    paths = [save(tmp_path / f"{name}.png", np.asarray(image)) for name, image in images.items()]
+    return open_cache(table_of(*paths), 64, tmp_path / "cache")
 
 
 def test_a_blurred_and_a_darker_picture_of_a_part_are_found_and_other_parts_are_not(cache):
