@@ -25,7 +25,6 @@ from helpers.deploy import export, predictor
 from helpers.deploy.description import NAME, sealed
 from helpers.deploy.measures import counted
 from helpers.models import backbones
-from helpers.models.backbones import Facts
 from helpers.training.patchcore import MemoryBank, network_of, patch_features
 from tests.datasets.test_cache import TURNED
 from tests.datasets.test_decoding import deep_noise, write_deep_png
@@ -39,25 +38,6 @@ ALONE = (
     "import runpy, sys; sys.modules['helpers'] = None; sys.path.insert(0, sys.argv.pop(1)); "
     "runpy.run_module('example', run_name='__main__', alter_sys=False)"
 )
-
-
-@pytest.mark.parametrize("kind", ["cnn", "resnet18", "efficientnet_lite0", "derived"])
-@pytest.mark.parametrize("views", [1, 4, 8])
-def test_the_network_that_is_exported_gives_the_scores_of_the_package(kind, views):
-    models = small_models(2, kind)
-    pixels = np.random.default_rng(0).integers(0, 256, (5, 32, 32, 3), dtype=np.uint8)
-    pixels[:, :16] //= np.arange(1, 6, dtype=np.uint8)[:, None, None, None]
-    facts = Facts(views=views, precision="no")
-    opened = predictor.Opened(models, [], facts, None, "")
-    expected = predictor.TrainedModel(opened, torch.device("cpu")).scores(pixels)
-    with torch.no_grad():
-        thresholds = (sum(sorted(expected)[:2]) / 2, sum(sorted(expected)[-2:]) / 2)
-        own = export.ExportedNetwork(models, views, 0.3, thresholds)
-        score, probability, verdict = own(torch.from_numpy(pixels))
-    assert np.ptp(expected) > 2e-3
-    np.testing.assert_allclose(score, expected, atol=1e-5)
-    np.testing.assert_allclose(probability, apply_temperature(expected, 0.3), atol=1e-5)
-    assert verdict[expected.argsort()].tolist() == [0, 1, 1, 1, 2]
 
 
 def test_probabilities_of_sure_scores_are_not_rounded_and_what_is_no_number_is_rejected():
