@@ -31,16 +31,15 @@ FILES = {
         from math import sqrt as root
 
         from toy.rooms import tools
-        from toy.rooms.numbers import FACTOR, Base
         from . import passing
 
 
         def run(x, by=2):
             """Return the result."""
-            return tools.double(x) * FACTOR * by  # a comment
+            return tools.double(x) * by  # a comment
 
 
-        class Better(Base):
+        class Better:
             rate = 1
 
             def step(self):
@@ -50,7 +49,7 @@ FILES = {
     ''',
     "rooms/tools.py": """
         import functools
-        from toy.rooms.numbers import halve
+        from toy.rooms.numbers import FACTOR, halve
 
         def times(n):
             def decorator(function):
@@ -62,7 +61,7 @@ FILES = {
 
         @times(2)
         def double(x):
-            return halve(x) * 4
+            return halve(x) * FACTOR
     """,
     "rooms/numbers.py": """
         FACTOR = 3
@@ -70,10 +69,6 @@ FILES = {
 
         def halve(x):
             return x / 2
-
-        class Base:
-            def base(self, x=1):
-                return x
     """,
     "rooms/local.py": "def inside():\n    return 1\n",
     "rooms/passing.py": "KIND = 'a'\n",
@@ -117,7 +112,6 @@ CHANGES = [
     ("tools", "n * function(x)", "n + function(x)"),
     ("numbers", "FACTOR = 3", "FACTOR = 4"),
     ("numbers", "(1, 2)", "(1, 3)"),
-    ("numbers", "x=1", "x=2"),
     ("local", "return 1", "return 2"),
     ("passing", "'a'", "'b'"),
     ("__init__", "1", "2"),
