@@ -42,36 +42,12 @@ def test_the_scores_of_several_seeds_are_read_by_seed_and_averaged(run):
     assert run.predictions("svm").read_bytes().startswith(b"id,split,defect_score\n")
 
 
-def test_hidden_test_labels_leave_validation_to_judge_on(run):
-    planted.hide_test_labels(run)
-    model = read_models(run)["fbp"]
-    assert model.judged_on == "val" and model.members[0].judged_on == "val"
-    assert len(model.labels_scores()[0]) == 40 and len(model.labels_scores("test")[0]) == 0
-
-
 @pytest.fixture
 def folded(run):
     """A cross-fitted FBP, and an SVM that was trained once, on a split with four folds."""
     planted.add_folds(run, 4)
     planted.plant(run, "fbp", 1.0, 7)
     return run
-
-
-def test_a_cross_fitted_model_has_an_out_of_fold_score_for_all_but_the_test_images(folded):
-    split = read_split(folded.split_csv)
-    model = predictions.read_predictions(folded.predictions("fbp"), split)
-    assert model.val.id.tolist() == split.id[split.split != "test"].tolist()
-    assert model.title == "FBP, 4 folds averaged"
-    assert [one.model.members for one in model.members] == [(Member(0, fold),) for fold in range(4)]
-    frame = pd.read_csv(folded.predictions("fbp"), dtype={"id": str})
-    assert frame.columns.tolist() == ["id", "split", "defect_score", "fold"]
-    held_out = frame[frame.split == "val"].set_index("id").defect_score
-    assert model.val.defect_score.tolist() == held_out[model.val.id].tolist()
-    test = frame[frame.split == "test"].groupby("id").defect_score.mean()
-    np.testing.assert_allclose(model.test.defect_score, test[model.test.id], rtol=1e-12)
-    for member in model.members:
-        own = split.id[split.fold == member.model.members[0].fold]
-        assert member.val.id.tolist() == own.tolist() and len(member.test) == 40
 
 
 @pytest.mark.parametrize(
@@ -113,12 +89,19 @@ def test_a_label_or_a_fold_of_the_split_that_is_none_is_named(folded, column, va
         read_split(folded.split_csv)
 
 
-def test_scores_are_means_of_all_trainings_and_of_those_blind_for_fold_0_if_deployed(folded):
+def test_each_image_is_scored_by_the_trainings_of_other_folds_and_in_use_by_those_without_fold_0(
+    folded,
+):
     planted.plant(folded, "fbp", 1.0, 7, 3)
     split = read_split(folded.split_csv)
     frame = pd.read_csv(folded.predictions("fbp"), dtype={"id": str})
+    assert frame.columns.tolist() == ["id", "split", "defect_score", "seed", "fold"]
     model = predictions.read_predictions(folded.predictions("fbp"), split)
     assert model.title == "FBP, 2 seeds x 4 folds averaged" and len(model.members) == 8
+    assert model.val.id.tolist() == split.id[split.split != "test"].tolist()
+    for member in model.members:
+        own = split.id[split.fold == member.model.members[0].fold]
+        assert member.val.id.tolist() == own.tolist() and len(member.test) == 40
     deployed = model.deployed
     assert (deployed.title, deployed.calibration_fold) == ("FBP, 2 seeds averaged", 0)
     assert deployed.val.id.tolist() == split.id[split.fold == 0].tolist()
