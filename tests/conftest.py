@@ -18,6 +18,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, settings
 from PIL import Image
+from sklearn.metrics import roc_auc_score
 
 from helpers.core import paths
 
@@ -133,6 +134,12 @@ def folded_split(folder: Path, folds: int = 3) -> pd.DataFrame:
     fold, tested = pd.Series(np.arange(len(split)) % folds, dtype="Int64"), split.split == "test"
     side = np.where(tested, "test", np.where(fold == 0, "val", "train"))
     return split.assign(fold=fold.mask(tested), split=side)
+
+
+def aucs(scores: pd.DataFrame, table: pd.DataFrame) -> dict[str, float]:
+    """Return the AUC of the scores (`id`, `split`, `defect_score`) on each side of the split."""
+    rows = scores.merge(table[["id", "label"]], on="id").groupby("split")
+    return {side: roc_auc_score(own.label, own.defect_score) for side, own in rows}
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from helpers.core.members import cross_fitted
 from helpers.training import classifiers
 from helpers.training.classifiers import CLASSIFIERS, fit_classifier, fittings, score_classifier
 from helpers.training.inference import Features
-from tests.conftest import folded_split
+from tests.conftest import aucs, folded_split
 
 
 @pytest.fixture(scope="module")
@@ -59,15 +59,10 @@ def opposite():
     return Features(ids, x.astype(np.float32)), table
 
 
-def aucs(found, table):
-    rows = found.scores.merge(table[["id", "label"]], on="id").groupby("split")
-    return {side: roc_auc_score(own.label, own.defect_score) for side, own in rows}
-
-
 def test_models_are_fitted_on_train_alone_and_score_val_and_test(opposite):
     for entry in (*CLASSIFIERS.values(), (RidgeClassifier(), {"alpha": [1.0]})):
         found = score_classifier(*entry, *opposite, 0)
-        assert aucs(found, opposite[1]) == {"val": 0, "test": 1}, entry
+        assert aucs(found.scores, opposite[1]) == {"val": 0, "test": 1}, entry
 
 
 def test_the_folds_inside_keep_groups_together_if_the_table_names_them(monkeypatch):

@@ -5,7 +5,6 @@ import functools
 import numpy as np
 import pytest
 import torch
-from sklearn.metrics import roc_auc_score
 from torch import nn
 
 from helpers.core.members import Member, cross_fitted, sides
@@ -15,14 +14,9 @@ from helpers.training import fit
 from helpers.training.inference import Features, predict
 from helpers.training.settings import TrainSettings
 from tests import small_run
-from tests.conftest import folded_split
+from tests.conftest import aucs, folded_split
 
 small_cnn = functools.partial(small_run.small_cnn, 1)
-
-
-def labels_scores(found, split, side):
-    own = found.scores[found.scores.split == side].merge(split[["id", "label"]], on="id")
-    return own.label, own.defect_score
 
 
 def test_the_two_layer_cnn_finds_the_bright_spot_and_says_how_its_images_were_read(split, images):
@@ -58,9 +52,9 @@ def test_the_last_layer_learns_on_train_is_judged_on_val_and_scores_val_and_test
     with torch.no_grad():
         raw = found.network.head(torch.from_numpy(stored.of(found.scores.id)))
     np.testing.assert_allclose(found.scores.defect_score, raw.softmax(dim=1)[:, 1], atol=1e-6)
-    val, test = (roc_auc_score(*labels_scores(found, split, side)) for side in ("val", "test"))
-    assert val > 0.9 and test < 0.1
-    assert max(epoch["val_auc"] for epoch in found.history) == pytest.approx(val)
+    auc = aucs(found.scores, split)
+    assert auc["val"] > 0.9 and auc["test"] < 0.1
+    assert max(epoch["val_auc"] for epoch in found.history) == pytest.approx(auc["val"])
 
 
 def test_an_image_s_score_does_not_depend_on_its_label_in_a_training_without_its_fold(
@@ -96,7 +90,7 @@ class Bright(nn.Module):
 def test_a_module_of_a_cell_is_trained_and_scored_and_stays_as_it_is(split, images):
     own = Bright()
     found = fit.fit(own, images, split, TrainSettings(epochs=8, lr=0.03, precision="no"), seed=0)
-    assert roc_auc_score(*labels_scores(found, split, "test")) > 0.95
+    assert aucs(found.scores, split)["test"] > 0.95
     assert found.network.spec.kind == "own" and found.network.spec.in_channels == 1
     assert not torch.equal(own.head.weight, found.network.module.head.weight)
     again = fit.fit(own, images, split, TrainSettings(epochs=8, lr=0.03, precision="no"), seed=0)
