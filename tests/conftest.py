@@ -18,7 +18,6 @@ import pytest
 import torch
 from hypothesis import HealthCheck, settings
 from PIL import Image
-from sklearn.metrics import roc_auc_score
 
 from helpers.core import paths
 
@@ -138,6 +137,8 @@ def folded_split(folder: Path, folds: int = 3) -> pd.DataFrame:
 
 def aucs(scores: pd.DataFrame, table: pd.DataFrame) -> dict[str, float]:
     """Return the AUC of the scores (`id`, `split`, `defect_score`) on each side of the split."""
+    from sklearn.metrics import roc_auc_score  # much to import: only where it is used
+
     rows = scores.merge(table[["id", "label"]], on="id").groupby("split")
     return {side: roc_auc_score(own.label, own.defect_score) for side, own in rows}
 
