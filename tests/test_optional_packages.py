@@ -24,7 +24,12 @@ IMPORT_ALL = f"""
 import pkgutil, sys
 import helpers
 
-sys.modules.update(dict.fromkeys({(*LACKING, "kaggle", "kagglesdk", "papermill")}))
+class Blocked:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {(*LACKING, "kaggle", "kagglesdk", "papermill")}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+
+sys.meta_path.insert(0, Blocked())
 names = [m.name for m in pkgutil.walk_packages(helpers.__path__, "helpers.")]
 for name in names:
     __import__(name)

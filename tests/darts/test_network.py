@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from helpers.core import files
 from helpers.darts import network as derived
 from helpers.darts.genotypes import PUBLISHED, random_genotype
 from helpers.darts.network import AuxiliaryHead, Cell, DerivedNetwork
@@ -145,6 +146,15 @@ def test_a_saved_network_offers_what_features_and_maps_need(tmp_path, layers):
     assert model.spec == spec and embedding.shape == (2, spec.embedding_size)
     torch.testing.assert_close(model(images), model.classifier(embedding))
     assert model.get_submodule(spec.feature_layer) is model.cells[-1]
+
+
+def test_a_checkpoint_with_a_damaged_genotype_is_refused(tmp_path):
+    spec = derived.network_spec(DARTS_V2, NetworkSettings(4, 1), 32, 3)
+    model = backbones.build(spec)
+    spec.options["genotype"]["normal"][0][0] = "__import__('os')"
+    backbones.save_model(tmp_path / "m.safetensors", model)
+    with pytest.raises(files.ArtifactError, match="__import__"):
+        backbones.load_model(tmp_path / "m.safetensors")
 
 
 def test_the_preset_paper_is_table_1_to_the_letter():
