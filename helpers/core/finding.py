@@ -48,7 +48,7 @@ class Finding:
 
 def rows(findings: Iterable[Finding]) -> pd.DataFrame:
     """Return findings as a table of text: what, its number with unit, and the verdict."""
-    columns = ["Finding", "Number [95 % interval]", "Verdict", "All seeds"]
+    columns = ["Finding", "Number [95 % interval]", "Verdict", "All seeds: lowest to highest"]
     lines = [(f.what, f.number, f.verdict, f.repeats) for f in findings]
     table = pd.DataFrame(lines, columns=columns)
     return table.drop(columns=[name for name in columns[2:] if not table[name].any()])
