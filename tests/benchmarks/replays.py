@@ -151,14 +151,15 @@ def step_0(rows):
 
 
 def searches(table):
-    """Yield the name of a search, its minutes, and the test AUCs of the cells that it derived."""
-    done = pd.read_csv(proxies.TABLE)
-    for name in proxies.SEARCHES:
-        own = [cell for cell in cells.searched() if cell.rpartition("_")[0] == name]
-        known = table.found.loc[table.found.index.get_level_values("cell").isin(own)]
-        if len(known):
-            spent = done.seconds[done.proxy == name].mean() + known.seconds.mean()
-            yield name, spent / 60, known.test_auc.to_numpy()
+    """Return a row for each cell that a search derived: minutes and AUC, means of its trainings."""
+    done, rows = pd.read_csv(proxies.TABLE), []
+    whole = table.found.xs(table.epochs[-1], level="epochs").groupby("cell")
+    for cell, own in whole[["seconds", "test_auc"]].mean().iterrows():
+        name = str(cell).rpartition("_")[0]
+        if name in proxies.SEARCHES:
+            minutes = (done.seconds[done.proxy == name].mean() + own.seconds) / 60
+            rows.append({"strategy": name, "minutes": minutes, "auc": own.test_auc})
+    return pd.DataFrame(rows)
 
 
 def main():
@@ -190,14 +191,21 @@ def main():
             | summary("auc", pools[:, 1])
             | summary("gain", pools[:, 1] - equal)
         )
-    for name, minutes, aucs in searches(table):
+    searched, each = searches(table), table.array("test_auc")[:, 2].mean(axis=1)
+    test = stats.ttest_ind(searched.auc, each, equal_var=False)
+    error = np.hypot(stats.sem(searched.auc), stats.sem(each))
+    gain = searched.auc.mean() - each.mean()
+    print(f"{len(searched)} searched cells minus random ones: {gain:.4f} +- {error:.4f}, {test}")
+    by_search = searched.groupby("strategy", sort=False)
+    spread = np.sqrt(by_search.auc.var().mean())  # of the cells of a search
+    for name, own in by_search:
+        minutes = own.minutes.mean()
         equal = np.array([np.interp(minutes, *random[:, pool].T) for pool in range(POOLS)])
-        error = np.hypot(aucs.std(ddof=1) / np.sqrt(len(aucs)), equal.std())
-        gain = aucs.mean() - equal.mean()
-        row = {"strategy": name, "cells": 1, "minutes": minutes, "auc": aucs.mean()}
-        found.append(
-            row | {"gain": gain, "gain_low": gain - 2 * error, "gain_high": gain + 2 * error}
-        )
+        gain = own.auc.mean() - equal.mean()
+        arm = stats.t.ppf(0.975, len(searched) - len(by_search))
+        arm *= np.hypot(spread / np.sqrt(len(own)), equal.std())
+        row = {"strategy": name, "cells": 1, "minutes": minutes, "auc": own.auc.mean()}
+        found.append(row | {"gain": gain, "gain_low": gain - arm, "gain_high": gain + arm})
     found = pd.DataFrame(found).round(5)
     files.save_csv(Path(__file__).with_suffix(".csv"), found)
     print(found.to_string())
