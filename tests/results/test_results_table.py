@@ -8,7 +8,7 @@ from sklearn.metrics import accuracy_score, roc_auc_score
 from helpers.core import files
 from helpers.datasets.split_file import read_split
 from helpers.models.record import Model
-from helpers.results import predictions, results_table
+from helpers.results import comparison, predictions, results_table
 from helpers.runs.record import read_models
 from tests import planted
 
@@ -91,6 +91,16 @@ def test_the_rate_of_bad_parts_counts_those_that_a_balanced_validation_set_took_
     sides = ["train"] * 90 + ["val"] * 10 + ["test"] * 10
     labels = [1] * 20 + [0] * 70 + [1] * 5 + [0] * 5 + [1] * 10
     assert results_table.training_bad_rate(pd.DataFrame({"split": sides, "label": labels})) == 0.25
+
+
+def test_p_values_compare_test_scores_with_the_best_row_and_costs_are_beside(whole):
+    table = with_tests(whole).set_index("model")
+    compared = comparison.compare_with(read_models(whole), "svm_on_fbp")
+    columns = ["difference", "p_value", "p_holm"]
+    assert table.loc["svm", columns].equals(compared.set_index("model").loc["svm", columns])
+    assert pd.isna(table.p_value["svm_on_fbp"]) and table.seconds["svm"] == 2.4
+    assert table.loc["mine", ["parameters", "seconds"]].isna().all()
+    assert table.loc["majority", ["parameters", "seconds", "p_value"]].isna().all()
 
 
 def test_the_table_for_the_eye_has_at_most_eight_columns_the_best_on_validation_first(whole):
