@@ -23,10 +23,12 @@ import pandas as pd
 from scipy import stats
 
 from helpers.core import files, seeding, style
+from helpers.darts.space import OPS
 from tests.benchmarks import cells, proxies
 
 POOLS, LUCK, TRIED = 200, 40, 3  # see above; cells that a proxy has trained
 COUNTS = (1, 2, 3, 6, 9, 18, 27)
+WEIGHTLESS = ("max_pool_3x3", "avg_pool_3x3", "skip_connect")
 WORDS = {
     "search": "DARTS: PC-DARTS, first order, 5 epochs",
     "search_long": "the same, 16 epochs",
@@ -158,7 +160,8 @@ def searches(table):
         name = str(cell).rpartition("_")[0]
         if name in proxies.SEARCHES:
             minutes = (done.seconds[done.proxy == name].mean() + own.seconds) / 60
-            rows.append({"strategy": name, "minutes": minutes, "auc": own.test_auc})
+            row = {"strategy": name, "cell": cell, "minutes": minutes, "auc": own.test_auc}
+            rows.append(row)
     return pd.DataFrame(rows)
 
 
@@ -167,7 +170,15 @@ def main():
     rows = files.load_csv(cells.TABLE, cells.KEY, text=["set", "cell"])
     step_0(rows)
     table, by_pool = Table(rows), {}
-    print(f"{len(table.cells)} random cells, test AUC {table.array('test_auc')[:, 2].mean():.4f}")
+    whole = table.array("test_auc")[:, 2]  # (cells, seeds)
+    means = whole.mean(axis=1)
+    print(f"{len(whole)} random cells, test AUC {means.min():.3f} to {means.max():.3f}, of seeds:")
+    print(whole.mean(axis=0).round(3), [np.round(intraclass(whole, same), 2) for same in (0, 1)])
+    for kind, names in (("random", table.cells), ("searched", searches(table).cell)):
+        edges = [[op for _, _, op in proxies.edges_of(cell)] for cell in names]
+        free = [sum([*OPS][op] in WEIGHTLESS for op in own) for own in edges]
+        pools = [own.count([*OPS].index("max_pool_3x3")) for own in edges]
+        print(f"{kind}: edges without weights {free}, max pooling {pools}")
     for how, gains in zip(("this", "another"), gains_of_choice(table).T, strict=True):
         mean, low, high = 100 * np.array([gains.mean(), *np.quantile(gains, [0.025, 0.975])])
         print(f"best of nine by {how} training: {mean:+.1f} points [{low:.1f}, {high:.1f}]")
@@ -191,10 +202,10 @@ def main():
             | summary("auc", pools[:, 1])
             | summary("gain", pools[:, 1] - equal)
         )
-    searched, each = searches(table), table.array("test_auc")[:, 2].mean(axis=1)
-    test = stats.ttest_ind(searched.auc, each, equal_var=False)
-    error = np.hypot(stats.sem(searched.auc), stats.sem(each))
-    gain = searched.auc.mean() - each.mean()
+    searched = searches(table)
+    test = stats.ttest_ind(searched.auc, means, equal_var=False)
+    error = np.hypot(stats.sem(searched.auc), stats.sem(means))
+    gain = searched.auc.mean() - means.mean()
     print(f"{len(searched)} searched cells minus random ones: {gain:.4f} +- {error:.4f}, {test}")
     by_search = searched.groupby("strategy", sort=False)
     spread = np.sqrt(by_search.auc.var().mean())  # of the cells of a search
