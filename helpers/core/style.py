@@ -133,10 +133,8 @@ def evenly(n: int, most: int) -> np.ndarray:
 
 
 def percent_axis(axis: Axis) -> None:
-    """Number the axis of a fraction as `percent` does."""
-    from matplotlib.ticker import PercentFormatter  # slow to import: only for pictures
-
-    axis.set_major_formatter(PercentFormatter(1, symbol=None))
+    """Number the axis of a fraction in per cent, without zeros at the end: 70 or 72.5."""
+    axis.set_major_formatter(lambda share, _: f"{100 * share:.6g}")
 
 
 def draw_image(ax: Axes, pixels: np.ndarray, title: str = "", size: float = 9) -> None:

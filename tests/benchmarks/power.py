@@ -44,8 +44,8 @@ METHODS = {
     "warm-up of a third": {"alpha_warmup": 1 / 3},
     "the paper's rates": PAPER,
 }
-LENGTHS = {"quick": (3, 6, 12, 24)}  # the other methods: 12 epochs
-SEEDS = {"quick": 10}  # the other methods: 5
+LENGTHS = {"quick": (3, 6, 12, 24), "all channels": (3, 6, 12)}  # the other methods: 12 epochs
+SEEDS = {"quick": 10, "all channels": 10}  # the other methods: 5
 WIDE = ("sep_conv_5x5", "dil_conv_5x5")
 APART_PX, PAIRS, BRIGHTNESS, RADIUS_PX = 24, 8, 3.0, 2.0  # brightness in deviations of the pixels
 
