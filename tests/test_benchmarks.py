@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from scipy import optimize
+from scipy import optimize, stats
 
 from helpers.core import metrics
 from helpers.darts.genotypes import PUBLISHED
@@ -30,10 +30,10 @@ def test_a_table_continues_after_its_last_row(tmp_path, monkeypatch):
         computed.append(key)
         return {"sum": sum(key)}
 
-    for count in (1, 3, 3):
-        keys = [(i, True) for i in range(count)]
+    for there in ([1], [0, 1, 2], [0, 1, 2]):
+        keys = [(i, True) for i in there]
         table = rows.completed(tmp_path / "t.csv", ["i", "permuted"], keys, row)
-    assert computed == keys and table.to_dict("list") == {
+    assert computed == [keys[1], keys[0], keys[2]] and table.to_dict("list") == {
         "i": [0, 1, 2],
         "permuted": [True] * 3,
         "sum": [1, 2, 3],
@@ -151,10 +151,14 @@ def rows_of(test, val=None):
 
 
 def test_a_replay_pays_for_what_it_trains_and_gets_what_validation_chose(monkeypatch):
-    monkeypatch.setattr(replays, "POOLS", 30)
+    monkeypatch.setattr(replays, "DRAWS", 4000)
     aucs = np.linspace(0.6, 0.9, 12)
     table = replays.Table(rows_of(np.stack([aucs, aucs], axis=1)))
-    assert replays.replay(table).mean(axis=0) == pytest.approx([54 / 60, aucs.mean()], abs=0.02)
+    one = replays.replay(table)
+    assert one[0] == pytest.approx([54 / 60, aucs.mean()], abs=0.005)
+    without = (aucs.sum() - table.array("test_auc")[:, 2, 0]) / 11
+    assert one[1:, 1] == pytest.approx(without, abs=0.01)
+    assert replays.interval(one[:, 1])[3] == pytest.approx(stats.sem(aucs), rel=0.1)
     minutes, best = replays.replay(table, count=9).T
     assert minutes == pytest.approx(9 * 54 / 60) and best.mean() > 0.85
     minutes, best = replays.replay(table, kind="halving", count=9).T

@@ -2,9 +2,10 @@
 
 A table by which search strategies are replayed. `chips`: drawn parts with faint defects, 36 random
 and the published cells at 1/9, 1/3 and all of the epochs, two seeds each (six of them three at
-all epochs). `elpv`: six random cells, four seeds, one published fold of whole modules. Each
-training has one thread; two run side by side. A row is written to `cells.csv` beside this file as
-soon as it is done, and is not computed again.
+all epochs), and the cells that searches derived, at all epochs. `elpv`: six random cells, four
+seeds, one published fold of whole modules, 36 epochs. Each training has one thread; two run side
+by side. A row is written to `cells.csv` beside this file as soon as it is done, and is not computed
+again.
 """
 
 import argparse
@@ -25,13 +26,12 @@ from helpers.darts import genotypes, network
 from helpers.darts.settings import RetrainSettings
 from helpers.datasets import chips
 from helpers.datasets.cache import ImageCache
-from helpers.runs import workers
 from helpers.runs.presets import PRESET_VALUES
 from helpers.training import fit
-from tests.benchmarks import out_of_fold
+from tests.benchmarks import out_of_fold, rows
 
 TABLE = Path(__file__).with_name("cells.csv")
-SEARCHED = Path(__file__).with_name("searched_cells.jsonl")  # ELPV: one for each fold, as `quick`
+SEARCHED = Path(__file__).with_name("searched_cells.jsonl")  # by `proxies`, and by `quick` on ELPV
 KEY = ["set", "cell", "seed", "epochs"]
 SIZE_PX, COUNTS, BAD_RATE = 96, {"train": 2000, "val": 1000, "test": 2000}, 0.3
 FAINT = 0.6  # contrast of a defect, in that of `chips`: the best cell stays below .97
@@ -53,7 +53,7 @@ def searched():
     return {one["name"]: genotypes.from_json(one["cell"]) for one in lines if one["set"] == "chips"}
 
 
-def faint(index, label):
+def faint(index, label, size_px):
     """Draw a chip whose defect, if it is bad, is faint: pixels (S, S) uint8."""
     part = chips.draw_parameters(chips.stream(0, "part", "cells", index))
     if label:
@@ -63,25 +63,25 @@ def faint(index, label):
         points, above = part.overlay
         slants = np.add(before.slants, FAINT * np.subtract(part.slants, before.slants))
         part = dataclasses.replace(part, overlay=(points, FAINT * above), slants=tuple(slants))
-    scene = chips.draw_scene(part, SIZE_PX)
+    scene = chips.draw_scene(part, size_px)
     return chips.expose(scene, part, chips.stream(0, "sensor", "cells", index))
 
 
 @functools.cache
-def task(name):
+def task(name, size_px=SIZE_PX):
     """Return the images of a task, and its table (`id`, `label`, `split`)."""
     if name == "elpv":
         table = sides(out_of_fold.protocol("groups"), 0)
-        return out_of_fold.images(SIZE_PX), table[fit.SEEN]
+        return out_of_fold.images(size_px), table[fit.SEEN]
     split = np.repeat([*COUNTS], [*COUNTS.values()])
     labels = (np.random.default_rng(0).random(len(split)) < BAD_RATE).astype(int)
-    place = paths.cache_root() / f"cells-{FAINT}-{SIZE_PX}-{len(split)}.npz"
+    place = paths.cache_root() / f"cells-{FAINT}-{size_px}-{len(split)}.npz"
     if not place.exists():
-        pixels = np.stack([faint(index, label) for index, label in enumerate(labels)])
+        pixels = np.stack([faint(index, label, size_px) for index, label in enumerate(labels)])
         files.save_arrays(place, pixels=pixels)
     pixels = files.load_arrays(place, "pixels")["pixels"][..., None]
     table = pd.DataFrame({"id": [f"{i:05d}" for i in range(len(split))], "label": labels})
-    about = table[["id"]].assign(width_px=SIZE_PX, height_px=SIZE_PX)
+    about = table[["id"]].assign(width_px=size_px, height_px=size_px)
     return ImageCache(pixels, about, files.fingerprint(place.stem)), table.assign(split=split)
 
 
@@ -93,7 +93,7 @@ def settings_of(name, epochs):
 
 
 def train(name, cell, seed, epochs):
-    """Train a cell's network; return its row."""
+    """Train a cell's network; return the rest of its row."""
     images, table = task(name)
     started, settings = time.process_time(), settings_of(name, epochs)
     shape = images.size_px, images.channels
@@ -104,7 +104,7 @@ def train(name, cell, seed, epochs):
         build = partial(network.build_network, spec)
     found = fit.fit(build, images, table, settings.training, seed)
     labels = table.set_index("id").label
-    row = {"set": name, "cell": cell, "seed": seed, "epochs": epochs}
+    row = {}
     for side in ("val", "test"):
         own = found.scores[found.scores.split == side].set_index("id").defect_score
         auc = metrics.roc_auc(labels[own.index].astype(int), own) if len(own) else np.nan
@@ -129,22 +129,10 @@ def main(arguments=None):
     """Compute the rows that are missing."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.cells")
     parser.add_argument("sets", nargs="+", choices=[*EPOCHS])
-    there = set()
-    if TABLE.exists():
-        there = {
-            *files.load_csv(TABLE, KEY, text=["set", "cell"])[KEY].itertuples(
-                index=False, name=None
-            )
-        }
-    rows = [row for name in parser.parse_args(arguments).sets for row in wanted(name)]
-    calls = {"/".join(map(str, row)): partial(train, *row) for row in rows if row not in there}
-    for name in {row[0] for row in rows}:
+    names = parser.parse_args(arguments).sets
+    for name in names:
         task(name)  # drawn or decoded once
-    for _, row in workers.side_by_side(calls, "cells", paths.cache_root()):
-        with files.held(TABLE.with_name(".cells.lock")):
-            done = [files.load_csv(TABLE, KEY, text=["set", "cell"])] if TABLE.exists() else []
-            table = pd.concat([*done, pd.DataFrame([row])], ignore_index=True)
-            files.save_csv(TABLE, table.sort_values(KEY, kind="stable"))
+    rows.completed(TABLE, KEY, (key for name in names for key in wanted(name)), train)
 
 
 if __name__ == "__main__":

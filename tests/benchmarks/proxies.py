@@ -1,8 +1,10 @@
 """Score the cells of `cells.csv` without training each: `python -m tests.benchmarks.proxies`.
 
-- Alpha of a search (first order, longer, with all channels, second order): a cell's score is the
-  sum of log(strength) over its 16 edges. The cell that the search derives is trained as a row of
-  `cells.csv`, too (`searched_*` in searched_cells.jsonl beside this file).
+- Alpha of a search (`quick`'s, longer, with all channels, of second order): a cell's score is the
+  sum of log(strength) over its 16 edges. The cell that a search derives is a line of
+  searched_cells.jsonl beside this file, and is trained as a row of `cells.csv` too. As `quick`, the
+  searches see images of 128 px; `maps48`: of 96 px and by another stem, so maps of 48 to 12
+  pixels, four times as wide as those of the networks.
 - A single-path supernet: each step trains the weights of a random cell (Guo et al. 2019, arXiv
   1904.00420); then a cell's score is its AUC on validation images, with batch norm's statistics of
   the batch, so of this cell.
@@ -13,37 +15,40 @@ All are made for the task `chips`. Each proxy and seed is a set of rows of proxi
 of one core for all cells), and is not computed again.
 """
 
+import itertools
 import json
 import time
-from functools import partial
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import nn
 
-from helpers.core import files, metrics, paths, seeding
+from helpers.core import files, metrics, seeding
 from helpers.darts import genotypes, network, search
 from helpers.darts.genotypes import strengths
 from helpers.darts.settings import SearchSettings
 from helpers.darts.space import EDGES, KINDS, OPS
 from helpers.darts.supernet import Cell, MixedEdge, Supernet
-from helpers.runs import workers
 from helpers.runs.presets import PRESET_VALUES
 from helpers.training.batches import ImageBatches, augmentation
 from helpers.training.inference import predict
 from helpers.training.loop import Training
 from helpers.training.settings import TrainSettings
-from tests.benchmarks import cells
+from tests.benchmarks import cells, rows
 
 TABLE = Path(__file__).with_suffix(".csv")
 QUICK, FULL = (PRESET_VALUES[p]["04_darts_search"] for p in ("quick", "full"))
+MAPS_48 = {"image_size_px": cells.SIZE_PX}
 SEARCHES = {
     "search": QUICK,
-    "search_long": FULL,
-    "search_all_channels": QUICK | {"partial": 1},
+    "search_long": QUICK | {"epochs": 12},
+    "search_all_channels": QUICK | {"partial": 1, "epochs": 6},
     "search_second_order": QUICK | {"order": 2},
+    "maps48": QUICK | MAPS_48,
+    "maps48_full": FULL | MAPS_48,
+    "maps48_all_channels": QUICK | MAPS_48 | {"partial": 1},
+    "maps48_second_order": QUICK | MAPS_48 | {"order": 2},
 }
 SEEDS = range(2)
 CELLS = [cell for cell in cells.CELLS if cell != "by_hand"]
@@ -59,14 +64,19 @@ def edges_of(cell):
 
 def by_search(name, seed):
     """Search; return each cell's score, and keep the cell that the search derived."""
-    images, table = cells.task("chips")
-    given = SEARCHES[name] | {"image_size_px": cells.SIZE_PX}
-    found = search.search(images, table[table.split == "train"], SearchSettings(**given, seed=seed))
+    settings = SearchSettings(**SEARCHES[name], seed=seed)
+    images, table = cells.task("chips", settings.image_size_px)
+    found = search.search(images, table[table.split == "train"], settings)
     last = found.history[-1]
     logs = {k: np.log(strengths(last[f"alpha_{k}"], last[f"beta_{k}"])) for k in KINDS}
     about = {"set": "chips", "name": f"{name}_{seed}", "cell": genotypes.to_json(found.genotype)}
-    with files.held(cells.SEARCHED.with_name(".searched.lock")), cells.SEARCHED.open("a") as file:
-        file.write(json.dumps(about) + "\n")
+    about["alpha_half_auc"] = found.provenance["alpha_half_auc"]
+    with files.held(cells.SEARCHED.with_name(".searched.lock")):
+        lines = [json.loads(line) for line in cells.SEARCHED.read_text("utf-8").splitlines()]
+        lines = [one for one in lines if one["name"] != about["name"]] + [about]
+        lines.sort(key=lambda one: (one["set"], one["name"]))
+        text = "".join(json.dumps(one) + "\n" for one in lines)
+        files.write_bytes(cells.SEARCHED, text.encode())
     return {cell: sum(logs[k][row, op] for k, row, op in edges_of(cell)) for cell in CELLS}
 
 
@@ -171,7 +181,7 @@ def synflow(cell, seed):
 
 
 def scores_of(proxy, seed):
-    """Return the rows of a proxy with a seed."""
+    """Return the rest of the rows of a proxy with a seed."""
     started = time.process_time()
     if proxy in SEARCHES:
         found = by_search(proxy, seed)
@@ -180,24 +190,19 @@ def scores_of(proxy, seed):
     else:
         one = {"naswot": naswot, "synflow": synflow}[proxy]
         found = {cell: one(cell, seed) for cell in CELLS}
-    rows = pd.DataFrame({"cell": [*found], "score": [float(f"{v:.6g}") for v in found.values()]})
-    rows.insert(0, "proxy", proxy)
-    rows.insert(1, "seed", seed)
-    return rows.assign(seconds=round(time.process_time() - started, 1))
+    seconds = round(time.process_time() - started, 1)
+    return [
+        {"cell": cell, "score": float(f"{score:.6g}"), "seconds": seconds}
+        for cell, score in found.items()
+    ]
 
 
 def main():
     """Compute what is missing."""
-    cells.task("chips")
-    wanted = [
-        (proxy, seed) for proxy in ("synflow", "naswot", "single_path", *SEARCHES) for seed in SEEDS
-    ]
-    done = pd.read_csv(TABLE) if TABLE.exists() else pd.DataFrame(columns=["proxy", "seed"])
-    there = {*done[["proxy", "seed"]].itertuples(index=False, name=None)}
-    calls = {f"{p} {s}": partial(scores_of, p, s) for p, s in wanted if (p, s) not in there}
-    for _, rows in workers.side_by_side(calls, "proxies", paths.cache_root()):
-        done = pd.concat([done, rows], ignore_index=True)
-        files.save_csv(TABLE, done)
+    for size_px in (cells.SIZE_PX, QUICK["image_size_px"]):
+        cells.task("chips", size_px)  # drawn once
+    wanted = itertools.product(("synflow", "naswot", "single_path", *SEARCHES), SEEDS)
+    rows.completed(TABLE, ["proxy", "seed"], wanted, scores_of)
 
 
 if __name__ == "__main__":
