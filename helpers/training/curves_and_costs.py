@@ -20,12 +20,15 @@ from helpers.training.fit import Fitted
 from helpers.training.inference import Scorer
 
 TITLES = {"val_loss": "validation loss", "val_auc": "validation AUC, %, one view"}
+MARKERS = "P<>p*h^osDvX"  # and colours, by the order of names: a model keeps its own in 03 and 05
 SMOOTHED = 0.1  # share of the epochs whose mean is a point of a learning curve
 BATCH, REPEATS = 32, 7  # images that are timed together, and how often
 
 
-def learning_curves(trained: Mapping[Model, Iterable[Fitted]], title: str = "") -> Figure:
-    """Draw loss and AUC of validation over epochs, one line per model.
+def learning_curves(
+    trained: Mapping[Model, Iterable[Fitted]], title: str = "", pale: Sequence[str] = ()
+) -> Figure:
+    """Draw loss and AUC of validation over epochs, one line per model, `pale` slugs gray.
 
     A point is the mean over a tenth of the epochs around it: single epochs of many models would
     hide each other. A band is one standard deviation of a model's trainings.
@@ -33,8 +36,12 @@ def learning_curves(trained: Mapping[Model, Iterable[Fitted]], title: str = "") 
     shown = {model: [*fits] for model, fits in trained.items()}
     parts = [_smooth(fit).assign(model=m.title) for m, fits in shown.items() for fit in fits]
     curves = pd.concat(parts, ignore_index=True)
-    looks: dict[str, Any] = {"hue": "model", "style": "model", "dashes": False, "markers": True}
-    looks["errorbar"] = "sd"
+    palette = sns.color_palette("colorblind").as_hex()
+    colours = {m.title: palette[m.order[0] % len(palette)] for m in shown}
+    colours |= {model.title: "0.65" for model in shown if model.slug in pale}
+    markers = {model.title: MARKERS[model.order[0] % len(MARKERS)] for model in shown}
+    looks: dict[str, Any] = {"hue": "model", "style": "model", "dashes": False, "errorbar": "sd"}
+    looks |= {"palette": colours, "markers": markers}
     size = (10, max(3.6, 0.3 * len(shown)))  # space for the legend
     figure, axes = plt.subplots(1, len(TITLES), figsize=size)
     for ax, (column, words) in zip(axes, TITLES.items(), strict=True):
