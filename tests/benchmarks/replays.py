@@ -279,33 +279,27 @@ def draw(found, table):
         label = f"{name} ({', '.join(map(str, own.cells))} cells)"
         ax.plot(own.minutes, own.auc, marker=marker, color=colour, label=label)
         ax.fill_between(own.minutes, own.auc_low, own.auc_high, color=colour, alpha=0.15, lw=0)
-    looks = {"derived": ("#d55e00", "D"), "alpha": ("#de8f05", "^"), "": ("#029e73", "v")}
-    labels, place = [], 0
+    looks = {
+        "halving": ("#0173b2", "s", None),  # has its line
+        "derived": ("#d55e00", "D", "cells that searches derived"),
+        "alpha": ("#de8f05", "^", "alpha of searches (9, 27 cells)"),
+        "": ("#029e73", "v", "other scores (9, 27 cells)"),
+    }
+    labels, named = [], set()
     for name, words in ({"halving": "halving"} | WORDS).items():
         own = found[found.strategy == name]
-        kind = next(kind for kind in looks if words.startswith(kind))
-        colour, marker = ("#0173b2", "s") if name == "halving" else looks[kind]
-        if name != "halving":
-            ax.plot(own.minutes, own.auc, marker=marker, color=colour, ms=6, lw=1)
-        for _, row in own[own.cells.isin([1, 9, 27])].iterrows():
-            cells_of = "" if row.cells == 1 else f", {row.cells:.0f} cells"
-            labels.append(words + cells_of)
+        colour, marker, kind = next(
+            look for start, look in looks.items() if words.startswith(start)
+        )
+        if kind:
+            label = None if kind in named else kind
+            ax.plot(own.minutes, own.auc, marker=marker, color=colour, lw=1, label=label)
+            named.add(kind)
+        for row in own[own.cells.isin([1, 9, 27])].itertuples():
+            place = -len(labels)
+            labels.append(words if row.cells == 1 else f"{words}, {row.cells} cells")
             right.plot([row.gain_low, row.gain_high], [place, place], color=colour)
             right.plot(row.gain, place, marker=marker, color=colour)
-            place -= 1
-    for kind, (colour, marker) in looks.items():
-        words = {
-            "derived": "cells that searches derived",
-            "alpha": "alpha of searches (9, 27 cells)",
-        }
-        ax.plot(
-            [],
-            [],
-            marker=marker,
-            color=colour,
-            lw=1,
-            label=words.get(kind, "other scores (9, 27 cells)"),
-        )
     own = table.found.loc["DARTS_V2"].xs(table.epochs[-1], level="epochs")
     at = own.seconds.mean() / 60, own.test_auc.mean()
     ax.plot(*at, "k*", ms=9)
@@ -316,7 +310,7 @@ def draw(found, table):
     ax.minorticks_off()
     figure.legend(loc="outside lower left", ncols=3, fontsize=9)
     right.axvline(0, color="0.3", lw=1)
-    right.set_yticks(range(0, place, -1), labels, fontsize=9)
+    right.set_yticks(-np.arange(len(labels)), labels, fontsize=9)
     style.percent_axis(right.xaxis)
     right.set(xlabel="points more than random cells at equal cost, 95 %")
     figure.suptitle("Which search pays? Faint chips, replayed on a table of cells")
