@@ -48,6 +48,13 @@ def test_a_promised_rate_is_rounded_up_to_two_digits():
     assert (style.duration(0.04), style.duration(7500)) == ("<1 s", "2 h 5 min")
 
 
+def test_an_axis_of_fractions_has_per_cent_without_zeros_at_the_end():
+    figure, ax = plt.subplots()
+    style.percent_axis(ax.xaxis)
+    assert [ax.xaxis.get_major_formatter()(x, 0) for x in (0.7, 0.725)] == ["70", "72.5"]
+    plt.close(figure)
+
+
 def test_numbers_get_the_digits_that_tell_them_apart():
     assert style.told_apart(0.49912, 0.49938) == ["0.4991", "0.4994"]
     assert style.told_apart(0.5, 0.5) == ["0.5", "0.5"]
