@@ -136,6 +136,7 @@ class PretrainedClassifier(Network):
         self.head = nn.Linear(spec.embedding_size, spec.num_classes)
 
     def embed(self, images: Tensor) -> Tensor:
+        """Return the backbone's pooled features (B, D) of images (B, C, H, W)."""
         return self.trunk(images)
 
 
@@ -169,6 +170,7 @@ class TwoLayerCNN(Network):
         self.head = nn.Linear(1000, spec.num_classes)
 
     def embed(self, images: Tensor) -> Tensor:
+        """Return the outputs of the hidden layer (B, 1000) for images (B, C, H, W)."""
         return self.hidden(self.features(images))
 
 
@@ -183,9 +185,11 @@ class OwnNetwork(Network):
         self.module, self.spec = module, spec
 
     def embed(self, images: Tensor) -> Tensor:
+        """Return the embeddings (B, D) of images (B, C, H, W)."""
         return getattr(self.module, "embed", self.module)(images)
 
     def forward(self, images: Tensor) -> Tensor:
+        """Return the module's scores (B, 2) of images (B, C, H, W)."""
         return self.module(images)
 
 

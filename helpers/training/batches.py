@@ -109,6 +109,7 @@ class EmbeddingBatches(Batches):
         self.embeddings = embeddings
 
     def inputs(self, parts: list[np.ndarray], training: bool) -> Iterator[Tensor]:
+        """Yield the embeddings of each part, (B, D)."""
         for part in parts:
             yield torch.from_numpy(self.embeddings[part]).to(self.device)
 

@@ -60,6 +60,7 @@ class FastGradients(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
+        """Return the convolution (B, C, H', W')."""
         x = x.contiguous(memory_format=torch.channels_last)
         ctx.save_for_backward(x, weight)
         ctx.geometry = geometry
@@ -67,6 +68,7 @@ class FastGradients(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+        """Return the gradients of x and of weight, where they are needed."""
         (x, weight), maps, filters = ctx.saved_tensors, None, None
         grad = grads[0].contiguous(memory_format=torch.channels_last)
         if ctx.needs_input_grad[0]:

@@ -155,6 +155,7 @@ class PatchCoreNetwork(Network):
         return MemoryBank(self.memory, float(self.usual), self.inside)
 
     def embed(self, images: Tensor) -> Tensor:
+        """Return the backbone's pooled features (B, D) of images (B, C, H, W)."""
         return self.backbone.embed(images)
 
     def features(self, images: Tensor) -> Tensor:
