@@ -175,8 +175,9 @@ def step_0(rows):
     """Print the intraclass correlations of cells on each task, with their intervals."""
     for name, own in rows.groupby("set"):
         whole = own[own.epochs == cells.EPOCHS[name]]
-        repeated = whole[whole.cell.isin(cells.REPEATED)].pivot_table("test_auc", "cell", "seed")
-        repeated = repeated.dropna(axis="columns")
+        auc = whole.test_auc.fillna(whole.val_auc)  # the fold of ELPV's modules chooses nothing
+        repeated = whole[whole.cell.isin(cells.REPEATED)].assign(auc=auc)
+        repeated = repeated.pivot_table("auc", "cell", "seed").dropna(axis="columns")
         for same in (False, True) if repeated.size else ():
             icc, low, high = intraclass(repeated.to_numpy(), same)
             how = f"{repeated.shape} cells x seeds, {'the same' if same else 'any'} seed"
