@@ -4,9 +4,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import torch.nn.functional as F
 from scipy import optimize, stats
 
 from helpers.core import metrics
+from helpers.darts.architect import Architect
 from helpers.darts.genotypes import PUBLISHED
 from helpers.darts.space import KINDS
 from helpers.darts.supernet import Supernet
@@ -19,6 +21,7 @@ from tests.benchmarks import (
     proxies,
     replays,
     rows,
+    search_step,
 )
 
 
@@ -203,3 +206,15 @@ def test_the_table_beside_the_clock_is_that_of_the_published_scores(protocol):
     known = pd.read_csv(clock.PLACE / "clock.csv").query("folds == @protocol")
     assert np.allclose(found.iloc[:, 1:], known[found.columns].iloc[:, 1:], atol=6e-5)
     assert [*found.model] == [*known.model]
+
+
+@pytest.mark.parametrize("order", [1, 2])
+def test_the_plain_step_that_ours_is_timed_against_has_the_same_gradients(order):
+    torch.manual_seed(0)
+    net = Supernet(4, 3, 2).double()
+    val, train = ((torch.randn(8, 3, 8, 8).double(), torch.arange(8) % 2) for _ in range(2))
+    sgd = torch.optim.SGD(net.weight_parameters(), 0.025, momentum=0.9)
+    search_step.plain_step(net, val, train, sgd, order)
+    _, ours = Architect(net, F.cross_entropy, order).gradient(val, train, sgd)
+    for alpha, gradient in zip(net.architecture_parameters(), ours, strict=True):
+        torch.testing.assert_close(alpha.grad, gradient)
