@@ -184,3 +184,26 @@ def test_an_augmentation_that_nobody_knows_or_that_changes_the_shape_is_refused(
             TrainSettings(augment=wrong)
     with pytest.raises(SettingsError, match=r"CenterCrop .* \[2, 1, 8, 8\]"):
         drawn(v2.CenterCrop(4), torch.rand(2, 1, 8, 8))
+
+
+def test_images_grow_in_multiples_of_32_and_the_last_quarter_of_the_epochs_is_whole():
+    sizes = [[batches.grown(size_px, epoch, 8) for epoch in range(8)] for size_px in (192, 160, 48)]
+    assert sizes == [
+        [128] * 4 + [160] * 2 + [192] * 2,
+        [96] * 4 + [128] * 2 + [160] * 2,
+        [32] * 6 + [48] * 2,
+    ]
+    assert {batches.grown(192, epoch, 0) for epoch in range(8)} == {192}  # unless it is asked for
+
+
+def test_only_training_images_are_small_and_each_keeps_its_mean():
+    data, seen = image_batches(grow_epochs=4), {}
+    pixels = np.arange(46 * 64 * 64).reshape(46, 64, 64, 1).astype(np.uint8)
+    data.cache = ImageCache(pixels, data.cache.table, "large")
+    for epoch in (0, 3):
+        rows, images, _ = next(data.shuffled(0, epoch))
+        seen[epoch] = images
+        means = pixels[2 * rows].mean(axis=(1, 2, 3)) / 255
+        np.testing.assert_allclose(images.mean(dim=(1, 2, 3)), means, rtol=0.01)
+    assert [images.shape[-1] for images in seen.values()] == [32, 64]
+    assert next(iter(data.ordered())).shape[-1] == 64
