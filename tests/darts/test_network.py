@@ -26,16 +26,13 @@ def small(genotype=DARTS_V2, channels=4, layers=3, num_classes=2, **options):
 
 
 @pytest.mark.parametrize(
-    ("num_classes", "parameters", "auxiliary_parameters", "macs"),
+    ("classes", "parameters", "head_parameters", "macs"),
     [(1000, 4_718_752, 1_260_776, 529_911_552), (2, 3_951_290, 493_314, 529_145_088)],
 )
-def test_the_networks_of_darts_v2_have_the_published_sizes(
-    num_classes, parameters, auxiliary_parameters, macs
-):
-    network = small(DARTS_V2, 48, 14, num_classes, auxiliary=True)
-    head = count_parameters(network.auxiliary_head)
-    assert head == auxiliary_parameters
-    assert count_parameters(network) - head == parameters
+def test_networks_of_darts_v2_have_the_published_sizes(classes, parameters, head_parameters, macs):
+    network = small(DARTS_V2, 48, 14, classes, auxiliary=True)
+    assert count_parameters(network.auxiliary_head) == head_parameters
+    assert count_parameters(network) - head_parameters == parameters
     assert count_macs(network, 224) == macs
     assert count_parameters(small(DARTS_V2, 36, 20, 10, stem="cifar")) == 3_349_342
 
@@ -100,9 +97,8 @@ def share_weights(network, supernet):
             mine.copy_(theirs)
     for cell, source in zip(network.cells, supernet.cells, strict=True):
         modules = [(cell.older, source.older), (cell.newer, source.newer)]
-        for row, (name, *edge) in enumerate(
-            network.genotype.edges("reduce" if cell.reduction else "normal")
-        ):
+        edges = network.genotype.edges("reduce" if cell.reduction else "normal")
+        for row, (name, *edge) in enumerate(edges):
             operation = cell.operations[row]
             candidates = source.edges[EDGES.index(tuple(edge))].operations
             modules.append((operation, candidates[name]))
@@ -130,17 +126,14 @@ def test_a_supernet_with_one_hot_alphas_computes_the_derived_network(genotype, s
     torch.testing.assert_close(logits, supernet.train()(x), rtol=1e-9, atol=1e-9)
 
 
-def test_initial_weights_depend_on_the_seed_alone():
-    spec = derived.network_spec(DARTS_V2, NetworkSettings(4, 3), 32, 1)
-    nets = [derived.build_network(spec, seed).stem0[0].weight for seed in (0, 0, 1)]
-    assert torch.equal(nets[0], nets[1]) and not torch.equal(nets[0], nets[2])
-
-
 @pytest.mark.parametrize("layers", [1, 5])
-def test_a_saved_network_offers_what_features_and_maps_need(tmp_path, layers):
+def test_a_network_of_a_seed_is_saved_with_what_features_and_maps_need(tmp_path, layers):
     size = NetworkSettings(4, layers, auxiliary=True)
     spec = derived.network_spec(random_genotype(4), size, 32, 1)
-    backbones.save_model(tmp_path / "m.safetensors", backbones.build(spec))
+    nets = [derived.build_network(spec, seed) for seed in (0, 0, 1)]
+    first, same, other = (net.stem0[0].weight for net in nets)
+    assert torch.equal(first, same) and not torch.equal(first, other)
+    backbones.save_model(tmp_path / "m.safetensors", nets[0])
     model, images = backbones.load_model(tmp_path / "m.safetensors"), torch.randn(2, 1, 32, 32)
     embedding = model.embed(images)
     assert model.spec == spec and embedding.shape == (2, spec.embedding_size)

@@ -33,23 +33,17 @@ def table(split):
     return split[split.split == "train"]
 
 
-def test_the_halves_are_stratified_and_disjoint_in_random_order(table):
-    first, second = search.halves(table, 0)
-    assert {*first.id} | {*second.id} == {*table.id} and not {*first.id} & {*second.id}
-    assert (first.label.value_counts() - second.label.value_counts()).abs().max() <= 1
-    assert first.label.iloc[:10].nunique() == 2  # classes are mixed
-    assert set(search.halves(table, 1)[0].id) != set(first.id)
-
-
-def test_of_a_large_set_a_part_is_searched_with_the_classes_in_proportion():
+def test_the_halves_are_stratified_disjoint_and_mixed_also_those_of_a_part_of_a_large_set():
     labels = np.repeat([0, 1], [900, 100])
     table = pd.DataFrame({"id": np.arange(1000).astype(str), "label": labels})
-    parts = search.halves(table, 0, limit=200)
-    assert [part.label.value_counts().to_dict() for part in parts] == [{0: 90, 1: 10}] * 2
-    assert len(set(parts[0].id) | set(parts[1].id)) == 200
-    rare = search.halves(table, 0, limit=10)
-    assert [int(part.label.sum()) for part in rare] == [1, 1]
-    assert search.halves(table, 0, limit=1000)[0].equals(search.halves(table, 0)[0])
+    for limit, counts in ((0, {0: 450, 1: 50}), (200, {0: 90, 1: 10})):
+        parts = search.halves(table, 0, limit)
+        assert [part.label.value_counts().to_dict() for part in parts] == [counts] * 2
+        assert len({*parts[0].id, *parts[1].id}) == 2 * sum(counts.values())
+        assert parts[0].label.iloc[:50].nunique() == 2
+    assert [int(part.label.sum()) for part in search.halves(table, 0, limit=10)] == [1, 1]
+    whole, other = search.halves(table, 0)[0], search.halves(table, 1)[0]
+    assert search.halves(table, 0, limit=1000)[0].equals(whole) and {*other.id} != {*whole.id}
 
 
 def test_a_search_sees_training_images_alone_and_their_groups_if_known(split):
@@ -137,9 +131,7 @@ def test_the_stem_leaves_maps_on_which_the_operations_differ(size_px, side):
     assert newer.shape[-1] == side and net(torch.zeros(2, 1, size_px, size_px)).shape == (2, 2)
 
 
-def test_a_search_stopped_three_times_in_the_middle_of_an_epoch_ends_with_the_same_bits(
-    images, table, tmp_path, monkeypatch, capsys
-):
+def test_a_search_stopped_thrice_ends_in_equal_bits(images, table, tmp_path, monkeypatch, capsys):
     given = SearchSettings(**TINY, order=2, partial=2, alpha_warmup=1)
     doing = functools.partial(work.doing, "search", tmp_path / "resume")
     whole, step = search.search(images, table, given), Architect.step

@@ -70,10 +70,14 @@ def test_the_fast_network_equals_the_readable_one_in_float64(case):
 
 
 @pytest.mark.parametrize("kind", [Supernet, FastSupernet])
-def test_the_number_of_weights_and_alphas_is_the_published_one(kind):
+def test_the_number_of_weights_and_alphas_is_the_published_one_and_alpha_starts_near_zero(kind):
     net = kind(channels=16, layers=8, num_classes=2)
     assert sum(p.numel() for p in net.weight_parameters()) == 1_928_562
-    assert [tuple(p.shape) for p in net.architecture_parameters()] == [(14, 8), (14, 8)]
+    alphas = [kind(8, 3, 2, partial=partial).architecture_parameters() for partial in (1, 2)]
+    shapes = [[tuple(p.shape) for p in own] for own in alphas]
+    assert shapes == [[(14, 8)] * 2, [(14, 8)] * 2 + [(14,)] * 2]  # beta with partial channels
+    assert 7e-4 < torch.cat([p.flatten() for p in alphas[1]]).std().item() < 1.3e-3
+    assert net.mixing("normal")[1] is None
 
 
 def test_a_mixed_edge_is_equation_2_and_three_quarters_of_the_channels_bypass_it():
@@ -87,15 +91,6 @@ def test_a_mixed_edge_is_equation_2_and_three_quarters_of_the_channels_bypass_it
     out = MixedEdge(8, 2, 4)(x, weights)
     rest = F.max_pool2d(x[:, 2:], 2, ceil_mode=True)
     assert torch.equal(out[:, [1, 2, 3, 5, 6, 7]], rest[:, [0, 2, 4, 1, 3, 5]])
-
-
-def test_alpha_starts_near_zero_and_beta_comes_with_partial_channels_only():
-    net = FastSupernet(8, 3, 2, partial=2)
-    shapes = [tuple(p.shape) for p in net.architecture_parameters()]
-    assert shapes == [(14, 8), (14, 8), (14,), (14,)]
-    start = torch.cat([p.flatten() for p in net.architecture_parameters()])
-    assert 7e-4 < start.std().item() < 1.3e-3
-    assert FastSupernet(8, 3, 2).mixing("normal")[1] is None
 
 
 @pytest.mark.parametrize("kind", [Supernet, FastSupernet])

@@ -27,8 +27,9 @@ def test_deep_images_are_scaled_so_that_their_bits_fill_the_range(tmp_path, suff
         decoding.read_image(path, bits=2)
 
 
-def test_an_image_is_gray_by_its_pixels_and_not_by_its_header(tmp_path):
+def test_an_image_is_gray_by_its_pixels_alone_and_transparency_is_left_out(tmp_path):
     gray, colour = noise(0, 40, 30), noise(0, 40, 30, 3)
+    colour[..., 0] = colour[..., 1]  # blue alone tells it from gray
     as_colour = save(tmp_path / "same.png", np.repeat(gray[..., None], 3, axis=2))
     plain = save(tmp_path / "gray.bmp", gray)
     np.testing.assert_array_equal(decoding.read_image(as_colour, 0).pixels, gray)
@@ -37,6 +38,8 @@ def test_an_image_is_gray_by_its_pixels_and_not_by_its_header(tmp_path):
     digests = {cache.decode(path, 16, 0)[1]["digest"] for path in (as_colour, plain)}
     assert len(digests) == 1
     assert cache.decode(tmp_path / "c.png", 16, 0)[1]["digest"] not in digests
+    clear = save(tmp_path / "a.png", np.array([[[60, 60, 60, 255], [20, 20, 20, 0]]], np.uint8))
+    assert decoding.read_image(clear, 0).pixels.tolist() == [[60, 20]]
 
 
 def write_deep_png(path: Path, pixels: np.ndarray) -> Path:
@@ -93,16 +96,10 @@ def test_values_that_pillow_would_change_and_other_files_are_refused_with_the_re
         assert cache.depth_of([path]) == 0
 
 
-TURNED = {  # how a camera stores an image that is upright with this EXIF orientation
-    1: lambda p: p,
-    2: np.fliplr,
-    3: lambda p: np.rot90(p, 2),
-    4: np.flipud,
-    5: lambda p: np.swapaxes(p, 0, 1),
-    6: np.rot90,
-    7: lambda p: np.swapaxes(np.rot90(p, 2), 0, 1),
-    8: lambda p: np.rot90(p, -1),
-}
+# how a camera stores an image that is upright with this EXIF orientation
+TURNED = {1: lambda p: p, 2: np.fliplr, 3: lambda p: np.rot90(p, 2), 4: np.flipud}
+TURNED |= {5: lambda p: np.swapaxes(p, 0, 1), 6: np.rot90, 8: lambda p: np.rot90(p, -1)}
+TURNED |= {7: lambda p: np.swapaxes(np.rot90(p, 2), 0, 1)}
 
 
 @pytest.mark.parametrize("orientation", list(TURNED))
@@ -122,12 +119,6 @@ def test_a_lack_of_memory_while_an_image_is_turned_is_not_taken_for_damage(tmp_p
     monkeypatch.setattr(decoding.ImageOps, "exif_transpose", Mock(side_effect=MemoryError))
     with pytest.raises(MemoryError):
         decoding.read_image(save(tmp_path / "a.png", noise(0, 6, 4)), 0)
-
-
-def test_transparency_is_left_out(tmp_path):
-    pixels = np.array([[[60, 60, 60, 255], [20, 20, 20, 0]]], np.uint8)
-    found = decoding.read_image(save(tmp_path / "a.png", pixels), 0).pixels
-    assert found.tolist() == [[60, 20]]
 
 
 @pytest.mark.parametrize("kind", ["tiff", "png", "gif"])

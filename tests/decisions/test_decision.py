@@ -49,6 +49,8 @@ def test_the_threshold_is_validation_s_and_the_counts_are_test_s_by_hand():
     assert (test.escape_rate_low, test.escape_rate_high) == (exact.low, exact.high)
     assert table.rule[::2].tolist() == ["expected", "confident", "most accurate"]
     assert "cost" not in table
+    hidden = dataclasses.replace(scored(), test=scored().test.assign(label=pd.NA))
+    assert {*decision.operating_table({"m": hidden}, settings, 0.3).side} == {"val"}
 
 
 @pytest.mark.parametrize(
@@ -67,13 +69,6 @@ def test_thresholds_weigh_mistakes_by_cost_and_as_on_the_line(bad_rate, cheapest
     assert found["most accurate"][0] == pytest.approx((most_accurate, most_accurate))
     in_the_table = results_table.evaluate(scored(), bad_rate)["threshold"]
     assert found["most accurate"][0] == (in_the_table, in_the_table)
-
-
-def test_hidden_test_labels_leave_the_test_columns_out():
-    own = scored()
-    hidden = Scored(Model("m"), own.val, own.test.assign(label=pd.NA))
-    table = decision.operating_table({"m": hidden}, DecisionSettings(), 0.3)
-    assert set(table.side) == {"val"}
 
 
 def test_brier_scores_before_and_after_the_temperature_of_validation():

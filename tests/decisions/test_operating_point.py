@@ -200,12 +200,12 @@ def test_equal_scores_stay_on_the_safe_side():
 
 
 def test_effects_are_counts_with_exact_intervals():
-    row = op.effect(LABELS, SCORES, op.Bins(0.25, 0.5))  # one score is at the threshold
+    row = op.effect(LABELS, SCORES, op.Bins(0.2, 0.5))  # one score is at each threshold
     counts = ("escapes", "bad", "overkilled", "good")
     assert [row[name] for name in counts] == [0, 4, 1, 4]
-    assert (row["good_passed"], row["overkill_rate"]) == (0.5, 0.25)
-    ends = [row[f"overkill_rate{end}"] for end in ("_low", "_high")]
-    assert ends == pytest.approx([0.0063095, 0.8058796], abs=1e-6)
+    for name in ("good_passed", "overkill_rate"):
+        found = [row[f"{name}{end}"] for end in ("", "_low", "_high")]
+        assert found == pytest.approx([0.25, 0.0063095, 0.8058796], abs=1e-6)
     assert row["escape_rate_high"] == pytest.approx(1 - 0.025**0.25)
 
 

@@ -37,10 +37,9 @@ def test_each_model_learns_and_gives_probabilities_of_bad_the_same_for_a_seed(pr
 
 def test_the_steps_of_a_pipeline_are_seeded_unless_they_have_a_seed(problem):
     x, y, x_new, _ = problem
-    seeds, scores = (None, None, 7), []
-    for own in (
-        make_pipeline(MinMaxScaler(), RandomForestClassifier(5, random_state=s)) for s in seeds
-    ):
+    scores = []
+    for seed in (None, None, 7):
+        own = make_pipeline(MinMaxScaler(), RandomForestClassifier(5, random_state=seed))
         model, *_ = fit_classifier(own, {}, x, y, 0, folds=3)
         scores.append(model.predict_proba(x_new).tobytes())
     assert scores[0] == scores[1]
@@ -109,20 +108,16 @@ def test_hyper_parameters_of_a_large_set_are_chosen_on_a_sample_and_fitted_on_al
 def test_an_svm_is_fitted_on_a_sample_of_a_very_large_set_and_says_so(problem, monkeypatch):
     x, y, *_ = problem
     monkeypatch.setattr(classifiers, "SVM_IMAGES", 80)
-    groups = np.arange(len(y)) // 4
-    (svm, chosen, _), (_, of_lr, _) = (
-        fit_classifier(*CLASSIFIERS[name], x, y, 0, folds=3, groups=groups)
-        for name in ("svm", "lr")
-    )
+    given = {"folds": 3, "groups": np.arange(len(y)) // 4}
+    svm, chosen, _ = fit_classifier(*CLASSIFIERS["svm"], x, y, 0, **given)
+    _, of_lr, _ = fit_classifier(*CLASSIFIERS["lr"], x, y, 0, **given)
     assert chosen["images"] == 80 and "images" not in of_lr
     (fitted,) = svm.calibrated_classifiers_
     assert fitted.estimator.named_steps["scale"].n_samples_seen_ == 80
 
 
 @pytest.mark.parametrize("name", ["lda", "lr", "svm"])
-def test_a_label_that_only_a_leaking_fold_could_know_changes_no_score_of_its_image(
-    name, parts_folder
-):
+def test_a_label_that_only_a_leaking_fold_could_know_changes_no_own_score(name, parts_folder):
     """The image's features are unique: a model fitted on it would know its label by heart."""
     split = folded_split(parts_folder)
     x = np.random.default_rng(0).normal(size=(len(split), 6)).astype(np.float32)

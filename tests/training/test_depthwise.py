@@ -74,13 +74,9 @@ def test_a_network_that_is_not_trained_computes_as_torch_does():
 
 
 def test_other_convolutions_keep_their_class():
-    others = nn.Sequential(
-        nn.Conv2d(4, 4, 3, groups=2, bias=False),
-        nn.Conv2d(4, 4, 3, groups=4),
-        nn.Conv2d(4, 4, (3, 5), groups=4, bias=False),
-        nn.Conv2d(4, 8, 3, groups=4, bias=False),
-        nn.Conv2d(4, 4, 3, padding="same", groups=4, bias=False),
-        nn.Conv2d(4, 4, 3, padding=3, groups=4, bias=False),
-    )
+    usual = {"in_channels": 4, "out_channels": 4, "kernel_size": 3, "groups": 4, "bias": False}
+    changes = [{"groups": 2}, {"bias": True}, {"kernel_size": (3, 5)}, {"out_channels": 8}]
+    changes += [{"padding": "same"}, {"padding": 3}]
+    others = nn.Sequential(*(nn.Conv2d(**usual | change) for change in changes))
     depthwise.use_fast_gradients(others)
     assert {type(conv) for conv in others} == {nn.Conv2d}

@@ -44,11 +44,8 @@ def test_the_last_layer_learns_on_train_is_judged_on_val_and_scores_val_and_test
     settings = TrainSettings(epochs=20, lr=0.05, augment="none", precision="no")
     found = fit.fit(small_cnn, images, split, settings, seed=0, features=stored)
     assert found.parameters == 1000 * 2 + 2
-    assert all(
-        torch.equal(value, found.network.state_dict()[name])
-        for name, value in small_cnn(0).state_dict().items()
-        if not name.startswith("head")
-    )
+    trained, before = found.network.state_dict(), small_cnn(0).state_dict()
+    assert all(torch.equal(trained[name], before[name]) for name in before if name[:4] != "head")
     with torch.no_grad():
         raw = found.network.head(torch.from_numpy(stored.of(found.scores.id)))
     np.testing.assert_allclose(found.scores.defect_score, raw.softmax(dim=1)[:, 1], atol=1e-6)
@@ -57,9 +54,7 @@ def test_the_last_layer_learns_on_train_is_judged_on_val_and_scores_val_and_test
     assert max(epoch["val_auc"] for epoch in found.history) == pytest.approx(auc["val"])
 
 
-def test_an_image_s_score_does_not_depend_on_its_label_in_a_training_without_its_fold(
-    parts_folder, tmp_path
-):
+def test_a_score_does_not_depend_on_its_label_in_trainings_without_its_fold(parts_folder, tmp_path):
     split = folded_split(parts_folder)
     images = open_cache(split, 16, tmp_path / "cache")
     row = np.flatnonzero((split.fold == 1).fillna(False))[3]
