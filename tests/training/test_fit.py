@@ -10,6 +10,7 @@ from torch import nn
 from helpers.core.members import Member, cross_fitted, sides
 from helpers.core.rules import SettingsError
 from helpers.datasets.cache import open_cache
+from helpers.models import backbones
 from helpers.training import fit
 from helpers.training.inference import Features, predict
 from helpers.training.settings import TrainSettings
@@ -93,6 +94,18 @@ def test_a_module_of_a_cell_is_trained_and_scored_and_stays_as_it_is(split, imag
     own.conv.requires_grad_(False)  # a frozen weight is not counted as trained
     one = TrainSettings(epochs=1, precision="no")
     assert fit.fit(own, images, split, one, seed=0).parameters == 4 * 2 + 2
+
+
+def test_images_grow_for_a_pretrained_network_and_not_for_one_of_a_fixed_size(
+    split, parts_folder, tmp_path, monkeypatch
+):
+    images, seen = open_cache(split, 64, tmp_path / "cache"), []
+    monkeypatch.setattr(fit, "ImageBatches", lambda *_, **options: seen.append(options) or 1 / 0)
+    for kind in ("mobilenetv3_small_050", "vit_tiny_patch16_224", "cnn"):
+        network = backbones.build(backbones.spec_of(kind, 2, 64))
+        with pytest.raises(ZeroDivisionError):
+            fit.fit(lambda _, n=network: n, images, split, TrainSettings(epochs=4, grow=True), 0)
+    assert [options["grow_epochs"] for options in seen] == [4, 0, 0]
 
 
 def test_a_module_without_two_scores_is_refused(split, images):
