@@ -48,7 +48,9 @@ def test_a_run_that_is_killed_three_times_ends_with_the_same_bytes(tmp_path):
     assert [name for name in whole if whole[name] != killed[name]] == []
 
 
-def test_a_split_killed_while_replacing_another_keeps_no_prediction_of_it(described, described_run):
+def test_a_split_killed_while_it_replaces_another_takes_no_prediction_of_that_along(
+    described, described_run
+):
     # the old predictions were removed after the new split was written: a kill in between left
     # them, and every later notebook refused them
     assert described.predictions("net").exists()

@@ -125,7 +125,9 @@ def test_every_network_answers_for_new_images_as_it_did_in_the_run(smoke_run):
         assert set(scored.verdict) <= {"pass", "look again", "reject"}
 
 
-def test_a_second_call_trains_nothing_and_a_model_of_one_s_own_may_be_submitted(smoke_copy, capsys):
+def test_a_second_call_trains_nothing_and_a_model_of_one_s_own_may_become_the_submission(
+    smoke_copy, capsys
+):
     root = smoke_copy / "data/runs/t"
     split = pd.read_csv(root / "split.csv", dtype={"id": str})
     split["defect_score"] = 0.1 + 0.8 * split.label
@@ -140,7 +142,9 @@ def test_a_second_call_trains_nothing_and_a_model_of_one_s_own_may_be_submitted(
     assert submission.defect_score.tolist() == own.query("split == 'test'").defect_score.tolist()
 
 
-def test_a_broken_file_stops_with_its_name_and_is_left_out_if_asked_for(home, parts_folder, capsys):
+def test_a_folder_with_a_broken_file_stops_with_its_name_and_continues_without_it(
+    home, parts_folder, capsys
+):
     whole = (parts_folder / "good" / "good00.png").read_bytes()
     (parts_folder / "good" / "cut.png").write_bytes(whole[: len(whole) // 2])
     command = ["--dataset", f"folder:{parts_folder}", *SMOKE, "--only", "01"]

@@ -83,7 +83,9 @@ def test_every_module_imports_without_them(tmp_path):
     assert int(result.stdout) == len([*(ROOT / "helpers").rglob("*.py")]) - 1  # all but the root
 
 
-def test_a_lacking_backbone_is_named_with_two_ways_out_and_intelex_is_replaced(monkeypatch):
+def test_a_lacking_backbone_is_named_with_two_ways_out_and_scikit_learn_replaces_intelex(
+    monkeypatch,
+):
     for name in LACKING:
         for loaded in [module for module in sys.modules if module.startswith(f"{name}.")]:
             monkeypatch.delitem(sys.modules, loaded)  # by an earlier test

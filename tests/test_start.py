@@ -129,18 +129,22 @@ def test_folders_of_other_names_are_fine_tuned_and_submitted_out_of_fold(start, 
     assert 100 * metrics.roc_auc(labels, submission.defect_score) > 95
 
 
-SPOILED = [("", "", {"BAD": "broken"}, "no images in 'broken'")]
-SPOILED += [("", "", {"TEST": "train"}, "in two of the folders")]
-SPOILED += [("train/bad_1/broken.png", "no image", {}, "broken.png")]
-SPOILED += [("", "", {"BACKBONE": "resnet18"}, "WEIGHTS")]
-LOST = ("sample_submission.csv", "id,p\nlost,0\n", {"SIZE": 32, "FOLDS": 2}, "'lost' is not the")
-
-
-@pytest.mark.parametrize(("spoiled", "text", "parameters", "said"), [*SPOILED, LOST])
-def test_bad_input_is_named(start, contest, tmp_path, monkeypatch, spoiled, text, parameters, said):
+@pytest.mark.parametrize(
+    ("spoiled", "content", "parameters", "said"),
+    [
+        ("", "", {"BAD": "broken"}, "no images in 'broken'"),
+        ("", "", {"TEST": "train"}, "in two of the folders"),
+        ("train/bad_1/broken.png", "no image", {}, "broken.png"),
+        ("", "", {"BACKBONE": "resnet18"}, "WEIGHTS"),
+        ("sample_submission.csv", "id,p\nlost,0\n", {"SIZE": 32, "FOLDS": 2}, "'lost' is not the"),
+    ],
+)
+def test_bad_input_is_named(
+    start, contest, tmp_path, monkeypatch, spoiled, content, parameters, said
+):
     folder = shutil.copytree(contest, tmp_path / "contest")
     if spoiled:
-        (folder / spoiled).write_text(text)
+        (folder / spoiled).write_text(content)
     if "BACKBONE" in parameters:  # whose weights cannot be loaded
         monkeypatch.setattr(timm, "create_model", Mock(side_effect=OSError))
     with pytest.raises(RunError, match=said):

@@ -52,6 +52,17 @@ def test_the_package_alone_lists_every_command_and_no_other_is_taken():
         cli.main(["dance"])
 
 
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_every_command_shows_how_it_was_called(capsys, monkeypatch, name):
+    calls = {f"helpers/{name}.py": f"python -m helpers.{name}", "good-bad": f"good-bad {name}"}
+    for path, call in calls.items():
+        monkeypatch.setattr(sys, "argv", [path])
+        with pytest.raises(SystemExit) as stop:
+            cli.start(name, ["--help"])
+        assert stop.value.code == 0
+        assert capsys.readouterr().out.startswith(f"usage: {call} ")
+
+
 INTERRUPTED = """
     import os, signal, sys, types
     from helpers.commands import cli
@@ -77,7 +88,9 @@ def test_an_interrupt_while_importing_is_one_line():
 
 
 @pytest.mark.parametrize(("handler", "code"), [(signal.default_int_handler, 130), ("ignored", 0)])
-def test_a_later_interrupt_is_one_line_unless_the_shell_ignores_it(command, capsys, handler, code):
+def test_an_interrupt_later_is_one_line_too_unless_the_shell_ignores_it(
+    command, capsys, handler, code
+):
     interrupted = command("export", lambda _: os.kill(os.getpid(), signal.SIGINT) or 0)
     # a shell starts a command behind an & so
     before = signal.signal(signal.SIGINT, signal.SIG_IGN if handler == "ignored" else handler)
@@ -110,7 +123,9 @@ def test_a_reader_that_has_enough_is_no_error(tmp_path):
     assert b"error" not in reader.stderr.read()
 
 
-def test_a_relative_home_is_the_same_for_notebooks_elsewhere(command, tmp_path, monkeypatch):
+def test_a_relative_home_is_the_same_folder_for_notebooks_which_run_elsewhere(
+    command, tmp_path, monkeypatch
+):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv(paths.HOME_VARIABLE, "mine")
     seen = []

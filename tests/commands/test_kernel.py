@@ -43,7 +43,9 @@ print("another", flush=True)
 """
 
 
-def test_the_line_of_a_training_is_shown_meanwhile_but_not_in_copies(run_cell, monkeypatch, capsys):
+def test_the_line_of_a_training_is_shown_while_its_cell_runs_and_not_in_the_copy(
+    run_cell, monkeypatch, capsys
+):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     copy = run_cell(TRAINING)
     shown = capsys.readouterr().err
@@ -89,7 +91,9 @@ def test_ctrl_c_in_a_cell_is_one_error_without_a_traceback_of_the_kernel(run_cel
         (KeyboardInterrupt(), f"^{STAGE}.ipynb: interrupted\n"),
     ],
 )
-def test_a_notebook_that_cannot_run_names_what_is_to_blame(run_cell, monkeypatch, error, culprit):
+def test_a_notebook_that_cannot_be_executed_names_what_is_to_blame(
+    run_cell, monkeypatch, error, culprit
+):
     execute = Mock(side_effect=error)
     monkeypatch.setattr(papermill, "execute_notebook", execute)
     with pytest.raises(RunError, match=culprit):

@@ -80,7 +80,9 @@ def test_the_demo_comes_with_a_network_images_and_a_licence(capsys):
     assert "bad, good, good" in out and "no verdicts" in out
 
 
-def test_json_and_csv_have_equal_facts_and_name_unlike_images(parts, described, tmp_path, capsys):
+def test_json_and_csv_have_the_same_facts_and_what_is_not_like_the_training_is_named(
+    parts, described, tmp_path, capsys
+):
     dark, out = str(tmp_path / "dark.png"), tmp_path / "scores.csv"
     Image.open(parts[1]).point(lambda value: 0.5 * value).save(dark)
     asked, about = [*parts, dark, "gone.png"], read_description(described.trainings("net"))
@@ -191,8 +193,10 @@ def test_a_csv_lists_images_by_id_also_the_answers_of_another_call(many, capsys)
     again = [str(many / "a.csv"), *given, "--out", str(many / "b.csv")]
     assert start(again) == UNREADABLE
     assert untimed(many / "b.csv") == untimed(many / "a.csv")
-    wrong = {",x.png": "line 2: id is missing", "1,a\\b.png": "write / instead of"}
-    for line, culprit in wrong.items():
+    for line, culprit in (
+        (",x.png", "line 2: id is missing"),
+        ("1,a\\b.png", "write / instead of"),
+    ):
         (many / "list.csv").write_text(f"id,path\n{line}\n")
         assert start([str(many / "list.csv"), *given]) == 1
         assert culprit in capsys.readouterr().err

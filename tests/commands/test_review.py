@@ -19,7 +19,12 @@ from helpers.runs.record import edit_run
 from tests.small_run import run_split
 
 GROUP = "<b onclick='document.title=1'>lot"
-HOSTILE = ('<img src=x onerror="document.title=1">', "\"'&amp;,;", "=1+1", "long" * 60)
+HOSTILE = (
+    '<img src=x onerror="document.title=1">',
+    "\"'&amp;,;",
+    "=1+1",
+    "long" * 60,
+)
 
 
 def start(*arguments: object) -> int:
@@ -43,7 +48,9 @@ def lot(described_run, described, tmp_path):
     return folder
 
 
-def test_the_command_says_what_is_on_the_page_and_what_is_unreadable(lot, tmp_path, capsys):
+def test_the_command_says_what_is_on_the_page_what_is_not_and_what_cannot_be_read(
+    lot, tmp_path, capsys
+):
     (lot / "cut.png").write_bytes(b"\x89PNG")
     (lot / "part.webp").touch()
     given = ["--model", "t", "--images", lot, "--out", tmp_path / "lot7.html"]
@@ -85,13 +92,17 @@ def test_what_cannot_work_is_named(
     assert culprit in capsys.readouterr().err and not (tmp_path / "x").exists()
 
 
-def test_a_page_replaces_a_page_alone_and_labels_only_the_older_ones(lot, tmp_path, capsys):
+def test_the_page_replaces_a_page_alone_and_the_labels_replace_none_but_the_older_ones(
+    lot, tmp_path, capsys
+):
     saved, labels = tmp_path / "judged.csv", tmp_path / "labels.csv"
     about = "path,group,drawn,judgement,before_scores,passed"
     saved.write_text(f"{about}\nlot7/a.png,lot7,audit,bad,bad,9\n")
     labels.write_text("path,label\nb.png,good\n")
-    over_its_input = ["--read", saved, "--labels", labels, "--out", saved]
-    for given in (over_its_input, ["--model", "t", "--images", lot, "--out", labels]):
+    for given in (
+        ["--read", saved, "--labels", labels, "--out", saved],
+        ["--model", "t", "--images", lot, "--out", labels],
+    ):
         assert start(*given) == 1
         assert f"{given[-1]} exists already" in capsys.readouterr().err
     assert saved.read_text().startswith(about) and "review" not in labels.read_text()

@@ -105,7 +105,9 @@ def test_a_file_that_is_cut_changed_or_full_of_garbage_is_named_as_damaged(tmp_p
 
 
 @pytest.mark.parametrize("name", READERS)
-def test_what_is_missing_a_folder_or_cannot_be_read_is_not_damaged(tmp_path, monkeypatch, name):
+def test_what_is_missing_a_folder_or_refused_by_the_system_is_not_called_damaged(
+    tmp_path, monkeypatch, name
+):
     path = tmp_path / name
     with pytest.raises(ArtifactError, match=f"{name} is missing"):
         READERS[name](path)
@@ -158,10 +160,12 @@ def test_a_file_that_is_not_a_whole_csv_is_refused(tmp_path, content, problem):
         files.load_csv(path, ("id",))
 
 
-def test_fingerprints_depend_on_content_not_on_order_of_keys():
+def test_fingerprints_depend_on_content_not_on_order_of_keys(tmp_path):
     one = files.fingerprint({"a": 1, "b": (2, np.float64(0.5))})
     assert one == files.fingerprint({"b": [2, 0.5], "a": 1})
     assert one != files.fingerprint({"a": 1, "b": [2, 0.25]})
+    (tmp_path / "x").write_bytes(b"abc")
+    assert files.file_digest(tmp_path / "x") == files.bytes_digest(b"abc")
 
 
 def bits(value):

@@ -2,7 +2,14 @@
 
 import pandas as pd
 
-from helpers.core.members import Member, judges
+from helpers.core.members import Member, judges, sides
+
+
+def test_a_training_of_a_fold_validates_on_it_and_trains_on_the_others_but_not_on_excluded_images():
+    folds = pd.array([1, 0, 2, pd.NA, pd.NA, 1], dtype="Int64")
+    split = ["train", "val", "train", "test", "excluded", "train"]
+    seen = sides(pd.DataFrame({"split": split, "fold": folds}), 1).split.tolist()
+    assert seen == ["val", "train", "train", "test", "excluded", "val"]
 
 
 def test_without_a_test_set_a_model_is_judged_by_a_training_for_each_fold():

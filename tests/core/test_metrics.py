@@ -66,12 +66,18 @@ def test_a_perfect_and_a_constant_model_differ_by_what_few_pairs_can_tell():
     assert metrics.auc_difference(many, many, other).low < -0.2
 
 
-UNUSABLE = [([0, 1, 2], [0, 0, 0], "[0, 1, 2]"), ([[0, 1]], [[0, 1]], "(1, 2)"), ([], [], "(0,)")]
-UNUSABLE += [([0, 1, np.nan], [0, 0, 0], "nan"), ([0, 1], [0.5, np.nan], "nan")]
-UNUSABLE += [([0, 1], [0.5], "2 labels"), ([1, 1], [0.5, 0.6], "[1]")]
-
-
-@pytest.mark.parametrize(("labels", "scores", "culprit"), UNUSABLE)
+@pytest.mark.parametrize(
+    ("labels", "scores", "culprit"),
+    [
+        ([0, 1, 2], [0, 0, 0], "[0, 1, 2]"),
+        ([[0, 1]], [[0, 1]], "(1, 2)"),
+        ([], [], "(0,)"),
+        ([0, 1, np.nan], [0, 0, 0], "nan"),
+        ([0, 1], [0.5], "2 labels"),
+        ([0, 1], [0.5, np.nan], "nan"),
+        ([1, 1], [0.5, 0.6], "[1]"),
+    ],
+)
 def test_unusable_labels_and_scores_are_named(labels, scores, culprit):
     with pytest.raises(ValueError) as error:
         metrics.roc_auc(labels, scores)

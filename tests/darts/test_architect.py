@@ -65,7 +65,9 @@ def bits(net, sgd):
     ("xi", "partial", "moving"),
     [(0.01, 1, True), (0.1, 1, True), (0.025, 2, True), (0.025, 1, False)],
 )
-def test_the_second_order_is_equation_8_and_exact_in_short_steps(xi, partial, moving, monkeypatch):
+def test_the_second_order_is_equation_8_and_with_short_steps_the_derivative_through_the_inner_step(
+    xi, partial, moving, monkeypatch
+):
     net, sgd = search(xi=xi, nodes=2, partial=partial)
     if not moving:  # before the first step, without momentum buffers
         sgd.state.clear()

@@ -29,14 +29,19 @@ def test_the_order_of_a_nodes_edges_does_not_matter():
     assert genotypes.to_json(one) == genotypes.to_json(other)
 
 
-OUTSIDE = [(cell_with(3, ("a", 2)), ("reduce[3]", "('a', 2)")), (CELL[:7], ("reduce",))]
-OUTSIDE += [(cell_with(0, ("none", 0)), ("reduce[0]", "('none', 0)")), ("sep", ("reduce", "'sep'"))]
-OUTSIDE += [(cell_with(7, (SEP, -1)), ("reduce[7]",)), (cell_with(1, SEP), ("reduce[1]",))]
-OUTSIDE += [(cell_with(7, (SEP, True)), ("reduce[7]", "True"))]
-OUTSIDE += [(cell_with(1, (DIL, 0)), ("reduce", "node 2"))]
-
-
-@pytest.mark.parametrize(("cell", "culprits"), OUTSIDE)
+@pytest.mark.parametrize(
+    ("cell", "culprits"),
+    [
+        (cell_with(3, ("a", 2)), ("reduce[3]", "('a', 2)")),
+        (cell_with(0, ("none", 0)), ("reduce[0]", "('none', 0)")),
+        (cell_with(7, (SEP, -1)), ("reduce[7]",)),
+        (cell_with(7, (SEP, True)), ("reduce[7]", "True")),
+        (cell_with(1, SEP), ("reduce[1]",)),
+        (cell_with(1, (DIL, 0)), ("reduce", "node 2")),
+        (CELL[:7], ("reduce",)),
+        ("sep", ("reduce", "'sep'")),
+    ],
+)
 def test_a_cell_outside_the_search_space_is_refused_with_the_edge(cell, culprits):
     with pytest.raises(GenotypeError) as caught:
         Genotype(CELL, cell)
@@ -61,8 +66,9 @@ def plain_derivation(alpha, beta=None):
 
 
 def test_ties_go_to_the_lower_index_and_alpha_of_other_operations_is_refused():
-    alpha = torch.zeros(14, 8)
-    assert derive_genotype(alpha, alpha).normal == ((MAX, 0), (MAX, 1)) * 4
+    assert (
+        derive_genotype(torch.zeros(14, 8), torch.zeros(14, 8)).normal == ((MAX, 0), (MAX, 1)) * 4
+    )
     with pytest.raises(GenotypeError, match="9 columns"):
         derive_genotype(torch.zeros(14, 9), torch.zeros(14, 9))
 
@@ -81,12 +87,14 @@ def test_the_derivation_equals_the_rule_written_out(seed):
 
 
 def test_the_skip_limit_removes_the_weakest_skip_of_the_normal_cell_first():
-    alpha, skip, dil = torch.zeros(14, 8), primitives().index(SKIP), primitives().index(DIL)
+    alpha = torch.zeros(14, 8)
     for i, (operation, source) in enumerate(PUBLISHED["DARTS_V1"].normal):
         alpha[EDGES.index((source, 2 + i // 2)), primitives().index(operation)] = 5.0
     # skips: 0 to 3, 0 to 4, 2 to 5
+    skip = primitives().index(SKIP)
     alpha[EDGES.index((0, 3)), skip] = 4.0  # the weakest
     alpha[EDGES.index((2, 5)), skip] = 4.5
+    dil = primitives().index(DIL)
     alpha[EDGES.index((0, 3)), dil] = 3.0  # what that edge becomes
     assert count_skips(derive_genotype(alpha, alpha)) == 3
     two = derive_genotype(alpha, alpha, max_skips=2)
@@ -121,9 +129,10 @@ def test_random_cells_use_every_operation_and_every_input_pair_alike():
     assert len(set(draws)) == 1500
     assert len(operations) == 2 * 8 * 7
     assert len(pairs) == 2 * (1 + 3 + 6 + 10)
-    chances = [(count, 1 / 7) for count in operations.values()]
-    chances += [(count, 1 / math.comb(key[1], 2)) for key, count in pairs.items()]
-    for count, p in chances:  # five standard deviations of a binomial count
+    # Five standard deviations of a binomial count.
+    for count, p in [(c, 1 / 7) for c in operations.values()] + [
+        (c, 1 / math.comb(key[1], 2)) for key, c in pairs.items()
+    ]:
         assert abs(count - 1500 * p) <= 5 * math.sqrt(1500 * p * (1 - p))
 
 
@@ -140,14 +149,23 @@ V2 = genotypes.to_json(PUBLISHED["DARTS_V2"])
 WRONG_EDGE = V2 | {"normal": [*V2["normal"][:4], [["sep_conv_3x3"], 0], *V2["normal"][5:]]}
 
 
-NAMES = [(("DRATS_V2",), "DARTS_V2"), (("x/y.json",), "x/y.json"), ((), "GENOTYPES")]
-NAMES += [((100 * "x" + ".json",), 100 * "x"), (("DARTS_V2", "DARTS_V2"), "darts_v2")]
-CONTENTS = [({"genotype": {"normal": V2["normal"]}}, "reduce"), ([], "genotype")]
-CONTENTS += [({"genotype": V2 | {"extra": 1}}, "extra"), ({"genotype": WRONG_EDGE}, "normal[4]")]
-CONTENTS += [({"provenance": {}}, "provenance"), ({"genotype": {}, "provenance": 1}, "provenance")]
-
-
-@pytest.mark.parametrize(("content", "culprit"), [*NAMES, ((__file__,), __file__), *CONTENTS])
+@pytest.mark.parametrize(
+    ("content", "culprit"),
+    [
+        (("DRATS_V2",), "DARTS_V2"),
+        (("x/y.json",), "x/y.json"),
+        ((__file__,), __file__),  # no .json file
+        ((100 * "x" + ".json",), 100 * "x"),
+        ((), "GENOTYPES"),
+        (("DARTS_V2", "DARTS_V2"), "darts_v2"),
+        ({"genotype": {"normal": V2["normal"]}}, "reduce"),
+        ({"genotype": V2 | {"extra": 1}}, "extra"),
+        ({"genotype": WRONG_EDGE}, "normal[4]"),
+        ({"provenance": {}}, "provenance"),
+        ({"genotype": {}, "provenance": 1}, "provenance"),
+        ([], "genotype"),
+    ],
+)
 def test_a_wrong_name_or_content_of_a_file_is_refused_with_the_culprit(tmp_path, content, culprit):
     path = tmp_path / "bad.json"
     files.save_json(path, content)

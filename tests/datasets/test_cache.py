@@ -75,7 +75,9 @@ def test_gray_files_stay_one_channel_and_equal_pillow_s_resized_pixels(root, gra
 
 
 @pytest.mark.parametrize("place", [0, 3])
-def test_one_colour_file_gives_all_three_channels(tmp_path, root, gray_files, place, monkeypatch):
+def test_one_colour_file_anywhere_makes_all_images_three_channels_and_each_is_decoded_once(
+    tmp_path, root, gray_files, place, monkeypatch
+):
     read, decode = [], cache.decode
     monkeypatch.setattr(cache, "decode", lambda path, *how: read.append(path) or decode(path, *how))
     colour = save(tmp_path / "d.jpg", noise(3, 40, 40, 3), quality=95)
@@ -139,14 +141,20 @@ def test_a_damaged_cache_is_made_again(root, gray_files, name, damage):
 
 
 def test_an_edit_of_the_code_decodes_the_images_again(root, gray_files, monkeypatch):
-    table = table_of(*gray_files)
+    table, size = table_of(*gray_files), (16, 16)
     bilinear = open_cache(table, 16, root)
-    monkeypatch.setattr(cache.decoding, "resize", lambda *_: np.zeros((16, 16), np.uint8))
+    monkeypatch.setattr(
+        cache.decoding,
+        "resize",
+        lambda p, *_: np.asarray(Image.fromarray(p).resize(size, Image.NEAREST)),
+    )
     monkeypatch.setattr(cache, "EDITED", 1, raising=False)
     assert open_cache(table, 16, root).digest != bilinear.digest
 
 
-def test_images_of_several_shapes_are_padded_if_asked_for_and_a_squash_is_said(root, gray_files):
+def test_images_of_several_shapes_are_padded_if_asked_for_and_a_squash_of_them_is_said(
+    root, gray_files
+):
     table = table_of(*gray_files)
     padded, squashed = (open_cache(table, 16, root, fit=fit) for fit in ("pad", "squash"))
     for row, shape in enumerate(SHAPES.values()):
@@ -176,7 +184,7 @@ def test_unreadable_files_are_all_listed_in_one_error_or_left_out(tmp_path, root
     assert open_cache(table, 16, root, skip_unreadable=True).table.id.tolist() == ["a", "b", "link"]
 
 
-def test_images_that_changed_since_the_split_are_named_not_those_saved_again(
+def test_images_that_changed_since_the_split_are_named_and_those_saved_again_are_not(
     tmp_path, root, gray_files
 ):
     table = table_of(*gray_files)

@@ -62,7 +62,9 @@ def test_layout_class_ratio_and_csv_files_are_the_contests_and_bad_parts_have_ma
         assert len(masks) == part.label and all((found == mask).all() for found in masks)
 
 
-def test_a_finished_set_stays_and_other_settings_or_files_refused(written, monkeypatch, tmp_path):
+def test_a_finished_set_stays_and_other_settings_and_files_are_refused(
+    written, monkeypatch, tmp_path
+):
     monkeypatch.setattr(chips, "render_part", None)
     write_dataset(written, 230, 70, **SMALL)
     with pytest.raises(DataError, match=str(written)):

@@ -38,7 +38,9 @@ def load(root):
 
 
 @pytest.mark.parametrize(("layout", "suffix"), [(FIRST, "bmp"), (NESTED, "png"), (SECOND, "jpg")])
-def test_both_stages_of_nexperia_are_read_nested_or_not_without_hidden(tmp_path, layout, suffix):
+def test_both_stages_of_nexperia_are_read_nested_or_not_without_hidden_folders(
+    tmp_path, layout, suffix
+):
     write(tmp_path, layout, suffix)
     for name in ("train/.old/good_all", f"{layout[1]}/.thumbnails", "train/other"):
         fill(tmp_path / name, "x.bmp")
@@ -60,11 +62,14 @@ def test_images_that_are_not_there_name_the_command_that_fetches_them(home, tmp_
         load(tmp_path)
 
 
-CONTEST = "semi-conductor-image-classification"
-MOUNTS = [f"competitions/{CONTEST}-first", f"datasets/somebody/{CONTEST}-second-stage/data"]
-
-
-@pytest.mark.parametrize("mount", [*MOUNTS, f"{CONTEST}-first/{CONTEST}-first"])
+@pytest.mark.parametrize(
+    "mount",
+    [
+        "competitions/semi-conductor-image-classification-first",
+        "datasets/somebody/semi-conductor-image-classification-second-stage/data",
+        "semi-conductor-image-classification-first/semi-conductor-image-classification-first",
+    ],
+)
 def test_downloads_and_kaggle_s_mounts_are_found_by_themselves(home, monkeypatch, mount):
     monkeypatch.setattr(paths, "KAGGLE_INPUT", home / "data/raw")  # as a download is, or a mount
     write(home / "data/raw" / mount)
@@ -72,11 +77,15 @@ def test_downloads_and_kaggle_s_mounts_are_found_by_themselves(home, monkeypatch
     assert len(table) == 12 and all(str(home / "data/raw" / mount) in p for p in table.path)
 
 
-SAMPLES = {"file,p_defective": "{}.png", "Image Id,score": "test/all_tests/week1/{}.png"}
-SAMPLES |= {"path,score": "week1/{}", "id,y": "{}"}
-
-
-@pytest.mark.parametrize(("header", "name"), SAMPLES.items())
+@pytest.mark.parametrize(
+    ("header", "name"),
+    [
+        ("file,p_defective", "{}.png"),
+        ("Image Id,score", "test/all_tests/week1/{}.png"),
+        ("path,score", "week1/{}"),
+        ("id,y", "{}"),
+    ],
+)
 def test_a_submission_has_the_columns_ids_and_images_of_the_sample(tmp_path, header, name):
     write(tmp_path, (*FIRST[:2], "test/all_tests/week1"), "png")
     names = [name.format(f"t{i}") for i in range(2)]  # of four test images
@@ -98,7 +107,9 @@ def test_a_sample_that_does_not_fit_the_test_images_is_refused(tmp_path):
         load(tmp_path)
 
 
-def test_the_exercise_of_01_gives_a_submission_that_kaggle_check_takes(tmp_path, home, monkeypatch):
+def test_the_exercise_of_notebook_01_leads_to_a_submission_that_kaggle_check_takes(
+    tmp_path, home, monkeypatch
+):
     assert len(CELL.split("\n\n")[1].splitlines()) <= 5
     root, numbers = tmp_path / "contest", iter(range(50))
     for folder, count in (("images/ok", 20), ("images/def", 20), ("unlabelled", 3)):

@@ -96,10 +96,16 @@ def test_values_that_pillow_would_change_and_other_files_are_refused_with_the_re
         assert cache.depth_of([path]) == 0
 
 
-# how a camera stores an image that is upright with this EXIF orientation
-TURNED = {1: lambda p: p, 2: np.fliplr, 3: lambda p: np.rot90(p, 2), 4: np.flipud}
-TURNED |= {5: lambda p: np.swapaxes(p, 0, 1), 6: np.rot90, 8: lambda p: np.rot90(p, -1)}
-TURNED |= {7: lambda p: np.swapaxes(np.rot90(p, 2), 0, 1)}
+TURNED = {  # how a camera stores an image that is upright with this EXIF orientation
+    1: lambda p: p,
+    2: np.fliplr,
+    3: lambda p: np.rot90(p, 2),
+    4: np.flipud,
+    5: lambda p: np.swapaxes(p, 0, 1),
+    6: np.rot90,
+    7: lambda p: np.swapaxes(np.rot90(p, 2), 0, 1),
+    8: lambda p: np.rot90(p, -1),
+}
 
 
 @pytest.mark.parametrize("orientation", list(TURNED))

@@ -65,8 +65,10 @@ def test_without_a_test_set_modules_are_judged_by_the_published_folds(source):
 
 def test_quick_tests_the_first_published_fold_and_validates_on_the_last_whatever_the_seed(source):
     quick = PRESET_VALUES["quick"]["01_data_split"]
-    given = [SplitSettings(**quick, seed=seed) for seed in (0, 1)]
-    first, other = (splits.make_split(source, source.table.id, one).table for one in given)
+    first, other = (
+        splits.make_split(source, source.table.id, SplitSettings(**quick, seed=seed)).table
+        for seed in (0, 1)
+    )
     assert first.equals(other) and first.groupby("group").split.nunique().max() == 1
     sides = first.groupby(source.table.official_fold).split.unique().map(list).to_dict()
     assert sides == {0: ["test"], 1: ["train"], 2: ["train"], 3: ["train"], 4: ["val"]}

@@ -50,7 +50,9 @@ def test_class_folders_are_known_by_their_names(tmp_path, good, bad):
     assert (tmp_path / bad / "deeper" / "c.jpg").as_posix() in source.table.path.tolist()
 
 
-def test_what_is_not_read_is_listed_and_counted_but_for_hidden_files(two_classes, tmp_path_factory):
+def test_what_is_not_read_is_listed_with_its_number_and_hidden_files_are_passed_over(
+    two_classes, tmp_path_factory
+):
     elsewhere = tmp_path_factory.mktemp("elsewhere")
     fill(elsewhere, "c.png")
     (two_classes / "good" / "more").symlink_to(elsewhere)

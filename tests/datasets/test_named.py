@@ -15,9 +15,10 @@ def flat(tmp_path) -> Path:
 
 
 def labels_csv(folder: Path, **columns) -> str:
-    """Write a CSV beside a folder."""
+    """Write a CSV beside a folder; a column "NAME_again" has the name of another column."""
     path = folder.parent / "labels.csv"
-    pd.DataFrame(columns).to_csv(path, index=False)
+    header = [name.removesuffix("_again") for name in columns]
+    pd.DataFrame(columns).to_csv(path, index=False, header=header)
     return str(path)
 
 
@@ -48,30 +49,37 @@ def test_a_csv_corrects_labels_of_class_folders_and_says_how_many(tmp_path):
     assert not source.left_out and "1 label(s) changed by LABELS_CSV" in source.label_mapping
 
 
-UNUSABLE = {"id,label\na,0\nx,1": "line 3: id 'x'", "id,label\na,0\nb,2": "line 3: label '2'"}
-UNUSABLE |= {"id,label\na,0\na,1": "line 3: id 'a'", "id,split\na,x": "rename the column split"}
-UNUSABLE |= {"path,label\nparts\\a.png,0": r"path 'parts.*a\.png'.*in one of .*/parts"}
-UNUSABLE |= {"id,label,label\na,0,1": "two columns 'label'"}
-UNUSABLE |= {"id, Groups\na,x": "rename the column ' Groups' to 'group'"}
-UNUSABLE |= {"id,path\na,a.png": "says nothing about its images"}
-UNUSABLE |= {"file,label\na,0": "needs a column id or path"}
-UNUSABLE |= {"id,class\na,0": "rename the column 'class' to 'label'"}
-# a running number that is also a file's name
-UNUSABLE |= {"id,path,label\na,C:\\x\\a.png,0\nb,c.png,1": r"line 3: path 'c\.png'"}
-
-
-@pytest.mark.parametrize(("content", "problem"), UNUSABLE.items())
-def test_a_line_that_cannot_be_used_is_named(flat, content, problem):
-    (csv := flat.parent / "labels.csv").write_text(content)
+@pytest.mark.parametrize(
+    ("columns", "problem"),
+    [
+        ({"id": ["a", "x"], "label": ["0", "1"]}, "line 3: id 'x'"),
+        ({"id": ["a", "b"], "label": ["0", "2"]}, "line 3: label '2'"),
+        ({"id": ["a", "a"], "label": ["0", "1"]}, "line 3: id 'a'"),
+        ({"path": ["parts\\a.png"], "label": ["0"]}, r"path 'parts.*a\.png'.*in one of .*/parts"),
+        ({"id": ["a", "b"], "split": ["x", "y"]}, "rename the column split"),
+        ({"id": ["a"], "label": ["0"], "label_again": ["1"]}, "two columns 'label'"),
+        ({"id": ["a"], " Groups": ["x"]}, "rename the column ' Groups' to 'group'"),
+        ({"id": ["a"], "path": ["a.png"]}, "says nothing about its images"),
+        ({"file": ["a"], "label": ["0"]}, "needs a column id or path"),
+        ({"id": ["a"], "class": ["0"]}, "rename the column 'class' to 'label'"),
+        (  # a running number that is also a file's name
+            {"id": ["a", "b"], "path": ["C:\\x\\a.png", "c.png"], "label": ["0", "1"]},
+            r"line 3: path 'c\.png'",
+        ),
+    ],
+)
+def test_a_line_that_cannot_be_used_is_named(flat, columns, problem):
     with pytest.raises(DataError, match=problem):
-        load(flat, labels_csv=str(csv))
+        load(flat, labels_csv=labels_csv(flat, **columns))
 
 
-def test_two_spellings_of_one_group_are_refused_since_a_split_would_take_them_for_two(flat):
-    for names in (("lot0", "Lot0"), ("1", "1.0"), ("lot 0", "lot0"), (" A1.0", "a1")):
-        csv = labels_csv(flat, id=list("abc"), label=[0, 1, 0], group=[*names, "other"])
-        with pytest.raises(DataError, match="differ by case, spaces or"):
-            load(flat, labels_csv=csv)
+@pytest.mark.parametrize(
+    "names", [("lot0", "Lot0"), ("1", "1.0"), ("lot 0", "lot0"), (" A1.0", "a1")]
+)
+def test_two_spellings_of_one_group_are_refused_since_a_split_would_take_them_for_two(flat, names):
+    csv = labels_csv(flat, id=list("abc"), label=[0, 1, 0], group=[*names, "other"])
+    with pytest.raises(DataError, match="differ by case, spaces or"):
+        load(flat, labels_csv=csv)
 
 
 def test_reviewed_images_that_are_gone_are_counted_and_their_lines_kept(flat):

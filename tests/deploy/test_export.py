@@ -57,8 +57,11 @@ def test_probabilities_of_sure_scores_are_not_rounded_and_what_is_no_number_is_r
 buffer = io.BytesIO()
 Image.fromarray(np.tri(20, dtype=bool)).save(buffer, "PNG")
 MASK_OF_3 = decoding.MASK + base64.b64encode(buffer.getvalue()).decode()
-CASES = [("derived", 1, 1.7, {"full_scale_bits": 10}), ("cnn", 3, None, {"fit": "pad", "views": 1})]
-CASES += [("cnn", 3, 1.7, {"mask": MASK_OF_3})]  # the others have another size
+CASES = [
+    ("derived", 1, 1.7, {"full_scale_bits": 10}),
+    ("cnn", 3, None, {"fit": "pad", "views": 1}),
+    ("cnn", 3, 1.7, {"mask": MASK_OF_3}),  # the others have another size
+]
 
 
 def write_images(folder):
@@ -77,7 +80,9 @@ def write_images(folder):
 
 
 @pytest.mark.parametrize(("kind", "channels", "temperature", "facts"), CASES)
-def test_the_example_alone_scores_as_the_package_does(tmp_path, kind, channels, temperature, facts):
+def test_the_example_reads_and_scores_images_alone_as_the_package_does(
+    tmp_path, kind, channels, temperature, facts
+):
     import onnx
 
     opened = save_described(tmp_path / "net", small_models(2, kind, channels), **facts)

@@ -119,7 +119,10 @@ def test_judgements_become_reviews_beside_the_labels_of_an_older_csv(tmp_path):
     audited = judged("audit", ("good", "good"), ("unsure", "bad"), (None, None))
     table = pd.concat([audited, judged("again", ("bad", "good"))])
     new = review.with_reviews(table)
-    assert new.to_numpy().tolist() == [["lot7/audit0.png", "good"], ["lot7/again0.png", "bad"]]
+    assert new.to_numpy().tolist() == [
+        ["lot7/audit0.png", "good"],
+        ["lot7/again0.png", "bad"],
+    ]
     old = tmp_path / "labels.csv"
     old.write_text(
         "id,path,label,group,review\n1,a.png,good,007,\n2,lot7/audit0.png,bad,,bad\n3,b.png,,,bad\n"

@@ -74,6 +74,7 @@ def test_of_the_surest_right_parts_of_each_class_the_smallest_map_is_chosen(monk
     assert chosen.id.tolist() == ["g2", "b2"]  # g1 has an empty map; g4 and b4 are called wrongly
     monkeypatch.setattr(maps, "MOST_TRIED", 1)
     assert maps.clearest_of_each_class(subject).id.tolist() == ["g1", "b1"]
-    # no bad part is right
-    wrong = Planted(({}, {}), None, PARTS[PARTS.id.isin(["g1", "b3", "b4"])])
+    wrong = Planted(
+        ({}, {}), None, PARTS[PARTS.id.isin(["g1", "b3", "b4"])]
+    )  # no bad part is right
     assert maps.clearest_of_each_class(wrong).id.tolist() == ["g1", "b3"]

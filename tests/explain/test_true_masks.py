@@ -1,11 +1,10 @@
-from types import SimpleNamespace
-from unittest.mock import Mock
+import json
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from PIL import Image
 
 from helpers.explain import true_masks
 
@@ -39,14 +38,21 @@ def test_random_maps_hit_as_often_as_the_area_says_and_the_interval_knows_it():
 
 
 def test_a_subject_s_maps_are_judged_by_the_files_of_its_parts(tmp_path):
-    Image.fromarray(spot(2, 2, 10).numpy() > 0).save(tmp_path / "a.png")
-    maps = Mock(return_value=spot(2, 2, 10)[None])
-    cache = SimpleNamespace(size_px=10, fit="squash")
-    subject = SimpleNamespace(model=None, cache=cache, maps=maps)
-    judged = true_masks.judge(subject, pd.Series({"a": str(tmp_path / "a.png")}), 1)
-    assert judged.hit.all() and judged.id.tolist() == ["a"]
-    ((ids, label),) = (call.args for call in maps.call_args_list)
-    assert ([*ids], label) == (["a"], 1)
+    class Looking:
+        model = None
+        cache = type("Cache", (), {"size_px": 10, "fit": "squash"})
+        asked: ClassVar = []
+
+        def maps(self, ids, label):
+            self.asked += [(list(ids), label)]
+            return torch.stack([spot(2, 2, 10)] * len(ids))
+
+    corners = [[10.0, 5.0], [19.0, 5.0], [19.0, 9.0], [10.0, 9.0]]
+    outlined = {"imageWidth": 40, "imageHeight": 20, "shapes": [{"points": corners}]}
+    (tmp_path / "a.json").write_text(json.dumps(outlined))
+    looking = Looking()
+    judged = true_masks.judge(looking, pd.Series({"a": str(tmp_path / "a.json")}), 1)
+    assert judged.hit.all() and judged.id.tolist() == ["a"] and looking.asked == [(["a"], 1)]
 
 
 def test_the_middle_quarter_holds_what_lies_there():

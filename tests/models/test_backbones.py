@@ -8,6 +8,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from helpers.core import files, tensors
+from helpers.core.errors import UserError
 from helpers.explain.attribution import grad_cam
 from helpers.models import backbones
 from helpers.models.weights import find_weights
@@ -25,7 +26,9 @@ def test_the_two_layer_cnn_has_the_parameters_counted_by_hand():
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_backbone_has_scores_and_maps_and_its_checkpoint_is_enough(tmp_path, monkeypatch, kind):
+def test_a_backbone_scores_from_its_embedding_has_maps_and_its_checkpoint_needs_nothing_else(
+    tmp_path, monkeypatch, kind
+):
     weights = find_weights(kind, "random", 64)
     model = backbones.pretrained(weights, 2, 64).eval()
     backbones.save_model(tmp_path / "m.safetensors", model)
@@ -49,11 +52,15 @@ def test_a_backbone_has_scores_and_maps_and_its_checkpoint_is_enough(tmp_path, m
     assert looks[0].shape == (2, 64, 64) and max(map(torch.std, looks)) > 0
 
 
-READS = [{"options": {"checkpoint_path": "evil.pth"}}, {"kind": "local-dir:evil"}]
-READS += [{"options": {"img_size": 16, "pretrained": True}}, {"kind": "hf-hub:somebody/network"}]
-
-
-@pytest.mark.parametrize("change", READS)
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"options": {"checkpoint_path": "evil.pth"}},
+        {"options": {"img_size": 16, "pretrained": True}},
+        {"kind": "local-dir:evil"},
+        {"kind": "hf-hub:somebody/network"},
+    ],
+)
 def test_a_checkpoint_cannot_make_a_library_read_other_files(tmp_path, monkeypatch, change):
     model = backbones.build(backbones.spec_of("test_vit", 2, 16))
     backbones.save_model(file := tmp_path / "m.safetensors", model)
@@ -62,6 +69,12 @@ def test_a_checkpoint_cannot_make_a_library_read_other_files(tmp_path, monkeypat
     monkeypatch.setattr(timm, "create_model", lambda *_, **__: pytest.fail("timm builds it"))
     with pytest.raises(files.ArtifactError, match="does not hold a model: "):
         backbones.load_model(file)
+
+
+def test_a_network_of_a_user_s_own_is_not_built_from_its_checkpoint():
+    own = backbones.own_network(nn.Sequential(nn.Flatten(), nn.Linear(16, 2)), 4, 1)
+    with pytest.raises(UserError, match="a network of your own: its class is in your notebook"):
+        backbones.build(own.spec)
 
 
 WRITERS = {
@@ -108,8 +121,12 @@ def test_counting_leaves_modes_statistics_and_hooks_alone():
 
 
 def test_a_layout_a_way_to_read_and_a_precision_that_do_not_exist_are_refused():
+    about = ("x", "cnn", 2, 16, 1, (0.5,), (0.25,), 4, "conv")
+    assert (
+        backbones.ModelSpec(*about).feature_layout == "maps" and backbones.Facts(views=8).views == 8
+    )
     with pytest.raises(ValueError, match="feature_layout"):
-        backbones.ModelSpec("x", "cnn", 2, 16, 1, (), (), 4, "conv", feature_layout="map")
+        backbones.ModelSpec(*about, feature_layout="map")
     for wrong in ({"fit": "crop"}, {"views": 3}, {"precision": "half"}):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             backbones.Facts(**wrong)

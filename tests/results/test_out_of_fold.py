@@ -129,7 +129,9 @@ def test_a_folder_of_scores_gives_the_same_table(found, tmp_path):
         out_of_fold.read_folder(tmp_path)
 
 
-def test_published_scores_are_shown_beside_equal_images_and_labels(found, tmp_path, monkeypatch):
+def test_published_scores_are_shown_beside_the_same_images_with_the_same_labels(
+    found, tmp_path, monkeypatch
+):
     monkeypatch.setattr(paths, "published_scores", lambda: tmp_path / "scores")
     split = found.folds.assign(label=found.folds.label.astype("Int64"))
     assert out_of_fold.published(split) is None  # there are none

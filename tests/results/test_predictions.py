@@ -67,7 +67,9 @@ def folded(run):
         ("majority", lambda f: f, "give the file another name"),
     ],
 )
-def test_a_block_must_hold_the_images_that_its_training_has_not_seen(folded, name, damage, message):
+def test_a_block_must_hold_exactly_the_images_that_its_training_has_not_seen(
+    folded, name, damage, message
+):
     planted.plant(folded, "seeds", 1.0, 7, 3, once=True)
     planted.plant(folded, "majority", 1.0, 9)
     path = folded.predictions(name)
@@ -87,7 +89,9 @@ def test_a_label_or_a_fold_of_the_split_that_is_none_is_named(folded, column, va
         read_split(folded.split_csv)
 
 
-def test_images_are_scored_by_trainings_of_other_folds_and_in_use_by_those_without_fold_0(folded):
+def test_each_image_is_scored_by_the_trainings_of_other_folds_and_in_use_by_those_without_fold_0(
+    folded,
+):
     planted.plant(folded, "fbp", 1.0, 7, 3)
     split = read_split(folded.split_csv)
     frame = pd.read_csv(folded.predictions("fbp"), dtype={"id": str})

@@ -103,10 +103,20 @@ def test_p_values_compare_test_scores_with_the_best_row_and_costs_are_beside(who
     assert table.loc["majority", ["parameters", "seconds", "p_value"]].isna().all()
 
 
-def test_the_table_for_the_eye_marks_means_first_folds_references_and_needs_no_test_labels(whole):
+def test_the_table_for_the_eye_has_at_most_eight_columns_the_best_on_validation_first(whole):
     shape = results_table.paper_table(with_tests(whole))
+    assert shape.Model.iloc[0] == "SVM on FBP features \N{LEFTWARDS ARROW} best on held-out images"
     names = ["Brightness alone (reference)", "Majority (reference)"]
-    assert shape.Model.iloc[-2:].tolist() == names and len(shape.columns) <= 8
+    assert shape.Model.iloc[-2:].tolist() == names
+    assert len(shape.columns) <= 8
+    shape = shape.set_index("Model")
+    assert shape.loc["FBP", ["Parameters", "Time"]].tolist() == ["3.4 M", "16 min"]
+    assert shape.loc["SVM", ["p", "Parameters", "Time"]].tolist() == ["<.001", "-", "2.4 s"]
+    html = results_table.shown(with_tests(whole), "All models.").to_html()
+    assert "All models. Per cent" in html and "against the best row" in html
+
+
+def test_the_table_for_the_eye_tells_means_stars_the_first_fold_and_does_without_test_labels(whole):
     planted.add_folds(whole)
     planted.plant(whole, "fbp", 2.0, 0)
     planted.plant(whole, "svm", 4.0, 0, once=True)

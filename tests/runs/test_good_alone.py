@@ -17,7 +17,9 @@ OPTIONS = ["--preset", "smoke", "--name", "t", "-p", "BACKBONE=efficientnet_lite
 WAITING = ("03_finetuning", "04_darts_search", "05_genotype_retraining")
 
 
-def test_few_bad_parts_leave_patchcore_with_a_promise_until_more_come(home, tmp_path, capsys):
+def test_few_bad_parts_leave_patchcore_with_a_promise_until_more_of_them_come(
+    home, tmp_path, capsys
+):
     parts = write_parts(tmp_path / "parts")
     for bad in sorted((parts / "bad").iterdir())[3:]:
         bad.unlink()

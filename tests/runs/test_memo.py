@@ -66,7 +66,9 @@ def test_a_damaged_file_is_made_again(run, kind):
 
 
 @pytest.mark.parametrize("most", [1, 2])
-def test_any_workers_give_the_same_bits_with_one_thread_each(run, monkeypatch, place, most):
+def test_any_number_of_workers_gives_the_same_bits_with_one_thread_each(
+    run, monkeypatch, place, most
+):
     monkeypatch.setenv("LOKY_MAX_CPU_COUNT", str(most))
     count = functools.partial(tasks.count_up, tasks.Place(place), 1)
     calls = {"product": functools.partial(tasks.matrix_product, 2), "count": count}

@@ -138,8 +138,9 @@ def test_networks_are_described_with_the_thresholds_of_notebook_07(described):
     assert (description.run, description.is_smoke, description.weights) == ("t", True, "")
     assert (description.image_size_px, description.channels, description.views) == (16, 1, 4)
     assert description.val_auc == metrics.roc_auc(*scored.labels_scores("val"))
-    digests = {file.name: files.file_digest(file) for file in path.parent.glob("*.safetensors")}
-    assert description.checkpoints == digests
+    assert description.checkpoints == {
+        file.name: files.file_digest(file) for file in path.parent.glob("*.safetensors")
+    }
     assert description.dataset == "folder:parts"  # without the folders above it
     assert description.split_digest == files.file_digest(described.split_csv)
     model, split = helpers.load_model("t"), read_split(described.split_csv)

@@ -37,9 +37,16 @@ x = np.random.default_rng(0).normal(size=(len(split), 3)).astype(np.float32)
 vectors = Features(split.id.to_numpy(dtype=str), x)
 all_weights = [find_weights("test_resnet", "random", 32)]
 """
-CELLS = {"an estimator": exercise("02", 0), "a transform of torchvision": exercise("03", 0)}
-CELLS |= {"a network": exercise("03", 1)}
-EDITS = {"[3, 10, 30]": "[3, 11]", "Blur(5)": "Blur(3)", "16, 5,": "16, 3,"}
+CELLS = {
+    "an estimator": exercise("02", 0),
+    "a transform of torchvision": exercise("03", 0),
+    "a network": exercise("03", 1),
+}
+EDITS = {
+    "[3, 10, 30]": "[3, 11]",
+    "Blur(5)": "Blur(3)",
+    "16, 5,": "16, 3,",
+}
 
 
 @pytest.fixture

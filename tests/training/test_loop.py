@@ -31,17 +31,18 @@ def _problem(n=96, d=6, seed=0):
 
 def _model():
     torch.manual_seed(1)
-    first, last = nn.Linear(6, 8), nn.Linear(8, 2)
-    return nn.Sequential(first, nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.3), last)
+    return nn.Sequential(
+        nn.Linear(6, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.3), nn.Linear(8, 2)
+    )
 
 
-def _training(model, settings, *given):
-    with work.doing("toy", *given):
+def _training(model, settings, resume=None, deadline_s=None):
+    with work.doing("toy", resume, deadline_s):
         return Training(model, _problem(), _problem(seed=1), settings, seed=3)
 
 
-def _fit(*given):
-    return _training(*given).run()
+def _fit(model, settings, resume=None, deadline_s=None):
+    return _training(model, settings, resume, deadline_s).run()
 
 
 def _stop_after(epochs, model, settings, resume):
@@ -54,12 +55,16 @@ def _stop_after(epochs, model, settings, resume):
             training.step(*batch)
 
 
-RECIPES = [("adamw", "one_cycle"), ("sgd", "cosine"), ("sgd", "exponential")]
-
-
-@pytest.mark.parametrize(("optimizer", "schedule"), RECIPES)
-def test_three_epochs_equal_one_epoch_and_two_resumed_bit_for_bit(tmp_path, optimizer, schedule):
-    settings = TrainSettings(3, optimizer=optimizer, schedule=schedule, lr=0.01, precision="no")
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"optimizer": "adamw", "schedule": "one_cycle"},
+        {"optimizer": "sgd", "schedule": "cosine", "lr": 0.1},
+        {"optimizer": "sgd", "schedule": "exponential", "lr": 0.1},
+    ],
+)
+def test_three_epochs_equal_one_epoch_and_two_resumed_bit_for_bit(tmp_path, options):
+    settings = TrainSettings(epochs=3, precision="no", **options)
     whole, halves = _model(), _model()
     expected = _fit(whole, settings)
     _stop_after(1, halves, settings, tmp_path / "resume")
@@ -70,11 +75,13 @@ def test_three_epochs_equal_one_epoch_and_two_resumed_bit_for_bit(tmp_path, opti
     assert untimed(found.history) == untimed(expected.history)
 
 
-FIRST, THIRD = (0.9, 0.6, 0.9, 0.5), (0.6, 0.7, 0.9, 0.8)  # the best epoch
-
-
 @pytest.mark.parametrize(
-    ("keep", "aucs", "epochs"), [("best", FIRST, 1), ("best", THIRD, 3), ("last", THIRD, 4)]
+    ("keep", "aucs", "epochs"),
+    [
+        ("best", (0.9, 0.6, 0.9, 0.5), 1),
+        ("best", (0.6, 0.7, 0.9, 0.8), 3),
+        ("last", (0.6, 0.7, 0.9, 0.8), 4),
+    ],
 )
 def test_the_model_keeps_the_first_of_the_best_epochs_or_the_last(keep, aucs, epochs, monkeypatch):
     settings = TrainSettings(epochs=4, schedule="constant", lr=0.05, precision="no", keep=keep)
@@ -118,12 +125,14 @@ def test_no_step_is_longer_than_the_clipped_gradient_and_0_clips_nothing(clip, l
     assert 0 < max(steps) < longest * (1 + 1e-5) and (max(steps) > 0.02) == (clip == 0)
 
 
-FIRST_BATCH = ", ".join(map(str, epoch_order(96, 0, 0)[:16]))
-NOT_FINITE = [("val", "no", ("e.g. 5", "0.0006", "epoch 1"))]
-NOT_FINITE += [("train", "no", (FIRST_BATCH, "epoch 1")), ("train", "auto", ("PRECISION='no'",))]
-
-
-@pytest.mark.parametrize(("side", "precision", "culprits"), NOT_FINITE)
+@pytest.mark.parametrize(
+    ("side", "precision", "culprits"),
+    [
+        ("val", "no", ("e.g. 5", "0.0006", "epoch 1")),
+        ("train", "no", (", ".join(map(str, epoch_order(96, 0, 0)[:16])), "epoch 1")),
+        ("train", "auto", ("PRECISION='no'",)),
+    ],
+)
 def test_numbers_that_are_not_finite_name_the_images_and_the_settings(side, precision, culprits):
     both = {"train": _problem(), "val": _problem()}
     both[side].embeddings[5 if side == "val" else slice(None)] = np.nan
@@ -143,17 +152,20 @@ def test_the_auxiliary_loss_has_its_weight_and_the_same_smoothing():
     assert total == pytest.approx(main + 0.4 * aux, abs=1e-6)
 
 
-EPOCHS = np.arange(4)
-FORMULAS = {"exponential": 0.1 * 0.97**EPOCHS}
-FORMULAS["cosine"] = 0.001 + 0.099 * (1 + np.cos(np.pi * EPOCHS / 4)) / 2
-
-
-@pytest.mark.parametrize("schedule", FORMULAS)
-def test_the_rate_of_each_epoch_is_that_of_the_schedule_s_formula(schedule):
-    given = {"optimizer": "sgd", "lr": 0.1, "lr_min": 0.001, "gamma": 0.97, "precision": "no"}
-    settings = TrainSettings(epochs=4, schedule=schedule, **given)
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"schedule": "exponential", "gamma": 0.97}, 0.1 * 0.97 ** np.arange(4)),
+        (
+            {"schedule": "cosine", "lr_min": 0.001},
+            0.001 + 0.099 * (1 + np.cos(np.pi * np.arange(4) / 4)) / 2,
+        ),
+    ],
+)
+def test_the_rate_of_each_epoch_is_that_of_the_schedule_s_formula(options, expected):
+    settings = TrainSettings(epochs=4, optimizer="sgd", lr=0.1, precision="no", **options)
     lrs = [record["lr"] for record in _fit(_model(), settings).history]
-    np.testing.assert_allclose(lrs, FORMULAS[schedule], rtol=1e-9)
+    np.testing.assert_allclose(lrs, expected, rtol=1e-9)
 
 
 @pytest.mark.parametrize("n", [33, 39, 40, 41, 48])
@@ -208,11 +220,11 @@ def test_each_step_draws_random_numbers_of_its_own_which_seed_and_epoch_alone_de
 def test_a_training_out_of_time_stops_after_a_whole_epoch_which_is_saved(tmp_path):
     settings, resume = TrainSettings(epochs=3, batch_size=16), tmp_path / "resume"
     with pytest.raises(OutOfTime, match="after epoch 0 of 3"):
-        _fit(_model(), settings, resume, time.time() - 1)
+        _fit(_model(), settings, resume, deadline_s=time.time() - 1)
     assert not resume.exists()
 
     # the first epoch is started if there is any time
-    assert _fit(_model(), TrainSettings(epochs=1), None, time.time() + 0.9).history
+    assert _fit(_model(), TrainSettings(epochs=1), deadline_s=time.time() + 0.9).history
 
     with pytest.raises(OutOfTime, match="after epoch 2 of 3"):
         training = _training(_model(), settings, resume)

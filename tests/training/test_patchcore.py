@@ -63,7 +63,9 @@ def test_the_outer_ring_counts_if_there_is_nothing_else(found, weights, split, i
 
 
 @pytest.mark.parametrize(("most", "remembered"), [(200, 27), (20, 20)])
-def test_many_images_give_no_more_patches(split, images, weights, monkeypatch, most, remembered):
+def test_patches_are_bounded_however_many_images_there_are(
+    split, images, weights, monkeypatch, most, remembered
+):
     monkeypatch.setattr(patchcore, "MOST_PATCHES", most)
     found = fit(weights, images, split)
     assert found.good_images == remembered
@@ -71,7 +73,9 @@ def test_many_images_give_no_more_patches(split, images, weights, monkeypatch, m
     assert len(found.network.memory) == found.patches  # as few as these are all kept
 
 
-def test_the_usual_score_is_that_of_good_images_that_it_lacks(split, images, weights, monkeypatch):
+def test_the_usual_score_is_the_median_of_good_images_that_the_memory_lacks(
+    split, images, weights, monkeypatch
+):
     """The defect score of such an image is 0.5 on average: their median is the usual score."""
     monkeypatch.setattr(patchcore, "MOST_ASIDE", 1)
     network = fit(weights, images, split).network
@@ -148,16 +152,20 @@ def test_distances_are_those_to_the_nearest_patch_in_the_map_s_order(monkeypatch
     assert torch.equal(same, rows)
 
 
-CHANNELS = {"efficientnet_lite0": 40 + 112, "convnext_atto": 80 + 160}
-CHANNELS |= {"swin_tiny_patch4_window7_224": 192 + 384}  # its maps are (B, H, W, C)
-
-
-@pytest.mark.parametrize("kind", CHANNELS)
-def test_features_are_those_of_the_stages_of_stride_8_and_16(kind):
+@pytest.mark.parametrize(
+    ("kind", "channels"),
+    [
+        ("resnet18", 128 + 256),
+        ("efficientnet_lite0", 40 + 112),
+        ("convnext_atto", 80 + 160),
+        ("swin_tiny_patch4_window7_224", 192 + 384),  # its maps are (B, H, W, C)
+    ],
+)
+def test_features_are_those_of_the_stages_of_stride_8_and_16(kind, channels):
     model = backbones.build(backbones.spec_of(kind, 2, 64)).eval()
     with torch.no_grad():
         found = patch_features(model, torch.randn(2, 3, 64, 64))
-    assert found.shape == (2, CHANNELS[kind], 8, 8)
+    assert found.shape == (2, channels, 8, 8)
 
 
 def test_features_are_the_layers_own_averaged_upsampled_and_joined():
