@@ -13,7 +13,6 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pandas as pd
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from helpers.core import environment, seeding
@@ -22,7 +21,6 @@ from helpers.datasets.cache import ImageCache
 from helpers.models.backbones import ModelSpec, Network
 
 VIEWS = 8  # symmetries of the square
-GROWTH = ((1 / 2, 2 / 3), (3 / 4, 5 / 6))  # until this share of the epochs, this share of the size
 MIRRORED = 4  # the first ones: mirror images, which do not swap height and width
 
 
@@ -68,8 +66,7 @@ class ImageBatches(Batches):
     """Images of a table from a cache (B, C, H, W) float32, prepared as a model expects.
 
     Gray images keep one channel during augmentation, which then takes a third of the time. An epoch
-    draws at most `epoch_images`, each epoch others; 0: all. Over the first `grow_epochs` epochs
-    training images grow, see `grown`.
+    draws at most `epoch_images`, each epoch others; 0: all.
     """
 
     def __init__(
@@ -80,12 +77,10 @@ class ImageBatches(Batches):
         batch_size: int,
         augment: nn.Module | None = None,
         epoch_images: int = 0,
-        grow_epochs: int = 0,
     ) -> None:
         super().__init__(table, batch_size)
         self.cache, self.rows, self.spec = cache, cache.rows(table.id), model.spec
         self.augment, self.epoch_images = augment or nn.Identity(), epoch_images
-        self.grow_epochs, self.size_px = grow_epochs, cache.size_px  # of training images
 
     @property
     def epoch_size(self) -> int:
@@ -98,22 +93,12 @@ class ImageBatches(Batches):
         rest, least = n % self.batch_size, max(2, self.batch_size / 2)
         return n - rest if rest < least and rest < n else n
 
-    def shuffled(self, seed: int, epoch: int) -> Iterator[tuple[np.ndarray, Tensor, Tensor]]:
-        """Yield training batches of an epoch; see `Batches.shuffled`."""
-        self.size_px = grown(self.cache.size_px, epoch, self.grow_epochs)
-        yield from super().shuffled(seed, epoch)
-
     def inputs(self, parts: list[np.ndarray], training: bool) -> Iterator[Tensor]:
         """Yield the images of each part as the network takes them, augmented in training."""
         read = (torch.from_numpy(self.cache.take(self.rows[part])) for part in parts)
         for pixels in _read_ahead(read):
             images = to_float(pixels, self.device)
-            if training:
-                if self.size_px < self.cache.size_px:
-                    size = (self.size_px, self.size_px)
-                    images = F.interpolate(images, size, mode="bilinear", antialias=True)
-                images = self.augment(images)
-            yield normalise(images, self.spec)
+            yield normalise(self.augment(images) if training else images, self.spec)
 
 
 class EmbeddingBatches(Batches):
@@ -132,17 +117,6 @@ class EmbeddingBatches(Batches):
 def epoch_order(n: int, seed: int, epoch: int) -> np.ndarray:
     """Return a permutation of n rows, its own for every epoch."""
     return seeding.numpy_stream(seed, "order", epoch).permutation(n)
-
-
-def grown(size_px: int, epoch: int, epochs: int) -> int:
-    """Return the side of training images in an epoch, of `epochs` over which they grow.
-
-    About 2/3 of the size in the first half, 5/6 in the next quarter, then the size: multiples of
-    32, since most networks halve the size five times. A step on 2/3 takes less than half of the
-    time (progressive learning: Tan and Le 2021, arXiv 2104.00298, section 4).
-    """
-    share = next((share for until, share in GROWTH if epoch < until * epochs), 1.0)
-    return min(size_px, max(32, 32 * round(share * size_px / 32)))
 
 
 def symmetry(images: Tensor, k: int) -> Tensor:

@@ -20,7 +20,7 @@ from helpers.core.members import Member, sides
 from helpers.core.rules import SettingsError
 from helpers.datasets.cache import ImageCache
 from helpers.models import backbones
-from helpers.models.backbones import Network, PretrainedClassifier
+from helpers.models.backbones import Network
 from helpers.models.weights import Weights
 from helpers.training.batches import Batches, EmbeddingBatches, ImageBatches, augmentation
 from helpers.training.inference import Features, facts_of, predict
@@ -73,11 +73,7 @@ def fit(
         return ImageBatches(images, rows, network, settings.batch_size, **options)
 
     augment = augmentation(settings.augment)
-    any_size = isinstance(network, PretrainedClassifier) and not network.spec.options
-    grow_epochs = settings.epochs if settings.grow and any_size else 0
-    train = batches(
-        "train", augment=augment, epoch_images=settings.epoch_images, grow_epochs=grow_epochs
-    )
+    train = batches("train", augment=augment, epoch_images=settings.epoch_images)
     training = Training(trained, train, batches("val"), settings, seed=seed).run()
     device = environment.device_name(environment.default_device())
     # embeddings were made in the device's own precision

@@ -73,7 +73,6 @@ class TrainSettings:
     # a name, or an nn.Module of your own; see `batches.augmentation`
     augment: Annotated[Any, AfterValidator(_known_augmentation)] = "full"
     precision: Precision = "auto"
-    grow: bool = False  # training images start small, see `batches.grown`
     keep: Literal["best", "last"] = "best"  # the weights of the best epoch on validation
     test_views: Views = 1  # symmetries of each image over which its scores are averaged
 
@@ -143,9 +142,6 @@ class FinetuneSettings(BackboneSettings):
     fbp_epochs: int = setting(8, "of fine-tuning all layers", ge=1)
     fbp_lr: float = setting(1e-3, "peak learning rate of all layers", gt=0)
     fbp_augment: Augment = setting("full", AUGMENT)
-    fbp_grow: bool = setting(
-        False, "training images start at 2/3 of the size; the last quarter of the epochs is whole"
-    )
     test_views: Views = setting(1, TEST_VIEWS)
     time_budget_min: float = setting(0.0, TIME_BUDGET, ge=0)
 

@@ -10,7 +10,6 @@ from torch import nn
 from helpers.core.members import Member, cross_fitted, sides
 from helpers.core.rules import SettingsError
 from helpers.datasets.cache import open_cache
-from helpers.models import backbones
 from helpers.training import fit
 from helpers.training.inference import Features, predict
 from helpers.training.settings import TrainSettings
@@ -45,8 +44,11 @@ def test_the_last_layer_learns_on_train_is_judged_on_val_and_scores_val_and_test
     settings = TrainSettings(epochs=20, lr=0.05, augment="none", precision="no")
     found = fit.fit(small_cnn, images, split, settings, seed=0, features=stored)
     assert found.parameters == 1000 * 2 + 2
-    trained, before = found.network.state_dict(), small_cnn(0).state_dict()
-    assert all(torch.equal(trained[name], before[name]) for name in before if name[:4] != "head")
+    assert all(
+        torch.equal(value, found.network.state_dict()[name])
+        for name, value in small_cnn(0).state_dict().items()
+        if not name.startswith("head")
+    )
     with torch.no_grad():
         raw = found.network.head(torch.from_numpy(stored.of(found.scores.id)))
     np.testing.assert_allclose(found.scores.defect_score, raw.softmax(dim=1)[:, 1], atol=1e-6)
@@ -55,7 +57,9 @@ def test_the_last_layer_learns_on_train_is_judged_on_val_and_scores_val_and_test
     assert max(epoch["val_auc"] for epoch in found.history) == pytest.approx(auc["val"])
 
 
-def test_a_score_does_not_depend_on_its_label_in_trainings_without_its_fold(parts_folder, tmp_path):
+def test_an_image_s_score_does_not_depend_on_its_label_in_a_training_without_its_fold(
+    parts_folder, tmp_path
+):
     split = folded_split(parts_folder)
     images = open_cache(split, 16, tmp_path / "cache")
     row = np.flatnonzero((split.fold == 1).fillna(False))[3]
@@ -94,18 +98,6 @@ def test_a_module_of_a_cell_is_trained_and_scored_and_stays_as_it_is(split, imag
     own.conv.requires_grad_(False)  # a frozen weight is not counted as trained
     one = TrainSettings(epochs=1, precision="no")
     assert fit.fit(own, images, split, one, seed=0).parameters == 4 * 2 + 2
-
-
-def test_images_grow_for_a_pretrained_network_and_not_for_one_of_a_fixed_size(
-    split, parts_folder, tmp_path, monkeypatch
-):
-    images, seen = open_cache(split, 64, tmp_path / "cache"), []
-    monkeypatch.setattr(fit, "ImageBatches", lambda *_, **options: seen.append(options) or 1 / 0)
-    for kind in ("mobilenetv3_small_050", "vit_tiny_patch16_224", "cnn"):
-        network = backbones.build(backbones.spec_of(kind, 2, 64))
-        with pytest.raises(ZeroDivisionError):
-            fit.fit(lambda _, n=network: n, images, split, TrainSettings(epochs=4, grow=True), 0)
-    assert [options["grow_epochs"] for options in seen] == [4, 0, 0]
 
 
 def test_a_module_without_two_scores_is_refused(split, images):
