@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import torch
 from pydantic import Field
@@ -138,6 +138,26 @@ class PretrainedClassifier(Network):
     def embed(self, images: Tensor) -> Tensor:
         """Return the backbone's pooled features (B, D) of images (B, C, H, W)."""
         return self.trunk(images)
+
+    def freeze(self, stride: int) -> None:
+        """Keep the weights of the layers up to the last maps of 1/stride of the image's side.
+
+        Where no maps are so large, as in transformers with larger patches, all layers are trained.
+        """
+        stages = [s["module"] for s in self.trunk.feature_info if s["reduction"] <= stride]
+        names = [name for name, _ in self.trunk.named_parameters()]
+        last = [i for i, name in enumerate(names) if stages and name.startswith(f"{stages[-1]}.")]
+        for name in names[: last[-1] + 1 if last else 0]:
+            self.trunk.get_parameter(name).requires_grad_(False)
+
+    def train(self, mode: bool = True) -> Self:
+        """Switch to training mode, but for frozen layers: they keep their batch statistics too."""
+        super().train(mode)
+        for module in self.modules():
+            own = [p.requires_grad for p in module.parameters(recurse=False)]
+            if own and not any(own):
+                module.eval()
+        return self
 
 
 class TwoLayerCNN(Network):

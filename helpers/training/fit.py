@@ -64,6 +64,10 @@ def fit(
     elif not isinstance(network := network(seed), Network):
         way_out = "pass the module itself, as fit(module, ...)"
         raise SettingsError(f"a function gives a {type(network).__name__}: {way_out}")
+    if settings.frozen:
+        if not isinstance(network, backbones.PretrainedClassifier):
+            raise SettingsError(f"frozen={settings.frozen}: {network.spec.name} is not pretrained")
+        network.freeze(settings.frozen)
     trained = network if features is None else network.get_submodule("head")
 
     def batches(*sides: str, **options: Any) -> Batches:

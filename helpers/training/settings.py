@@ -20,6 +20,10 @@ SEED = "start of all random draws; another seed gives another result"
 EPOCH_IMAGES = "an epoch draws at most so many images, each epoch others; 0: all"
 PRECISION = "of the arithmetic; auto: bf16 where it is fast; no: float32"
 AUGMENT = "random changes of training images that do not change the label"
+FROZEN = (
+    "layers up to the last maps of 1/8 of an image's side (2, 4, 8, 16) keep their pretrained "
+    "weights; 0: all layers are trained"
+)
 TEST_VIEWS = "symmetries of each image over which its scores are averaged"
 TIME_BUDGET = "stop between two epochs after so many minutes; 0: no limit"
 
@@ -49,6 +53,7 @@ def _known_augmentation(given: Any) -> Any:
     return given
 
 
+Stride = Literal[0, 2, 4, 8, 16]
 Augment = Annotated[str, AfterValidator(_known_augmentation)]  # a name of AUGMENTATIONS
 Backbones = Annotated[Names, AfterValidator(_known_backbones)]
 
@@ -72,6 +77,7 @@ class TrainSettings:
     grad_clip: Annotated[float, Field(ge=0)] = 5.0  # 0 clips nothing
     # a name, or an nn.Module of your own; see `batches.augmentation`
     augment: Annotated[Any, AfterValidator(_known_augmentation)] = "full"
+    frozen: Stride = 0  # of the first layers' maps, which keep their pretrained weights; 0: none
     precision: Precision = "auto"
     keep: Literal["best", "last"] = "best"  # the weights of the best epoch on validation
     test_views: Views = 1  # symmetries of each image over which its scores are averaged
@@ -142,6 +148,7 @@ class FinetuneSettings(BackboneSettings):
     fbp_epochs: int = setting(8, "of fine-tuning all layers", ge=1)
     fbp_lr: float = setting(1e-3, "peak learning rate of all layers", gt=0)
     fbp_augment: Augment = setting("full", AUGMENT)
+    fbp_frozen: Stride = setting(0, FROZEN)
     test_views: Views = setting(1, TEST_VIEWS)
     time_budget_min: float = setting(0.0, TIME_BUDGET, ge=0)
 
@@ -158,5 +165,5 @@ class FinetuneSettings(BackboneSettings):
 
     @property
     def fbp(self) -> TrainSettings:
-        """Return the settings of all layers."""
-        return training_of(self, "fbp_")
+        """Return the settings of all layers; random weights are not kept."""
+        return training_of(self, "fbp_", **({"frozen": 0} if self.weights == RANDOM else {}))

@@ -1,5 +1,6 @@
 """One training: it fits on train alone, scores what it has not seen, and is resumed exactly."""
 
+import dataclasses
 import functools
 
 import numpy as np
@@ -10,9 +11,10 @@ from torch import nn
 from helpers.core.members import Member, cross_fitted, sides
 from helpers.core.rules import SettingsError
 from helpers.datasets.cache import open_cache
+from helpers.models.weights import find_weights
 from helpers.training import fit
 from helpers.training.inference import Features, predict
-from helpers.training.settings import TrainSettings
+from helpers.training.settings import FinetuneSettings, TrainSettings
 from tests import small_run
 from tests.conftest import aucs, folded_split
 
@@ -74,6 +76,38 @@ def test_an_image_s_score_does_not_depend_on_its_label_in_a_training_without_its
     assert score(split, 1).equals(score(flipped, 1))  # bit for bit
     assert not score(split, 1).equals(score(split, 1, seed=1))
     assert not score(split, 2).equals(score(flipped, 2))  # this training has seen the label
+
+
+@pytest.mark.parametrize(
+    "kind, stride, kept",
+    [
+        ("efficientnet_lite0", 8, ["conv_stem", "bn1", "blocks.0", "blocks.1", "blocks.2"]),
+        ("efficientnet_lite0", 4, ["conv_stem", "bn1", "blocks.0", "blocks.1"]),
+        ("resnet18", 8, ["conv1", "bn1", "layer1", "layer2"]),
+        ("resnet18", 0, []),
+        ("vit_tiny_patch16_224", 8, []),  # its first maps are 1/16 of the image's side
+    ],
+)
+def test_frozen_layers_keep_weights_and_statistics_and_all_others_learn(
+    split, tmp_path, kind, stride, kept
+):
+    images = open_cache(split, 32, tmp_path / "cache")
+    build = functools.partial(fit.pretrained, find_weights(kind, "random", 32), 32)
+    settings = TrainSettings(epochs=1, lr=1e-3, precision="no", frozen=stride)
+    before, found = build(0), fit.fit(build, images, split, settings, seed=0)
+    after, names = found.network.state_dict(), tuple(f"trunk.{name}." for name in kept)
+    for name, value in before.state_dict().items():
+        assert torch.equal(after[name], value) == name.startswith(names), name
+    trained = [p for n, p in before.named_parameters() if not n.startswith(names)]
+    assert found.parameters == sum(p.numel() for p in trained)
+
+
+def test_only_a_pretrained_network_is_frozen(split, images):
+    with pytest.raises(SettingsError, match="frozen=8: two-layer CNN is not pretrained"):
+        fit.fit(small_cnn, images, split, TrainSettings(epochs=1, frozen=8), seed=0)
+    settings = FinetuneSettings(fbp_frozen=8)
+    assert (settings.fbp.frozen, settings.ll.frozen, settings.cnn.frozen) == (8, 0, 0)
+    assert dataclasses.replace(settings, weights="random").fbp.frozen == 0
 
 
 class Bright(nn.Module):
