@@ -37,6 +37,7 @@ class Mapped(NamedTuple):
 
     row: dict[str, Any]  # side, embedding, and `separation` in it (not in the plane)
     labels: np.ndarray  # (N,)
+    groups: np.ndarray | None  # numbers (N,), None if no part has a group
     plane: np.ndarray  # (N, 2)
 
 
@@ -60,11 +61,13 @@ def before_and_after(
         for kind, embedded in features.items():
             x = embedded.of(rows.id)
             row = {"side": side, "embedding": kind, "images": len(labels)} | separation(x, labels)
+            groups = None
             if "group" in rows and rows.group.notna().any():
-                alike = separation(x, group_numbers(rows.group.to_numpy(), len(x)))
+                groups = group_numbers(rows.group.to_numpy(), len(x))
+                alike = separation(x, groups)
                 row["group_agreement"] = alike["label_agreement"]
                 row["group_chance"] = alike["chance_agreement"]
-            mapped.append(Mapped(row, labels, tsne(x, seed)))
+            mapped.append(Mapped(row, labels, groups, tsne(x, seed)))
     return mapped
 
 
