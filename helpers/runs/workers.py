@@ -1,5 +1,7 @@
 """Do independent work in parallel: one process for each core (or GPU), with one thread each.
 
+A training may ask for more threads (`TrainSettings.threads`).
+
 On one machine joblib's processes do it. If the environment variable RAY_ADDRESS names a Ray
 cluster, its machines do it: `pip install ray`; they need the run's folder on a shared disk, under
 the same path. The results do not depend on the number of workers, or on the machine's cores.
@@ -17,7 +19,6 @@ from typing import Any
 import joblib
 import psutil
 import torch
-from threadpoolctl import threadpool_limits
 from tqdm.auto import tqdm
 
 from helpers.core import environment, errors, files, paths, work
@@ -46,7 +47,7 @@ def side_by_side(
     has_cluster = bool(os.environ.get(CLUSTER))
     if not has_cluster and count(len(calls)) == 1:
         for name, call in tqdm(calls.items(), desc=what, disable=len(calls) < 2):
-            with one_thread():
+            with environment.threads(1):
                 result = call()
             yield name, result
         return
@@ -85,18 +86,6 @@ def _on_cluster(jobs: Jobs) -> Iterator[tuple[str, Any]]:
         yield ray.get(done[0])
 
 
-@contextlib.contextmanager
-def one_thread() -> Iterator[None]:
-    """Compute a block with one thread on a CPU; the order of sums is then the same anywhere."""
-    before, on_cpu = torch.get_num_threads(), environment.default_device().type == "cpu"
-    try:
-        with threadpool_limits(1 if on_cpu else None):
-            torch.set_num_threads(1 if on_cpu else before)
-            yield
-    finally:
-        torch.set_num_threads(before)
-
-
 def _call(
     name: str, call: Callable[[], Any], parent: int, line: str | None, place: Path | None, home: str
 ) -> tuple[str, Any]:
@@ -109,7 +98,7 @@ def _call(
     os.environ[paths.HOME_VARIABLE] = home
     if line:
         os.environ[work.STATUS_VARIABLE] = line
-    with _own_gpu(place), one_thread():
+    with _own_gpu(place), environment.threads(1):
         result = call()
     work.tell("")
     return name, result

@@ -59,6 +59,18 @@ def fit(
     gives two raw class scores (B, 2), of which a copy is trained, see `own_network`. If `features`
     are given, the images' embeddings, only its `head` is trained.
     """
+    with environment.threads(settings.threads):
+        return _fit(network, images, table, settings, seed, features)
+
+
+def _fit(
+    network: Build | nn.Module,
+    images: ImageCache,
+    table: pd.DataFrame,
+    settings: TrainSettings,
+    seed: int,
+    features: Features | None,
+) -> Fitted:
     if isinstance(network, nn.Module):
         network = backbones.own_network(network, images.size_px, images.channels)
     elif not isinstance(network := network(seed), Network):

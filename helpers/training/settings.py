@@ -24,6 +24,7 @@ FROZEN = (
     "layers up to the last maps of 1/8 of an image's side (2, 4, 8, 16) keep their pretrained "
     "weights; 0: all layers are trained"
 )
+THREADS = "on a CPU; another number adds in another order, so scores differ a little"
 TEST_VIEWS = "symmetries of each image over which its scores are averaged"
 TIME_BUDGET = "stop between two epochs after so many minutes; 0: no limit"
 
@@ -79,6 +80,7 @@ class TrainSettings:
     augment: Annotated[Any, AfterValidator(_known_augmentation)] = "full"
     frozen: Stride = 0  # of the first layers' maps, which keep their pretrained weights; 0: none
     precision: Precision = "auto"
+    threads: Annotated[int, Field(ge=1)] = 1  # on a CPU; another number adds in another order
     keep: Literal["best", "last"] = "best"  # the weights of the best epoch on validation
     test_views: Views = 1  # symmetries of each image over which its scores are averaged
 
@@ -145,10 +147,11 @@ class FinetuneSettings(BackboneSettings):
     )
     ll_epochs: int = setting(40, "of the last layer; its features are stored, so it is fast", ge=1)
     ll_lr: float = setting(3e-3, "peak learning rate of the last layer", gt=0)
-    fbp_epochs: int = setting(8, "of fine-tuning all layers", ge=1)
+    fbp_epochs: int = setting(6, "of fine-tuning", ge=1)
     fbp_lr: float = setting(1e-3, "peak learning rate of all layers", gt=0)
     fbp_augment: Augment = setting("full", AUGMENT)
-    fbp_frozen: Stride = setting(0, FROZEN)
+    fbp_frozen: Stride = setting(8, FROZEN)
+    fbp_threads: int = setting(1, THREADS, ge=1)
     test_views: Views = setting(1, TEST_VIEWS)
     time_budget_min: float = setting(0.0, TIME_BUDGET, ge=0)
 

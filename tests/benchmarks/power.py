@@ -19,13 +19,12 @@ import pandas as pd
 import torch
 from torch import nn
 
-from helpers.core import seeding
+from helpers.core import environment, seeding
 from helpers.darts import search
 from helpers.darts.fast_supernet import FastSupernet
 from helpers.darts.genotypes import strengths
 from helpers.darts.settings import SearchSettings
 from helpers.darts.space import OPS
-from helpers.runs import workers
 from helpers.runs.presets import PRESET_VALUES
 from helpers.training.batches import EmbeddingBatches
 from helpers.training.inference import evaluate
@@ -131,6 +130,6 @@ def main():
 
 
 if __name__ == "__main__":
-    with workers.one_thread():
+    with environment.threads(1):
         torch.set_num_threads(1)
         main()

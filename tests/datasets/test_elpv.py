@@ -7,7 +7,6 @@ from helpers.core import paths
 from helpers.datasets import Source, near_duplicates, sources, splits
 from helpers.datasets.cache import open_cache
 from helpers.datasets.settings import SplitSettings
-from helpers.runs.presets import PRESET_VALUES
 
 PUBLISHED = Path(__file__).parents[2] / "data" / "elpv_groups.csv"
 
@@ -63,10 +62,9 @@ def test_without_a_test_set_modules_are_judged_by_the_published_folds(source):
     assert set(splits.make_split(source, source.table.id, others).table.fold) == {0, 1, 2, 3}
 
 
-def test_quick_tests_the_first_published_fold_and_validates_on_the_last_whatever_the_seed(source):
-    quick = PRESET_VALUES["quick"]["01_data_split"]
+def test_the_default_tests_the_first_published_fold_and_validates_on_the_last(source):
     first, other = (
-        splits.make_split(source, source.table.id, SplitSettings(**quick, seed=seed)).table
+        splits.make_split(source, source.table.id, SplitSettings(seed=seed)).table
         for seed in (0, 1)
     )
     assert first.equals(other) and first.groupby("group").split.nunique().max() == 1

@@ -134,7 +134,7 @@ def test_a_trained_network_reads_files_arrays_and_pictures_inside_of_its_mask_al
 def test_patchcore_and_the_maps_ignore_patches_outside_of_the_mask(tmp_path, parts_folder, mask):
     split, text = split_of(parts_folder), mask_of(given(mask=str(mask)))
     images = open_cache(split, 128, tmp_path / "cache", mask=text)
-    found = patchcore.fit(find_weights("efficientnet_lite0"), images, split, share=0.1, seed=0)
+    found = patchcore.fit(find_weights("efficientnet_lite2"), images, split, share=0.1, seed=0)
     counted = found.network.inside
     assert counted.shape == (16, 16) and not counted[1, 1] and counted[8, 8] and counted[1, 8]
     assert found.patches == 27 * int(counted.sum())

@@ -152,7 +152,7 @@ SIZE_PX = 128  # the network of the subject sees 32
 def memory(split, subject, tmp_path_factory):
     """PatchCore of the good parts, and the parts of the subject."""
     cache = open_cache(split, SIZE_PX, tmp_path_factory.mktemp("cache"))
-    network = patchcore.fit(find_weights("efficientnet_lite0"), cache, split, 0.1, 0).network
+    network = patchcore.fit(find_weights("efficientnet_lite2"), cache, split, 0.1, 0).network
     return make_subject(network, cache, subject.parts, 0.5)
 
 

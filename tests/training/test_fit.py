@@ -81,8 +81,8 @@ def test_an_image_s_score_does_not_depend_on_its_label_in_a_training_without_its
 @pytest.mark.parametrize(
     "kind, stride, kept",
     [
-        ("efficientnet_lite0", 8, ["conv_stem", "bn1", "blocks.0", "blocks.1", "blocks.2"]),
-        ("efficientnet_lite0", 4, ["conv_stem", "bn1", "blocks.0", "blocks.1"]),
+        ("efficientnet_lite2", 8, ["conv_stem", "bn1", "blocks.0", "blocks.1", "blocks.2"]),
+        ("efficientnet_lite2", 4, ["conv_stem", "bn1", "blocks.0", "blocks.1"]),
         ("resnet18", 8, ["conv1", "bn1", "layer1", "layer2"]),
         ("resnet18", 0, []),
         ("vit_tiny_patch16_224", 8, []),  # its first maps are 1/16 of the image's side
@@ -100,6 +100,19 @@ def test_frozen_layers_keep_weights_and_statistics_and_all_others_learn(
         assert torch.equal(after[name], value) == name.startswith(names), name
     trained = [p for n, p in before.named_parameters() if not n.startswith(names)]
     assert found.parameters == sum(p.numel() for p in trained)
+
+
+def test_a_training_has_the_threads_it_asks_for_and_the_same_bits_on_any_machine(split, images):
+    settings, before = TrainSettings(epochs=1, precision="no", threads=2), torch.get_num_threads()
+    found = []
+    try:
+        for number in (1, 2):
+            torch.set_num_threads(number)
+            found.append(fit.fit(small_cnn, images, split, settings, seed=0))
+            assert torch.get_num_threads() == number
+    finally:
+        torch.set_num_threads(before)
+    assert found[0].scores.equals(found[1].scores) and "2 threads" in found[0].device
 
 
 def test_only_a_pretrained_network_is_frozen(split, images):

@@ -112,7 +112,7 @@ def _network(kind="resnet18"):
     return model, images
 
 
-@pytest.mark.parametrize(("kind", "depthwise"), [("efficientnet_lite0", True), ("resnet18", False)])
+@pytest.mark.parametrize(("kind", "depthwise"), [("efficientnet_lite2", True), ("resnet18", False)])
 def test_depthwise_networks_are_judged_in_float32_and_others_as_asked(kind, depthwise, bf16):
     model, images = _network(kind)
     assert inference.has_depthwise(model) is depthwise

@@ -19,7 +19,7 @@ from tests.conftest import split_of, write_parts
 
 @pytest.fixture(scope="module")
 def weights():
-    return find_weights("efficientnet_lite0")
+    return find_weights("efficientnet_lite2")
 
 
 @pytest.fixture(scope="module")
@@ -156,7 +156,7 @@ def test_distances_are_those_to_the_nearest_patch_in_the_map_s_order(monkeypatch
     ("kind", "channels"),
     [
         ("resnet18", 128 + 256),
-        ("efficientnet_lite0", 40 + 112),
+        ("efficientnet_lite2", 48 + 120),
         ("convnext_atto", 80 + 160),
         ("swin_tiny_patch4_window7_224", 192 + 384),  # its maps are (B, H, W, C)
     ],
