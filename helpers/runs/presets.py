@@ -40,7 +40,7 @@ PRESET_VALUES: dict[str, dict[str, dict[str, Any]]] = {
         "03_finetuning": dict(epoch_images=2000, fbp_threads=2, test_views=8),
         "04_darts_search": _SEARCH
         | dict(search_images=2000, epochs=5, alpha_warmup=1, alpha_lr=0.03),
-        # a search and the training of its cell take as long as four random cells
+        # for the time of a search and the training of its cell one could train a third random cell
         "05_genotype_retraining": _CELLS
         | dict(epoch_images=2000, retrain_epochs=20, random_cells=2),
     },
