@@ -166,7 +166,7 @@ def smaller(content, kinds=("png",)):
     few = picture.quantize(method=Image.Quantize.MAXCOVERAGE, kmeans=1, dither=Image.Dither.NONE)
     for kind in kinds:
         buffer = io.BytesIO()
-        options = {"optimize": True} if kind == "png" else {"quality": 88, "subsampling": 0}
+        options = {"optimize": True} if kind == "png" else {"quality": 80}
         (few if kind == "png" else picture).save(buffer, kind, **options)
         found[f"image/{kind}"] = base64.b64encode(buffer.getvalue()).decode()
     best = min(found, key=lambda kind: len(found[kind]))

@@ -26,7 +26,8 @@ class Finding:
     low: float = math.nan
     high: float = math.nan
     verdict: str = ""
-    unit: str = "%"  # "%" of a fraction, "points" of a difference of fractions, "" of a number
+    # "%" of a fraction ("up to %": rounded up), "points" of a difference of fractions, "": a number
+    unit: str = "%"
     repeats: str = ""  # what other seeds gave, if that is known
 
     @property
@@ -35,6 +36,8 @@ class Finding:
         ends = self.low, self.high
         if math.isnan(self.estimate):
             return "-"
+        if self.unit == "up to %":
+            return f"{style.percent_up(self.estimate)} %"
         if self.unit in ("%", "points"):
             sign = "+" if self.unit == "points" else ""
             return f"{style.with_interval(self.estimate, *ends, sign=sign)} {self.unit}"
@@ -66,6 +69,7 @@ class Head:
     def __init__(self) -> None:
         self.findings: list[Finding] = []
         self._place: Any = None
+        self._below: list[Any] = []  # the displays of findings under their cells
 
     def open(self) -> None:
         """Make a place for all findings in the output of this cell."""
@@ -76,19 +80,20 @@ class Head:
             self._place = display(waiting, display_id=True)
 
     def add(self, *findings: Finding, head: bool = True) -> None:
-        """Show findings under this cell, and if `head` at the head too."""
+        """Show findings under this cell; if `head`, they move to the head in the end."""
         self.findings += findings if head else []
         if findings and _in_notebook():
             from IPython.display import display
 
             if pyplot := sys.modules.get("matplotlib.pyplot"):
                 pyplot.show()  # a picture of this cell comes before what is said about it
-            display(style.styled(rows(findings), "", wrap=True))
+            below = display(style.styled(rows(findings), "", wrap=True), display_id=True)
+            self._below += [below] if head else []
         elif findings:
             print(rows(findings).to_string(index=False))
 
     def close(self, picture: Path | None = None) -> None:
-        """Write all findings into the place at the head, beside a picture (PNG), if any."""
+        """Move all findings to the place at the head, beside a picture (PNG), if any."""
         if not self._place:
             return
         from IPython.display import HTML
@@ -105,6 +110,8 @@ class Head:
                 f'<div style="flex: 1 1 28em">{beside}</div></div>'
             )
         self._place.update(HTML(text))
+        for below in self._below:  # each number stands once
+            below.update(style.paragraph("(At the head of this notebook.)"))
 
 
 def _in_notebook() -> bool:

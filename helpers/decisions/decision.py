@@ -82,27 +82,18 @@ def operating_table(
     return pd.DataFrame(rows)
 
 
-def kept(points: pd.DataFrame) -> list[Finding]:
-    """Return for each model the escapes on test, and whether its promise held (`operating_table`).
+def broken(points: pd.DataFrame) -> pd.Series:
+    """Return for each model whether its escapes on test break its promise (`operating_table`).
 
-    The verdict is "broken" if the 95 % interval is above the promised rate, and if so many escapes
-    are improbable (`chance_of_escapes`, after Holm's correction for the number of promises). No
-    test can show that a promise on average holds.
+    They do if the 95 % interval is above the promised rate, and if so many escapes are improbable
+    (`chance_of_escapes`, after Holm's correction for the number of promises). No test can show that
+    a promise on average holds.
     """
     rows = points[(points.rule == "expected") & (points.kind != "reference")]
     test, val = (rows[rows.side == side].set_index("model") for side in ("test", "val"))
     counts = test.escapes, test.bad, val.bad[test.index], test.promised
     p_values = holm([operating_point.chance_of_escapes(*row) for row in zip(*counts, strict=True)])
-    above = (test.escape_rate_low > test.promised) & (p_values < SIGNIFICANT / 2)  # one-sided
-    return [
-        Finding(
-            f"{row.title}: escapes of {row.bad} bad test parts, {percent_up(row.promised)} % "
-            "promised on average",
-            *(row.escape_rate, row.escape_rate_low, row.escape_rate_high),
-            "broken" if is_broken else "undecided",
-        )
-        for row, is_broken in zip(test.itertuples(), above, strict=True)
-    ]
+    return (test.escape_rate_low > test.promised) & (p_values < SIGNIFICANT / 2)  # one-sided
 
 
 def held_out(scored: Scored, point: pd.Series) -> Finding:
@@ -119,7 +110,9 @@ def held_out(scored: Scored, point: pd.Series) -> Finding:
     if not point.is_kept:
         needed = operating_point.parts_needed(point.asked)
         verdict = f"too few: {percent_up(point.promised)} % is promised, {100 * point.asked:g} % "
-        verdict += f"needs {needed:,.0f}, {np.ceil(needed * in_all / n) - in_all:,.0f} more{folds}"
+        total = np.ceil(needed * in_all / n)
+        verdict += f"needs {needed:,.0f}{folds and f' ({total:,.0f}{folds})'}, "
+        verdict += f"{total - in_all:,.0f} more"
         if n_folds > 2:
             verdict += f" ({max(0, 2 * needed - in_all):,.0f} with CROSS_FIT=2)"
     unit = f"of {in_all}{folds}" if folds else ""

@@ -45,13 +45,6 @@ def paired(one: Scored, other: Scored) -> metrics.Comparison:
     return metrics.auc_difference(labels, scores, other_scores, first.blocks())
 
 
-def verdict(difference: float, p_value: float) -> str:
-    """Return the verdict on a difference of AUCs: "ahead", "behind" or "no difference seen"."""
-    if not p_value < SIGNIFICANT:
-        return "no difference seen"
-    return "ahead" if difference > 0 else "behind"
-
-
 def gain(one: Scored, other: Scored) -> Finding:
     """Return `gains` of one pair."""
     return gains([(one, other)])[0]
@@ -64,7 +57,11 @@ def gains(pairs: Iterable[tuple[Scored, Scored]]) -> list[Finding]:
     corrected = holm([test.p_value for test in tests])
     for (one, other), test, p in zip(pairs, tests, corrected, strict=True):
         what = f"{one.model.title} minus {other.model.title}, {one.judged_by} AUC"
-        found.append(Finding(what, *test[:3], verdict(test.difference, p), "points"))
+        verdict = "ahead" if test.difference > 0 else "behind"
+        if not p < SIGNIFICANT:  # the interval is that of a single comparison
+            is_unsure = test.p_value < SIGNIFICANT
+            verdict = f"unsure: one of {len(pairs)} tests" if is_unsure else "no difference seen"
+        found.append(Finding(what, *test[:3], verdict, "points"))
     return found
 
 

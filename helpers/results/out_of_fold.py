@@ -29,8 +29,6 @@ AUCS = {  # the three columns
 PRIOR = Model("module_prior")
 OTHERS = {
     "by_hand": "Drawn by hand",
-    "efficientnet_lite0@192": "FBP of EfficientNet-Lite0, no frozen layers",
-    "efficientnet_lite2@192": "FBP of EfficientNet-Lite2, no frozen layers",
     "plain": "Plain fine-tuning",
     "searched": "DARTS searched",
 }

@@ -19,7 +19,7 @@ from helpers.results.comparison import with_ends
 from helpers.results.predictions import Scored
 
 if TYPE_CHECKING:
-    from pandas.io.formats.style import Styler
+    from IPython.display import HTML
 
 CHOSEN = "best on held-out images"
 TRAINING = ("03_finetuning", "02_features_baselines")  # notebooks that record their backbone
@@ -149,17 +149,18 @@ def paper_table(table: pd.DataFrame, units: str = "groups") -> pd.DataFrame:
 
 def shown(
     table: pd.DataFrame, caption: str = "", smoke: bool = False, units: str = "groups"
-) -> "Styler":
-    """Return `paper_table` for a notebook; `caption` comes before the meaning of its marks."""
+) -> "HTML":
+    """Return the folded `paper_table`; `caption` comes before the meaning of its marks."""
     over = "images" if table.groups_are.iloc[0] == "seen" else "groups"
-    words = [caption, f"Per cent, 95 % intervals over {over}; sorted by {chosen_by(table)} AUC."]
+    words = [style.SMOKE_NOTE.upper() + "." if smoke else "", caption or "The numbers."]
+    words.append(f"Per cent, 95 % intervals over {over}; sorted by {chosen_by(table)} AUC.")
     if chosen_by(table) == OUT_OF_FOLD:
         words.append("The best row was chosen on the scores that judge it: a little too good.")
     if table.n_val.dropna().nunique() > 1:
         words.append("* on the first fold alone.")
     if "p_holm" in table:
         words.append("p: paired test against the best row, by Holm. Parameters of one network.")
-    return style.styled(paper_table(table, units), " ".join(filter(None, words)), smoke, wrap=True)
+    return style.folded(" ".join(filter(None, words)), paper_table(table, units))
 
 
 def facts(stages: Mapping[str, Mapping[str, Any]], split: pd.DataFrame) -> pd.DataFrame:

@@ -104,7 +104,8 @@ class Memo:
             )
         made: Iterable[tuple[str, dict[str, Any]]] = ((n, call()) for n, call in waiting.items())
         if waiting and side_by_side:
-            made = workers.side_by_side(waiting, what, root)
+            threads = {name: threads_of(calls[name]) for name in waiting}
+            made = workers.side_by_side(waiting, what, root, threads)
         for name, step in made:
             step |= {"key": key_of[name], "stage": self.name}
             step["outputs"] = record.digests_of(self.paths, places_of(step, root / name).values())
@@ -114,6 +115,11 @@ class Memo:
         for name in calls:
             self.outputs += places_of(steps[name], root / name).values()
         return {name: load(steps[name], root / name, call) for name, call in calls.items()}
+
+
+def threads_of(call: Call) -> int:
+    """Return the number of threads that the settings among a call's arguments ask for."""
+    return max(getattr(given, "threads", 1) for given in (1, *call.args, *call.keywords.values()))
 
 
 def make(

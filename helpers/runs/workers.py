@@ -37,12 +37,17 @@ def count(tasks: int) -> int:
 
 
 def side_by_side(
-    calls: Mapping[str, Callable[[], Any]], what: str, place: Path
+    calls: Mapping[str, Callable[[], Any]],
+    what: str,
+    place: Path,
+    threads: Mapping[str, int] | None = None,
 ) -> Iterator[tuple[str, Any]]:
     """Do independent calls in parallel, and yield each name with its result as soon as it is done.
 
     The progress bar shows `what`; the folder `place` gets the locks that share out the GPUs. What a
-    call raises is raised here, and calls that have not started then are not started.
+    call raises is raised here, and calls that have not started then are not started. `threads` are
+    those of a call with more than one: it waits for the others if there are too few cores for all,
+    since its threads wait for each other at each step.
     """
     has_cluster = bool(os.environ.get(CLUSTER))
     if not has_cluster and count(len(calls)) == 1:
@@ -56,16 +61,22 @@ def side_by_side(
         (name, call, os.getpid(), line and f"{line}.{number}", None if has_cluster else place, home)
         for number, (name, call) in enumerate(calls.items())
     ]
-    results = _on_cluster(jobs) if has_cluster else _on_this_machine(jobs)
+    results = _on_cluster(jobs) if has_cluster else _on_this_machine(jobs, threads or {})
     yield from tqdm(results, desc=what, total=len(calls))
 
 
-def _on_this_machine(jobs: Jobs) -> Iterator[tuple[str, Any]]:
+def _on_this_machine(jobs: Jobs, threads: Mapping[str, int]) -> Iterator[tuple[str, Any]]:
     options: dict[str, Any] = {"backend": "loky", "inner_max_num_threads": 1}
-    quiet = environment.having("TQDM_DISABLE", "1")  # bars of several processes would mix
-    with quiet, joblib.parallel_config(**options, n_jobs=count(len(jobs))):
-        parallel = joblib.Parallel(return_as="generator_unordered", pre_dispatch="all")
-        yield from parallel(joblib.delayed(_call)(*job) for job in jobs)
+    on_cpu = environment.default_device().type == "cpu"
+    of_jobs = [threads.get(job[0], 1) if on_cpu else 1 for job in jobs]
+    is_crowded = sum(of_jobs) > joblib.cpu_count()
+    for number in sorted({*of_jobs}) if is_crowded else [1]:
+        own = [job for job, n in zip(jobs, of_jobs, strict=True) if n == number or not is_crowded]
+        quiet = environment.having("TQDM_DISABLE", "1")  # bars of several processes would mix
+        n_jobs = max(1, count(len(own) * number) // number)
+        with quiet, joblib.parallel_config(**options, n_jobs=n_jobs):
+            parallel = joblib.Parallel(return_as="generator_unordered", pre_dispatch="all")
+            yield from parallel(joblib.delayed(_call)(*job) for job in own)
 
 
 def _on_cluster(jobs: Jobs) -> Iterator[tuple[str, Any]]:

@@ -6,8 +6,9 @@ Five random folds (near duplicates together) and the five published folds of who
 image is scored by a training that has not seen its fold. A row is a recipe that is fixed
 beforehand; trainings keep their last epoch. All other rows are those of two `full` runs, one with
 SPLIT=random and one with SPLIT=groups. After each fold the scores are written to
-`notebooks/results/out_of_fold/` (those of random cells to `population/` beside this file), and what
-is there is not computed again: delete a file to repeat it.
+`notebooks/results/out_of_fold/` (those of random cells to `population/` beside this file, those of
+variants of FBP to `variants/`), and what is there is not computed again: delete a file to repeat
+it.
 """
 
 import argparse
@@ -46,7 +47,7 @@ from helpers.training.settings import BaselineSettings, FinetuneSettings
 FOLDS = 5
 LITE0, LITE2 = "efficientnet_lite0", "efficientnet_lite2"
 RANDOM_CELL = re.compile(r"random_cell_(\d+)")
-POPULATION = Path(__file__).with_name("population")
+POPULATION, VARIANTS = map(Path(__file__).with_name, ("population", "variants"))
 PLAIN_PX, PLAIN_EPOCHS, PLAIN_RATE = 224, 8, 3e-4  # two epochs more than `full` trains FBP
 
 
@@ -212,7 +213,8 @@ def recipe(row):
 
 def scores_of(row, name):
     """Return the file of a row's scores; those not shown by notebook 06 are beside this file."""
-    folder = POPULATION if RANDOM_CELL.fullmatch(row) else published_scores()
+    folder = VARIANTS if "@" in row else published_scores()
+    folder = POPULATION if RANDOM_CELL.fullmatch(row) else folder
     return folder / name / f"{row}.csv"
 
 

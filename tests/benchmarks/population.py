@@ -3,8 +3,8 @@
 The scores are those of modules that no training has seen (`out_of_fold --protocols groups`: rows
 random_cell_0, random_cell_1, ..., searched, published cells, by_hand, fbp). The row searched has a
 cell for each fold, and so have the random ones: if a search is no better than a random draw, all
-ranks are equally probable (Yang et al. 2020, arXiv 1912.12522). Writes population.csv beside this
-file.
+ranks are equally probable (Yang et al. 2020, arXiv 1912.12522). Writes population.csv and
+population.png beside this file.
 """
 
 import functools
@@ -13,11 +13,12 @@ import json
 import math
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from scipy import stats
 
-from helpers.core import files, metrics, paths, seeding
+from helpers.core import files, metrics, paths, seeding, style
 from helpers.darts import genotypes
 from helpers.darts.genotypes import PUBLISHED
 from helpers.results.out_of_fold import UNSEEN, read_folder
@@ -27,6 +28,13 @@ DRAWS = 1000  # of whole modules, for intervals of ranks and differences
 KINDS = {"random_cell": "random", "searched": "searched"}
 KINDS |= {name.lower(): "published" for name in PUBLISHED}
 SHOWN = (*KINDS, "by_hand", "fbp")
+MARKS = {
+    "fbp": ("o", "fine-tuned (FBP), a training"),
+    "random": ("x", "random cells, five a mark"),
+    "searched": ("s", "searched cells, five"),
+    "published": ("P", "published cell (DARTS_V2)"),
+    "by_hand": ("D", "network drawn by hand"),
+}
 
 
 def trained():
@@ -140,10 +148,24 @@ def agreement(cells):
     return float(np.mean([len(one & other) for one, other in itertools.combinations(edges, 2)]))
 
 
+def draw(rows):
+    """Return the figure of a `table`: the AUC inside modules over that on all of their images."""
+    figure, ax = plt.subplots(figsize=(8, 4.2), layout="constrained")
+    for kind, (mark, label) in MARKS.items():
+        own = 100 * rows.loc[rows.kind == kind, ["across", "inside"]]
+        ax.plot(own.across, own.inside, mark, ms=8, label=label)
+    ax.set(xlabel="AUC on unseen modules, %", ylabel="AUC inside them, %")
+    ax.set_title("The searched cells are among the random ones")
+    ax.legend(loc="center")
+    return figure
+
+
 if __name__ == "__main__":
     found = trained()
     rows = table(*found)
     files.save_csv(Path(__file__).with_suffix(".csv"), rows.round(5))
+    style.use_style()
+    draw(rows).savefig(Path(__file__).with_suffix(".png"), dpi=100)
     print(rows.to_string(), against_random(rows).round(3).to_string(), sep="\n")
     ranks, n = ranks_by_fold(*found), int((rows.kind == "random").sum())
     luck = math.sqrt(((n + 1) ** 2 - 1) / 12 / len(ranks))  # of the mean of uniform ranks

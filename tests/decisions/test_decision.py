@@ -109,10 +109,9 @@ def test_a_broken_promise_is_called_so_and_chance_is_not():
     points = decision.operating_table(models, settings, 0.3)
 
     def verdicts(points):
-        return [finding.verdict for finding in decision.kept(points)]
+        return decision.broken(points).tolist()
 
-    assert verdicts(points) == ["undecided", "broken"]
-    assert decision.kept(points)[1].estimate == 1.0
+    assert decision.broken(points).to_dict() == {"m": False, "n": True}
     of_m = points[(points.model == "m") & (points.rule == "expected")]
 
     def case(escapes, low, held_out):
@@ -120,12 +119,12 @@ def test_a_broken_promise_is_called_so_and_chance_is_not():
         changed = {"promised": 0.01, "escapes": escapes, "escape_rate_low": low, "bad": counts}
         return of_m.assign(**changed)
 
-    assert verdicts(case(4, 0.011, 9999)) == ["broken"]  # a rate that is known: p = .018
-    assert verdicts(case(4, 0.011, 99)) == ["undecided"]  # k = 0: p = .06
+    assert verdicts(case(4, 0.011, 9999)) == [True]  # a rate that is known: p = .018
+    assert verdicts(case(4, 0.011, 99)) == [False]  # k = 0: p = .06
     kept = case(0, 0.0, 9999).assign(model="n")
     both = pd.concat([case(4, 0.011, 9999), kept])
-    assert verdicts(both) == ["undecided"] * 2  # by chance, among two
-    assert decision.kept(points[points.side == "val"]) == []
+    assert verdicts(both) == [False] * 2  # by chance, among two
+    assert verdicts(points[points.side == "val"]) == []
 
 
 @pytest.mark.parametrize(
@@ -133,9 +132,13 @@ def test_a_broken_promise_is_called_so_and_chance_is_not():
     [
         ((10,), 0.01, "10: too few: 9.1 % is promised, 1 % needs 99, 89 more"),
         ((17, 16, 15), 0.06, "17 of 48 in all folds: enough"),
-        ((24, 24), 0.01, "too few: 4 % is promised, 1 % needs 99, 150 more in all folds"),
-        ((17, 16, 15), 0.01, "1 % needs 99, 232 more in all folds (150 with CROSS_FIT=2)"),  # 279.5
-        ((30, 90, 90), 0.02, "2 % needs 49, 133 more in all folds (0 with CROSS_FIT=2)"),
+        ((24, 24), 0.01, "too few: 4 % is promised, 1 % needs 99 (198 in all folds), 150 more"),
+        (
+            (17, 16, 15),
+            0.01,
+            "needs 99 (280 in all folds), 232 more (150 with CROSS_FIT=2)",
+        ),  # 279.5
+        ((30, 90, 90), 0.02, "needs 49 (343 in all folds), 133 more (0 with CROSS_FIT=2)"),
     ],
 )
 def test_the_bad_parts_that_lack_are_counted_in_all_folds_by_hand(bad, asked, said):

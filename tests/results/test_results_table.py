@@ -112,7 +112,7 @@ def test_the_table_for_the_eye_has_at_most_eight_columns_the_best_on_validation_
     shape = shape.set_index("Model")
     assert shape.loc["FBP", ["Parameters", "Time"]].tolist() == ["3.4 M", "16 min"]
     assert shape.loc["SVM", ["p", "Parameters", "Time"]].tolist() == ["<.001", "-", "2.4 s"]
-    html = results_table.shown(with_tests(whole), "All models.").to_html()
+    html = results_table.shown(with_tests(whole), "All models.").data
     assert "All models. Per cent" in html and "against the best row" in html
 
 
@@ -146,7 +146,7 @@ def test_without_a_test_set_the_columns_are_those_out_of_fold(home):
     assert "inside unseen groups" in results_table.paper_table(table_of(apart))
     # no mean of five folds
     assert shape.Model[0] == "FBP \N{LEFTWARDS ARROW} best on held-out images"
-    html = results_table.shown(table).to_html()
+    html = results_table.shown(table).data
     assert "sorted by out-of-fold AUC" in html and "a little too good" in html
 
 

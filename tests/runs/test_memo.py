@@ -15,8 +15,9 @@ import torch
 
 from helpers.core import environment, files, paths
 from helpers.core.errors import UserError
+from helpers.runs import memo, workers
 from helpers.runs.run import Run
-from helpers.training.settings import BaselineSettings
+from helpers.training.settings import BaselineSettings, TrainSettings
 from tests.runs import tasks
 from tests.small_run import change_a_byte
 
@@ -110,6 +111,19 @@ def test_an_error_in_a_worker_arrives_and_what_was_finished_is_kept(run, place):
         run.each({"good": good, "bad": functools.partial(tasks.fail, 7)})
     assert run.once("good", good) == 2
     assert len(_calls(place)) == 1
+
+
+def test_a_call_with_several_threads_waits_for_the_others_where_cores_are_few(place, monkeypatch):
+    def on_so_many_cores(cores):
+        monkeypatch.setattr(workers.joblib, "cpu_count", lambda: cores)
+        monkeypatch.setattr(workers.joblib, "Parallel", lambda **_: lambda jobs: [[*jobs]])
+        calls = {n: functools.partial(print, TrainSettings(threads=n)) for n in (2, 1)}
+        threads = {name: memo.threads_of(call) for name, call in calls.items()}
+        rounds = workers.side_by_side(calls, "calls", place.parent, threads)
+        return [[job[1][0] for job in jobs] for jobs in rounds]
+
+    assert on_so_many_cores(2) == [[1], [2]]
+    assert on_so_many_cores(3) == [[2, 1]]
 
 
 PROGRAM = """
