@@ -133,7 +133,10 @@ def evenly(n: int, most: int) -> np.ndarray:
 
 
 def percent_axis(axis: Axis) -> None:
-    """Number the axis of a fraction in per cent, without zeros at the end: 70 or 72.5."""
+    """Number the axis of a fraction in per cent, without zeros at the end: 70, not 70.0 or 72.5."""
+    from matplotlib.ticker import MaxNLocator
+
+    axis.set_major_locator(MaxNLocator(steps=[1, 2, 5, 10]))
     axis.set_major_formatter(lambda share, _: f"{100 * share:.6g}")
 
 

@@ -93,10 +93,9 @@ def verdict(reported: float, gain: Interval) -> str:
         return "untested"
     if gain.high < 0:
         return "reversed"
-    is_less = gain.high < reported  # False for NaN
     if gain.low <= 0:
-        return "not seen" if is_less else "undecided"
-    return "weaker" if is_less else "holds"
+        return "undecided" if gain.high >= reported else "not seen"
+    return "weaker" if gain.high < reported else "holds"
 
 
 def _gain(scored: Mapping[str, Scored], claim: Claim) -> Interval:

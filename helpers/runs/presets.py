@@ -42,7 +42,7 @@ PRESET_VALUES: dict[str, dict[str, dict[str, Any]]] = {
         | dict(search_images=2000, epochs=5, alpha_warmup=1, alpha_lr=0.03),
         # for the time of a search and the training of its cell one could train a third random cell
         "05_genotype_retraining": _CELLS
-        | dict(epoch_images=2000, retrain_epochs=16, random_cells=2),
+        | dict(epoch_images=2000, retrain_epochs=12, random_cells=2),
     },
     # All images in every epoch, longer trainings, and what raised an AUC or the trust in it: folds
     # of all images instead of one test set (a source's test set stays), three seeds, more random

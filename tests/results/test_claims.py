@@ -70,7 +70,7 @@ def test_gains_are_paired_differences_and_judged_beside_the_reported_ones(run):
         (0.4, Interval(0.0, -0.1, 0.5), "undecided"),
         (0.01, Interval(-0.1, -0.2, -0.05), "reversed"),
         (np.nan, Interval(0.1, 0.05, 0.2), "holds"),
-        (np.nan, Interval(0.0, -0.1, 0.1), "undecided"),
+        (np.nan, Interval(0.0, -0.1, 0.1), "not seen"),
         (0.4, Interval(np.nan, np.nan, np.nan), "untested"),
     ],
 )
