@@ -37,12 +37,14 @@ PRESET_VALUES: dict[str, dict[str, dict[str, Any]]] = {
     },
     # About the size of ELPV's training set; each epoch takes a part of a larger set.
     "quick": {
-        "03_finetuning": dict(epoch_images=2000, cnn_epochs=6, fbp_threads=2, test_views=8),
+        "02_features_baselines": dict(trees=200),
+        "03_finetuning": dict(epoch_images=2000, cnn_epochs=6, fbp_threads=2, test_views=4)
+        | dict(trees=200),
         "04_darts_search": _SEARCH
         | dict(search_images=2000, epochs=5, alpha_warmup=1, alpha_lr=0.03),
         # for the time of a search and the training of its cell one could train a third random cell
         "05_genotype_retraining": _CELLS
-        | dict(epoch_images=2000, retrain_epochs=12, random_cells=2),
+        | dict(epoch_images=2000, retrain_epochs=10, random_cells=2, test_views=4),
     },
     # All images in every epoch, longer trainings, and what raised an AUC or the trust in it: folds
     # of all images instead of one test set (a source's test set stays), three seeds, more random

@@ -173,7 +173,7 @@ class Run(memo.Memo):
         else:
             about = self.source.get("submission")
             table = submission.submission_table(scored.test, about, is_whole)
-        files.write_bytes(path, table.to_csv(index=False, lineterminator="\n").encode())
+        files.save_csv(path, table)
         return path
 
     def save_split(self, table: pd.DataFrame) -> None:

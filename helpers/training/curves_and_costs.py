@@ -31,16 +31,16 @@ def learning_curves(
     """Draw loss and AUC of validation over epochs, one line per model, `pale` slugs gray.
 
     A point is the mean over a tenth of the epochs around it: single epochs of many models would
-    hide each other. A band is one standard deviation of a model's trainings.
+    hide each other. A line is the mean of a model's trainings.
     """
     shown = {model: [*fits] for model, fits in trained.items()}
     parts = [_smooth(fit).assign(model=m.title) for m, fits in shown.items() for fit in fits]
     curves = pd.concat(parts, ignore_index=True)
-    palette = sns.color_palette("colorblind").as_hex()
+    palette = sns.color_palette("dark").as_hex()
     colours = {m.title: palette[m.order[0] % len(palette)] for m in shown}
     colours |= {model.title: "0.65" for model in shown if model.slug in pale}
     markers = {model.title: MARKERS[model.order[0] % len(MARKERS)] for model in shown}
-    looks: dict[str, Any] = {"hue": "model", "style": "model", "dashes": False, "errorbar": "sd"}
+    looks: dict[str, Any] = {"hue": "model", "style": "model", "dashes": False, "errorbar": None}
     looks |= {"palette": colours, "markers": markers}
     size = (10, max(3.6, 0.3 * len(shown)))  # space for the legend
     figure, axes = plt.subplots(1, len(TITLES), figsize=size)
