@@ -96,7 +96,8 @@ def of_elpv():
     """Return the numbers of 00, 02, 03, 05 and 06: AUCs of scores out of fold."""
     fbp = {protocol: {"fbp": models["fbp"]} for protocol, models in SCORES.scores.items()}
     (row,) = decomposition(dataclasses.replace(SCORES, scores=fbp)).itertuples()
-    return forms(*AUCS.to_numpy().ravel(), 100 * row.rebuilt, 100 * row.inside_gain)
+    parts = 100 * np.array([row.rebuilt, row.inside_gain, row.unexplained])
+    return forms(*AUCS.to_numpy().ravel(), *parts)
 
 
 @pytest.mark.parametrize(

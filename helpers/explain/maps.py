@@ -110,7 +110,7 @@ def draw_overlay(
         # black under white: one of them is visible on any part
         for colour, width in (("black", 2.2), ("white", 1.0)):
             ax.contour(share, levels=[level], colors=colour, linewidths=width)
-            ax.plot(column, row, "+", ms=10, mew=width, color=colour)
+            ax.plot(column, row, "+", ms=10, mew=width, color=colour, clip_on=False)
 
 
 def part_title(part: Any) -> str:

@@ -38,7 +38,7 @@ PRESET_VALUES: dict[str, dict[str, dict[str, Any]]] = {
     # About the size of ELPV's training set; each epoch takes a part of a larger set.
     "quick": {
         "02_features_baselines": dict(trees=200),
-        "03_finetuning": dict(epoch_images=2000, cnn_epochs=6, fbp_threads=2, test_views=4)
+        "03_finetuning": dict(epoch_images=2000, cnn_epochs=6, fbp_threads=2, test_views=8)
         | dict(trees=200),
         "04_darts_search": _SEARCH
         | dict(search_images=2000, epochs=5, alpha_warmup=1, alpha_lr=0.03),
