@@ -239,7 +239,8 @@ class Run(memo.Memo):
         """Write a figure as an output of the notebook, with run, backbone and `credit` below it."""
         backbone = self.notes.get("backbone") and f"backbone {self.notes['backbone']}"
         footnote = "; ".join(filter(None, [f"run {self.paths.name}", backbone, credit]))
-        figure.text(0, -0.01, footnote, ha="left", va="top", fontsize=8, color="0.35")
+        look = {"va": "top", "fontsize": 9, "color": "0.35", "wrap": True}
+        figure.text(0, -0.01, footnote, **look)
         if self.is_smoke:
             text = style.SMOKE_NOTE
             figure.text(0, 1.01, text, ha="left", va="bottom", fontsize=9, color="firebrick")
