@@ -37,8 +37,8 @@ PRESET_VALUES: dict[str, dict[str, dict[str, Any]]] = {
     },
     # About the size of ELPV's training set; each epoch takes a part of a larger set.
     "quick": {
-        "02_features_baselines": dict(trees=200),
-        "03_finetuning": dict(epoch_images=2000, cnn_epochs=6, trees=200)
+        "02_features_baselines": dict(folds=3, trees=200),
+        "03_finetuning": dict(epoch_images=2000, cnn_epochs=6, folds=3, trees=200)
         | dict(fbp_epochs=5, fbp_threads=2, test_views=8),
         "04_darts_search": _SEARCH
         | dict(search_images=2000, epochs=5, alpha_warmup=1, alpha_lr=0.03),
