@@ -239,8 +239,7 @@ class Run(memo.Memo):
         """Write a figure as an output of the notebook, with run, backbone and `credit` below it."""
         backbone = self.notes.get("backbone") and f"backbone {self.notes['backbone']}"
         footnote = "; ".join(filter(None, [f"run {self.paths.name}", backbone, credit]))
-        look = {"va": "top", "fontsize": 9, "color": "0.35", "wrap": True}
-        figure.text(0, -0.01, footnote, **look)
+        figure.text(0, -0.01, footnote, va="top", fontsize=9, color="0.35", wrap=True)
         if self.is_smoke:
             text = style.SMOKE_NOTE
             figure.text(0, 1.01, text, ha="left", va="bottom", fontsize=9, color="firebrick")
