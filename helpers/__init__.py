@@ -1,17 +1,22 @@
 """Find faulty electronic parts in images: the package behind the numbered notebooks.
 
-Importing it does nothing; .github/CONTRIBUTING.md has its map. A trained model answers for new
+.github/CONTRIBUTING.md has its map. A trained model answers for new
 images:
 
     helpers.load_model("elpv-quick/fbp").predict("part.png")
 """
 
+import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from helpers.deploy.predictor import TrainedModel
+
+# Threads that wait for each other sleep: beside a busy process two that spin are slower than one.
+# OpenMP reads it when torch is loaded, in this process and in those that it starts.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 __version__ = "0.2.0.dev0"
 

@@ -145,10 +145,12 @@ class PretrainedClassifier(Network):
         Where no maps are so large, as in transformers with larger patches, all layers are trained.
         """
         stages = [s["module"] for s in self.trunk.feature_info if s["reduction"] <= stride]
-        names = [name for name, _ in self.trunk.named_parameters()]
-        last = [i for i, name in enumerate(names) if stages and name.startswith(f"{stages[-1]}.")]
-        for name in names[: last[-1] + 1 if last else 0]:
-            self.trunk.get_parameter(name).requires_grad_(False)
+        names, modules = zip(*self.trunk.named_modules(), strict=True)
+        last = f"{stages[-1]}." if stages else "/"  # a stage may be an activation
+        own = [i for i, name in enumerate(names) if f"{name}.".startswith(last)]
+        for module in modules[: own[-1] + 1 if own else 0]:
+            for parameter in module.parameters(recurse=False):
+                parameter.requires_grad_(False)
 
     def train(self, mode: bool = True) -> Self:
         """Switch to training mode, but for frozen layers: they keep their batch statistics too."""

@@ -36,10 +36,15 @@ def learning_curves(
     shown = {model: [*fits] for model, fits in trained.items()}
     parts = [_smooth(fit).assign(model=m.title) for m, fits in shown.items() for fit in fits]
     curves = pd.concat(parts, ignore_index=True)
-    palette = sns.color_palette("dark").as_hex()
-    colours = {m.title: palette[m.order[0] % len(palette)] for m in shown}
+    palette, numbers = sns.color_palette("dark").as_hex(), dict[str, int]()
+    for model in sorted(shown, key=lambda model: model.order):
+        number = model.order[0]  # or the next free one, as for a second backbone
+        while number in numbers.values():
+            number += 1
+        numbers[model.title] = number
+    colours = {title: palette[number % len(palette)] for title, number in numbers.items()}
     colours |= {model.title: "0.65" for model in shown if model.slug in pale}
-    markers = {model.title: MARKERS[model.order[0] % len(MARKERS)] for model in shown}
+    markers = {title: MARKERS[number % len(MARKERS)] for title, number in numbers.items()}
     looks: dict[str, Any] = {"hue": "model", "style": "model", "dashes": False, "errorbar": None}
     looks |= {"palette": colours, "markers": markers}
     size = (10, max(3.6, 0.3 * len(shown)))  # space for the legend
