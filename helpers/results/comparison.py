@@ -13,7 +13,9 @@ from numpy.typing import ArrayLike
 from helpers.core import metrics
 from helpers.core.finding import Finding
 from helpers.core.style import SIGNIFICANT
-from helpers.results.predictions import Scored, common
+from helpers.results.predictions import JUDGED, Scored, common
+
+FIRST = "fbp"  # the base that is used unless another model is ahead of it
 
 
 def compare_with(scored: Mapping[str, Scored], reference: str) -> pd.DataFrame:
@@ -33,16 +35,42 @@ def compare_with(scored: Mapping[str, Scored], reference: str) -> pd.DataFrame:
     return table.assign(p_holm=pd.Series(holm(tested), tested.index))
 
 
-def paired(one: Scored, other: Scored) -> metrics.Comparison:
-    """Return the AUC of one model minus that of another on the judged images that both have scored.
+def ranked(scored: Mapping[str, Scored]) -> list[str]:
+    """Order names for use: FBP, after those models alone that are ahead of it on validation.
+
+    A model is ahead if its validation AUC is higher by more than the standard error of the
+    difference, with groups as units where the split keeps them apart: few lots know an AUC to
+    several points, so the highest of many is often the luckiest. All others, and all models
+    if there is no FBP, are ordered by number of validation images, AUC, and place in the table.
+    """
+
+    def key(name: str) -> tuple[int, float, tuple[int, str]]:
+        labels, scores = scored[name].labels_scores("val")
+        auc = metrics.roc_auc(labels, scores) if labels.any() else 0
+        return -len(labels), -auc, scored[name].model.order
+
+    names = sorted(scored, key=key)
+    most = [name for name in names if key(name)[0] == key(names[0])[0] and key(name)[1]]
+    first = next((name for name in most if scored[name].model.base == FIRST), None)
+    if first is None:
+        return names
+    ahead = []
+    for name in most[: most.index(first)]:
+        test = paired(scored[name], scored[first], "val")
+        ahead += [name] if test.difference > test.standard_error else []
+    return list(dict.fromkeys([*ahead, first, *names]))
+
+
+def paired(one: Scored, other: Scored, side: str = JUDGED) -> metrics.Comparison:
+    """Return the AUC of one model minus that of another on a side's images that both have scored.
 
     On validation the scores of cross-fitted models are pooled over the folds.
     """
     first, second = common({"one": one, "other": other}).values()
-    (labels, scores), (others, other_scores) = (m.labels_scores() for m in (first, second))
+    (labels, scores), (others, other_scores) = (m.labels_scores(side) for m in (first, second))
     if not np.array_equal(labels, others):
         raise ValueError(f"{one.name} and {other.name} were judged by different labels")
-    return metrics.auc_difference(labels, scores, other_scores, first.blocks())
+    return metrics.auc_difference(labels, scores, other_scores, first.blocks(side))
 
 
 def gain(one: Scored, other: Scored) -> Finding:

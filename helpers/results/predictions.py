@@ -36,6 +36,7 @@ class Scored:
     test: pd.DataFrame  # as val; the label is missing if it is hidden
     members: tuple["Scored", ...] = ()  # each training's own scores; empty if there is one
     groups_apart: bool = False  # True if no group of the split is in test and outside of it
+    whole: "Scored | None" = None  # of `deployed`: the model with the images of all folds
 
     @property
     def name(self) -> str:
@@ -102,7 +103,7 @@ class Scored:
         model = dataclasses.replace(self.model, members=members)
         parts = blind if len(blind) > 1 else ()
         return dataclasses.replace(
-            self, model=model, val=mean("val"), test=mean("test"), members=parts
+            self, model=model, val=mean("val"), test=mean("test"), members=parts, whole=self
         )
 
     @property

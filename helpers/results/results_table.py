@@ -21,17 +21,19 @@ from helpers.results.predictions import Scored
 if TYPE_CHECKING:
     from IPython.display import HTML
 
-CHOSEN = "best on held-out images"
+CHOSEN = "chosen on held-out images"
 TRAINING = ("03_finetuning", "02_features_baselines")  # notebooks that record their backbone
 
 
 def results_table(scored: Mapping[str, Scored], split: pd.DataFrame) -> pd.DataFrame:
     """Return one row per model (see `evaluate`), and last the larger class of the training set.
 
-    `judged_by` names the scores that judge; `groups_are` "seen" or "unseen" in training.
+    `judged_by` names the scores that judge; `groups_are` "seen" or "unseen" in training; `rank` is
+    the place in `comparison.ranked`.
     """
     bad_rate = training_bad_rate(split)
-    rows = [evaluate(model, bad_rate) for model in scored.values()]
+    order = comparison.ranked(scored)
+    rows = [evaluate(m, bad_rate) | {"rank": order.index(name)} for name, m in scored.items()]
     labels = {side: column.dropna().astype(int) for side, column in split.groupby("split").label}
     call = int(labels["train"].mode().iloc[0])
     held = split.label[split.fold.notna()].dropna() if folds_of(split) else labels["val"]
@@ -108,20 +110,20 @@ def chosen_by(table: pd.DataFrame) -> str:
 
 
 def best_model(table: pd.DataFrame) -> str:
-    """Return the model with the best validation AUC; the first of equals.
+    """Return the first model by `comparison.ranked` of the table's rows, which may be some of all.
 
     References are left out if there is anything else, and models that are not judged on all folds.
     """
     rows = table[table.kind != "reference"]
     rows = rows if len(rows) else table[table.model != "majority"]
     rows = rows[rows.n_val == rows.n_val.max()]
-    return str(rows.model[rows.val_auc.idxmax()])
+    return str(rows.model[rows["rank"].idxmin()])
 
 
 def paper_table(table: pd.DataFrame, units: str = "groups") -> pd.DataFrame:
     """Return `results_table` (with or without tests and costs) as text, sorted by validation AUC.
 
-    AUCs on the judged side have their interval; the best model and references are marked. Empty
+    AUCs on the judged side have their interval; the chosen model and references are marked. Empty
     columns are left out. `units` is the word for groups, such as "modules".
     """
     has_test = "test_auc" in table

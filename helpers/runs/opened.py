@@ -3,13 +3,12 @@
 import difflib
 import os
 import re
-from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
 import pandas as pd
 
-from helpers.core import files, members, metrics, paths, style
+from helpers.core import files, members, paths, style
 from helpers.core.paths import RunPaths
 from helpers.datasets.cache import ImageCache
 from helpers.deploy import description, measures, predictor
@@ -17,6 +16,7 @@ from helpers.deploy.description import Description
 from helpers.models import backbones
 from helpers.models.backbones import Network
 from helpers.models.record import Model
+from helpers.results.comparison import ranked
 from helpers.results.predictions import Scored, chosen
 from helpers.runs import record
 from helpers.runs.run import Run
@@ -65,7 +65,7 @@ def _find(name: str | Path) -> Path:
     if name == DEMO and not root.exists():
         return DEMO_FOLDER
     path = root / "checkpoints" / model if model else root
-    path = path if path.is_dir() and run else Path(name).expanduser()
+    path = path if path.is_dir() and run else Path(name).expanduser().absolute()
     if not path.exists() or not os.fspath(name):
         all_runs = (path.parent.name for path in paths.runs_root().glob("*/run.json"))
         in_run = networks(root) if run else []
@@ -108,7 +108,7 @@ def networks(root: Path) -> list[str]:
 
 
 def network_for(run_paths: RunPaths, wanted: str = "", but: str = "") -> tuple[str, Scored] | None:
-    """Return name and scores of the network `wanted`, or else of the best on validation, if any.
+    """Return name and scores of the network `wanted`, or else of the first by `ranked`, if any.
 
     It is not `but`, and it can be built here.
     """
@@ -136,17 +136,6 @@ def _network_in(folder: Path) -> Network | None:
         return None
 
 
-def ranked(scored: Mapping[str, Scored]) -> list[str]:
-    """Order names by number of validation images, AUC, and place in the results table."""
-
-    def key(name: str) -> tuple[int, float, tuple[int, str]]:
-        labels, scores = scored[name].labels_scores("val")
-        auc = metrics.roc_auc(labels, scores) if labels.any() else 0
-        return -len(labels), -auc, scored[name].model.order
-
-    return sorted(scored, key=key)
-
-
 def describe_models(
     run: Run, scored: dict[str, Scored], points: pd.DataFrame, calibrated: pd.DataFrame
 ) -> list[Description]:
@@ -155,7 +144,7 @@ def describe_models(
     The `points` are `decision.operating_table` of the deployed models, or `decision.good_alone` of
     PatchCore; `calibrated` is `decision.calibration_table`: without rows there is no probability.
     """
-    points = points[(points.rule == description.RULE) & (points.side == "val")].set_index("model")
+    points = points[points.side == "val"]
     # a usual good part has logit 0 by PatchCore: no temperature makes its scores probabilities
     temperature = calibrated.set_index("model").temperature.drop("patchcore", errors="ignore")
     content, described = run.record, list[Description]()
@@ -173,12 +162,15 @@ def describe_models(
             continue
         trainings, scale = checkpoints(run.paths.trainings(name)), temperature.get(name)
         notes = content["stages"].get(content.get("models", {}).get(name, {}).get("stage"), {})
-        both = (notes.get(key, "").split(", ") for key in ("backbone", "weights"))
-        backbone = description.backbone_of(network)
-        origin["weights"] = dict(zip(*both, strict=False)).get(backbone, notes.get("weights", ""))
+        names, origin["weights"] = (notes.get(key, "") for key in ("backbone", "weights"))
+        if ", " in names:  # of several backbones; a file, whose name may hold a comma, is for one
+            each = dict(zip(names.split(", "), origin["weights"].split(", "), strict=False))
+            origin["weights"] = each.get(description.backbone_of(network), origin["weights"])
         images = run.images(network.spec.image_size_px)  # decoded for its training
         origin["training_ranges"] = training_ranges(images, run.split)
-        about = description.describe(scored[name], points.loc[name], scale, trainings, **origin)
+        about = description.describe(
+            scored[name], points[points.model == name], scale, trainings, **origin
+        )
         files.save_json(run.output(trainings[0].with_name(description.NAME)), asdict(about))
         described.append(about)
     return described

@@ -17,10 +17,10 @@ import pandas as pd
 
 from helpers.core import files, metrics, paths
 from helpers.datasets.split_file import keeps_groups_apart, read_split
-from helpers.results import windows
 from helpers.results.comparison import with_ends
 from helpers.results.out_of_fold import PROTOCOLS, SEEN
 from helpers.runs.record import read_models
+from tests.benchmarks import windows
 
 PLACE = paths.published_scores().with_name("bsdata")
 DAYS = (2, 1, 0.5)

@@ -8,8 +8,9 @@ from scipy import special
 from helpers.core import metrics
 from helpers.datasets.group_prior import group_prior
 from helpers.models.record import Model
-from helpers.results import order_and_rate, windows
+from helpers.results import order_and_rate
 from helpers.results.out_of_fold import OutOfFold
+from tests.benchmarks import windows
 
 
 @pytest.fixture

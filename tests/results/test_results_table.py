@@ -105,7 +105,9 @@ def test_p_values_compare_test_scores_with_the_best_row_and_costs_are_beside(who
 
 def test_the_table_for_the_eye_has_at_most_eight_columns_the_best_on_validation_first(whole):
     shape = results_table.paper_table(with_tests(whole))
-    assert shape.Model.iloc[0] == "SVM on FBP features \N{LEFTWARDS ARROW} best on held-out images"
+    assert (
+        shape.Model.iloc[0] == "SVM on FBP features \N{LEFTWARDS ARROW} chosen on held-out images"
+    )
     names = ["Brightness alone (reference)", "Majority (reference)"]
     assert shape.Model.iloc[-2:].tolist() == names
     assert len(shape.columns) <= 8
@@ -122,7 +124,7 @@ def test_the_table_for_the_eye_tells_means_stars_the_first_fold_and_does_without
     planted.plant(whole, "svm", 4.0, 0, once=True)
     shape = results_table.paper_table(table_of(whole)).set_index("Model")
     assert shape["Valid AUC"]["SVM"].endswith("*")
-    fbp = "FBP, mean of 5 folds \N{LEFTWARDS ARROW} best on held-out images"
+    fbp = "FBP, mean of 5 folds \N{LEFTWARDS ARROW} chosen on held-out images"
     assert not shape["Valid AUC"][fbp].endswith("*")
     planted.hide_test_labels(whole)
     shape = results_table.paper_table(table_of(whole))
@@ -145,7 +147,7 @@ def test_without_a_test_set_the_columns_are_those_out_of_fold(home):
     planted.plant(apart, "svm", 1.0, 0)
     assert "inside unseen groups" in results_table.paper_table(table_of(apart))
     # no mean of five folds
-    assert shape.Model[0] == "FBP \N{LEFTWARDS ARROW} best on held-out images"
+    assert shape.Model[0] == "FBP \N{LEFTWARDS ARROW} chosen on held-out images"
     html = results_table.shown(table).data
     assert "sorted by out-of-fold AUC" in html and "a little too good" in html
 
