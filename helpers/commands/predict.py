@@ -8,8 +8,9 @@ The first prints for each image its score, its probability of bad, and a verdict
 or reject; with --json it prints a JSON document. The second writes a CSV, and continues after a
 kill: scores.csv.progress keeps the answers of finished images; delete it when they are final. The
 third appends a line to the log for each new image file, until Ctrl-C; after a kill it continues.
-`--model demo` is a small network that comes with the package; without images it judges three solar
-cells of ELPV.
+`--known CSV` gives labels of some of the images, such as ten of a new lot (a folder): they move the
+scores of its other images. `--model demo` is a small network that comes with the package; without
+images it judges three solar cells of ELPV.
 
 Exit codes: 0 if all images pass, 3 if some do not, 4 if some cannot be read; 1 or 2 after an error.
 """
@@ -36,6 +37,7 @@ from helpers.core import errors, files, style
 from helpers.datasets import check_utf8, elpv
 from helpers.datasets.decoding import CAMERA_BITS
 from helpers.datasets.folder import SUFFIXES, image_files, left_out
+from helpers.deploy import known_parts
 from helpers.deploy.description import VERDICTS
 from helpers.deploy.measures import counted
 from helpers.deploy.predictor import Answer, Opened, TrainedModel
@@ -59,8 +61,10 @@ class Entry(NamedTuple):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Answer, and write what was asked for; return the exit code."""
     options = parser().parse_args(arguments)
-    if options.watch and (not options.out or options.images or options.maps or options.json):
-        raise errors.UserError("--watch FOLDER needs --out LOG, and no images, --maps or --json")
+    others = options.images or options.maps or options.json or options.known
+    if options.watch and (not options.out or others):
+        no = "images, --maps, --json or --known"
+        raise errors.UserError(f"--watch FOLDER needs --out LOG, and no {no}")
     if options.maps and options.maps.is_file():
         raise errors.UserError(f"--maps {options.maps} is a file: name a folder")
     with contextlib.redirect_stdout(sys.stderr if options.json else sys.stdout):
@@ -74,7 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(json.dumps(files.plain(listed), indent=1, allow_nan=False))
     if (written.reason != "").any():
         return UNREADABLE
-    return 0 if (written.verdict == VERDICTS[0]).all() else NOT_PASSED
+    return 0 if written.verdict.isin([VERDICTS[0], known_parts.GOOD]).all() else NOT_PASSED
 
 
 def _answer(found: Opened, options: argparse.Namespace) -> pd.DataFrame:
@@ -89,8 +93,11 @@ def _answer(found: Opened, options: argparse.Namespace) -> pd.DataFrame:
     asked = [entry for place in places for entry in entries(place)]
     model = TrainedModel(opened, images=len(asked))
     named = [entry.file for entry in asked]
+    labels = known_parts.read_known(options.known, opened, named) if options.known else None
     answers = _continued(model, asked, opened, options) if options.out else [*model.answers(named)]
     table = model.judged(named, answers)
+    if labels is not None:
+        table = known_parts.with_known(table, labels, model.description)
     readable, written = table.reason == "", rows(asked, table, model, options.model)
     if options.out:
         files.save_csv(options.out, written)
@@ -228,7 +235,8 @@ def _stem(path: str | Path) -> str:
 def with_options(opened: Opened, options: argparse.Namespace) -> Opened:
     """Return the model as the options use it, without thresholds if they change its scores."""
     given = {"precision": options.precision, "full_scale_bits": options.bits}
-    given = {k: v for k, v in given.items() if v and v != getattr(opened.facts, k)}
+    usual = vars(opened.facts) | {"full_scale_bits": opened.facts.full_scale_bits or 8}
+    given = {k: v for k, v in given.items() if v and v != usual[k]}
     if given:
         remark = "no verdicts: the thresholds are for another precision or other bits than these"
         opened = opened._replace(description=None, remark=remark)
@@ -322,6 +330,8 @@ def parser() -> argparse.ArgumentParser:
     add("--watch", type=Path, metavar="FOLDER", help="judge each new image; --out is the log")
     add("--maps", type=Path, metavar="FOLDER", help="write where the network looks, one PNG each")
     add("--precision", choices=PRECISIONS, help="no: float32; default: the run's")
+    known = "labels of some images, as helpers.review saves them: they move their lot's scores"
+    add("--known", type=Path, metavar="CSV", help=known)
     bits = "of images of more than 8 bits; default: the training's"
     add("--bits", type=int, choices=CAMERA_BITS, help=bits)
     return top

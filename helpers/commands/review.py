@@ -26,7 +26,7 @@ from helpers.core.finding import rows
 from helpers.datasets import DataError
 from helpers.datasets.folder import left_out
 from helpers.deploy import review
-from helpers.deploy.predictor import Answer, TrainedModel
+from helpers.deploy.predictor import TrainedModel
 from helpers.runs.opened import open_model
 
 MOST = 400  # parts of each kind on a page: hours of work, and 100 MB if they have 1,000 pixels
@@ -69,8 +69,8 @@ def _write_page(options: argparse.Namespace) -> int:
     asked = pd.concat(lots, ignore_index=True).reindex(columns=review.COLUMNS)
     model = TrainedModel(opened, images=len(asked))
     answers = tqdm(model.answers(asked.file), "score", len(asked), unit="img", disable=None)
-    asked[[*Answer._fields]] = pd.DataFrame(answers, columns=Answer._fields)
-    asked["verdict"] = opened.description.verdicts(asked.score)
+    judged = model.judged(asked.file, answers)
+    asked = asked.join(judged[["score", "verdict", "warning", "reason"]])
     asked["why"] = opened.description.why(asked)
     readable = asked[asked.reason == ""]
     for line in left_out([place]) if place.is_dir() else ():

@@ -23,6 +23,7 @@ from helpers.results.comparison import holm
 from helpers.results.predictions import Scored
 
 PER_PARTS = 1000  # costs are given per so many parts
+LOT = "next lot"  # the rule whose units are lots
 NEVER = 1.0  # PatchCore's scores are below it
 # Scores of exactly 0 or 1 have no logit; float64 distinguishes 1 - 1e-15 from 1.
 NEAREST_TO_CERTAIN = 1e-15
@@ -41,10 +42,18 @@ def decisions(
     """Return the thresholds of one model by the rule that chose them on validation.
 
     With them come the promised escape rate, and False if `max_escape_rate` cannot be promised.
-    The `RULES` promise it with the least overkill. "cheapest" (if there are costs) and "most
-    accurate" (without third bin) promise nothing (NaN); they weigh parts as on the line.
+    "next lot" promises it for a lot, if the split keeps lots apart, from those of all folds
+    (`Scored.whole`); the `RULES` promise it for a part of lots like these, all with the least
+    overkill. "cheapest" (if there are costs) and "most accurate" (without third bin) promise
+    nothing (NaN); they weigh parts as on the line.
     """
     data, line, chosen = scored.labels_scores("val"), line_of(settings, bad_rate), {}
+    whole = scored.whole or scored
+    if (lots := whole.blocks("val")) is not None:
+        every = whole.labels_scores("val")
+        promise = operating_point.threshold_for_lots(*every, lots, settings.max_escape_rate)
+        reject_from = operating_point.reject_threshold(*every, promise.threshold, line)
+        chosen[LOT] = Bins(promise.threshold, reject_from), promise.rate, promise.is_kept
     for rule in RULES:
         promise = operating_point.threshold_for_escape_rate(*data, settings.max_escape_rate, rule)
         reject_from = operating_point.reject_threshold(*data, promise.threshold, line)
@@ -82,6 +91,11 @@ def operating_table(
     return pd.DataFrame(rows)
 
 
+def of_lots(points: pd.DataFrame) -> str:
+    """Return the rule that verdicts follow: "next lot" if `operating_table` has it."""
+    return LOT if (points.rule == LOT).any() else "expected"
+
+
 def broken(points: pd.DataFrame) -> pd.Series:
     """Return for each model whether its escapes on test break its promise (`operating_table`).
 
@@ -96,22 +110,32 @@ def broken(points: pd.DataFrame) -> pd.Series:
     return (test.escape_rate_low > test.promised) & (p_values < SIGNIFICANT / 2)  # one-sided
 
 
+def bad_lots(scored: Scored) -> int:
+    """Return the number of lots (groups) of a model's bad validation parts; 0 if unknown."""
+    labels, lots = scored.labels_scores("val")[0], scored.blocks("val")
+    return len({*metrics.group_numbers(lots, len(labels))[labels == 1]}) if lots is not None else 0
+
+
 def held_out(scored: Scored, point: pd.Series) -> Finding:
-    """Return how many bad parts set a row's promise (`operating_table`), and how many are missing.
+    """Return how many bad parts, or lots with some, set a row's promise (`operating_table`), and
+    how many are missing.
 
     Give the model itself, not `deployed`: if it is cross-fitted, the calibration fold sets the
     promise, with its share of the bad parts of all folds. This share stays the same if there are
     more bad parts; with CROSS_FIT=2 it is half.
     """
+    needed, promised = operating_point.parts_needed(point.asked), percent_up(point.promised)
+    too_few = f"too few: {promised} % is promised, {100 * point.asked:g} % needs {needed:,.0f}"
+    if point.rule == LOT:
+        verdict = "enough" if point.is_kept else too_few
+        return Finding("lots with bad parts held out", bad_lots(scored), verdict=verdict, unit="")
     in_all, n = (int(each.labels_scores("val")[0].sum()) for each in (scored, scored.deployed))
     n_folds = len({member.fold for member in scored.model.members})
     folds = " in all folds" if n_folds > 1 else ""
     verdict = "enough"
     if not point.is_kept:
-        needed = operating_point.parts_needed(point.asked)
-        verdict = f"too few: {percent_up(point.promised)} % is promised, {100 * point.asked:g} % "
         total = np.ceil(needed * in_all / n)
-        verdict += f"needs {needed:,.0f}{folds and f' ({total:,.0f}{folds})'}, "
+        verdict = f"{too_few}{folds and f' ({total:,.0f}{folds})'}, "
         verdict += f"{total - in_all:,.0f} more"
         if n_folds > 2:
             verdict += f" ({max(0, 2 * needed - in_all):,.0f} with CROSS_FIT=2)"
@@ -162,13 +186,13 @@ def temperature_scale(labels: ArrayLike, scores: ArrayLike, bad_rate: float) -> 
     one more of each class had been seen; so two separated parts do not give a certain answer.
     """
     labels, scores = metrics.check_both_classes(labels, scores)
-    logits, rate = _logit(scores), labels.mean()
+    of_scores, rate = logits(scores), labels.mean()
     n_bad, n_good = labels.sum(), (1 - labels).sum()
     weights = np.where(labels == 1, bad_rate / rate, (1 - bad_rate) / (1 - rate))
     targets = np.where(labels == 1, (n_bad + 1) / (n_bad + 2), 1 / (n_good + 2))
 
     def cross_entropy(log_temperature: float) -> float:
-        z = logits / np.exp(log_temperature)
+        z = of_scores / np.exp(log_temperature)
         return float(np.average(np.logaddexp(0, z) - targets * z, weights=weights))
 
     limits = np.log(TEMPERATURE_LIMITS)
@@ -179,7 +203,7 @@ def temperature_scale(labels: ArrayLike, scores: ArrayLike, bad_rate: float) -> 
 def apply_temperature(scores: ArrayLike, temperature: float) -> np.ndarray:
     """Return scores (N,) with their logits divided by `temperature`, which keeps the ranking."""
     scores = np.asarray(scores, dtype=np.float64)
-    return special.expit(_logit(scores) / temperature)
+    return special.expit(logits(scores) / temperature)
 
 
 def at_bad_rate(probabilities: ArrayLike, data_rate: float, line_rate: float) -> np.ndarray:
@@ -193,5 +217,6 @@ def at_bad_rate(probabilities: ArrayLike, data_rate: float, line_rate: float) ->
     return special.expit(special.logit(np.asarray(probabilities, dtype=np.float64)) + ratio)
 
 
-def _logit(scores: np.ndarray) -> np.ndarray:
+def logits(scores: ArrayLike) -> np.ndarray:
+    """Return the logits (N,) of scores (N,), finite for scores of 0 and 1 too."""
     return special.logit(np.clip(scores, NEAREST_TO_CERTAIN, 1 - NEAREST_TO_CERTAIN))

@@ -100,6 +100,31 @@ def threshold_for_escape_rate(
     return Promise(float(sweep.thresholds[np.argmin(overkill)]), float(rates[k]), n_kept > 0)
 
 
+def threshold_for_lots(
+    labels: ArrayLike, scores: ArrayLike, groups: ArrayLike, max_escape_rate: float
+) -> Promise:
+    """Return the threshold with the least overkill that promises an escape rate for the next lot.
+
+    The loss of a lot is the share of its bad parts that escape, and K lots with bad parts are held
+    out. If the next lot is exchangeable with them, its mean loss is at most (sum of losses + 1) /
+    (K + 1), whatever its size (conformal risk control, arXiv 2208.02814, theorem 1). If K is too
+    small for the rate asked, none of the bad parts escapes: then the promise is 1 / (K + 1).
+    """
+    labels, scores = metrics.check_both_classes(labels, scores)
+    bad, number = labels == 1, metrics.group_numbers(groups, labels.size)
+    sizes = np.bincount(number[bad])
+    lots = int((sizes > 0).sum())
+    ranked = np.argsort(scores[bad], kind="stable")
+    losses = np.concatenate([[0], (1 / sizes[number[bad]])[ranked].cumsum()])  # of k escapes
+    sweep = metrics.threshold_sweep(labels, scores)
+    rates = (losses[sweep.n_escaped] + 1) / (lots + 1)
+    is_kept = bool(rates[0] <= max_escape_rate + TOLERANCE)
+    allowed = max_escape_rate if is_kept else rates[0]
+    overkill = np.where(rates <= allowed + TOLERANCE, sweep.n_overkilled, np.inf)
+    place = int(np.argmin(overkill))
+    return Promise(float(sweep.thresholds[place]), float(rates[place]), is_kept)
+
+
 def threshold_for_overkill_rate(good_scores: ArrayLike, max_overkill_rate: float) -> Promise:
     """Return the lowest threshold that promises an overkill rate, from held-out good parts alone.
 
@@ -118,7 +143,8 @@ def effect(
     """Return counts and rates (with `rate_interval`) of the parts that two thresholds decide.
 
     `escapes` of the `bad` parts pass, `overkilled` of the `good` ones are rejected; `good_passed`
-    is the share of the good ones that pass. `groups` (N,) are the units of the intervals.
+    is the share of the good ones that pass. `groups` (N,) are the units of the intervals; with them
+    `lot_escape_rate` is the mean over lots of the share of their bad parts that pass.
     """
     labels, scores = metrics.check_both_classes(labels, scores)
     good, bad = labels == 0, labels == 1
@@ -131,6 +157,10 @@ def effect(
     row |= {"overkilled": int((rejected & good).sum()), "good": int(good.sum())}
     row |= with_ends("escape_rate", rate(passed, bad))
     row |= with_ends("overkill_rate", rate(rejected, good))
+    if groups is not None:
+        number = metrics.group_numbers(groups, labels.size)[bad]
+        shares = np.bincount(number, passed[bad])[np.unique(number)] / np.unique_counts(number)[1]
+        row |= with_ends("lot_escape_rate", metrics.mean_interval(shares))
     stopped, low, high = rate(~passed, good)
     return row | with_ends("good_passed", Interval(1 - stopped, 1 - high, 1 - low))
 

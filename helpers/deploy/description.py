@@ -18,7 +18,9 @@ from pydantic.dataclasses import dataclass
 from helpers.core import files, metrics
 from helpers.core.rules import STRICT
 from helpers.core.style import LABEL_NAMES, percent_up, told_apart
-from helpers.decisions.decision import apply_temperature
+from helpers.decisions import decision, lot_offset
+from helpers.decisions.lot_offset import LotModel
+from helpers.decisions.operating_point import parts_needed
 from helpers.models import backbones
 from helpers.models.backbones import Network, PretrainedClassifier
 from helpers.models.weights import licence_of
@@ -26,10 +28,10 @@ from helpers.results.predictions import Scored
 
 NAME = "model.json"
 VERDICTS = ("pass", "look again", "reject")  # in the order of their scores
-RULE = "expected"  # the promise that verdicts follow
 CAVEAT = "The promise holds for parts that are drawn like those held out"
+OF_LOTS = "It is a mean over lots that are drawn like those held out: one may be far worse"
 CHOSEN = "; it is a little too good if they also chose the epoch"
-ALIKE = " It is for independent parts, and those of a group (lot) are alike."
+UNLIKE = "An image that is unlike the training images is never passed: promises are for the others."
 Count = Annotated[int, Field(ge=1)]
 Rate = Annotated[float, Field(ge=0, le=1)]
 Range = Annotated[list[float], Field(min_length=2, max_length=2)]
@@ -58,7 +60,7 @@ class Description:
     pass_below: float
     reject_from: float
     # what that promises
-    rule: str  # of the promise: "expected"
+    rule: str  # of the promise: "next lot" (units are lots), or "expected" (units are parts)
     asked_escape_rate: Rate  # share of the bad parts that may pass
     promised_escape_rate: Rate | None  # above the asked one if the held-out bad parts were too few
     held_out_bad_parts: int
@@ -76,6 +78,9 @@ class Description:
     seal: str = ""  # `digest`, written with the promise
     # share of held-out good parts that are rejected; if none can be, share that does not pass
     overkill_rate: Rate | None = None
+    held_out_lots: Annotated[int, Field(ge=0)] = 0  # with bad parts; 0: the rule is "expected"
+    part_escape_rate: Rate | None = None  # promised too for the next bad part of lots like these
+    lot_model: LotModel | None = None  # for `predict --known`; None: lots are unknown or too few
     # of each measure of `measures.WORDS`; empty for few images: then there are no warnings
     training_ranges: dict[str, Range] = field(default_factory=dict)
 
@@ -93,12 +98,16 @@ class Description:
         """Return the calibrated probability of bad (N,) for each score (N,); NaN if unknown."""
         if self.temperature is None:
             return np.full(np.shape(scores), np.nan)
-        return apply_temperature(scores, self.temperature)
+        return decision.apply_temperature(scores, self.temperature)
 
-    def verdicts(self, scores: ArrayLike) -> np.ndarray:
-        """Return "pass", "look again" or "reject" for each score (N,); "" for one that is NaN."""
+    def verdicts(self, scores: ArrayLike, warnings: ArrayLike = "") -> np.ndarray:
+        """Return "pass", "look again" or "reject" for each score (N,); "" for one that is NaN.
+
+        A part with a warning (N,) does not pass: the promise is about parts like those in training.
+        """
         scores = np.asarray(scores, dtype=np.float64)
         place = (scores >= self.pass_below).astype(int) + (scores >= self.reject_from)
+        place = np.where(np.asarray(warnings) == "", place, np.maximum(place, 1))
         return np.where(np.isnan(scores), "", np.array(VERDICTS, dtype=object)[place])
 
     def why(self, judged: pd.DataFrame) -> np.ndarray:
@@ -121,12 +130,20 @@ class Description:
         rule = f"{self.title}: pass below {pass_below}"
         if self.promised_escape_rate is None:
             return f"{rule}; no escape rate is promised. {self.caveat}"
-        return (
-            f"{rule}, reject from {reject_from}. On average at most "
-            f"{percent_up(self.promised_escape_rate)} % of the bad parts pass ("
-            f"{100 * self.asked_escape_rate:g} % asked, {self.held_out_bad_parts} bad parts held "
-            f"out). {self.caveat}"
-        )
+        asked, held_out = f"{100 * self.asked_escape_rate:g} % asked", self.held_out_bad_parts
+        rule, rate = f"{rule}, reject from {reject_from}.", percent_up(self.promised_escape_rate)
+        if not self.held_out_lots:
+            kept = f"On average at most {rate} % of the bad parts pass ({asked}, {held_out} bad"
+            return f"{rule} {kept} parts held out). {self.caveat} {UNLIKE}"
+        if self.promised_escape_rate > self.asked_escape_rate:
+            needed = parts_needed(self.asked_escape_rate)
+            asked += f", which needs {needed:,.0f} lots with bad parts"
+        kept = f"At most {rate} % of the bad parts of a new lot pass, on average over lots"
+        kept += f" ({self.held_out_lots} lots held out; {asked})."
+        if self.part_escape_rate is not None:
+            kept += f" Of bad parts drawn one by one: {percent_up(self.part_escape_rate)} %"
+            kept += f" ({held_out} held out)."
+        return f"{rule} {kept} {self.caveat} {UNLIKE}"
 
 
 def sealed(description: Description) -> Description:
@@ -136,7 +153,7 @@ def sealed(description: Description) -> Description:
 
 def describe(
     scored: Scored,
-    point: pd.Series,
+    points: pd.DataFrame,
     temperature: float | None,
     checkpoints: Sequence[Path],
     weights: str = "",
@@ -144,19 +161,26 @@ def describe(
 ) -> Description:
     """Return the description of a network, whose `checkpoints` are those of `scored.deployed`.
 
-    `point` is its row of `decision.operating_table` by `RULE`; with good parts alone that of
+    `points` are its rows of `decision.operating_table` on validation; with good parts alone that of
     `decision.good_alone`, with a `caveat` and no `temperature`. `weights` are those that a
     pretrained backbone started from, `origin` are the other fields.
     """
+    by_rule = points.set_index("rule")
+    rule = decision.of_lots(points)
+    point, of_part = by_rule.loc[rule], by_rule.loc["expected"]
     model = backbones.load_model(checkpoints[0])
     backbone, deployed = backbone_of(model), scored.deployed
     labels, scores = scored.labels_scores("val")
+    n_lots, lot_model = 0, None
+    lots = scored.blocks("val") if rule == decision.LOT else None
+    if lots is not None:
+        n_lots, lot_model = decision.bad_lots(scored), lot_offset.fit(labels, scores, lots)
     is_promised, overkill = point.promised < 1, point.overkill_rate
     if not is_promised and "good_stopped" in point:  # without bad parts: nothing is rejected
         overkill = point.good_stopped / point.good
     # PatchCore has no epochs, and folds keep the last one
     is_chosen = deployed.calibration_fold is None and deployed.model.base != "patchcore"
-    caveat = f"{CAVEAT}{CHOSEN if is_chosen else ''}.{ALIKE if deployed.groups_apart else ''}"
+    caveat = f"{OF_LOTS if n_lots else CAVEAT}{CHOSEN if is_chosen else ''}."
     description = Description(
         model=scored.name,
         title=deployed.title,
@@ -168,10 +192,13 @@ def describe(
         temperature=temperature,
         pass_below=float(point.threshold),
         reject_from=float(point.reject_threshold),
-        rule=RULE,
+        rule=rule,
         asked_escape_rate=float(point.asked),
         promised_escape_rate=float(point.promised) if is_promised else None,
-        held_out_bad_parts=int(point.bad),
+        held_out_bad_parts=int(of_part.bad),
+        held_out_lots=n_lots,
+        part_escape_rate=float(of_part.promised) if of_part.threshold >= point.threshold else None,
+        lot_model=lot_model,
         overkill_rate=float(overkill),
         val_auc=float(metrics.roc_auc(labels, scores)) if labels.any() else None,
         caveat=point.get("caveat") or caveat,

@@ -156,7 +156,8 @@ def check_exported(folder: Path, images: Sequence[str], opened: Opened) -> tuple
     difference = float((exported[columns] - expected[columns]).abs().max(axis=None))
     assert description  # without thresholds nothing was exported
     # a score at a threshold may be rounded to its other side
-    near = [description.verdicts(exported.score + d) for d in (-TOLERANCE, 0, TOLERANCE)]
+    edges = (-TOLERANCE, 0, TOLERANCE)
+    near = [description.verdicts(exported.score + d, expected.warning) for d in edges]
     right = np.any([exported.verdict == verdicts for verdicts in near], axis=0)
     wrong = is_read & ~(right & (exported.warning.fillna("") == expected.warning))
     if difference > TOLERANCE or wrong.any():

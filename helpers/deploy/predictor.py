@@ -92,9 +92,9 @@ class TrainedModel:
         table = table.assign(file=names, probability=np.nan, verdict="", warning="")
         if about := self.description:
             table["probability"] = about.probabilities(table.score)
-            table["verdict"] = about.verdicts(table.score)
             unlike = (measures.unlike(each, about.training_ranges) for each in table.measures)
             table["warning"] = [", ".join(words) for words in unlike]
+            table["verdict"] = about.verdicts(table.score, table.warning)
         return table[["file", "score", "probability", "verdict", "warning", "reason"]]
 
     def answers(self, images: Iterable[OneImage]) -> Iterator[Answer]:
