@@ -89,7 +89,8 @@ def of_the_promise():
     passed, labels, *_ = by_other_folds()
     shares = [100 * passed[labels == label].mean() for label in (0, 1)]
     of_no_escape = 100 * exact_interval(0, 9).high  # in nine groups
-    return forms(*shares, of_no_escape, 100 * row.good_passed.item())
+    lots = table[(table.model == "fbp") & (table.rule == "next lot")].promised.item()
+    return forms(*shares, of_no_escape, 100 * row.good_passed.item(), 100 * lots)
 
 
 def of_elpv():

@@ -7,7 +7,7 @@ from pydantic.dataclasses import dataclass
 from helpers.core.rules import STRICT, Seed, SettingsError, Text, setting
 
 SEED = "start of all random draws; another seed gives another result"
-FOLLOWED = "model to look at; empty: the best network on validation"
+FOLLOWED = "model to look at; empty: the network of the run (FBP, or one clearly ahead)"
 LINE_BAD_RATE = "share of bad parts on the line; None: that of the data"
 
 
@@ -50,7 +50,7 @@ class DecisionSettings:
 class YourPartSettings:
     """Settings of notebook 08: one part from its file to a verdict, and a folder of the user's."""
 
-    model: Text = setting("", "network that answers; empty: the best on validation")
+    model: Text = setting("", "network that answers; empty: the one that the run uses")
     folder: Text = setting(
         "", "of your images, subfolders are groups; empty: test images of the run"
     )
