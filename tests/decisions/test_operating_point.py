@@ -216,3 +216,35 @@ def test_the_most_accurate_threshold_is_chosen_and_of_equals_the_lowest():
         sweep = metrics.threshold_sweep(labels, scores).thresholds
         right = {t: np.mean((scores >= t) == labels) for t in sweep}
         assert best == min(t for t in right if right[t] == max(right.values()))
+
+
+def test_the_threshold_for_the_next_lot_is_that_of_a_search_through_all_thresholds():
+    rng = np.random.default_rng(1)
+    lots, labels = rng.integers(0, 12, 300), (rng.random(300) < 0.3).astype(int)
+    scores = (rng.normal(size=300) + labels + 0.5 * rng.normal(size=12)[lots]).round(1)  # ties
+    of_bad = [scores[(lots == lot) & (labels == 1)] for lot in range(12)]
+    for asked in (0.01, 0.1, 0.2, 0.5):
+        places = np.unique(np.append(scores, np.inf))
+        rates = [(sum(np.mean(own < t) for own in of_bad) + 1) / 13 for t in places]
+        kept = [rate <= max(asked, min(rates)) + 1e-9 for rate in rates]
+        passed = max(np.mean(scores[labels == 0] < t) for t in places[kept])
+        found = op.threshold_for_lots(labels, scores, lots, asked)
+        assert np.mean(scores[labels == 0] < found.threshold) == passed
+        assert found.rate == pytest.approx(
+            (sum(np.mean(own < found.threshold) for own in of_bad) + 1) / 13
+        )
+        assert found.is_kept == (asked >= 1 / 13)
+
+
+def test_the_promise_for_the_next_lot_is_kept_where_lots_differ_and_counting_parts_breaks_it():
+    rng, lost = np.random.default_rng(0), []
+    for _ in range(600):
+        lots = np.repeat(np.arange(20), rng.integers(1, 25, 20))
+        scores = (0.5**0.5) * (rng.normal(size=20)[lots] + rng.normal(size=lots.size))
+        labels, all_scores = np.repeat([1, 0], lots.size), np.concatenate([scores, scores + 9])
+        groups = np.concatenate([lots, lots])
+        by_lots = op.threshold_for_lots(labels, all_scores, groups, 0.1)
+        assert by_lots.rate <= 0.1 + 1e-9
+        lost.append(stats.norm.cdf(by_lots.threshold))
+    error = np.std(lost) / len(lost) ** 0.5
+    assert np.mean(lost) < 0.1 + 3 * error

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from scipy import stats
+from scipy import special, stats
 
 from helpers.core import metrics
 from helpers.models.record import Model
@@ -74,6 +74,25 @@ def test_gains_are_findings_whose_verdicts_are_corrected_together():
     p = comparison.paired(given["best"], given["random"]).p_value
     many = comparison.gains([(given["best"], given["random"])] * int(1 + 0.05 / p))
     assert {one.verdict for one in many} == {f"unsure: one of {len(many)} tests"}
+
+
+def test_fbp_is_used_unless_another_model_is_ahead_by_more_than_the_standard_error():
+    _, _, given = models()
+    names = ["best", "worse", "random"]
+    given = {name: given[name] for name in names}
+    assert comparison.ranked(given) == names  # without FBP by AUC
+    for base, expected in (("worse", True), ("random", True), ("best", False)):
+        trial = dict(given)
+        trial[base] = replace(given[base], model=Model("fbp"))
+        order = comparison.ranked(trial)
+        test = comparison.paired(given["best"], given[base], "val")
+        assert (test.difference > test.standard_error) == expected == (order[0] != base)
+    labels, rng = np.repeat([0, 1], 40), np.random.default_rng(1)
+    near, fbp = (special.expit(labels + rng.normal(size=80)) for _ in range(2))
+    given = {"near": scored("near", (labels, near)), "fbp": scored("fbp", (labels, fbp))}
+    test = comparison.paired(given["near"], given["fbp"], "val")
+    assert 0 < test.difference < test.standard_error
+    assert comparison.ranked(given) == ["fbp", "near"]
 
 
 def test_holm_by_hand():
