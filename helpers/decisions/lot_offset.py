@@ -79,7 +79,8 @@ def offset(model: LotModel, labels: ArrayLike, scores: ArrayLike) -> Offset:
     if not labels.size:
         return Offset(0.0, model.spread / model.slope, 0)
     at = model.spread * np.linspace(-8, 8, 1601)
-    values = model.intercept + model.slope * order_and_rate.logits(scores)
+    s = order_and_rate.logits(np.asarray(scores, dtype=np.float64))
+    values = model.intercept + model.slope * s
     weight = special.softmax(_log_likelihoods(values, labels, at) - (at / model.spread) ** 2 / 2)
     mean = float(weight @ at)
     error = float(np.sqrt(weight @ (at - mean) ** 2))

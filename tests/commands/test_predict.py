@@ -18,6 +18,8 @@ import helpers
 from helpers.commands import cli, predict
 from helpers.commands.predict import NOT_PASSED, UNREADABLE
 from helpers.core import files, paths
+from helpers.decisions import lot_offset
+from helpers.decisions.lot_offset import LotModel
 from helpers.deploy.description import NAME, read_description, sealed
 from helpers.deploy.predictor import TrainedModel
 from helpers.models.backbones import save_model
@@ -113,6 +115,38 @@ def test_nothing_but_parts_that_pass_returns_zero(described, parts):
         about = replace(read_description(path.parent), pass_below=limit, reject_from=1.0)
         files.save_json(path, asdict(sealed(about)))
         assert start([*parts, "--model", "t"]) == code
+
+
+def test_labels_of_some_parts_move_their_lot_alone_and_are_not_judged_again(
+    described, parts, tmp_path, capsys
+):
+    lots = {}
+    for lot in "ab":
+        (tmp_path / lot).mkdir()
+        for number, part in enumerate(parts * 2):
+            lots[lot, number] = tmp_path / lot / f"{number}.png"
+            picture = Image.open(part).point(lambda value, n=number: min(255, value + 3 * n))
+            picture.save(lots[lot, number])
+    asked, known = [*map(str, lots.values())], tmp_path / "known.csv"
+    pd.DataFrame({"path": asked[:3], "judgement": ["good", "unsure", "bad"]}).to_csv(known)
+    given = [*asked, "--model", "t", "--known", str(known)]
+    assert start(given) == 1  # this run has no lots
+    assert "--known cannot be used with this model" in capsys.readouterr().err
+    folder = described.trainings("net")
+    model = LotModel(-0.4, 1.5, 1.2)
+    about = replace(read_description(folder), lot_model=model, pass_below=0.3, reject_from=0.6)
+    files.save_json(folder / NAME, asdict(sealed(about)))
+    before = helpers.load_model("t").predict(asked)
+    assert start([*given, "--json"]) == NOT_PASSED
+    said = capsys.readouterr()
+    rows = pd.DataFrame(json.loads(said.out))
+    shift = lot_offset.offset(model, [0, 1], before.score[[0, 2]]).shift
+    assert shift != 0 and "2 labelled parts (1 bad) move the logits of the 2 other" in said.err
+    assert rows.verdict[[0, 2]].tolist() == ["known good", "known bad"]
+    expected = lot_offset.moved(before.score, [0, shift, 0, shift] + [0] * 4)
+    assert rows.score.to_numpy() == pytest.approx(expected, abs=1e-6)
+    pd.DataFrame({"path": asked[:1], "label": ["gut"]}).to_csv(known)
+    assert start(given) == 1 and "'gut' is unknown" in capsys.readouterr().err
 
 
 def test_maps_are_written_for_each_image_that_can_be_read(parts, tmp_path):
