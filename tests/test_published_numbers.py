@@ -15,7 +15,7 @@ from helpers.core.metrics import exact_interval
 from helpers.darts import genotypes
 from helpers.results.order_and_rate import decomposition
 from helpers.results.out_of_fold import read_folder, three_columns
-from tests.benchmarks import cells, replays
+from tests.benchmarks import cells, lots, replays
 from tests.test_readme_numbers import by_other_folds
 
 SCORES = read_folder(paths.published_scores())
@@ -98,7 +98,10 @@ def of_elpv():
     fbp = {protocol: {"fbp": models["fbp"]} for protocol, models in SCORES.scores.items()}
     (row,) = decomposition(dataclasses.replace(SCORES, scores=fbp)).itertuples()
     parts = 100 * np.array([row.rebuilt, row.inside_gain, row.unexplained])
-    return forms(*AUCS.to_numpy().ravel(), *parts)
+    moved = pd.read_csv(lots.__file__.replace(".py", "_moved.csv"))
+    labelled = moved[(moved.set == "elpv") & moved.known.isin([10, 20])].auc
+    rates = forms(row.seen_rate, row.unseen_rate, digits=2)
+    return forms(*AUCS.to_numpy().ravel(), *parts, *labelled) | rates
 
 
 @pytest.mark.parametrize(
