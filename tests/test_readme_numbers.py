@@ -2,18 +2,16 @@
 
 import re
 
-import numpy as np
 import pandas as pd
 
 from helpers.core import paths
-from helpers.core.metrics import rate_interval
-from helpers.core.style import fill
-from helpers.decisions.operating_point import threshold_for_escape_rate
+from helpers.core.style import fill, percent_up
 from helpers.results.order_and_rate import decomposition
 from helpers.results.out_of_fold import AUCS, read_folder, three_columns
 
 README = (paths.project_root() / "README.md").read_text(encoding="utf-8")
 TEXT = " ".join(README.split())
+PROMISED = pd.read_csv(paths.project_root() / "tests/benchmarks/lots_promised.csv")
 RESULTS = paths.project_root() / "notebooks" / "results"
 # README's name of a row, and its model
 ROWS = {
@@ -57,28 +55,12 @@ def test_no_other_auc_with_an_interval_stands_in_the_readme():
     assert len(found := INTERVAL.findall(TEXT)) > 5 and {*found} <= known
 
 
-def by_other_folds():
-    """Return which parts pass FBP by a threshold of the other folds, labels, groups and folds."""
-    labels, folds = SCORES.folds.label.to_numpy(), SCORES.folds.groups.to_numpy()
-    fbp = SCORES.scores["groups"]["fbp"].mean(axis=1).to_numpy()
-    passed = np.zeros(len(labels), dtype=bool)
-    for fold in range(5):
-        others, here = folds != fold, folds == fold
-        promise = threshold_for_escape_rate(labels[others], fbp[others], 0.01)
-        passed[here] = fbp[here] < promise.threshold
-    return passed, labels, SCORES.folds.group.to_numpy(), folds
-
-
-def test_what_passes_untouched_is_that_of_the_scores_out_of_fold():
-    passed, labels, groups, folds = by_other_folds()
-    good, bad = (
-        [100 * x for x in rate_interval(passed[labels == label], groups[labels == label])]
-        for label in (0, 1)
-    )
-    single = [100 * passed[(folds == fold) & (labels == 0)].mean() for fold in range(5)]
-    said = "{:.0f} % [{:.0f}, {:.0f}] of the good ones pass".format(*good)
-    said += f" (single folds: {min(single):.0f} to {max(single):.0f} %), and "
-    assert said + "{:.1f} % [{:.1f}, {:.1f}] of the bad ones.".format(*bad) in TEXT
+def test_what_passes_untouched_is_that_of_each_lot_judged_by_the_others():
+    (row,) = PROMISED[(PROMISED.set == "elpv") & (PROMISED.asked == 0.05)].itertuples()
+    said = f"{100 * row.good_passed:.0f} % of the good ones pass, and "
+    said += f"{100 * row.escape:.1f} ± {100 * row.escape_se:.1f} % of a lot's bad ones"
+    assert said in TEXT
+    assert f"{row.lots} modules cannot promise less than {percent_up(1 / (row.lots + 1))} %" in TEXT
 
 
 def test_how_often_maps_hit_the_damage_is_that_of_the_published_table():

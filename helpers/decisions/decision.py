@@ -49,9 +49,9 @@ def decisions(
     """
     data, line, chosen = scored.labels_scores("val"), line_of(settings, bad_rate), {}
     whole = scored.whole or scored
-    if (lots := whole.blocks("val")) is not None:
+    if (known := lots(whole)) is not None:
         every = whole.labels_scores("val")
-        promise = operating_point.threshold_for_lots(*every, lots, settings.max_escape_rate)
+        promise = operating_point.threshold_for_lots(*every, known, settings.max_escape_rate)
         reject_from = operating_point.reject_threshold(*every, promise.threshold, line)
         chosen[LOT] = Bins(promise.threshold, reject_from), promise.rate, promise.is_kept
     for rule in RULES:
@@ -110,10 +110,19 @@ def broken(points: pd.DataFrame) -> pd.Series:
     return (test.escape_rate_low > test.promised) & (p_values < SIGNIFICANT / 2)  # one-sided
 
 
+def lots(scored: Scored) -> np.ndarray | None:
+    """Return the lots (groups) of the validation parts if the split keeps them apart, else None.
+
+    None too if the lot of a bad part is unknown: lots could not be counted.
+    """
+    labels, known = scored.labels_scores("val")[0], scored.blocks("val")
+    return None if known is None or pd.isna(known[labels == 1]).any() else known
+
+
 def bad_lots(scored: Scored) -> int:
-    """Return the number of lots (groups) of a model's bad validation parts; 0 if unknown."""
-    labels, lots = scored.labels_scores("val")[0], scored.blocks("val")
-    return len({*metrics.group_numbers(lots, len(labels))[labels == 1]}) if lots is not None else 0
+    """Return the number of lots of a model's bad validation parts; 0 if unknown."""
+    labels, known = scored.labels_scores("val")[0], lots(scored)
+    return 0 if known is None else len({*known[labels == 1]})
 
 
 def held_out(scored: Scored, point: pd.Series) -> Finding:

@@ -18,7 +18,7 @@ from pydantic.dataclasses import dataclass
 from helpers.core import files, metrics
 from helpers.core.rules import STRICT
 from helpers.core.style import LABEL_NAMES, percent_up, told_apart
-from helpers.decisions import decision, lot_offset
+from helpers.decisions import decision, lot_offset, operating_point
 from helpers.decisions.lot_offset import LotModel
 from helpers.decisions.operating_point import parts_needed
 from helpers.models import backbones
@@ -30,8 +30,8 @@ NAME = "model.json"
 VERDICTS = ("pass", "look again", "reject")  # in the order of their scores
 CAVEAT = "The promise holds for parts that are drawn like those held out"
 OF_LOTS = "It is a mean over lots that are drawn like those held out: one may be far worse"
-CHOSEN = "; it is a little too good if they also chose the epoch"
-UNLIKE = "An image that is unlike the training images is never passed: promises are for the others."
+CHOSEN = "; it is a little too good if the parts held out also chose the epoch"
+UNLIKE = " An image unlike the training images is never passed: promises are for the others."
 Count = Annotated[int, Field(ge=1)]
 Rate = Annotated[float, Field(ge=0, le=1)]
 Range = Annotated[list[float], Field(min_length=2, max_length=2)]
@@ -128,22 +128,23 @@ class Description:
         if self.seal != self.digest:
             return f"{self.title}: {NAME} was edited or is older: no escape rate is promised."
         rule = f"{self.title}: pass below {pass_below}"
+        unlike = UNLIKE if self.training_ranges else ""  # without ranges nothing is unlike
         if self.promised_escape_rate is None:
             return f"{rule}; no escape rate is promised. {self.caveat}"
         asked, held_out = f"{100 * self.asked_escape_rate:g} % asked", self.held_out_bad_parts
         rule, rate = f"{rule}, reject from {reject_from}.", percent_up(self.promised_escape_rate)
         if not self.held_out_lots:
             kept = f"On average at most {rate} % of the bad parts pass ({asked}, {held_out} bad"
-            return f"{rule} {kept} parts held out). {self.caveat} {UNLIKE}"
+            return f"{rule} {kept} parts held out). {self.caveat}{unlike}"
         if self.promised_escape_rate > self.asked_escape_rate:
             needed = parts_needed(self.asked_escape_rate)
             asked += f", which needs {needed:,.0f} lots with bad parts"
         kept = f"At most {rate} % of the bad parts of a new lot pass, on average over lots"
-        kept += f" ({self.held_out_lots} lots held out; {asked})."
+        kept += f" ({self.held_out_lots} lots held out; {asked}). {self.caveat}"
         if self.part_escape_rate is not None:
-            kept += f" Of bad parts drawn one by one: {percent_up(self.part_escape_rate)} %"
-            kept += f" ({held_out} held out)."
-        return f"{rule} {kept} {self.caveat} {UNLIKE}"
+            kept += " Of bad parts drawn one by one from such lots at most "
+            kept += f"{percent_up(self.part_escape_rate)} % pass, on average."
+        return f"{rule} {kept}{unlike}"
 
 
 def sealed(description: Description) -> Description:
@@ -168,11 +169,12 @@ def describe(
     by_rule = points.set_index("rule")
     rule = decision.of_lots(points)
     point, of_part = by_rule.loc[rule], by_rule.loc["expected"]
+    as_many = of_part.threshold >= point.threshold - operating_point.ROUNDING  # pass by it
     model = backbones.load_model(checkpoints[0])
     backbone, deployed = backbone_of(model), scored.deployed
     labels, scores = scored.labels_scores("val")
     n_lots, lot_model = 0, None
-    lots = scored.blocks("val") if rule == decision.LOT else None
+    lots = decision.lots(scored) if rule == decision.LOT else None
     if lots is not None:
         n_lots, lot_model = decision.bad_lots(scored), lot_offset.fit(labels, scores, lots)
     is_promised, overkill = point.promised < 1, point.overkill_rate
@@ -197,7 +199,7 @@ def describe(
         promised_escape_rate=float(point.promised) if is_promised else None,
         held_out_bad_parts=int(of_part.bad),
         held_out_lots=n_lots,
-        part_escape_rate=float(of_part.promised) if of_part.threshold >= point.threshold else None,
+        part_escape_rate=float(of_part.promised) if as_many else None,
         lot_model=lot_model,
         overkill_rate=float(overkill),
         val_auc=float(metrics.roc_auc(labels, scores)) if labels.any() else None,

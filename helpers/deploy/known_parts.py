@@ -15,7 +15,8 @@ from helpers.deploy.predictor import Opened
 
 GOOD, BAD = "known good", "known bad"  # verdicts of the labelled parts
 UNDECIDED = "unsure"
-NO_LOTS = "the lots of its run are unknown, not kept apart by the split, or fewer than five"
+NO_LOTS = "the lots of its run are unknown, not kept apart by the split, or fewer than five "
+NO_LOTS += "(or an older notebook 07 has described it: run 07 again)"
 
 
 def read_known(path: Path, opened: Opened, asked: Sequence[str]) -> pd.Series:
@@ -48,26 +49,36 @@ def read_known(path: Path, opened: Opened, asked: Sequence[str]) -> pd.Series:
     return labels[~labels.index.duplicated()]
 
 
+def lot_of(file: str) -> str:
+    """Return the folder of a file as it is named; `good/lot7` and `bad/lot7` are one lot."""
+    folder = Path(os.path.abspath(file)).parent
+    is_class = folder.parent.name.lower() in LABEL_WORDS
+    return str(folder.parent.parent / folder.name if is_class else folder)
+
+
 def with_known(table: pd.DataFrame, labels: pd.Series, about: Description | None) -> pd.DataFrame:
     """Return the table of `TrainedModel.judged` with the scores of lots moved, and say by how much.
 
-    A lot is the folder of its images. `score_before` is the network's own. A part with a label is
-    "known good" or "known bad". Another passes or is rejected if it does so by both scores, so that
-    the promise is kept; else it is looked at again.
+    A lot is the folder of its images (`lot_of`). `score_before` is the network's own. A part with
+    a label is "known good" or "known bad". Another passes or is rejected if it does so by both
+    scores, so that the promise is kept; else it is looked at again.
     """
     assert about and about.lot_model  # `read_known` has refused another
     place = table.file.map(os.path.realpath)
-    table = table.assign(lot=place.map(os.path.dirname), shift=0.0, score_before=table.score)
-    label = place.map(labels).where(table.score.notna())
+    table = table.assign(lot=table.file.map(lot_of), shift=0.0, score_before=table.score)
+    readable = table.score.notna()
+    label = place.map(labels).where(readable)
+    if label.isna().all():
+        raise UserError("--known: none of the images that it labels can be read")
     for lot, rows in table.groupby("lot").groups.items():
-        known = label[rows].dropna()
+        known = label[rows][~place[rows].duplicated()].dropna()
         found = offset(about.lot_model, known, table.score[known.index])
-        others = rows.difference(known.index)
+        others = rows[label[rows].isna() & readable[rows]]
         if found.parts:
             table.loc[others, "shift"] = found.shift
             print(
                 f"{lot}: {found.parts} labelled parts ({int(known.sum())} bad) move the logits of "
-                f"the {len(others)} other scores by {found.shift:+.2f} ± {found.error:.2f}"
+                f"the {len(others)} other scores by {found.shift:+.4f} ± {found.error:.2f}"
             )
     table["score"] = moved(table.score, table["shift"])
     table["probability"] = about.probabilities(table.score)

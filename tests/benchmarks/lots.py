@@ -89,14 +89,13 @@ def simulated(k, icc, asked):
 def promised(name, asked):
     """Return what was promised to each lot by the others, and what happened."""
     parts, own = table(name), []
-    for _, lot in parts.groupby("group"):
-        if lot.label.any():
-            rest = parts[parts.group != lot.group.iloc[0]]
-            promise = operating_point.threshold_for_lots(rest.label, rest.score, rest.group, asked)
-            own.append(lot.assign(passes=lot.score < promise.threshold, promise=promise.rate))
+    for name, lot in parts.groupby("group"):
+        rest = parts[parts.group != name]
+        promise = operating_point.threshold_for_lots(rest.label, rest.score, rest.group, asked)
+        own.append(lot.assign(passes=lot.score < promise.threshold, promise=promise.rate))
     parts = pd.concat(own)
     lost = parts[parts.label == 1].groupby("group").passes.mean()
-    row = {"lots": len(lost), "promised": parts.promise.mean(), "escape": lost.mean()}
+    row = {"lots": len(lost), "promised": parts.promise.max(), "escape": lost.mean()}
     row |= {"escape_se": lost.sem(), "worst": lost.max()}
     return row | {"good_passed": parts[parts.label == 0].passes.mean()}
 

@@ -20,7 +20,8 @@ from helpers.commands.predict import NOT_PASSED, UNREADABLE
 from helpers.core import files, paths
 from helpers.decisions import lot_offset
 from helpers.decisions.lot_offset import LotModel
-from helpers.deploy.description import NAME, read_description, sealed
+from helpers.deploy import known_parts
+from helpers.deploy.description import NAME, VERDICTS, read_description, sealed
 from helpers.deploy.predictor import TrainedModel
 from helpers.models.backbones import save_model
 from helpers.runs.opened import DEMO_FOLDER
@@ -80,6 +81,8 @@ def test_the_demo_comes_with_a_network_images_and_a_licence(capsys):
     assert start(["--model", "demo", "--bits", "12"]) == NOT_PASSED  # without verdicts
     out = capsys.readouterr().out
     assert "bad, good, good" in out and "no verdicts" in out
+    assert start(["--model", "demo", "--bits", "8"]) == NOT_PASSED  # what the model reads anyway
+    assert "reject" in capsys.readouterr().out
 
 
 def test_json_and_csv_have_the_same_facts_and_what_is_not_like_the_training_is_named(
@@ -109,12 +112,18 @@ def test_json_and_csv_have_the_same_facts_and_what_is_not_like_the_training_is_n
     assert head.endswith("warning") and last.startswith(counted)
 
 
-def test_nothing_but_parts_that_pass_returns_zero(described, parts):
+def test_nothing_but_parts_that_pass_returns_zero_and_what_is_unlike_is_not_passed(
+    described, parts, tmp_path
+):
     path = described.trainings("net") / NAME
     for limit, code in ((1.0, 0), (0.0, NOT_PASSED)):
         about = replace(read_description(path.parent), pass_below=limit, reject_from=1.0)
         files.save_json(path, asdict(sealed(about)))
         assert start([*parts, "--model", "t"]) == code
+        pixel = tmp_path / "pixel.png"
+        Image.new("L", (1, 1)).save(pixel)
+        (answer,) = helpers.load_model("t").predict([pixel]).itertuples()
+        assert "narrower" in answer.warning and answer.verdict == VERDICTS[1]
 
 
 def test_labels_of_some_parts_move_their_lot_alone_and_are_not_judged_again(
@@ -147,6 +156,13 @@ def test_labels_of_some_parts_move_their_lot_alone_and_are_not_judged_again(
     assert rows.score.to_numpy() == pytest.approx(expected, abs=1e-6)
     pd.DataFrame({"path": asked[:1], "label": ["gut"]}).to_csv(known)
     assert start(given) == 1 and "'gut' is unknown" in capsys.readouterr().err
+
+
+def test_a_lot_is_a_folder_also_below_those_of_its_classes(tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path / "lot7")
+    names = {"lot7/1.png": "lot7", "link/1.png": "link", "good/lot7/1.png": "lot7"}
+    for name, lot in (names | {"bad/lot7/2.png": "lot7"}).items():
+        assert known_parts.lot_of(str(tmp_path / name)) == str(tmp_path / lot)
 
 
 def test_maps_are_written_for_each_image_that_can_be_read(parts, tmp_path):

@@ -202,3 +202,19 @@ def test_at_the_bad_rate_of_a_line_the_odds_change_by_the_ratio_of_the_odds_of_b
     for rate in (0.0, 0.3, 1.0):
         same = decision.at_bad_rate([0.0, 0.7, 1.0], rate, rate)
         assert same == pytest.approx([0, 0.7, 1])
+
+
+def test_lots_are_counted_only_if_that_of_each_bad_part_is_known():
+    val = scored().val.assign(group=[f"lot{number // 2}" for number in range(20)])
+    known = dataclasses.replace(scored(), val=val, groups_apart=True)
+    assert decision.bad_lots(known) == 5
+    assert decision.bad_lots(dataclasses.replace(known, groups_apart=False)) == 0
+    some = dataclasses.replace(
+        known, val=val.assign(group=val.group.mask(val.index == 3))
+    )  # a good one
+    assert decision.bad_lots(some) == 5
+    lost = dataclasses.replace(known, val=val.assign(group=val.group.mask(val.index == 13)))
+    assert decision.bad_lots(lost) == 0
+    for own, rule in ((known, "next lot"), (lost, "expected")):
+        table = decision.operating_table({"m": own}, DecisionSettings(**UNKNOWN), 0.3)
+        assert decision.of_lots(table) == rule

@@ -20,6 +20,7 @@ from helpers.commands.predict import NOT_PASSED, UNREADABLE
 from helpers.core import files
 from helpers.core.errors import UserError
 from helpers.datasets import decoding
+from helpers.decisions import lot_offset
 from helpers.decisions.decision import apply_temperature
 from helpers.deploy import export, predictor
 from helpers.deploy.description import NAME, sealed
@@ -118,6 +119,17 @@ def test_the_example_reads_and_scores_images_alone_as_the_package_does(
     told = {entry.key: entry.value for entry in told}
     assert (float(told["pass_below"]), told["seal"]) == (about.pass_below, about.digest)
     assert (told["image_size_px"], told["version"]) == ("32", helpers.__version__)
+    if temperature and "mask" not in facts:  # labelled parts of the lot have moved its scores
+        readable = expected[is_read]
+        asked = [*command, "--shift", "0.02", *readable.file]
+        moved = subprocess.run(asked, capture_output=True, text=True, check=False).stdout
+        moved = pd.read_csv(io.StringIO(moved))
+        score = lot_offset.moved(readable.score, np.full(len(readable), 0.02))
+        probability = apply_temperature(score, temperature)
+        np.testing.assert_allclose(moved[columns], np.transpose([score, probability]), atol=1e-5)
+        after = about.verdicts(score, readable.warning)
+        kept = np.where(after == readable.verdict, after, "look again")
+        assert moved.verdict.tolist() == kept.tolist()
     for verdict, code in (("pass", 0), ("look again|reject", NOT_PASSED)):
         some = expected.file[expected.verdict.str.fullmatch(verdict)]
         done = subprocess.run([*command, *some], check=False)

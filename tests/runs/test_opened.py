@@ -1,7 +1,10 @@
 """The networks of a run: found by name, described, shown, and exported."""
 
 import dataclasses
+import os
 import shutil
+import subprocess
+import sys
 
 import pytest
 from torch import nn
@@ -34,6 +37,33 @@ def test_a_model_has_several_names(described, monkeypatch, tmp_path):
     (tmp_path / "here/t").mkdir(parents=True)  # a folder that is called like the run
     monkeypatch.chdir(tmp_path / "here")
     assert opened.open_model("t").checkpoints == checkpoints
+    monkeypatch.chdir(paths.home())
+    completed = folder.relative_to(paths.home()).parent.parent  # as a shell completes it
+    assert opened.open_model(completed).checkpoints == checkpoints
+
+
+def test_a_weights_file_with_a_comma_in_its_name_is_the_origin_of_the_network(
+    described, monkeypatch
+):
+    with record.edit_run(described) as content:
+        stage = content["models"]["net"]["stage"]
+        content["stages"][stage] |= {"backbone": "resnet18", "weights": "mine, v2.pth"}
+    monkeypatch.setattr(opened.description, "backbone_of", lambda _: "resnet18")
+    run = runs.open("07_decision", {"RUN": "t"})
+    scored = run.models()
+    points = decision.operating_table(scored, run.settings, deploy_run.BAD_RATE)
+    calibrated = decision.calibration_table(scored, deploy_run.BAD_RATE)
+    (about,) = opened.describe_models(run, scored, points, calibrated)
+    assert about.weights == "mine, v2.pth"
+    run.finish()
+
+
+def test_threads_that_wait_sleep_unless_the_user_says_otherwise():
+    told = "import helpers, os; print(os.environ['OMP_WAIT_POLICY'])"
+    for given, expected in (({}, "passive"), ({"OMP_WAIT_POLICY": "active"}, "active")):
+        variables = {k: v for k, v in os.environ.items() if k != "OMP_WAIT_POLICY"} | given
+        command = [sys.executable, "-c", told]
+        assert subprocess.check_output(command, env=variables, text=True).strip() == expected
 
 
 def test_of_a_cross_fitted_model_the_trainings_that_have_not_seen_fold_0_are_deployed(described):

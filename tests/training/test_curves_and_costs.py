@@ -21,6 +21,14 @@ def test_a_point_of_a_long_training_is_the_mean_over_a_tenth_of_its_epochs():
     assert drawn[0] == pytest.approx(aucs[:, :2].mean())
 
 
+def test_each_of_several_backbones_has_its_own_colour():
+    history = [{"epoch": 1, "val_loss": 1.0, "val_auc": 0.7}] * 2
+    several = [Model("fbp", f"resnet{n}") for n in (18, 34, 50)] + [Model("ll")]
+    fits = {model: [SimpleNamespace(history=history)] for model in several}
+    drawn = curves_and_costs.learning_curves(fits).axes[1].lines
+    assert len({line.get_color() for line in drawn}) == len(several)
+
+
 def test_the_summary_has_a_row_for_each_trained_network():
     network = backbones.build(backbones.spec_of("cnn", 2, 16))
     network.facts = backbones.Facts(views=4)

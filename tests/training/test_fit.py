@@ -84,6 +84,7 @@ def test_an_image_s_score_does_not_depend_on_its_label_in_a_training_without_its
         ("efficientnet_lite2", 8, ["conv_stem", "bn1", "blocks.0", "blocks.1", "blocks.2"]),
         ("efficientnet_lite2", 4, ["conv_stem", "bn1", "blocks.0", "blocks.1"]),
         ("resnet18", 8, ["conv1", "bn1", "layer1", "layer2"]),
+        ("resnet18", 2, ["conv1", "bn1"]),  # the stage is an activation, without weights
         ("resnet18", 0, []),
         ("vit_tiny_patch16_224", 8, []),  # its first maps are 1/16 of the image's side
     ],
