@@ -53,7 +53,7 @@ def lot_of(file: str) -> str:
     """Return the folder of a file as it is named; `good/lot7` and `bad/lot7` are one lot."""
     folder = Path(os.path.abspath(file)).parent
     is_class = folder.parent.name.lower() in LABEL_WORDS
-    return str(folder.parent.parent / folder.name if is_class else folder)
+    return os.path.relpath(folder.parent.parent / folder.name if is_class else folder)
 
 
 def with_known(table: pd.DataFrame, labels: pd.Series, about: Description | None) -> pd.DataFrame:
