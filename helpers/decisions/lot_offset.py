@@ -16,11 +16,11 @@ from scipy import optimize, special
 
 from helpers.core import metrics
 from helpers.decisions.decision import logits
-from helpers.results import order_and_rate
 
 NODES, WEIGHTS = np.polynomial.hermite_e.hermegauss(61)  # of the standard normal distribution
 LOG_WEIGHTS = np.log(WEIGHTS / WEIGHTS.sum())
 LIMITS = ((-20.0, 20.0), (-5.0, 3.0), (-7.0, 2.0))  # of a, log b, log tau
+CERTAIN = 1e-5  # scores nearer to 0 or 1 are taken as this for the fit
 FEWEST_LOTS = 5  # with both classes over all; fewer say nothing about the spread of lots
 
 
@@ -45,6 +45,11 @@ def moved(scores: ArrayLike, shift: ArrayLike) -> np.ndarray:
     return np.where(np.equal(shift, 0), scores, special.expit(logits(scores) + shift))
 
 
+def finite_logits(scores: ArrayLike) -> np.ndarray:
+    """Return the logits s (N,) of scores that are not nearer to 0 or 1 than `CERTAIN`."""
+    return special.logit(np.clip(np.asarray(scores, dtype=np.float64), CERTAIN, 1 - CERTAIN))
+
+
 def _log_likelihoods(values: np.ndarray, labels: np.ndarray, at: np.ndarray) -> np.ndarray:
     """Return log P(labels | values + at) summed over the parts (N,): (T,) for `at` (T,)."""
     signed = np.where(labels == 1, 1, -1)[:, None] * (values[:, None] + at)
@@ -61,7 +66,7 @@ def fit(labels: ArrayLike, scores: ArrayLike, groups: ArrayLike) -> LotModel | N
     lots = [np.flatnonzero(number == lot) for lot in range(number.max() + 1)]
     if len(lots) < FEWEST_LOTS:
         return None
-    s = order_and_rate.logits(scores)
+    s = finite_logits(scores)
 
     def loss(parameters: np.ndarray) -> float:
         a, log_b, log_tau = parameters
@@ -79,7 +84,7 @@ def offset(model: LotModel, labels: ArrayLike, scores: ArrayLike) -> Offset:
     if not labels.size:
         return Offset(0.0, model.spread / model.slope, 0)
     at = model.spread * np.linspace(-8, 8, 1601)
-    s = order_and_rate.logits(np.asarray(scores, dtype=np.float64))
+    s = finite_logits(scores)
     values = model.intercept + model.slope * s
     weight = special.softmax(_log_likelihoods(values, labels, at) - (at / model.spread) ** 2 / 2)
     mean = float(weight @ at)

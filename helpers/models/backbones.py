@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import importlib
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -271,7 +272,7 @@ def build(spec: ModelSpec) -> Network:
 def save_model(path: Path, model: Network, **facts: Any) -> None:
     """Write a model's weights with its specification and its facts; `facts` win over its own."""
     about = dataclasses.asdict(dataclasses.replace(model.facts, **facts))
-    info = {"spec": dataclasses.asdict(model.spec), **about}
+    info = {"spec": dataclasses.asdict(model.spec), "module": type(model).__module__, **about}
     tensors.save_tensors(path, model.state_dict(), info)
 
 
@@ -283,6 +284,9 @@ def load_model(path: Path, module: nn.Module | None = None) -> Network:
     state, info = tensors.load_tensors(path, CHECKPOINT)
     if not isinstance(info, dict) or not isinstance(info.get("spec"), dict):
         raise files.ArtifactError(f"{path} is not a {CHECKPOINT}: it names no network")
+    # the class of a cell, for instance, is not imported otherwise; older files do not say it
+    if (place := str(info.get("module", "helpers.darts.network"))).startswith("helpers."):
+        importlib.import_module(place)
     try:
         given = ModelSpec(**info["spec"])
         own = module if given.kind == OWN else None

@@ -22,14 +22,10 @@ from torch import nn
 
 from helpers.core import errors, files, keys, rules, tensors, work
 from helpers.core.paths import RunPaths
-from helpers.darts import network as derived
 from helpers.models import backbones
 from helpers.models.backbones import Network
 from helpers.runs import record, workers
-from helpers.training import patchcore
 
-# the modules whose import names the kinds of networks that a checkpoint may hold
-NETWORKS = (backbones, derived, patchcore)
 KINDS: dict[str, tuple[str, Callable[..., Any]]] = {  # of values: suffix of the file, and writer
     "network": (".safetensors", backbones.save_model),
     "own": (".weights.safetensors", backbones.save_model),  # its class is the user's
@@ -160,7 +156,11 @@ def kind_of(value: Any) -> str:
 
 
 def places_of(stored: Mapping[str, Any], place: Path) -> dict[str, Path]:
-    """Return the file of each field; plain ones share one, a kind's only field is named `place`."""
+    """Return the file of each field.
+
+    Plain fields share a file. If a field is the only one of its kind, its file is `place` with the
+    kind's suffix; else the field's name is added.
+    """
     kinds = stored["kinds"]
     often = [kind for kind in KINDS if [*kinds.values()].count(kind) > 1 and kind != "plain"]
     return {

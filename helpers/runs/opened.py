@@ -5,6 +5,7 @@ import os
 import re
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -19,7 +20,9 @@ from helpers.models.record import Model
 from helpers.results.comparison import ranked
 from helpers.results.predictions import Scored, chosen
 from helpers.runs import record
-from helpers.runs.run import Run
+
+if TYPE_CHECKING:
+    from helpers.runs.run import Run
 
 DEMO = "demo"  # names the network that comes with the package
 DEMO_FOLDER = Path(predictor.__file__).with_name(DEMO)
@@ -110,7 +113,7 @@ def networks(root: Path) -> list[str]:
 def network_for(run_paths: RunPaths, wanted: str = "", but: str = "") -> tuple[str, Scored] | None:
     """Return name and scores of the network `wanted`, or else of the first by `ranked`, if any.
 
-    It is not `but`, and it can be built here.
+    The network `but`, and networks that cannot be built here, are passed over.
     """
     scored = record.read_models(run_paths)
     names = ranked(scored)
@@ -137,7 +140,7 @@ def _network_in(folder: Path) -> Network | None:
 
 
 def describe_models(
-    run: Run, scored: dict[str, Scored], points: pd.DataFrame, calibrated: pd.DataFrame
+    run: "Run", scored: dict[str, Scored], points: pd.DataFrame, calibrated: pd.DataFrame
 ) -> list[Description]:
     """Write model.json for each network that can be built here; return them, the best first.
 

@@ -66,6 +66,19 @@ def test_threads_that_wait_sleep_unless_the_user_says_otherwise():
         assert subprocess.check_output(command, env=variables, text=True).strip() == expected
 
 
+def test_the_search_is_imported_only_for_a_model_that_is_a_cell(tmp_path):
+    spec = network.network_spec(genotypes.PUBLISHED["DARTS_V2"], NetworkSettings(4, 3), 32, 1)
+    for name, given in (("cnn", backbones.spec_of("cnn", 2, 16)), ("cell", spec)):
+        backbones.save_model(tmp_path / name / "seed0.safetensors", backbones.build(given))
+    program = "import sys, helpers.commands.predict; from helpers.runs.opened import open_model\n"
+    program += "for name in ('cnn', 'cell'):\n    open_model(name)\n"
+    program += "    print('helpers.darts.network' in sys.modules, 'papermill' in sys.modules)"
+    command = [sys.executable, "-c", program]
+    variables = os.environ | {"PYTHONPATH": str(paths.project_root())}
+    told = subprocess.check_output(command, cwd=tmp_path, text=True, env=variables)
+    assert told.split() == ["False", "False", "True", "False"]
+
+
 def test_of_a_cross_fitted_model_the_trainings_that_have_not_seen_fold_0_are_deployed(described):
     folder = described.trainings("net")
     for seed in (0, 1):
