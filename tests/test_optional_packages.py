@@ -57,7 +57,7 @@ def test_the_wheel_holds_every_folder_of_the_package_and_the_notebooks():
 
 @pytest.mark.parametrize(
     ("folder", "extras"),
-    [("helpers", ["ray", "export"]), ("notebooks", []), ("tests", [*PROJECT[OPTIONAL]])],
+    [("helpers", ["export"]), ("notebooks", []), ("tests", [*PROJECT[OPTIONAL]])],
 )
 def test_every_imported_package_is_declared(folder, extras):
     sources = [file.read_text(encoding="utf-8") for file in (ROOT / folder).rglob("*.py")]

@@ -77,5 +77,5 @@ def test_every_parameter_that_is_named_exists(document):
     known = {name.upper() for stage in settings.STAGES.values() for name in vars(stage())}
     known |= {*PUBLISHED, "STAGES", "NAME", "PROBLEM"}
     known |= {"AUGMENTATIONS", "CLASSIFIERS", "NETWORKS", "OPS", "SOURCES"}
-    known |= {"GOOD_BAD_HOME", "LOKY_MAX_CPU_COUNT", "RAY_ADDRESS", "HYPOTHESIS_PROFILE"}
+    known |= {"GOOD_BAD_HOME", "LOKY_MAX_CPU_COUNT", "HYPOTHESIS_PROFILE"}
     assert named - known == set()

@@ -1,10 +1,7 @@
 """Do independent work in parallel: one process for each core (or GPU), with one thread each.
 
-A training may ask for more threads (`TrainSettings.threads`).
-
-On one machine joblib's processes do it. If the environment variable RAY_ADDRESS names a Ray
-cluster, its machines do it: `pip install ray`; they need the run's folder on a shared disk, under
-the same path. The results do not depend on the number of workers, or on the machine's cores.
+A training may ask for more threads (`TrainSettings.threads`). joblib's processes do it. The results
+do not depend on the number of workers, or on the machine's cores.
 """
 
 import contextlib
@@ -21,9 +18,8 @@ import psutil
 import torch
 from tqdm.auto import tqdm
 
-from helpers.core import environment, errors, files, paths, work
+from helpers.core import environment, files, paths, work
 
-CLUSTER = "RAY_ADDRESS"  # environment variable: the cluster that Ray's own programs use
 BYTES_EACH = 2 * 2**30  # of memory that a training may need
 WATCH_S = 1.0
 Jobs = list[tuple[Any, ...]]  # the arguments of `_call`
@@ -49,8 +45,7 @@ def side_by_side(
     those of a call with more than one: it waits for the others if there are too few cores for all,
     since its threads wait for each other at each step.
     """
-    has_cluster = bool(os.environ.get(CLUSTER))
-    if not has_cluster and count(len(calls)) == 1:
+    if count(len(calls)) == 1:
         for name, call in tqdm(calls.items(), desc=what, disable=len(calls) < 2):
             with environment.threads(1):
                 result = call()
@@ -58,14 +53,13 @@ def side_by_side(
         return
     line, home = os.environ.get(work.STATUS_VARIABLE), str(paths.home())
     jobs: Jobs = [
-        (name, call, os.getpid(), line and f"{line}.{number}", None if has_cluster else place, home)
+        (name, call, os.getpid(), line and f"{line}.{number}", place, home)
         for number, (name, call) in enumerate(calls.items())
     ]
-    results = _on_cluster(jobs) if has_cluster else _on_this_machine(jobs, threads or {})
-    yield from tqdm(results, desc=what, total=len(calls))
+    yield from tqdm(_done(jobs, threads or {}), desc=what, total=len(calls))
 
 
-def _on_this_machine(jobs: Jobs, threads: Mapping[str, int]) -> Iterator[tuple[str, Any]]:
+def _done(jobs: Jobs, threads: Mapping[str, int]) -> Iterator[tuple[str, Any]]:
     options: dict[str, Any] = {"backend": "loky", "inner_max_num_threads": 1}
     on_cpu = environment.default_device().type == "cpu"
     of_jobs = [threads.get(job[0], 1) if on_cpu else 1 for job in jobs]
@@ -79,33 +73,11 @@ def _on_this_machine(jobs: Jobs, threads: Mapping[str, int]) -> Iterator[tuple[s
             yield from parallel(joblib.delayed(_call)(*job) for job in own)
 
 
-def _on_cluster(jobs: Jobs) -> Iterator[tuple[str, Any]]:
-    """Do jobs on the machines of Ray's cluster, on a GPU each if there are any, or else a core.
-
-    joblib's backend for Ray gives no result before all are done, so a kill would cost them all.
-    """
-    try:
-        import ray
-    except ImportError:
-        raise errors.UserError("work on a cluster needs Ray: pip install ray") from None
-    ray.init(ignore_reinit_error=True, log_to_driver=False, include_dashboard=False)
-    has_gpus = bool(ray.cluster_resources().get("GPU"))
-    call = ray.remote(_call).options(num_cpus=1, num_gpus=int(has_gpus))
-    waiting = [call.remote(*job) for job in jobs]
-    while waiting:
-        done, waiting = ray.wait(waiting)
-        yield ray.get(done[0])
-
-
 def _call(
-    name: str, call: Callable[[], Any], parent: int, line: str | None, place: Path | None, home: str
+    name: str, call: Callable[[], Any], parent: int, line: str | None, place: Path, home: str
 ) -> tuple[str, Any]:
-    """Do a call in a worker process, on a GPU that no other worker of the run uses.
-
-    Without a `place` for locks, Ray has given this process its GPU.
-    """
-    if os.getppid() == parent:  # a process of joblib's, not of a cluster
-        _end_with(parent)
+    """Do a call in a worker process, on a GPU that no other worker of the run uses."""
+    _end_with(parent)
     os.environ[paths.HOME_VARIABLE] = home
     if line:
         os.environ[work.STATUS_VARIABLE] = line
@@ -129,9 +101,9 @@ def _end_with(parent: int) -> None:
     threading.Thread(target=watch, name="parent", daemon=True).start()
 
 
-def _own_gpu(place: Path | None) -> contextlib.AbstractContextManager[Any]:
+def _own_gpu(place: Path) -> contextlib.AbstractContextManager[Any]:
     """Choose a GPU that no other worker uses, and return its lock."""
-    if place is None or environment.default_device().type != "cuda":
+    if environment.default_device().type != "cuda":
         return contextlib.nullcontext()
     while True:  # there are no more workers than GPUs
         for number in range(torch.cuda.device_count()):
