@@ -9,8 +9,6 @@ from scipy import optimize, stats
 
 from helpers.core import metrics
 from helpers.darts.architect import Architect
-from helpers.darts.genotypes import PUBLISHED
-from helpers.darts.space import KINDS
 from helpers.darts.supernet import Supernet
 from tests.benchmarks import (
     cells,
@@ -18,7 +16,6 @@ from tests.benchmarks import (
     out_of_fold,
     population,
     promises,
-    proxies,
     replays,
     rows,
     search_step,
@@ -181,18 +178,6 @@ def test_the_intraclass_correlation_is_the_share_of_the_variance_between_cells()
     icc, low, high = replays.intraclass(np.array(ratings, float), same_seeds=True)
     assert icc == pytest.approx(0.715, abs=0.001)
     assert (low, high) == (pytest.approx(0.342, abs=0.001), pytest.approx(0.946, abs=0.001))
-
-
-def test_a_single_path_is_the_supernet_with_all_weight_on_one_cell():
-    torch.manual_seed(0)
-    single, image = proxies.SinglePath(4, 3, 2, 1, "cifar"), torch.randn(4, 1, 16, 16)
-    whole = Supernet(4, 3, 2, 1, "cifar")
-    whole.load_state_dict(single.state_dict())
-    single.choose(PUBLISHED["DARTS_V2"])
-    for kind in KINDS:
-        alpha = 60.0 * single.chosen[kind].clamp(min=0.5)
-        getattr(whole, f"alpha_{kind}").data = torch.where(single.chosen[kind] > 0, alpha, -60.0)
-    torch.testing.assert_close(single(image), whole(image))
 
 
 @pytest.mark.parametrize("protocol", ["random", "groups"])

@@ -28,7 +28,6 @@ class Finding:
     verdict: str = ""
     # "%" of a fraction ("up to %": rounded up), "points" of a difference of fractions, "": a number
     unit: str = "%"
-    repeats: str = ""  # what other seeds gave, if that is known
 
     @property
     def number(self) -> str:
@@ -51,8 +50,8 @@ class Finding:
 
 def rows(findings: Iterable[Finding]) -> pd.DataFrame:
     """Return findings as a table of text: what, its number with unit, and the verdict."""
-    columns = ["Finding", "Number [95 % interval]", "Verdict", "All seeds: lowest to highest"]
-    lines = [(f.what, f.number, f.verdict, f.repeats) for f in findings]
+    columns = ["Finding", "Number [95 % interval]", "Verdict"]
+    lines = [(f.what, f.number, f.verdict) for f in findings]
     table = pd.DataFrame(lines, columns=columns)
     return table.drop(columns=[name for name in columns[2:] if not table[name].any()])
 

@@ -9,7 +9,7 @@ import filelock
 import pandas as pd
 from pydantic import BaseModel, ValidationError
 
-from helpers.core import files, paths
+from helpers.core import files
 from helpers.core.errors import UserError
 from helpers.core.members import Member
 from helpers.core.paths import RunPaths
@@ -17,7 +17,6 @@ from helpers.core.rules import SettingsError
 from helpers.datasets.split_file import read_split
 from helpers.models.record import Model
 from helpers.results.predictions import Scored, read_predictions
-from helpers.runs.settings import FIRST
 
 
 class RunError(UserError):
@@ -86,17 +85,6 @@ def edit_run(run_paths: RunPaths) -> Iterator[dict[str, Any]]:
         run = load_run(run_paths)
         yield run
         files.save_json(run_paths.run_json, run)
-
-
-def published_repeats(name: str) -> Path:
-    """Return the table of what repeats of a run with other seeds have found."""
-    return paths.notebooks_root() / "results" / name / "repeats.csv"
-
-
-def settings_key(content: Mapping[str, Any], notebook: str) -> str:
-    """Return a digest of the settings of notebook 01 and of another one, without their seeds."""
-    both = (content["stages"].get(name, {}).get("settings", {}) for name in (FIRST, notebook))
-    return files.fingerprint([{k: v for k, v in each.items() if k != "seed"} for each in both])
 
 
 def lock_file(run_paths: RunPaths, stage: str = "") -> Path:

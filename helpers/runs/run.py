@@ -205,22 +205,8 @@ class Run(memo.Memo):
         self.notes |= facts
 
     def found(self, *findings: Finding, head: bool = True) -> None:
-        """Show findings under this cell, and if `head` at the head when the notebook finishes.
-
-        Show beside them what published repeats of this run have found.
-        """
-        shown = [dataclasses.replace(f, repeats=self._repeats.get(f.what, "")) for f in findings]
-        self.head.add(*shown, head=head)
-
-    @cached_property
-    def _repeats(self) -> dict[str, str]:
-        """Return what repeats with equal settings have found, by the words of the finding."""
-        if not (path := record.published_repeats(self.paths.name)).is_file():
-            return {}
-        table = files.load_csv(path, ("notebook", "settings", "finding", "repeats"))
-        key = record.settings_key(self.record, self.name)
-        own = table[(table.notebook == self.name) & (table.settings == key)]
-        return dict(zip(own.finding, own.repeats, strict=True))
+        """Show findings under this cell, and if `head` at the head when the notebook finishes."""
+        self.head.add(*findings, head=head)
 
     def settings_table(self) -> "HTML":
         """Return the folded table of all settings of the notebook: name, value, what it is for."""

@@ -31,7 +31,7 @@ from helpers.training import fit
 from tests.benchmarks import out_of_fold, rows
 
 TABLE = Path(__file__).with_name("cells.csv")
-SEARCHED = Path(__file__).with_name("searched_cells.jsonl")  # by `proxies`, and by `quick` on ELPV
+SEARCHED = Path(__file__).with_name("searched_cells.jsonl")  # by searches, and by `quick` on ELPV
 KEY = ["set", "cell", "seed", "epochs"]
 SIZE_PX, COUNTS, BAD_RATE = 96, {"train": 2000, "val": 1000, "test": 2000}, 0.3
 FAINT = 0.6  # contrast of a defect, in that of `chips`: the best cell stays below .97
@@ -48,7 +48,7 @@ def genotype_of(cell):
 
 
 def searched():
-    """Return the cells that the searches of `proxies` have derived, by name."""
+    """Return the cells that the searches of `proxies.csv` have derived, by name."""
     lines = map(json.loads, SEARCHED.read_text("utf-8").splitlines())
     return {one["name"]: genotypes.from_json(one["cell"]) for one in lines if one["set"] == "chips"}
 

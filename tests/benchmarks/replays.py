@@ -1,6 +1,7 @@
 """Replay search strategies on the table of cells: `python -m tests.benchmarks.replays`.
 
-Reads cells.csv and proxies.csv, and writes replays.csv, replays.png. Every strategy ends with one
+Reads cells.csv and proxies.csv (of `tests/benchmarks/proxies.py` in commit 0590aa58), and writes
+replays.csv, replays.png. Every strategy ends with one
 trained network, chosen by validation alone; what counts is its test AUC and all it cost, in minutes
 of one core. A replay draws random cells of the table, and all its trainings have one seed; both
 seeds occur equally often, and all strategies replay the same DRAWS. Errors are those of the cells
@@ -24,12 +25,15 @@ import pandas as pd
 from scipy import stats
 
 from helpers.core import files, seeding, style
-from helpers.darts.space import OPS
-from tests.benchmarks import cells, proxies
+from helpers.darts.space import KINDS
+from tests.benchmarks import cells
 
 DRAWS, TRIED = 20_000, 3  # see above; cells that a proxy has trained
+PROXIES = Path(__file__).with_name("proxies.csv")
 COUNTS = (1, 2, 3, 6, 9, 18, 27)
 VISIBLE = 2.8  # standard errors: a gain so large is seen (p < .05) in 80 of 100 tables
+SEARCHES = ["search", "search_long", "search_all_channels", "search_second_order"]
+SEARCHES += ["maps48", "maps48_full", "maps48_all_channels", "maps48_second_order"]
 DERIVED = "cells that searches derived"
 WEIGHTLESS = ("max_pool_3x3", "avg_pool_3x3", "skip_connect")
 # proxies and searches that are drawn, and their words there
@@ -164,11 +168,10 @@ def proxies_of(table):
     for length, name in enumerate(("1/9 of the epochs", "1/3 of the epochs")):
         seconds = table.array("seconds")[:, length, 0].sum()
         found[name] = (table.array("val_auc")[:, length], seconds)
-    if proxies.TABLE.exists():
-        for name, rows in pd.read_csv(proxies.TABLE).groupby("proxy", sort=False):
-            scores = rows.pivot_table("score", "cell", "seed").loc[table.cells].to_numpy()
-            words = f"alpha of {name}" if name in proxies.SEARCHES else name
-            found[words] = (scores, rows.groupby("seed").seconds.first().mean())
+    for name, rows in pd.read_csv(PROXIES).groupby("proxy", sort=False):
+        scores = rows.pivot_table("score", "cell", "seed").loc[table.cells].to_numpy()
+        words = f"alpha of {name}" if name in SEARCHES else name
+        found[words] = (scores, rows.groupby("seed").seconds.first().mean())
     return found
 
 
@@ -187,11 +190,11 @@ def step_0(rows):
 
 def searches(table):
     """Return a row for each cell that a search derived: minutes and AUC, means of its trainings."""
-    done, rows = pd.read_csv(proxies.TABLE), []
+    done, rows = pd.read_csv(PROXIES), []
     whole = table.found.xs(table.epochs[-1], level="epochs").groupby("cell")
     for cell, own in whole[["seconds", "test_auc"]].mean().iterrows():
         name = str(cell).rpartition("_")[0]
-        if name in proxies.SEARCHES:
+        if name in SEARCHES:
             minutes = (done.seconds[done.proxy == name].mean() + own.seconds) / 60
             row = {"strategy": name, "cell": cell, "minutes": minutes, "auc": own.test_auc}
             rows.append(row)
@@ -208,9 +211,10 @@ def main():
     print(f"{len(whole)} random cells, test AUC {means.min():.3f} to {means.max():.3f}, of seeds:")
     print(whole.mean(axis=0).round(3), [np.round(intraclass(whole, same), 2) for same in (0, 1)])
     for kind, names in (("random", table.cells), ("searched", searches(table).cell)):
-        edges = [[op for _, _, op in proxies.edges_of(cell)] for cell in names]
-        free = [sum([*OPS][op] in WEIGHTLESS for op in own) for own in edges]
-        pools = [own.count([*OPS].index("max_pool_3x3")) for own in edges]
+        genotypes = map(cells.genotype_of, names)
+        edges = [[op for kind in KINDS for op, *_ in cell.edges(kind)] for cell in genotypes]
+        free = [sum(op in WEIGHTLESS for op in own) for own in edges]
+        pools = [own.count("max_pool_3x3") for own in edges]
         print(f"{kind}: edges without weights {free}, max pooling {pools}")
         if kind == "random":
             for words, counts in (("edges without weights", free), ("max pooling", pools)):

@@ -10,7 +10,6 @@ from matplotlib import pyplot as plt
 
 from helpers.core import files, paths, style
 from helpers.core.errors import OutOfTime, UserError
-from helpers.core.finding import Finding
 from helpers.core.members import Member
 from helpers.core.rules import SettingsError
 from helpers.darts.settings import SearchSettings
@@ -23,7 +22,6 @@ from helpers.runs.run import Run
 from helpers.runs.start import prepare
 from helpers.training.settings import BaselineSettings
 from tests import planted
-from tests.benchmarks import repeats
 from tests.conftest import split_of
 from tests.runs import tasks
 
@@ -194,20 +192,3 @@ def test_a_row_that_could_not_be_read_again_is_not_written(home):
     with pytest.raises(SettingsError, match="from 0 to 1"):
         run.add(Model("mine"), _scores("x", "y").assign(defect_score=[0.5, 7]))
     assert not run.paths.predictions_root.exists()
-
-
-def test_a_finding_stands_beside_those_of_other_seeds_if_the_settings_are_equal(home, monkeypatch):
-    monkeypatch.setattr(paths, "notebooks_root", lambda: home / "notebooks")
-    for name, seed, auc, verdict in (("r", 0, 0.9, "ahead"), ("s", 1, 0.925, "behind")):
-        found = dataclasses.asdict(Finding("AUC", auc, verdict=verdict))
-        stage = {"status": "done", "settings": {"seed": seed, "split": "auto"}, "findings": [found]}
-        files.save_json(paths.RunPaths(name).run_json, {"run": name, "stages": {STAGE: stage}})
-    repeats.main(["r", "s"])
-    run = _run(STAGE)
-    run.found(Finding("AUC", 0.91), Finding("other", 1))
-    assert [one.repeats for one in run.head.findings] == ["90.0 to 92.5 %; ahead, behind", ""]
-    with edit_run(run.paths) as record:
-        record["stages"][STAGE]["settings"]["split"] = "random"
-    other = _run(STAGE)
-    other.found(Finding("AUC", 0.91))
-    assert other.head.findings[0].repeats == ""
