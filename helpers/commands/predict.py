@@ -135,8 +135,11 @@ def _say_what_it_promises(model: TrainedModel) -> None:
 def rows(
     asked: Sequence[Entry], table: pd.DataFrame, model: TrainedModel, name: str
 ) -> pd.DataFrame:
-    """Return the table of `model.judged` as it is written: with path and id of each image, and with
-    thresholds and seal, the model (`name` if it has none) and the time."""
+    """Return the table of `model.judged` with the columns that are written.
+
+    These are path and id of each image, the thresholds and their seal, the time, and the model, as
+    its description or else `name` calls it.
+    """
     about = model.description
     facts = {fact: getattr(about, fact, None) for fact in ("pass_below", "reject_from")}
     facts["seal"] = getattr(about, "digest", None)  # not the file's own: it may have been edited

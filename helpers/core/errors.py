@@ -13,7 +13,7 @@ _SIZES = ("batch_size", "image_size_px")  # endings of the parameters that need 
 
 
 class UserError(Exception):
-    """A message names the culprit and the way out; commands print it and exit with status 1."""
+    """The message says what is wrong and what to do; commands print it and exit with status 1."""
 
 
 class OutOfTime(RuntimeError):

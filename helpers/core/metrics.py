@@ -31,7 +31,7 @@ class Comparison(NamedTuple):
     low: float
     high: float
     p_value: float
-    standard_error: float  # infinite: nothing is known
+    standard_error: float  # infinite if a class has one part or group
 
 
 def check_both_classes(labels: ArrayLike, *scores: ArrayLike) -> tuple[np.ndarray, ...]:
@@ -70,7 +70,7 @@ def _placements(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.
 class _Spread(NamedTuple):
     """The uncertainty of an estimate."""
 
-    variance: float  # infinite: nothing is known; 0: all independent values are alike
+    variance: float  # infinite: a class has one part or group; 0: all values are alike
     freedom: float  # degrees of freedom
     values: int  # independent values behind it: parts, groups, or pairs of them for an AUC
 

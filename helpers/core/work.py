@@ -1,7 +1,7 @@
 """The work that is being done: its name, its resume file, its end, and a line about it.
 
-A long training asks for it; its result does not depend on it, so no function takes it as an
-argument:
+A long training asks `current` for these. Its result does not depend on them, so they are no
+arguments of a function:
 
     with work.doing("FBP, fold 1", resume=Path("fbp.resume"), deadline_s=time.time() + 3600):
         fit(network, images, table, settings, seed=0)

@@ -243,7 +243,7 @@ def check_names(names: Sequence[str], random_cells: int) -> None:
     if len({*models}) < len(models) or not models:
         called = ", ".join(repr(model.slug) for model in models) or "none"
         given = f"GENOTYPES={','.join(names)} with RANDOM_CELLS={random_cells}"
-        wanted = "name some, and no two that are called alike"
+        wanted = "name at least one cell, each with a name of its own"
         raise GenotypeError(f"{given} gives the cells {called}: {wanted}")
 
 

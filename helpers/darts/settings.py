@@ -14,7 +14,7 @@ from helpers.training import settings as shared
 
 @dataclass(frozen=True, config=STRICT)
 class SearchSettings:
-    """Settings of notebook 04, the DARTS search; stem and beta's rate are not as published."""
+    """Settings of notebook 04, the DARTS search; stem and rate of beta differ from the paper."""
 
     seed: Seed = setting(0, shared.SEED)
     image_size_px: int = setting(64, "side of the images that the supernet sees", ge=16)

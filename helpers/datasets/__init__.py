@@ -16,7 +16,7 @@ from helpers.core.errors import UserError
 
 
 class DataError(UserError):
-    """The images or their table cannot be used; the message names the culprit and the way out."""
+    """The images or their table cannot be used; the message says which, and what to do."""
 
 
 DROPPED = ["id", "path", "official_split"]

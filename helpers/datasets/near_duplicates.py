@@ -35,7 +35,7 @@ def find(cache: ImageCache, most_bits: int) -> tuple[pd.DataFrame, str]:
     alike = np.isin(cluster, cluster[alike])  # with all that pairs link to them
     pairs = pairs[~alike[pairs["first"]]].reset_index(drop=True)
     remark = (
-        f"{alike.sum():,} images look alike to the hash, in clusters of more than "
+        f"{alike.sum():,} images have nearly the same hash, in clusters of more than "
         f"{LARGEST_CLUSTER}; they are not treated as near duplicates."
     )
     return pairs, remark if alike.any() else ""

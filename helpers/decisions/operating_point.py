@@ -86,7 +86,7 @@ def parts_needed(max_escape_rate: float) -> float:
 def threshold_for_escape_rate(
     labels: ArrayLike, scores: ArrayLike, max_escape_rate: float, rule: str = "expected"
 ) -> Promise:
-    """Return the threshold with the least overkill that promises an escape rate; lowest of equals.
+    """Return the lowest threshold with the least overkill that promises an escape rate.
 
     If the bad parts are too few to promise the rate, the threshold lets none of them escape; the
     promise then is a higher rate. It holds if bad parts, held out and new, are exchangeable.
@@ -211,7 +211,7 @@ def expected_cost(
 
 
 def cheapest_bins(labels: ArrayLike, scores: ArrayLike, line: Line) -> Bins:
-    """Return the two thresholds with the least expected cost; the lowest of equals."""
+    """Return the two lowest thresholds with the least expected cost."""
     sweep = metrics.threshold_sweep(labels, scores)
     places, below = _reject_places(sweep, line), _share_below(sweep, line)
     escape_rate = sweep.n_escaped / sweep.n_escaped[-1]

@@ -83,7 +83,7 @@ def stopping_map(
 ) -> Tensor:
     """Return the smallest area that stops an image (1, C, S, S) from passing: (S, S) float64.
 
-    The log-odds of a score are those of the places `inside` (S, S), joined:
+    The log-odds of a score join those of the places that count, `inside` (S, S) bool:
 
     - A network's are their mean. A place has the log-odds of an image that looks like this place
       everywhere: Grad-CAM for bad against good. That is exact if a linear layer follows the mean
@@ -93,7 +93,7 @@ def stopping_map(
     They are shifted to join to `score`, which may be a mean over networks and views. The highest
     places are marked, as few as suffice: if these were at the `threshold`, the image would pass.
     The map has their log-odds less the threshold's, so that a value means the same in all images
-    of a model. Elsewhere it is 0, and everywhere if the image passes.
+    of a model. It is 0 at all other places, and at every place if the image passes.
     """
     odds = torch.logit(torch.tensor([score, threshold], dtype=torch.float64), eps=CERTAIN)
     above, places = odds[0] - odds[1], torch.from_numpy(inside)

@@ -137,7 +137,7 @@ def share_of(heat: Tensor, scale: Scale | None = None) -> np.ndarray:
 
 
 def clearest_of_each_class(subject: Subject) -> pd.DataFrame:
-    """Return a good and a bad part whose map for their label is high on the least pixels.
+    """Return a good and a bad part whose map for their label is high on the fewest pixels.
 
     The `MOST_TRIED` least mistaken parts of a class are tried, those that are called right if there
     are any. An empty map counts as high everywhere.

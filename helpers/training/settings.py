@@ -21,8 +21,8 @@ EPOCH_IMAGES = "an epoch draws at most so many images, each epoch others; 0: all
 PRECISION = "of the arithmetic; auto: bf16 where it is fast; no: float32"
 AUGMENT = "random changes of training images that do not change the label"
 FROZEN = (
-    "layers up to the last maps of 1/8 of an image's side (2, 4, 8, 16) keep their pretrained "
-    "weights; 0: all layers are trained"
+    "layers keep their pretrained weights up to the last maps of 1/8 (2, 4, 8, 16) of an image's "
+    "side; 0: all layers are trained"
 )
 THREADS = "on a CPU; another number adds in another order, so scores differ a little"
 TEST_VIEWS = "symmetries of each image over which its scores are averaged"

@@ -32,7 +32,7 @@ def test_a_blurred_and_a_darker_picture_of_a_part_are_found_and_other_parts_are_
     ids = cache.table.id
     found = {(ids[i], ids[j]) for i, j in zip(pairs["first"], pairs["second"], strict=True)}
     assert found == {("a", "a_blurred"), ("b", "b_dark")}
-    assert remark.startswith("21 images look alike to the hash")
+    assert remark.startswith("21 images have nearly the same hash")
     assert pairs.bits.between(0, 20).all()
     pairs, remark = near_duplicates.find(cache, 0)
     assert pairs.empty and "not searched" in remark
