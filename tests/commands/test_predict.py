@@ -122,6 +122,7 @@ def test_nothing_but_parts_that_pass_returns_zero_and_what_is_unlike_is_not_pass
         assert start([*parts, "--model", "t"]) == code
         pixel = tmp_path / "pixel.png"
         Image.new("L", (1, 1)).save(pixel)
+        assert start([str(pixel), "--model", "t", "--json"]) == NOT_PASSED
         (answer,) = helpers.load_model("t").predict([pixel]).itertuples()
         assert "narrower" in answer.warning and answer.verdict == VERDICTS[1]
 

@@ -70,6 +70,13 @@ def test_the_command_says_what_is_on_the_page_what_is_not_and_what_cannot_be_rea
     assert start(*given, "--audit-share", 1) == 0
     said = capsys.readouterr()
     assert "12 audit, 11 look again; 12 passed" in said.out and "left out" not in said.out
+    model = RunPaths("t").trainings("net")
+    lenient = replace(read_description(model), pass_below=1.0, reject_from=1.0)
+    files.save_json(model / NAME, asdict(sealed(lenient)))
+    Image.new("L", (1, 1)).save(lot / "pixel.png")  # unlike the training images
+    assert start(*given, "--audit-share", 0) == 0
+    unlike = (helpers.load_model("t").predict([*lot.rglob("*.png")]).warning != "").sum()
+    assert f"{unlike} look again; {25 - unlike} passed" in capsys.readouterr().out and unlike
 
 
 @pytest.mark.parametrize(
