@@ -42,8 +42,6 @@ _LIBRARIES = ("site-packages", "dist-packages", sysconfig.get_paths()["stdlib"])
 _HOOKS = ("_forward_pre_hooks", "_forward_hooks")
 _DEFINITIONS = (types.FunctionType, type)
 _WITH_CACHE = functools._lru_cache_wrapper
-# methods that a dataclass writes, unless its author does
-_WRITTEN = "__init__ __repr__ __eq__ __lt__ __le__ __gt__ __ge__ __hash__ __setattr__ __delattr__"
 _BARS = "tqdm"  # a library whose classes are others in a notebook, and which changes no result
 
 
@@ -214,11 +212,8 @@ class _Digest:
             function = next((f for f in (*inside, item) if isinstance(f, types.FunctionType)), None)
             if function is None and not name.startswith("__"):
                 content[name] = self.bound(item, value.__module__)
-            elif function is not None and not _is_generated(value, name, function):
+            elif function is not None:
                 content[name] = self.definition(function)
-        for field in dataclasses.fields(value) if dataclasses.is_dataclass(value) else ():
-            both = field.default, field.default_factory
-            content[f"{field.name}="] = [self.bound(default, "") for default in both]
         return [[self.of(base) for base in value.__bases__ if base is not object], content]
 
 
@@ -264,13 +259,6 @@ def _is_library(module: str) -> bool:
     file = getattr(sys.modules.get(module), "__file__", None) or _LIBRARIES[0]
     of_notebook = module in ("", "__main__")
     return not of_notebook and any(place in file for place in _LIBRARIES)
-
-
-def _is_generated(owner: type, name: str, function: types.FunctionType) -> bool:
-    """Return True for the methods that dataclasses and pydantic write; they have no file."""
-    file = function.__code__.co_filename
-    has_file = file != "<string>" and "pydantic" not in file
-    return name in _WRITTEN.split() and dataclasses.is_dataclass(owner) and not has_file
 
 
 def _array(values: torch.Tensor | np.ndarray | pd.Series) -> list[Any]:
