@@ -5,21 +5,11 @@ import pandas as pd
 import pytest
 import torch
 import torch.nn.functional as F
-from scipy import optimize, stats
+from scipy import stats
 
-from helpers.core import metrics
 from helpers.darts.architect import Architect
 from helpers.darts.supernet import Supernet
-from tests.benchmarks import (
-    cells,
-    clock,
-    out_of_fold,
-    population,
-    promises,
-    replays,
-    rows,
-    search_step,
-)
+from tests.benchmarks import cells, out_of_fold, replays, rows, search_step
 
 
 def test_a_table_continues_after_its_last_row(tmp_path, monkeypatch):
@@ -38,35 +28,6 @@ def test_a_table_continues_after_its_last_row(tmp_path, monkeypatch):
         "permuted": [True] * 4,
         "sum": [1, 2, 0, 3],
     }
-
-
-def test_a_searched_cell_is_ranked_among_random_ones_by_modules_drawn_again(monkeypatch):
-    monkeypatch.setattr(population, "DRAWS", 200)
-    rng = np.random.default_rng(0)
-    folds = pd.DataFrame({"label": rng.integers(2, size=400), "group": np.arange(400) // 20})
-    by_quality = {f"random_cell_{i}": i / 10 for i in range(10)} | {"searched": 0.55, "fbp": 5.0}
-    noise = rng.normal(size=(400, 1)) + rng.normal(scale=0.05, size=(400, 12))
-    scores = pd.DataFrame(noise + np.outer(folds.label, [*by_quality.values()]), columns=by_quality)
-    named = folds.assign(id=[*map(str, folds.index)], groups=folds.index // 200)
-    turned = scores.assign(searched=scores.searched.where(folds.index < 200, -scores.searched))
-    assert population.ranks_by_fold(named, turned.set_axis(named.id)) == [5, 11]
-    table = population.table(folds, scores.set_axis(map(str, folds.index)))  # ids
-    row = table.set_index("training").loc["searched"]
-    rank, low, high = map(int, row.across_rank.translate({ord(c): "" for c in "[],"}).split())
-    assert rank == 5 and row["of"] == 11  # 6 to 9 are better
-    assert 2 <= low <= 5 <= high <= 8
-    assert table.training.iloc[0] == "fbp" and table.kind.iloc[0] == "fbp"
-    assert row.across == metrics.roc_auc(folds.label, scores.searched)
-    inside = metrics.within_group_auc(folds.label, scores.searched.to_numpy(), folds.group)
-    assert row.inside == pytest.approx(inside.estimate)
-    others = [100 * metrics.roc_auc(folds.label, scores[f"random_cell_{i}"]) for i in range(10)]
-    test = population.against_random(table).iloc[0]
-    assert test.away == pytest.approx(100 * row.across - np.mean(others))
-    assert test.seen == pytest.approx(population.power(np.std(others, ddof=1), 10))
-    draws = rng.normal(size=(4000, 11))  # t tests of the last against the mean of the others
-    error = draws[:, :10].std(axis=1, ddof=1) * np.sqrt(1 + 1 / 10)
-    t = (draws[:, 10] + population.power(1, 10) - draws[:, :10].mean(axis=1)) / error
-    assert np.mean(np.abs(t) > 2.262) == pytest.approx(0.8, abs=0.05)  # t of 9 degrees
 
 
 # --- scores out of fold: no image is scored by what has seen it ---------------------------------
@@ -103,40 +64,6 @@ def test_each_fold_is_scored_once_by_a_training_without_it_and_each_seed_has_a_c
     assert scores.seed0.tolist() == table.label.tolist()
     np.testing.assert_allclose(scores.seed1, table.label + 1 / 7, rtol=1e-4)
     assert len((tmp_path / "searched_cells.jsonl").read_text().splitlines()) == 6
-
-
-@pytest.mark.parametrize(("n_folds", "m"), [(2, 5), (3, 4)])
-def test_the_promise_of_all_folds_is_the_worst_that_dependent_folds_can_do(n_folds, m):
-    places = np.indices([m + 1] * n_folds).reshape(n_folds, -1)  # of a part in each fold
-    uniform = np.vstack([own == place for own in places for place in range(m + 1)])
-    program = {"A_eq": uniform, "b_eq": np.full(len(uniform), 1 / (m + 1))}
-    for k in range(n_folds * (m - 1) // 2):
-        worst = -optimize.linprog(-1.0 * (places.sum(axis=0) <= k), **program).fun
-        asked, folds = (2 * k + n_folds) / (n_folds * m + n_folds), np.repeat(range(n_folds), m)
-        promised = promises.rules(np.zeros((n_folds, folds.size + 2)), folds, asked)["cv"][0]
-        assert asked == pytest.approx(promised) and worst < promised + 1e-9
-        assert 2 * k % n_folds or worst == pytest.approx(promised)
-
-
-def test_a_part_passes_by_all_folds_if_few_parts_are_as_low_by_the_model_of_their_fold():
-    folds, scores = np.arange(10) * 3 // 10, np.random.default_rng(0).random((3, 410)).round(1)
-    by_rule = promises.rules(scores, folds, 0.6)
-    for part, passed in zip(range(10, 410), by_rule["cv"][1], strict=True):
-        assert passed == (sum(scores[f, i] <= scores[f, part] for i, f in enumerate(folds)) <= 2)
-    assert by_rule["cv"][0] == pytest.approx(7 / 13)  # k = 2; ten folds of one part: 2 k + 1 of 11
-    assert promises.rules(np.zeros((10, 12)), np.arange(10), 0.3)["cv"][0] == pytest.approx(3 / 11)
-    assert by_rule["one"][1].tolist() == (scores[0, 10:] < np.sort(scores[0, :4])[2]).tolist()
-
-
-def test_one_fold_keeps_its_promise_all_folds_need_theirs_and_a_mean_breaks_its_own(monkeypatch):
-    for name, value in (("DRAWS", 150), ("NEW", 300)):
-        monkeypatch.setattr(promises, name, value)
-    lda, opposed, blind = (promises.row(*promises.CASES[i]) for i in (0, -2, -1))
-    for row in (lda, opposed, blind):
-        assert abs(row["one_escape"] - row["one_promised"]) < 4 * row["one_escape_se"]
-        assert row["cv_escape"] < row["cv_promised"]
-    assert opposed["cv_escape"] > 1.5 * 150 / 3001  # k = 149: more than (k + 1) / (n + 1)
-    assert blind["mean_escape"] > 2 * blind["mean_promised"]
 
 
 def rows_of(test, val=None):
@@ -178,19 +105,6 @@ def test_the_intraclass_correlation_is_the_share_of_the_variance_between_cells()
     icc, low, high = replays.intraclass(np.array(ratings, float), same_seeds=True)
     assert icc == pytest.approx(0.715, abs=0.001)
     assert (low, high) == (pytest.approx(0.342, abs=0.001), pytest.approx(0.946, abs=0.001))
-
-
-@pytest.mark.parametrize("protocol", ["random", "groups"])
-def test_the_table_beside_the_clock_is_that_of_the_published_scores(protocol):
-    split = pd.read_csv(clock.PLACE / f"folds_{protocol}.csv")
-    scores = {
-        name: pd.read_csv(clock.PLACE / protocol / f"{name}.csv").set_index("id").seed0[split.id]
-        for name in clock.ROWS
-    }
-    found = clock.table(split, {name: one.to_numpy() for name, one in scores.items()})
-    known = pd.read_csv(clock.PLACE / "clock.csv").query("folds == @protocol")
-    assert np.allclose(found.iloc[:, 1:], known[found.columns].iloc[:, 1:], atol=6e-5)
-    assert [*found.model] == [*known.model]
 
 
 @pytest.mark.parametrize("order", [1, 2])

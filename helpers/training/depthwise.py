@@ -3,7 +3,7 @@
 oneDNN computes them in torch. It lacks fast kernels for the gradient of the maps if a convolution
 has a stride (in bf16: ten times slower than in float32) or is dilated (in both precisions). The
 gradient of 5x5 filters has none in bf16. Fast kernels compute the same sums here. In bf16 a
-step of EfficientNet-Lite0 takes half of the time (`tests.benchmarks.gradients`).
+step of EfficientNet-Lite0 takes half of the time (tests/benchmarks/README.md).
 """
 
 from typing import Any, cast

@@ -5,12 +5,10 @@ import pandas as pd
 import pytest
 from scipy import special
 
-from helpers.core import metrics
 from helpers.datasets.group_prior import group_prior
 from helpers.models.record import Model
 from helpers.results import order_and_rate
 from helpers.results.out_of_fold import OutOfFold
-from tests.benchmarks import windows
 
 
 @pytest.fixture
@@ -48,26 +46,3 @@ def test_weights_are_fitted_without_the_fold_that_they_score(found):
     same = order_and_rate.rebuilt(turned, [noise, labels * 1.0], folds)
     assert (values[folds == 0] == same[folds == 0]).all()
     assert (values[folds == 1] != same[folds == 1]).all()
-
-
-def test_a_clock_is_blind_inside_a_window_and_pairs_are_those_of_one_window():
-    rng = np.random.default_rng(0)
-    day, place = rng.integers(10, size=600), rng.integers(12, size=600)
-    labels = (rng.random(600) < day / 10).astype(int)
-    times = pd.Timestamp("2026-01-01") + pd.to_timedelta(day, "D")
-    fold = rng.integers(3, size=600)
-    clock, own = day + 0.0, labels + rng.normal(size=600) + 9 * fold  # trainings have offsets
-    scores = {"clock": clock, "own": own}
-    table = windows.window_aucs(labels, scores, times, 1, place, fold, "clock")
-    table = table.set_index("model")
-    assert metrics.roc_auc(labels, clock) > 0.75 and table.auc.clock == 0.5
-    of_day = [
-        (np.subtract.outer(own[a & (labels == 1)], own[a & (labels == 0)]) > 0).ravel()
-        for a in ((day == d) & (fold == f) for d in range(10) for f in range(3))
-    ]
-    assert table.auc.own == pytest.approx(np.concatenate(of_day).mean())
-    assert table.pairs.own == np.concatenate(of_day).size
-    assert table.gain_low.own > 0 and table.gain.own == table.auc.own - 0.5
-    apart = times + pd.to_timedelta(np.arange(600), "s")
-    with pytest.raises(ValueError, match="longer windows"):
-        windows.window_aucs(labels, {"own": own}, apart, 1e-9, place, fold, "own")
