@@ -15,16 +15,17 @@ import pytest
 from PIL import Image
 
 import helpers
-from helpers.commands import cli, predict
+from helpers.commands import cli
 from helpers.commands.predict import NOT_PASSED, UNREADABLE
 from helpers.core import files, paths
 from helpers.decisions import lot_offset
 from helpers.decisions.lot_offset import LotModel
-from helpers.deploy import known_parts
+from helpers.deploy import answer_log, known_parts
+from helpers.deploy.answer_log import AnswerLog, Entry
 from helpers.deploy.description import NAME, VERDICTS, read_description, sealed
 from helpers.deploy.predictor import TrainedModel
 from helpers.models.backbones import save_model
-from helpers.runs.opened import DEMO_FOLDER
+from helpers.runs.opened import DEMO_FOLDER, open_model
 from tests import small_run
 from tests.datasets.test_cache import noise, save
 
@@ -189,14 +190,14 @@ def scores(folder: Path) -> pd.DataFrame:
 
 
 def untimed(path: Path) -> list[bytes]:
-    """Return the lines of a CSV of answers without the time, which is the last column."""
-    return [line.rpartition(b",")[0] for line in path.read_bytes().splitlines()]
+    """Return the lines of a CSV of answers without the last columns, which are times."""
+    return [line.rsplit(b",", 2)[0] for line in path.read_bytes().splitlines()]
 
 
 @pytest.fixture
 def many(tmp_path, parts_folder, monkeypatch) -> Path:
     """120 images and a model; 16 are answered together."""
-    monkeypatch.setattr(predict, "TOGETHER", 16)
+    monkeypatch.setattr(answer_log, "TOGETHER", 16)
     save_model(tmp_path / "m.safetensors", small_run.small_cnn(3, 0), precision="no")
     return tmp_path
 
@@ -253,22 +254,28 @@ def test_a_csv_lists_images_by_id_also_the_answers_of_another_call(many, capsys)
         assert culprit in capsys.readouterr().err
 
 
-def test_stopped_in_between_it_ends_with_the_bytes_of_a_call_left_alone(many, counted):
+def test_a_killed_call_continues_to_the_bytes_of_a_call_left_alone(many, counted, monkeypatch):
     (many / "parts" / "bad" / "broken.png").write_text("not an image")
-    arguments, progress = command(many), many / "scores.csv.progress"
-    with small_run.interrupted("scores.csv", before=True):  # all is answered, nothing is written
-        assert start(arguments) == 130
-    assert not (many / "scores.csv").exists()
-    lines = progress.read_text().splitlines(keepends=True)
-    progress.write_text("".join(lines[:5]) + '["a line of which a kill left ha')
+    write = AnswerLog._write
+
+    def killed_at_the_fifth(self, *given):
+        if len(counted) == 4:
+            raise KeyboardInterrupt
+        write(self, *given)
+
+    monkeypatch.setattr(AnswerLog, "_write", killed_at_the_fifth)
+    assert start(command(many)) == 130
+    monkeypatch.setattr(AnswerLog, "_write", write)
+    with (many / "scores.csv").open("ab") as log:
+        log.write(b'x.png,"a line of which a power failure left ha')
     counted.clear()
-    assert start(arguments) == UNREADABLE and sum(counted) == 121 - 4 * 16
+    assert start(command(many)) == UNREADABLE and sum(counted) == 121 - 4 * 16
     assert start(command(many, out="whole.csv")) == UNREADABLE
     assert untimed(many / "scores.csv") == untimed(many / "whole.csv")
     assert len(scores(many)) == 121 and scores(many).index.is_unique
 
 
-def test_replaced_images_are_scored_again_and_all_by_another_version(many, counted, monkeypatch):
+def test_new_and_replaced_images_alone_are_judged_by_a_second_call(many, counted):
     def paint(gray):
         image = many / "parts" / "bad" / "bad00.png"
         Image.fromarray(np.full((40, 40), gray, np.uint8)).save(image, compress_level=0)
@@ -276,42 +283,41 @@ def test_replaced_images_are_scored_again_and_all_by_another_version(many, count
 
     paint(10)
     assert start(command(many)) == NOT_PASSED
-    before = scores(many)
+    before = scores(many).score
     counted.clear()
     assert start(command(many)) == NOT_PASSED and counted == []
     paint(240)
-    assert start(command(many)) == NOT_PASSED and counted == [16]
-    changed = scores(many).score != before.score
-    assert changed[changed].index.tolist() == ["bad/bad00.png"]
-    monkeypatch.setattr(helpers, "__version__", "9.9")
-    assert start(command(many)) == NOT_PASSED and sum(counted[1:]) == 120
+    save(many / "parts" / "new.png", noise(1, 20, 20))
+    assert start(command(many)) == NOT_PASSED and counted == [2]
+    after = scores(many).score
+    assert after["bad/bad00.png"].size == 2 and after.index.nunique() == 121
+    assert (after.drop(["bad/bad00.png", "new.png"]) == before.drop("bad/bad00.png")).all()
 
 
-def test_scores_of_another_model_or_of_other_images_stay(many, capsys):
+def test_scores_of_another_model_and_other_files_stay(many, capsys, monkeypatch):
     assert start(command(many)) == NOT_PASSED
     before = (many / "scores.csv").read_bytes()
-    save_model(many / "m.safetensors", small_run.small_cnn(3, 1), precision="no")
-    (many / "parts2").mkdir()
-    save(many / "parts2" / "a.png", noise(1, 20, 20))
     (many / "own.csv").write_text("precious")
     for given, culprit in (
-        (command(many), "scores.csv has scores of other model"),
-        (command(many, "--precision", "bf16"), "scores.csv has scores of other model"),
+        (command(many, "--precision", "bf16"), "scores.csv has scores of another model"),
         (command(many, out="own.csv"), "own.csv exists already"),
-        (command(many, out="parts2"), "parts2 exists already"),
+        (command(many, out="parts"), "parts exists already"),
     ):
         assert start(given) == 1
         assert culprit in capsys.readouterr().err
-    save_model(many / "m.safetensors", small_run.small_cnn(3, 0), precision="no")
-    assert start(command(many, of="parts2")) == 1
-    assert "has scores of other images" in capsys.readouterr().err
+    with monkeypatch.context() as patch:
+        patch.setattr(helpers, "__version__", "9.9")
+        assert start(command(many)) == 1
+    save_model(many / "m.safetensors", small_run.small_cnn(3, 1), precision="no")
+    assert start(command(many)) == 1
     assert (many / "scores.csv").read_bytes() == before
     assert (many / "own.csv").read_text() == "precious"
 
 
 def watch(arguments: list[str], pause_s: float) -> None:
-    """Watch a folder in this process, which a test kills; a line takes `pause_s` longer."""
+    """Watch a folder in this process, which a test kills; 16 lines take `pause_s` longer."""
     signal.signal(signal.SIGINT, signal.default_int_handler)  # the tests may run behind an &
+    answer_log.TOGETHER = 16
     fsync = os.fsync
     os.fsync = lambda handle: [fsync(handle), time.sleep(pause_s)]
     sys.exit(start(arguments))
@@ -334,7 +340,7 @@ def test_a_watched_folder_is_judged_once_also_after_a_kill(many, capsys):
             assert child.is_alive() and time.monotonic() < end_s
             time.sleep(0.01)
 
-    child = started(0.05, 3)
+    child = started(0.5, 3)
     child.kill(), child.join()
     before = log.read_bytes()
     assert 3 <= before.count(b"\n") - 1 < 60
@@ -357,12 +363,10 @@ def test_a_watched_folder_is_judged_once_also_after_a_kill(many, capsys):
     assert start([*given, "--json"]) == 1 and "--watch" in capsys.readouterr().err
 
 
-def test_a_watched_file_is_waited_for_until_it_does_not_change(tmp_path):
-    path = save(tmp_path / "a.png", noise(0, 20, 20))
-    seen = predict.unjudged(tmp_path, (), {}, 1.0)
-    with path.open("ab") as handle:
-        handle.write(b"more")
-    for now_s in (2.0, 3.0):
-        seen = predict.unjudged(tmp_path, (), seen, now_s)
-    assert [*seen.values()] == [2.0]
-    assert predict.unjudged(tmp_path, {state[:2] for state in seen}, seen, 4.0) == {}
+def test_a_watched_file_is_waited_for_until_it_does_not_change(many):
+    entry = Entry("a", "a", str(many / "m.safetensors"))
+    opened = open_model(entry.file)
+    log = AnswerLog(None, TrainedModel(opened), opened, "m")
+    changed_ns = int(entry.state[1])
+    assert log.lacks(entry, changed_ns + 1) and not log.lacks(entry, changed_ns)
+    assert not log.lacks(entry._replace(file="gone"), changed_ns + 1)
